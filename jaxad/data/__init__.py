@@ -1,0 +1,45 @@
+"""Readers of public formats, all returning the same `Dataset`.
+
+A reader is a module of this package with `DEFAULTS` (its settings and their values) and
+`load(config) -> Dataset`; `jaxad.data.load` imports the one that `config.name` asks for.
+"""
+
+import importlib
+
+from ml_collections import ConfigDict
+
+from jaxad.data.dataset import Dataset, Rows, check, summary
+from jaxad.data.settings import complete
+from jaxad.errors import UserError
+
+READERS = ("toptagging", "adc2021", "lhco", "jets", "codae", "arrays")
+
+__all__ = ["READERS", "Dataset", "Rows", "check", "get_config", "load", "summary"]
+
+
+def _reader(name: str):
+    if name not in READERS:
+        raise UserError(f"data.name: expected one of {', '.join(READERS)}, found {name!r}")
+    return importlib.import_module(f"jaxad.data.{name}")
+
+
+def get_config(name: str, **changes) -> ConfigDict:
+    """The `data` section of a config: the reader's settings, changed as asked.
+
+    It also holds the settings of "arrays", so that any config can be pointed at the user's own
+    files from the command line: `--config.data.name=arrays --config.data.source=mine.h5 ...`.
+    """
+    config = ConfigDict({**complete({"name": "arrays"}, _reader("arrays").DEFAULTS)})
+    config.update(complete({"name": name, **changes}, _reader(name).DEFAULTS))
+    return config
+
+
+def load(config: ConfigDict) -> Dataset:
+    """Reads, simulates or downloads the data set that the `data` section describes, and checks it.
+
+    Raises:
+      UserError: unknown name or setting, files that are missing or damaged.
+    """
+    name = config.get("name", "")
+    settings = complete(config, _reader(name).DEFAULTS, ignore=_reader("arrays").DEFAULTS)
+    return check(_reader(name).load(settings))

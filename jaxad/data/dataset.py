@@ -1,0 +1,158 @@
+"""What every reader returns: rows of events, background in three parts and named signals.
+
+Rows are plain dictionaries of NumPy arrays with one leading axis. `check` refuses a data set that
+would fail later in a less clear place (ragged, empty, not finite), and `summary` is the table that
+a run prints before it trains. Indices of splits are in `jaxad.data.splits`.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from jaxad.errors import UserError
+
+Rows = dict[str, np.ndarray]
+"""Arrays with one leading axis N: "x" is the scorer's raw input, the others are observables (N,)."""
+
+CHUNK = 1 << 22  # values looked at together when scanning for NaN
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Background in three parts, and signals that are only ever tested on.
+
+    Attributes:
+      train, val, test: background rows; disjoint events.
+      signals: name -> rows.
+      extra: further named rows that some methods want (supervised training, sidebands).
+      info: JSON-able: "name", "source", "files", "format" of x, "units", "cuts", "seed".
+    """
+
+    train: Rows
+    val: Rows
+    test: Rows
+    signals: dict[str, Rows]
+    extra: dict[str, Rows] = field(default_factory=dict)
+    info: dict = field(default_factory=dict)
+
+    def parts(self) -> Iterator[tuple[str, Rows]]:
+        """Every part with the name it has in messages: "train", ..., "signals.top", "extra.NAME"."""
+        yield from (("train", self.train), ("val", self.val), ("test", self.test))
+        yield from ((f"signals.{name}", rows) for name, rows in self.signals.items())
+        yield from ((f"extra.{name}", rows) for name, rows in self.extra.items())
+
+
+def n_rows(rows: Rows) -> int:
+    """Length of the leading axis."""
+    return len(next(iter(rows.values())))
+
+
+def take(rows: Rows, index: np.ndarray | slice) -> Rows:
+    """The chosen rows of every array."""
+    return {key: values[index] for key, values in rows.items()}
+
+
+def concatenate(parts: Sequence[Rows]) -> Rows:
+    """One block of rows from several with the same keys."""
+    return {key: np.concatenate([rows[key] for rows in parts]) for key in parts[0]}
+
+
+def first_not_finite(values: np.ndarray) -> int | None:
+    """Index of the first row that holds a NaN or an infinity, looked for in bounded memory."""
+    if values.dtype.kind not in "fc":
+        return None
+    step = max(1, CHUNK // max(1, int(np.prod(values.shape[1:]))))
+    for start in range(0, len(values), step):
+        block = values[start : start + step]
+        bad = ~np.isfinite(block).reshape(len(block), -1).all(axis=1)
+        if bad.any():
+            return start + int(np.argmax(bad))
+    return None
+
+
+def check(dataset: Dataset) -> Dataset:
+    """Returns the data set, or raises the UserError that says which part and field is wrong.
+
+    Every part: not empty, an "x", one common length, finite values. Across parts (extra apart,
+    which may hold other things): the same fields, and the same shape and dtype of a row.
+    """
+    source = dataset.info.get("source", "data")
+    for name, rows in dataset.parts():
+        _check_part(rows, f"{source}: {name}")
+    for name, rows in dataset.parts():
+        if name.startswith("extra."):
+            continue
+        if set(rows) != set(dataset.train):
+            odd = sorted(set(rows) ^ set(dataset.train))
+            raise UserError(f"{source}: {name} and train differ in the fields {odd}; give both")
+        for key, values in rows.items():
+            expected = dataset.train[key]
+            if values.shape[1:] != expected.shape[1:] or values.dtype != expected.dtype:
+                raise UserError(
+                    f"{source}: {name}: field {key!r}: expected rows of {expected.shape[1:]} "
+                    f"{expected.dtype} as in train, found {values.shape[1:]} {values.dtype}"
+                )
+    for name in dataset.signals:
+        if not name or "/" in name:
+            raise UserError(f"{source}: signal name {name!r}: must not be empty nor contain '/'")
+    return dataset
+
+
+def _check_part(rows: Rows, where: str) -> None:
+    if "x" not in rows:
+        raise UserError(f"{where}: no field 'x', found {sorted(rows)}")
+    length = n_rows(rows)
+    for key, values in rows.items():
+        if values.ndim == 0 or len(values) != length:
+            raise UserError(
+                f"{where}: field {key!r}: expected {length} rows as in the other fields, "
+                f"found shape {values.shape}"
+            )
+    if length == 0:
+        raise UserError(f"{where}: no events left; loosen the cuts, or give more events")
+    for key, values in rows.items():
+        row = first_not_finite(values)
+        if row is not None:
+            raise UserError(f"{where}: field {key!r}: NaN or infinity first at row {row}")
+
+
+def summary(dataset: Dataset) -> str:
+    """Table of counts per class and split, with the raw input's shape, for the terminal."""
+    x = dataset.train["x"]
+    units = dataset.info.get("format", "")
+    lines = [
+        f"{dataset.info.get('name', 'data')} from {dataset.info.get('source', '?')}: "
+        f"x {x.shape[1:]} {x.dtype} {units}".rstrip(),
+        f"{'':<24}{'train':>10}{'val':>10}{'test':>10}",
+        f"{'background':<24}"
+        + "".join(f"{n_rows(rows):>10,}" for rows in (dataset.train, dataset.val, dataset.test)),
+    ]
+    lines += [
+        f"{name:<24}{'-':>10}{'-':>10}{n_rows(rows):>10,}" for name, rows in dataset.signals.items()
+    ]
+    lines += [f"{'extra ' + name:<24}{n_rows(rows):>10,}" for name, rows in dataset.extra.items()]
+    return "\n".join(lines)
+
+
+def counts(dataset: Dataset) -> dict[str, int]:
+    """Number of events of each part, by the names of `Dataset.parts`."""
+    return {name: n_rows(rows) for name, rows in dataset.parts()}
+
+
+def as_mapping(value: Mapping | str, what: str) -> dict[str, str]:
+    """Named values from a mapping, or from the command line's "t=4,W=2,Z=3".
+
+    Raises UserError naming `what` when an item is not NAME=VALUE or a name comes twice.
+    """
+    if not isinstance(value, str):
+        return {str(name): str(item) for name, item in value.items()}
+    named: dict[str, str] = {}
+    for item in filter(None, (part.strip() for part in value.split(","))):
+        name, equals, content = (text.strip() for text in item.partition("="))
+        if not (name and equals and content):
+            raise UserError(f"{what}: expected NAME=VALUE,NAME=VALUE, found {item!r}")
+        if name in named:
+            raise UserError(f"{what}: the name {name!r} comes twice")
+        named[name] = content
+    return named

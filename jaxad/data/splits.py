@@ -1,0 +1,65 @@
+"""Seeded splits by index: the same seed, length and parts always give the same disjoint events."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from jaxad.errors import UserError
+
+
+def split_indices(
+    n: int, parts: Mapping[str, int | float], seed: int | list[int] = 0
+) -> dict[str, np.ndarray]:
+    """Disjoint, shuffled indices of range(n), one array a part.
+
+    Args:
+      n: number of events.
+      parts: name -> a fraction (float in (0, 1)), a count (int), or -1 for all that is left (once
+        at most). Fractions are of n and round to the nearest event, so that fractions which add
+        up to one use every event.
+      seed: of NumPy's generator.
+
+    Raises:
+      UserError: parts that need more events than there are, or an empty part.
+    """
+    values = list(parts.values())
+    rest = [value for value in values if value == -1]
+    if len(rest) > 1 or any(value != -1 and value <= 0 for value in values):
+        raise UserError(f"split {dict(parts)}: expected positive parts and at most one -1")
+    if all(isinstance(value, float) for value in values):
+        edges = np.rint(np.cumsum(values) * n).astype(int)
+        sizes = np.diff(edges, prepend=0)
+    else:
+        sizes = np.array([round(v * n) if isinstance(v, float) else v for v in values])
+        if rest:
+            sizes[values.index(-1)] = n - sizes[sizes > 0].sum()
+    if sizes.sum() > n or (sizes <= 0).any():
+        raise UserError(
+            f"split {dict(parts)}: {n} events cannot be cut so (sizes {sizes.tolist()}); "
+            "ask for fewer, or give more events"
+        )
+    order = np.random.default_rng(seed).permutation(n)
+    return dict(zip(parts, np.split(order[: sizes.sum()], np.cumsum(sizes)[:-1]), strict=True))
+
+
+def k_fold(n: int, folds: int, seed: int | list[int] = 0) -> list[tuple[np.ndarray, np.ndarray]]:
+    """(indices kept, indices held out) of each fold; every event is held out exactly once."""
+    if not 2 <= folds <= n:
+        raise UserError(f"k-fold: expected 2 to {n} folds for {n} events, found {folds}")
+    held_out = np.array_split(np.random.default_rng(seed).permutation(n), folds)
+    return [
+        (np.concatenate([part for j, part in enumerate(held_out) if j != i]), held_out[i])
+        for i in range(folds)
+    ]
+
+
+def choose(n: int, limit: int, seed: int | list[int] = 0) -> np.ndarray:
+    """Sorted indices of `limit` random events out of n; all of them when limit is 0.
+
+    Raises UserError when more are asked for than there are.
+    """
+    if limit < 0 or limit > n:
+        raise UserError(f"expected a limit of 0 (all) to {n} events, found {limit}")
+    if limit == 0:
+        return np.arange(n)
+    return np.sort(np.random.default_rng(seed).choice(n, limit, replace=False))
