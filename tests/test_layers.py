@@ -1,0 +1,81 @@
+"""The CPU forms of the convolutions equal XLA's native ones, forward and backward."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxad.models.layers import conv, conv_transpose
+
+
+def _compare(function, x, kernel):
+    def value(native):
+        def loss(x, kernel):
+            y = function(x, kernel, native=native)
+            return jnp.sum(jnp.sin(y)), y
+
+        grads, y = jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True))(x, kernel)
+        return y, *grads
+
+    for ours, reference in zip(value(False), value(True), strict=True):
+        assert ours.shape == reference.shape
+        np.testing.assert_allclose(ours, reference, atol=2e-5 * float(jnp.abs(reference).max()))
+
+
+@pytest.mark.parametrize(
+    ("size", "kernel_size", "stride", "padding", "groups"),
+    [
+        ((8, 8), 3, 1, "SAME", 1),
+        ((8, 8), 3, 2, "SAME", 1),
+        ((9, 5), 3, 2, "SAME", 2),
+        ((7, 10), 5, 2, "SAME", 1),
+        ((9, 8), 3, 3, "VALID", 1),
+        ((7, 10), 1, 2, "SAME", 1),
+        ((8, 8), 1, 1, "SAME", 2),
+        ((9, 5), 2, 1, "VALID", 1),
+    ],
+)
+def test_conv_equals_native(size, stride, kernel_size, padding, groups):
+    keys = jax.random.split(jax.random.key(0))
+    x = jax.random.normal(keys[0], (3, *size, 4))
+    kernel = jax.random.normal(keys[1], (kernel_size, kernel_size, 4 // groups, 6))
+
+    def function(x, kernel, native):
+        return conv(x, kernel, stride=stride, padding=padding, groups=groups, native=native)
+
+    _compare(function, x, kernel)
+
+
+@pytest.mark.parametrize(
+    ("size", "kernel_size", "stride"),
+    [
+        ((4, 4), 3, 2),
+        ((5, 3), 2, 2),
+        ((5, 3), 1, 2),
+        ((4, 4), 5, 2),
+        ((5, 3), 3, 1),
+        ((4, 4), 5, 3),
+    ],
+)
+def test_conv_transpose_equals_native(size, stride, kernel_size):
+    keys = jax.random.split(jax.random.key(1))
+    x = jax.random.normal(keys[0], (2, *size, 4))
+    kernel = jax.random.normal(keys[1], (kernel_size, kernel_size, 3, 4))
+
+    def function(x, kernel, native):
+        return conv_transpose(x, kernel, stride=stride, native=native)
+
+    _compare(function, x, kernel)
+
+
+@pytest.mark.parametrize("kernel_size", [2, 3])
+def test_conv_transpose_is_the_adjoint_of_conv(kernel_size):
+    keys = jax.random.split(jax.random.key(2), 3)
+    small, large = (
+        jax.random.normal(keys[0], (2, 4, 4, 5)),
+        jax.random.normal(keys[1], (2, 8, 8, 3)),
+    )
+    kernel = jax.random.normal(keys[2], (kernel_size, kernel_size, 3, 5))
+    left = jnp.vdot(conv(large, kernel, stride=2), small)
+    right = jnp.vdot(large, conv_transpose(small, kernel, stride=2))
+    np.testing.assert_allclose(left, right, rtol=1e-4)
