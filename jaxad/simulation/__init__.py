@@ -1,0 +1,48 @@
+"""Simulated data sets in their published file layouts, with Pythia 8, a fast detector and FastJet.
+
+    simulate(name, out_dir, n_events, seed=0, workers=None) -> list[Path]
+
+writes the files of the set `name` into `out_dir` and returns their paths. Calling it again with the
+same arguments returns the finished files at once, and an interrupted call goes on where it stopped;
+a folder with another simulation is refused. From a shell: `python -m jaxad.simulation --help`.
+
+The generators (pythia8mc, fastjet; GPL) come with `pip install 'jaxad[simulation]'` and are
+imported only when events are made.
+"""
+
+import importlib
+import os
+from pathlib import Path
+
+from jaxad.errors import UserError
+
+NAMES = ("toptagging",)
+
+
+def simulate(
+    name: str,
+    out_dir: str | os.PathLike,
+    n_events: int,
+    seed: int = 0,
+    workers: int | None = None,
+) -> list[Path]:
+    """Simulate a data set.
+
+    Args:
+        name: "toptagging" (n_events = jets of each class, QCD and top, over train.h5, val.h5
+            and test.h5, 60/20/20 %).
+        out_dir: folder to fill; finished files carry `simulation.json` beside them.
+        n_events: size, see `name`.
+        seed: everything random follows from (name, n_events, seed).
+        workers: processes, None for all cores; the output does not depend on it.
+
+    Returns:
+        The files of the published layout.
+
+    Raises:
+        UserError: unknown name, missing generator packages, or `out_dir` holds something else.
+    """
+    if name not in NAMES:
+        raise UserError(f"no simulation called {name!r}; there are {', '.join(NAMES)}")
+    module = importlib.import_module(f"jaxad.simulation.{name}")
+    return module.simulate(out_dir, n_events, seed=seed, workers=workers)

@@ -1,0 +1,244 @@
+"""Runs many seeded tasks in spawned processes and keeps their results on disk until all are done.
+
+The work is cut into tasks of fixed size, each with its own seed, and gathered in order: the output
+is the same for any number of workers. Finished tasks lie in a folder of parts, so that an
+interrupted simulation goes on where it stopped; the files of the published layout appear under
+their names only when complete.
+"""
+
+import contextlib
+import fcntl
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import threading
+import zlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from jaxad.errors import UserError
+from jaxad.simulation.pythia import require_simulation_packages
+
+SUMMARY = "simulation.json"
+
+Generate = Callable[[str, int, np.random.Generator], dict[str, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Task:
+    """`n` accepted events of `process`, for the part of the output called `split`."""
+
+    process: str
+    split: str
+    index: int
+    n: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.process}-{self.split}-{self.index:06d}-{self.n}"
+
+
+def make_tasks(process: str, split: str, n_events: int, size: int) -> list[Task]:
+    """`n_events` cut into tasks of `size`, the last one smaller."""
+    full, rest = divmod(n_events, size)
+    sizes = [size] * full + ([rest] if rest else [])
+    return [Task(process, split, i, n) for i, n in enumerate(sizes)]
+
+
+def task_rng(seed: int, task: Task) -> np.random.Generator:
+    """Random numbers that depend on nothing but the user's seed and the task's place."""
+    name = zlib.crc32(f"{task.process}-{task.split}".encode())
+    return np.random.default_rng([seed, name, task.index])
+
+
+def concatenate(batches: list[dict[str, np.ndarray]], n: int) -> dict[str, np.ndarray]:
+    """The first n rows of dictionaries of arrays with one leading axis."""
+    return {k: np.concatenate([b[k] for b in batches])[:n] for k in batches[0]}
+
+
+def accept(
+    batch: Callable[[int], dict[str, np.ndarray]], n: int, batch_size: int = 250
+) -> dict[str, np.ndarray]:
+    """Call `batch(n_tried)` until n rows have been accepted."""
+    batch_size = min(batch_size, max(2 * n, 10))
+    batches, accepted, fruitless = [], 0, 0
+    while accepted < n:
+        rows = batch(batch_size)
+        found = len(next(iter(rows.values())))
+        fruitless = 0 if found else fruitless + 1
+        if fruitless == 200:
+            raise RuntimeError(f"no event accepted in {fruitless * batch_size} tries")
+        batches.append(rows)
+        accepted += found
+    return concatenate(batches, n)
+
+
+def run_tasks(
+    generate: Generate, tasks: list[Task], seed: int, folder: Path, workers: int | None, name: str
+) -> list[Path]:
+    """Run every task whose part is not there yet.
+
+    Args:
+        generate: module-level function (process, n, rng) -> arrays with n rows.
+        tasks: what to run.
+        seed: the user's seed.
+        folder: where the parts lie.
+        workers: processes; None means all cores, 1 runs in this process.
+        name: shown at the progress bar.
+
+    Returns:
+        One npz file a task, in the order of the tasks.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    parts = [folder / f"{task.name}.npz" for task in tasks]
+    todo = [(t, p) for t, p in zip(tasks, parts, strict=True) if not p.exists()]
+    workers = min(workers or len(os.sched_getaffinity(0)), max(len(todo), 1))
+    total = sum(task.n for task in tasks)
+    done = total - sum(task.n for task, _ in todo)
+    with tqdm(total=total, initial=done, desc=name, unit="ev", leave=False) as bar:
+        if workers == 1:
+            for task, part in todo:
+                bar.update(_run_task(generate, task, seed, part))
+        else:
+            for n in _run_parallel(generate, todo, seed, workers):
+                bar.update(n)
+    return parts
+
+
+def _run_parallel(generate, todo, seed, workers) -> Iterator[int]:
+    others = set(multiprocessing.active_children())
+    pool = ProcessPoolExecutor(
+        workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker
+    )
+    try:
+        futures = [pool.submit(_run_task, generate, task, seed, part) for task, part in todo]
+        for future in as_completed(futures):
+            yield future.result()
+        pool.shutdown()
+    except BaseException:
+        mine = set(multiprocessing.active_children()) - others
+        for process in mine:
+            process.terminate()
+        for process in mine:
+            process.join(5)
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+
+
+def _start_worker() -> None:
+    """Leave Ctrl-C to the parent, and end when the parent is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+
+    def follow():
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
+
+
+def _run_task(generate: Generate, task: Task, seed: int, part: Path) -> int:
+    rows = generate(task.process, task.n, task_rng(seed, task))
+    with replacing(part) as temporary, open(temporary, "wb") as file:
+        np.savez_compressed(file, **rows)
+    return task.n
+
+
+def load_part(part: Path) -> dict[str, np.ndarray]:
+    """The arrays of one task."""
+    with np.load(part, allow_pickle=False) as arrays:
+        return dict(arrays)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path` that takes its place when the block ends well."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    """One simulation at a time in a folder; a second one waits, then finds it finished."""
+    with open(folder / ".lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def simulate_into(
+    out_dir: str | os.PathLike,
+    request: dict,
+    files: list[str],
+    tasks: list[Task],
+    generate: Generate,
+    write: Callable[[Path, str, dict[str, list[Path]]], None],
+    workers: int | None,
+) -> list[Path]:
+    """Produce the published files once in `out_dir`, or return those of an earlier, equal run.
+
+    Args:
+        out_dir: folder to fill.
+        request: JSON-able settings that decide the content; holds "name" and "seed".
+        files: names of the files.
+        tasks: every task, of all files; `task.split` is the file it belongs to.
+        generate: see `run_tasks`.
+        write: (temporary path, file name, {process: parts in order}) writes one file.
+        workers: see `run_tasks`.
+
+    Raises:
+        UserError: the folder holds another simulation, or a package is missing.
+    """
+    out_dir = Path(out_dir)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    paths = [out_dir / file for file in files]
+    request = json.loads(json.dumps(request))
+    with _lock(out_dir):
+        if _is_finished(out_dir, request, paths):
+            return paths
+        require_simulation_packages()
+        key = zlib.crc32(json.dumps(request | {"n_events": 0}, sort_keys=True).encode())
+        folder = out_dir / f"parts-{key:08x}"
+        parts = run_tasks(generate, tasks, request["seed"], folder, workers, request["name"])
+        for path in paths:
+            chosen: dict[str, list[Path]] = {}
+            for task, part in zip(tasks, parts, strict=True):
+                if task.split == path.name:
+                    chosen.setdefault(task.process, []).append(part)
+            with replacing(path) as temporary:
+                write(temporary, path.name, chosen)
+        with replacing(out_dir / SUMMARY) as temporary:
+            temporary.write_text(json.dumps(request, indent=1) + "\n")
+        shutil.rmtree(folder)
+    return paths
+
+
+def _is_finished(out_dir: Path, request: dict, paths: list[Path]) -> bool:
+    summary = out_dir / SUMMARY
+    if not summary.exists():
+        present = [path.name for path in paths if path.exists()]
+        if present and not list(out_dir.glob("parts-*")):
+            raise UserError(
+                f"{out_dir}: already holds {', '.join(present)}, "
+                "which no simulation of jaxad made; choose another folder"
+            )
+        return False
+    found = json.loads(summary.read_text())
+    if found == request and all(path.exists() for path in paths):
+        return True
+    differing = sorted(k for k in request | found if request.get(k) != found.get(k))
+    raise UserError(
+        f"{out_dir}: holds a simulation with other settings "
+        f"({', '.join(f'{k}: {found.get(k)!r} here, {request.get(k)!r} asked' for k in differing)}"
+        "); choose another folder, or remove this one"
+    )
