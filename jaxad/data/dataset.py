@@ -13,7 +13,7 @@ import numpy as np
 from jaxad.errors import UserError
 
 Rows = dict[str, np.ndarray]
-"""Arrays with one leading axis N: "x" is the scorer's raw input, the others are observables (N,)."""
+"""Arrays with one leading axis N: "x" is raw scorer input, others observables (N,)."""
 
 CHUNK = 1 << 22  # values looked at together when scanning for NaN
 
@@ -37,7 +37,7 @@ class Dataset:
     info: dict = field(default_factory=dict)
 
     def parts(self) -> Iterator[tuple[str, Rows]]:
-        """Every part with the name it has in messages: "train", ..., "signals.top", "extra.NAME"."""
+        """Every part by its name in messages: "train", ..., "signals.top", "extra.NAME"."""
         yield from (("train", self.train), ("val", self.val), ("test", self.test))
         yield from ((f"signals.{name}", rows) for name, rows in self.signals.items())
         yield from ((f"extra.{name}", rows) for name, rows in self.extra.items())

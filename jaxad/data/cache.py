@@ -1,0 +1,96 @@
+"""Products kept between runs, each under a key of every setting that made it.
+
+An entry is one npz file, written to a temporary name and renamed, so that a killed run leaves no
+half entry; its members carry checksums (CRC-32 of the zip format), so that a damaged one is found
+when it is read, reported, and made again.
+"""
+
+import hashlib
+import json
+import os
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from jaxad.errors import UserError
+
+ENVIRONMENT = "JAXAD_CACHE"
+
+
+def root(folder: str = "") -> Path:
+    """The cache folder, created: the one given, else $JAXAD_CACHE, else ./cache.
+
+    Raises:
+      UserError: it cannot be made or written to.
+    """
+    path = Path(folder or os.environ.get(ENVIRONMENT) or "cache").expanduser()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"{path}: the cache folder cannot be written ({error.strerror}); "
+            f"set data.cache or ${ENVIRONMENT} to a folder of yours"
+        ) from None
+    return path
+
+
+def key(settings: Mapping) -> str:
+    """Short digest of JSON-able settings; the order of the keys does not matter."""
+    text = json.dumps(settings, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def cached(
+    folder: Path,
+    name: str,
+    settings: Mapping,
+    make: Callable[[], Mapping[str, np.ndarray]],
+) -> dict[str, np.ndarray]:
+    """The arrays of `make()`, from the entry of these settings if there is one.
+
+    Args:
+      folder: the cache, as from `root`.
+      name: what the product is ("images"), the first part of the file's name.
+      settings: every setting that decides the arrays, JSON-able.
+      make: makes the arrays; called when there is no sound entry.
+
+    Raises:
+      UserError: the disk is full or the folder cannot be written.
+    """
+    path = Path(folder) / f"{name}-{key(settings)}.npz"
+    if path.exists():
+        try:
+            return _read(path)
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            print(f"{path}: damaged cache entry ({error}): made again", file=sys.stderr)
+    arrays = dict(make())
+    _write(path, arrays, settings)
+    return arrays
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path, allow_pickle=False) as file:
+        return {name: file[name] for name in file.files if name != "settings.json"}
+
+
+def _write(path: Path, arrays: Mapping[str, np.ndarray], settings: Mapping) -> None:
+    text = np.array(json.dumps(settings, sort_keys=True))
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as stream:
+            np.savez(stream, **{"settings.json": text}, **arrays)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be written ({error.strerror}); free some space or set data.cache "
+            f"or ${ENVIRONMENT} to another folder"
+        ) from None
+    finally:
+        temporary.unlink(missing_ok=True)

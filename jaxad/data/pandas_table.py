@@ -1,0 +1,222 @@
+"""Reads the HDF5 files that pandas writes, both layouts, with h5py alone.
+
+pandas stores a frame through PyTables: layout "table" as one compound dataset whose columns lie in
+blocks (`values_block_0` ...), layout "fixed" as one matrix a block. Column names of "table" are
+pickled lists in attributes, and PyTables would unpickle them, so that opening a file could run code
+hidden in it: here the names are read out of the pickle's opcodes and nothing is executed. Blosc
+compressed chunks (filter 32001, which h5py lacks) are decompressed one by one with blosc2.
+"""
+
+import itertools
+import pickletools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import blosc2
+import h5py
+import numpy as np
+
+from jaxad.data.checks import open_hdf5, reading
+from jaxad.errors import UserError
+
+BLOSC = 32001
+STRINGS = {"STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE"}
+NAME_OPCODES = STRINGS | {"INT", "LONG", "BININT", "BININT1", "BININT2"}
+BLOCK_BYTES = 1 << 26  # memory of one block of rows in `PandasTable.blocks`
+
+
+class PandasTable:
+    """One frame of a pandas HDF5 file, read by rows and columns.
+
+    Args:
+      path: the file.
+      key: the frame's name; "" takes the only one.
+
+    Attributes:
+      columns: names, in the order of the file (integer names as text).
+      n_rows: number of rows.
+
+    Raises:
+      UserError: a missing, truncated or foreign file, no frame, or more than one and no key.
+    """
+
+    def __init__(self, path: str | Path, key: str = ""):
+        self.path = Path(path)
+        self._file = open_hdf5(path)
+        group = self._frame(key)
+        if "table" in group:
+            self._places = dict(_table_places(group["table"]))
+        else:
+            self._places = dict(_fixed_places(group))
+        if not self._places:
+            raise UserError(f"{path}: {group.name}: not a pandas frame that can be read")
+        self.columns = list(self._places)
+        self.n_rows = len(next(iter(self._places.values()))[0])
+
+    def __enter__(self) -> "PandasTable":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._file.close()
+
+    def _frame(self, key: str) -> h5py.Group:
+        frames = [
+            name
+            for name, item in self._file.items()
+            if isinstance(item, h5py.Group) and ("table" in item or "block0_values" in item)
+        ]
+        if not key and len(frames) == 1:
+            return self._file[frames[0]]
+        if key in frames:
+            return self._file[key]
+        raise UserError(
+            f"{self.path}: expected a pandas frame {key!r}, "
+            f"found {', '.join(map(repr, frames or self._file)) or 'nothing'}"
+        )
+
+    def require(self, columns: Sequence[str]) -> None:
+        """Refuses a file that lacks some of the columns."""
+        missing = [name for name in columns if name not in self._places]
+        if missing:
+            some = ", ".join(missing[:5]) + (" ..." if len(missing) > 5 else "")
+            raise UserError(
+                f"{self.path}: {len(missing)} of {len(columns)} columns missing ({some}); found "
+                f"{', '.join(self.columns[:5])}{' ...' if len(self.columns) > 5 else ''}"
+            )
+
+    def read(
+        self,
+        columns: Sequence[str],
+        start: int = 0,
+        stop: int | None = None,
+        dtype: np.typing.DTypeLike = None,
+    ) -> np.ndarray:
+        """Rows start to stop of the columns, (rows, len(columns)), of `dtype` or the common one."""
+        self.require(columns)
+        stop = self.n_rows if stop is None else min(stop, self.n_rows)
+        wanted: dict[tuple[int, str], list[tuple[int, int]]] = {}
+        sources = {}
+        for target, name in enumerate(columns):
+            dataset, field, column = self._places[name]
+            wanted.setdefault((dataset.id.id, field), []).append((target, column))
+            sources[dataset.id.id] = dataset
+        records = {
+            number: _rows(dataset, start, stop, self.path) for number, dataset in sources.items()
+        }
+        parts = {
+            (number, field): records[number][field] if field else records[number]
+            for number, field in wanted
+        }
+        dtype = dtype or np.result_type(*parts.values())
+        values = np.empty((stop - start, len(columns)), dtype)
+        for place, pairs in wanted.items():
+            part = parts[place].reshape(stop - start, -1)
+            for target, column, width in _runs(pairs):
+                values[:, target : target + width] = part[:, column : column + width]
+        return values
+
+    def blocks(
+        self, columns: Sequence[str], dtype: np.typing.DTypeLike = None
+    ) -> Iterator[tuple[int, np.ndarray]]:
+        """(first row, rows) of the whole frame in blocks of bounded memory."""
+        self.require(columns)
+        step = max(1, BLOCK_BYTES // (8 * len(columns)))
+        for start in range(0, self.n_rows, step):
+            yield start, self.read(columns, start, start + step, dtype)
+
+
+def _table_places(table: h5py.Dataset) -> Iterator[tuple[str, tuple[h5py.Dataset, str, int]]]:
+    for field in table.dtype.names or ():
+        if field == "index":
+            continue
+        if not field.startswith("values_block_"):
+            yield field, (table, field, 0)
+            continue
+        names = _names(table.attrs.get(f"{field}_kind"))
+        width = int(np.prod(table.dtype[field].shape, dtype=int))
+        if len(names) != width:
+            raise UserError(
+                f"{table.file.filename}: {table.name}: {field} has {width} columns "
+                f"but {len(names)} names; write the frame again with pandas"
+            )
+        yield from ((name, (table, field, column)) for column, name in enumerate(names))
+
+
+def _fixed_places(group: h5py.Group) -> Iterator[tuple[str, tuple[h5py.Dataset, str, int]]]:
+    for number in itertools.count():
+        if f"block{number}_values" not in group:
+            return
+        values, items = group[f"block{number}_values"], group[f"block{number}_items"]
+        if values.dtype.kind not in "fiub":
+            continue
+        names = _rows(items, 0, len(items), group.file.filename)
+        if values.ndim != 2 or values.shape[1] != len(names):
+            raise UserError(
+                f"{group.file.filename}: {values.name}: expected shape (N, {len(names)}), "
+                f"found {values.shape}"
+            )
+        for column, name in enumerate(names):
+            text = name.decode() if isinstance(name, bytes) else str(name)
+            yield text, (values, "", column)
+
+
+def _runs(pairs: list[tuple[int, int]]) -> Iterator[tuple[int, int, int]]:
+    """(target, source, width) of the stretches of columns that lie side by side in both."""
+    start = 0
+    for end in range(1, len(pairs) + 1):
+        here = pairs[end - 1]
+        if end == len(pairs) or pairs[end] != (here[0] + 1, here[1] + 1):
+            yield *pairs[start], end - start
+            start = end
+
+
+def _names(pickled: bytes | None) -> list[str]:
+    """The strings of a pickled list of column names, in order, without unpickling it."""
+    if pickled is None:
+        return []
+    try:
+        return [
+            str(argument)
+            for opcode, argument, _ in pickletools.genops(bytes(pickled))
+            if opcode.name in NAME_OPCODES
+        ]
+    except ValueError:
+        return []
+
+
+def _rows(dataset: h5py.Dataset, start: int, stop: int, path: str | Path) -> np.ndarray:
+    """dataset[start:stop], blosc or not."""
+    filters = _filters(dataset)
+    missing = [number for number in filters if not h5py.h5z.filter_avail(number)]
+    with reading(path, dataset.name):
+        if not missing:
+            return dataset[start:stop]
+        if filters == [BLOSC]:
+            return _blosc_rows(dataset, start, stop)
+    raise UserError(
+        f"{path}: {dataset.name}: compressed with HDF5 filter {missing[0]}, not supported; "
+        "repack it: ptrepack --complib=zlib --complevel=4 IN OUT"
+    )
+
+
+def _filters(dataset: h5py.Dataset) -> list[int]:
+    plist = dataset.id.get_create_plist()
+    return [plist.get_filter(number)[0] for number in range(plist.get_nfilters())]
+
+
+def _blosc_rows(dataset: h5py.Dataset, start: int, stop: int) -> np.ndarray:
+    chunk = dataset.chunks
+    values = np.empty((stop - start, *dataset.shape[1:]), dataset.dtype)
+    first = start - start % chunk[0]
+    starts = [range(first, stop, chunk[0])]
+    starts += [range(0, n, c) for n, c in zip(dataset.shape[1:], chunk[1:], strict=True)]
+    for corner in itertools.product(*starts):
+        skipped, raw = dataset.id.read_direct_chunk(corner)
+        block = raw if skipped & 1 else blosc2.decompress(raw)
+        block = np.frombuffer(block, dataset.dtype).reshape(chunk)
+        low, high = max(corner[0], start), min(corner[0] + chunk[0], stop)
+        rest = tuple(slice(c, c + size) for c, size in zip(corner[1:], chunk[1:], strict=True))
+        target = values[(slice(low - start, high - start), *rest)]
+        inside = tuple(slice(0, size) for size in target.shape[1:])
+        target[...] = block[(slice(low - corner[0], high - corner[0]), *inside)]
+    return values

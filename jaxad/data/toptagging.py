@@ -1,0 +1,223 @@
+"""The Top Tagging Reference Dataset (Kasieczka et al., Zenodo 2603256; arXiv:1902.09914).
+
+Jets of 14 TeV Pythia 8 + Delphes, anti-kT R = 0.8, 550 < pT < 650 GeV, in pandas HDF5 files of 200
+zero-padded constituents E_i PX_i PY_i PZ_i and the class `is_signal_new` (0 QCD, 1 top). Files are
+read in blocks and only the chosen jets are kept, so that memory is that of the result.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from jaxad.data import cache, checks, download
+from jaxad.data.dataset import Dataset, Rows
+from jaxad.data.pandas_table import PandasTable
+from jaxad.data.particles import jet_observables
+from jaxad.data.splits import choose, split_indices
+from jaxad.errors import UserError
+from jaxad.simulation import simulate
+
+RECORD = "toptagging"
+FILES = ("train.h5", "val.h5", "test.h5")
+N_STORED = 200
+LABEL = "is_signal_new"
+MOMENTA = [f"{name}_{i}" for i in range(N_STORED) for name in ("E", "PX", "PY", "PZ")]
+CLASSES = ("QCD", "top")
+
+DEFAULTS = {
+    "split": "random",  # "published": train, validation and test file as they are
+    "file": "val.h5",  # the file of the record or folder that split="random" draws from
+    "n_jets": 50_000,  # at most so many random jets (a file, with "published"); 0: all
+    "train_fraction": 0.8,  # of each class
+    "val_fraction": 0.1,  # of the training background
+    "n_constituents": N_STORED,
+    "reverse": False,  # train on top, flag QCD
+    "n_simulated": 12_500,  # jets of each class
+    "simulation_seed": 0,
+    "workers": 0,  # 0: all cores
+}
+
+
+def load(config: ConfigDict) -> Dataset:
+    """Background (QCD, or top with `reverse`) in three parts and the other class as signal.
+
+    Rows: x (N, n_constituents, 4) float32 (E, px, py, pz) [GeV] zero padded; mass, pt [GeV] and
+    multiplicity of all constituents; label (0 QCD, 1 top).
+
+    split="random" is the exercise: `n_jets` random jets of the validation file, of each class
+    `train_fraction` to train and the rest to test; the validation part is cut from the training
+    background. Signal jets of the training share are not used.
+    """
+    _check_settings(config)
+    paths = _files(config)
+    labels = [_labels(path) for path in paths]
+    if config.split == "random":
+        parts = _random_parts(np.concatenate(labels), config)
+    else:
+        parts = _published_parts(labels, config)
+    rows = read_jets(paths, parts, config.n_constituents)
+    checks.require_gev(rows["train"]["pt"], paths[0], "sum of PX, PY")
+    _, signal = _classes(config)
+    return Dataset(
+        **{name: rows[name] for name in ("train", "val", "test")},
+        signals={CLASSES[signal]: rows["signal"]},
+        info={
+            "name": "toptagging",
+            "source": config.source,
+            "files": [str(path) for path in paths],
+            "format": "epxpypz",
+            "units": "GeV",
+            "selection": "anti-kT R=0.8, 550 < pT < 650 GeV, |eta| < 2, 14 TeV",
+            "seed": config.seed,
+        },
+    )
+
+
+def _check_settings(config: ConfigDict) -> None:
+    if config.split not in ("random", "published"):
+        raise UserError(f"data.split: expected random or published, found {config.split!r}")
+    if config.file not in FILES:
+        raise UserError(f"data.file: expected one of {', '.join(FILES)}, found {config.file!r}")
+    if not 1 <= config.n_constituents <= N_STORED:
+        raise UserError(
+            f"data.n_constituents: expected 1 to {N_STORED}, found {config.n_constituents}"
+        )
+    for key in ("train_fraction", "val_fraction"):
+        if not 0 < config[key] < 1:
+            raise UserError(f"data.{key}: expected a number between 0 and 1, found {config[key]}")
+    if config.n_jets < 0:
+        raise UserError(f"data.n_jets: expected 0 (all) or more, found {config.n_jets}")
+
+
+def _classes(config: ConfigDict) -> tuple[int, int]:
+    """Labels of background and signal."""
+    return (1, 0) if config.reverse else (0, 1)
+
+
+def _files(config: ConfigDict) -> list[Path]:
+    names = [config.file] if config.split == "random" else list(FILES)
+    if config.source == "simulation":
+        folder = cache.root(config.cache) / "simulation"
+        folder /= f"toptagging-n{config.n_simulated}-seed{config.simulation_seed}"
+        return simulate(
+            "toptagging",
+            folder,
+            config.n_simulated,
+            seed=config.simulation_seed,
+            workers=config.workers or None,
+        )
+    if config.source == "download":
+        folder = cache.root(config.cache) / "download"
+        return [download.fetch(RECORD, name, folder) for name in names]
+    source = Path(config.source).expanduser()
+    if source.is_dir():
+        return [checks.resolve(source / name)[0] for name in names]
+    if config.split == "published":
+        raise UserError(
+            f"{source}: data.split=published needs a folder with {', '.join(FILES)}; "
+            "give the folder, or data.split=random"
+        )
+    return checks.resolve(source)
+
+
+def _labels(path: Path) -> np.ndarray:
+    with PandasTable(path) as table:
+        labels = table.read([LABEL])[:, 0]
+    odd = ~np.isin(labels, (0, 1))
+    if odd.any():
+        row = int(np.argmax(odd))
+        raise UserError(f"{path}: {LABEL}: expected 0 or 1, found {labels[row]} at row {row}")
+    return labels
+
+
+def _of_class(labels: np.ndarray, index: np.ndarray, label: int, where: str) -> np.ndarray:
+    chosen = index[labels[index] == label]
+    if len(chosen) == 0:
+        raise UserError(f"{where}: no {CLASSES[label]} jets ({LABEL} = {label}) among {len(index)}")
+    return chosen
+
+
+def _random_parts(labels: np.ndarray, config: ConfigDict) -> dict[str, np.ndarray]:
+    jets = choose(len(labels), min(config.n_jets, len(labels)), [config.seed, 0])
+    background, signal = (
+        _of_class(labels, jets, label, config.source) for label in _classes(config)
+    )
+    train, val = config.train_fraction, config.val_fraction
+    fractions = {"train": train * (1 - val), "val": train * val, "test": 1 - train}
+    parts = {
+        name: background[index]
+        for name, index in split_indices(len(background), fractions, [config.seed, 1]).items()
+    }
+    shares = split_indices(len(signal), {"unused": train, "test": 1 - train}, [config.seed, 2])
+    return {**parts, "signal": signal[shares["test"]]}
+
+
+def _published_parts(labels: list[np.ndarray], config: ConfigDict) -> dict[str, np.ndarray]:
+    background, signal = _classes(config)
+    parts, first = {}, 0
+    for number, (part, values) in enumerate(zip(("train", "val", "test"), labels, strict=True)):
+        jets = choose(len(values), min(config.n_jets, len(values)), [config.seed, number])
+        where = f"{config.source}: {FILES[number]}"
+        parts[part] = first + _of_class(values, jets, background, where)
+        if part == "test":
+            parts["signal"] = first + _of_class(values, jets, signal, where)
+        first += len(values)
+    return parts
+
+
+def read_jets(
+    paths: list[Path], parts: Mapping[str, np.ndarray], n_constituents: int = N_STORED
+) -> dict[str, Rows]:
+    """Rows of each part, given as row numbers counted through all files; rows in file order.
+
+    Raises:
+      UserError: columns missing, NaN or infinity, or a negative energy.
+    """
+    parts = {name: np.sort(index) for name, index in parts.items()}
+    rows = {name: _empty_rows(len(index), n_constituents) for name, index in parts.items()}
+    first = 0
+    n_jets = max(int(index[-1]) for index in parts.values()) + 1
+    with tqdm(total=n_jets, unit="jet", desc="reading", delay=2, leave=False) as progress:
+        for path in paths:
+            with PandasTable(path) as table:
+                for start, values in table.blocks([*MOMENTA, LABEL], np.float32):
+                    _check_block(values, path, start)
+                    begin = first + start
+                    for name, index in parts.items():
+                        low, high = np.searchsorted(index, (begin, begin + len(values)))
+                        _fill(rows[name], slice(low, high), values[index[low:high] - begin])
+                    progress.update(len(values))
+                first += table.n_rows
+    return rows
+
+
+def _check_block(values: np.ndarray, path: Path, start: int) -> None:
+    checks.require_finite(values, path, "constituents", start)
+    energies = values[:, : 4 * N_STORED : 4]
+    if (energies < 0).any():
+        row, i = np.argwhere(energies < 0)[0]
+        raise UserError(
+            f"{path}: E_{i}: expected an energy of 0 or more, found {energies[row, i]} "
+            f"at row {start + row}"
+        )
+
+
+def _empty_rows(n_jets: int, n_constituents: int) -> Rows:
+    columns = ("mass", "pt", "multiplicity", "label")
+    return {
+        "x": np.empty((n_jets, n_constituents, 4), np.float32),
+        **{name: np.empty(n_jets, np.float32) for name in columns},
+    }
+
+
+def _fill(rows: Rows, where: slice, values: np.ndarray) -> None:
+    if len(values) == 0:
+        return
+    momenta = values[:, :-1].reshape(-1, N_STORED, 4)
+    rows["x"][where] = momenta[:, : rows["x"].shape[1]]
+    rows["label"][where] = values[:, -1]
+    for name, observable in jet_observables(momenta).items():
+        rows[name][where] = observable
