@@ -1,0 +1,81 @@
+"""Checkpoints with Orbax: atomic saves, newest first on restore, the older one as a fallback.
+
+Orbax writes a checkpoint under a temporary name and renames it, but deletes old ones file by file,
+so after a kill a folder may hold half-deleted checkpoints. `restore` tries them newest first and
+says so when it has to fall back.
+"""
+
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+from jaxad.errors import UserError
+
+KEPT = 2
+
+
+def _manager(directory: Path) -> ocp.CheckpointManager:
+    options = ocp.CheckpointManagerOptions(
+        max_to_keep=KEPT, enable_async_checkpointing=False, cleanup_tmp_directories=True
+    )
+    return ocp.CheckpointManager(directory.absolute(), options=options)
+
+
+def save(directory: Path, step: int, state: Any, meta: dict) -> None:
+    """Write `state` (pytree of arrays) and `meta` (JSON) as checkpoint `step`.
+
+    A step that is already there is left alone: equal steps hold equal states.
+
+    Raises:
+        UserError: the directory cannot be written (read-only, disk full).
+    """
+    arguments = ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta))
+    try:
+        with _manager(directory) as manager:
+            if step not in manager.all_steps():
+                manager.save(step, args=arguments)
+    except (OSError, ValueError) as error:
+        # tensorstore reports a full disk as ValueError; anything else of that type is a bug.
+        if isinstance(error, ValueError) and "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"{directory}: checkpoint {step} could not be written ({reason}); earlier checkpoints "
+            "are kept: free space or mend the permissions, then run the same command again"
+        ) from error
+
+
+def restore(directory: Path, template: Any) -> tuple[Any, dict] | None:
+    """Newest readable checkpoint as (state, meta), or None when there is none.
+
+    `template` is a pytree of arrays, whose shapes, dtypes and shardings the result has.
+    Unreadable checkpoints are moved aside, so that their step can be written again.
+    """
+    if not directory.is_dir():
+        return None
+    target = jax.tree.map(ocp.utils.to_shape_dtype_struct, template)
+    arguments = ocp.args.Composite(
+        state=ocp.args.StandardRestore(target), meta=ocp.args.JsonRestore()
+    )
+    with _manager(directory) as manager:
+        steps = sorted(manager.all_steps(), reverse=True)
+    for step in steps:
+        try:
+            with _manager(directory) as manager:
+                restored = manager.restore(step, args=arguments)
+            return restored["state"], restored["meta"]
+        except Exception as error:  # a damaged checkpoint can fail in any way
+            reason = str(error).splitlines()[0][:200]
+            print(
+                f"warning: checkpoint {directory / str(step)} is damaged ({reason}); "
+                "falling back to the one before",
+                file=sys.stderr,
+            )
+            aside = directory.with_name(f"{directory.name}-damaged-{step}")
+            shutil.rmtree(aside, ignore_errors=True)
+            shutil.move(directory / str(step), aside)
+    return None
