@@ -9,7 +9,7 @@ import importlib
 from ml_collections import ConfigDict
 
 from jaxad.data.dataset import Dataset, Rows, check, summary
-from jaxad.data.settings import complete
+from jaxad.data.settings import COMMON, complete
 from jaxad.errors import UserError
 
 READERS = ("toptagging", "adc2021", "lhco", "jets", "codae", "arrays")
@@ -37,9 +37,18 @@ def get_config(name: str, **changes) -> ConfigDict:
 def load(config: ConfigDict) -> Dataset:
     """Reads, simulates or downloads the data set that the `data` section describes, and checks it.
 
+    Settings of "arrays" may stand in any config, and those of the other readers in one that was
+    pointed at "arrays"; settings that no reader has are refused.
+
     Raises:
       UserError: unknown name or setting, files that are missing or damaged.
     """
-    name = config.get("name", "")
-    settings = complete(config, _reader(name).DEFAULTS, ignore=_reader("arrays").DEFAULTS)
-    return check(_reader(name).load(settings))
+    reader = _reader(config.get("name", ""))
+    arrays = _reader("arrays")
+    if reader is not arrays:
+        return check(reader.load(complete(config, reader.DEFAULTS, ignore=arrays.DEFAULTS)))
+    others: set[str] = set()
+    if set(config) - set(COMMON) - set(arrays.DEFAULTS):
+        others = {key for name in READERS for key in _reader(name).DEFAULTS}
+    own = {key: value for key, value in config.items() if key not in others - set(arrays.DEFAULTS)}
+    return check(arrays.load(complete(own, arrays.DEFAULTS)))

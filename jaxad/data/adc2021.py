@@ -1,0 +1,182 @@
+"""The ADC2021 challenge: collision events as a 40 MHz trigger sees them (arXiv:2107.02157).
+
+HDF5 files with `Particles` (N, 19, 4) = (pT [GeV], eta, phi, class): row 0 is the missing transverse
+momentum (class 1), rows 1-4 electrons or photons (2), 5-8 muons (3), 9-18 jets (4), zero padded with
+class 0. Background from Zenodo 5046389, four signals from 5046446, 5055454, 5061633, 5061688; file
+names come with and without `_filtered`. The class column is checked, then dropped.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from jaxad.data import cache, checks, download
+from jaxad.data.dataset import Dataset, Rows, as_mapping, take
+from jaxad.data.splits import choose, split_indices
+from jaxad.errors import UserError
+from jaxad.simulation import simulate
+
+KEY = "Particles"
+N_OBJECTS = 19
+NAMES = ("Pt", "Eta", "Phi", "Class")
+MET, LEPTONS, JETS = slice(0, 1), slice(1, 9), slice(9, 19)
+CLASS = np.repeat((1, 2, 3, 4), (1, 4, 4, 10))
+BACKGROUND = "background_for_training"
+SIGNALS = {
+    "A4l": "Ato4l_lepFilter_13TeV",
+    "LQ": "leptoquark_LOWMASS_lepFilter_13TeV",
+    "h0": "hToTauTau_13TeV_PU20",
+    "hch": "hChToTauNu_13TeV_PU20",
+}
+BLOCK = 1 << 16  # events read together
+
+DEFAULTS = {
+    "signals": "",  # "": the four of the challenge; "NAME=FILE,..." for others of this layout
+    "n_events": 1_000_000,  # at most so many random background events; 0: all
+    "n_signal": 0,  # at most so many of each signal; 0: all
+    "val_fraction": 0.16,
+    "test_fraction": 0.2,
+    "n_simulated": 5_000,  # background events
+    "simulation_seed": 0,
+    "workers": 0,  # 0: all cores
+}
+
+
+def load(config: ConfigDict) -> Dataset:
+    """The cocktail in three parts, and the signals.
+
+    Rows: x (N, 19, 3) float32 (pT [GeV], eta, phi), zero padded; met, ht (sum of jet pT),
+    lepton_pt (leading electron, photon or muon) [GeV], multiplicity (objects without the MET).
+    """
+    background, signals = _files(config)
+    rows = read_events(background, config.n_events, [config.seed, 0])
+    fractions = {
+        "train": 1 - config.val_fraction - config.test_fraction,
+        "val": config.val_fraction,
+        "test": config.test_fraction,
+    }
+    split = split_indices(len(rows["x"]), fractions, [config.seed, 1])
+    return Dataset(
+        **{name: take(rows, index) for name, index in split.items()},
+        signals={
+            name: read_events(path, config.n_signal, [config.seed, 2, number])
+            for number, (name, path) in enumerate(signals.items())
+        },
+        info={
+            "name": "adc2021",
+            "source": config.source,
+            "files": [str(background), *map(str, signals.values())],
+            "format": "(pT, eta, phi) of MET, 4 e/gamma, 4 mu, 10 jets",
+            "units": "GeV",
+            "selection": "13 TeV, one electron or muon above 23 GeV",
+            "seed": config.seed,
+        },
+    )
+
+
+def mask(x: np.ndarray) -> np.ndarray:
+    """(..., 19, 3) events to (..., 19) bool: which of the 19 objects there are (raw pT > 0)."""
+    return x[..., 0] > 0
+
+
+def _files(config: ConfigDict) -> tuple[Path, dict[str, Path]]:
+    """The background's file and the signals' files."""
+    own = {
+        name: checks.resolve(file)[0]
+        for name, file in as_mapping(config.signals, "data.signals").items()
+    }
+    if config.source == "download":
+        folder = cache.root(config.cache) / "download"
+        names = [BACKGROUND, *([] if own else SIGNALS.values())]
+        paths = [download.fetch("adc2021", f"{name}.h5", folder) for name in names]
+        return paths[0], own or dict(zip(SIGNALS, paths[1:], strict=True))
+    if config.source == "simulation":
+        folder = cache.root(config.cache) / "simulation"
+        folder /= f"adc2021-n{config.n_simulated}-seed{config.simulation_seed}"
+        simulate(
+            "adc2021",
+            folder,
+            config.n_simulated,
+            seed=config.simulation_seed,
+            workers=config.workers or None,
+        )
+    else:
+        folder = Path(config.source).expanduser()
+    if folder.is_dir():
+        found = {name: _in_folder(folder, stem) for name, stem in ({} if own else SIGNALS).items()}
+        return _in_folder(folder, BACKGROUND), own or found
+    return checks.resolve(folder)[0], own
+
+
+def _in_folder(folder: Path, stem: str) -> Path:
+    """The file of a sample, plain or `_filtered`."""
+    names = (f"{stem}.h5", f"{stem}_filtered.h5")
+    found = [folder / name for name in names if (folder / name).is_file()]
+    if len(found) == 1:
+        return found[0]
+    state = "neither is there" if not found else "both are there"
+    raise UserError(
+        f"{folder}: expected {names[0]} or {names[1]}, {state}; "
+        "name the files you want by data.source and data.signals=NAME=FILE,..."
+    )
+
+
+def read_events(path: Path, limit: int, seed: int | list[int]) -> Rows:
+    """At most `limit` random events of a file (0: all), in file order, checked.
+
+    Raises:
+      UserError: another layout, a class or value that cannot be, pT in MeV.
+    """
+    with checks.open_hdf5(path) as file:
+        stored = checks.require(file, KEY)
+        checks.require_shape(stored.shape, (None, N_OBJECTS, 4), path, KEY)
+        _check_names(file, path)
+        index = choose(len(stored), min(limit, len(stored)), seed)
+        if len(index) == 0:
+            raise UserError(f"{path}: {KEY}: no events")
+        x = np.empty((len(index), N_OBJECTS, 3), np.float32)
+        with tqdm(total=len(index), unit="event", desc=path.name, delay=2, leave=False) as bar:
+            for start in range(0, len(stored), BLOCK):
+                low, high = np.searchsorted(index, (start, start + BLOCK))
+                if low == high:
+                    continue
+                with checks.reading(path, KEY):
+                    events = stored[start : start + BLOCK][index[low:high] - start]
+                _check_events(events, path, index[low:high])
+                x[low:high] = events[..., :3]
+                bar.update(high - low)
+    checks.require_gev(x[..., 0].max(axis=1), path, KEY)
+    return {
+        "x": x,
+        "met": x[:, 0, 0].copy(),
+        "ht": x[:, JETS, 0].sum(axis=1),
+        "lepton_pt": x[:, LEPTONS, 0].max(axis=1),
+        "multiplicity": mask(x)[:, 1:].sum(axis=1).astype(np.float32),
+    }
+
+
+def _check_names(file, path: Path) -> None:
+    if f"{KEY}_Names" not in file:
+        return
+    names = tuple(np.char.decode(np.asarray(file[f"{KEY}_Names"][:], "S")).tolist())
+    if names != NAMES:
+        raise UserError(f"{path}: {KEY}_Names: expected {', '.join(NAMES)}, found {names}")
+
+
+def _check_events(events: np.ndarray, path: Path, index: np.ndarray) -> None:
+    pt, phi, classes = events[..., 0], events[..., 2], events[..., 3]
+    problems = (
+        (~np.isfinite(events).all(axis=-1), "a NaN or infinity"),
+        ((classes != 0) & (classes != CLASS), "a class that does not belong to its row"),
+        (pt < 0, "a pT below 0"),
+        (np.abs(phi) > np.pi + 1e-3, "a phi beyond pi"),
+    )
+    for bad, what in problems:
+        if bad.any():
+            event, row = np.argwhere(bad)[0]
+            raise UserError(
+                f"{path}: {KEY}[{index[event]}, {row}]: found {what}: {events[event, row]}; "
+                "expected (pT, eta, phi, class) of MET, 4 e/gamma, 4 mu, 10 jets"
+            )
