@@ -1,0 +1,114 @@
+"""Properties of the conditional densities: invertible, normalised, reached by the condition."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxad.errors import UserError
+from jaxad.models.flow import FlowMatching, RealNVP, coupling_masks
+
+AFFINE = RealNVP(n_features=4, n_layers=4, hidden=(16,))
+SPLINE = RealNVP(n_features=4, n_layers=2, hidden=(16,), coupling="spline", n_bins=4, bound=4.0)
+MATCHING = FlowMatching(n_features=4, hidden=(16, 16), n_steps=8)
+FLOWS = pytest.mark.parametrize(
+    "flow", [AFFINE, SPLINE, MATCHING], ids=["affine", "spline", "matching"]
+)
+
+
+def events(n_features=4, n=64, seed=0):
+    x, m = jax.random.split(jax.random.key(seed))
+    return jax.random.normal(x, (n, n_features)), jax.random.normal(m, (n, 1))
+
+
+def random_params(flow, seed=1, scale=0.2):
+    """Parameters away from the identity at which every flow starts."""
+    x, m = events(flow.n_features)
+    params = jax.eval_shape(flow.init, jax.random.key(seed), x, m)
+    leaves, treedef = jax.tree.flatten(params)
+    keys = jax.random.split(jax.random.key(seed + 1), len(leaves))
+    noise = [scale * jax.random.normal(k, a.shape) for k, a in zip(keys, leaves, strict=True)]
+    return jax.tree.unflatten(treedef, noise)
+
+
+@pytest.mark.parametrize(("flow", "tolerance"), [(AFFINE, 1e-5), (SPLINE, 1e-4)])
+def test_round_trip(flow, tolerance):
+    params, (x, m) = random_params(flow), events()
+
+    @jax.jit
+    def there_and_back(params, x, m):
+        bijector = flow.apply(params, m, method=flow.distribution).bijector
+        return bijector.forward(bijector.inverse(x))
+
+    assert np.abs(there_and_back(params, x, m) - x).max() < tolerance
+
+
+@FLOWS
+def test_log_prob_is_base_density_plus_autodiff_jacobian(flow):
+    params, (x, m) = random_params(flow), events()
+
+    def latent(row, m):
+        return flow.apply(params, row[None], m[None], method=flow.latent)[0]
+
+    @jax.jit
+    def by_autodiff(x, m):
+        log_det = jnp.linalg.slogdet(jax.vmap(jax.jacfwd(latent))(x, m))[1]
+        return jax.scipy.stats.norm.logpdf(jax.vmap(latent)(x, m)).sum(axis=-1) + log_det
+
+    log_prob = jax.jit(flow.apply)(params, x, m)
+    np.testing.assert_allclose(log_prob, by_autodiff(x, m), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["affine", "spline", "matching"])
+def test_density_integrates_to_one(kind):
+    flow = (
+        FlowMatching(n_features=2, hidden=(16, 16), n_steps=8)
+        if kind == "matching"
+        else RealNVP(n_features=2, n_layers=2, hidden=(16,), coupling=kind, n_bins=4, bound=4.0)
+    )
+    params, n = random_params(flow), 120
+    density_of = jax.jit(flow.apply)
+    axis = (jnp.arange(n) + 0.5) / n * 24 - 12
+    grid = jnp.stack(jnp.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
+    for m in (-1.0, 2.0):
+        density = jnp.exp(density_of(params, grid, jnp.full((len(grid), 1), m)))
+        assert float(density.sum()) * (24 / n) ** 2 == pytest.approx(1, abs=0.01)
+
+
+@FLOWS
+def test_every_feature_responds_to_the_condition(flow):
+    params, (x, m) = random_params(flow), events()
+
+    def latent(m):
+        return flow.apply(params, x, m, method=flow.latent)
+
+    response = jax.jit(lambda m: jax.jvp(latent, (m,), (jnp.ones_like(m),))[1])(m)
+    assert (np.abs(response).mean(axis=0) > 1e-3).all()
+
+
+@FLOWS
+def test_samples_follow_the_density(flow):
+    params, m = random_params(flow), jnp.full((4000, 1), 0.5)
+
+    @jax.jit
+    def latent_of_samples(params, key, m):
+        drawn = flow.apply(params, key, m, method=flow.sample)
+        return flow.apply(params, drawn, m, method=flow.latent)
+
+    latent = latent_of_samples(params, jax.random.key(5), m)
+    np.testing.assert_allclose(latent.mean(axis=0), 0, atol=0.08)
+    np.testing.assert_allclose(np.cov(latent.T), np.eye(4), atol=0.12)
+
+
+@pytest.mark.parametrize("n_features", [1, 2, 3, 4, 5])
+def test_masks_alternate_and_couple_every_pair(n_features):
+    masks = coupling_masks(n_features, 24)
+    assert (~masks).any(axis=0).all()
+    given = {(i, j) for mask in masks for i in np.flatnonzero(~mask) for j in np.flatnonzero(mask)}
+    assert len(given) == n_features * (n_features - 1)
+
+
+def test_unknown_coupling_is_named():
+    x, m = events()
+    with pytest.raises(UserError, match="coupling"):
+        RealNVP(n_features=4, coupling="cubic").init(jax.random.key(0), x, m)

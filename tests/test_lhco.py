@@ -1,0 +1,166 @@
+"""LHC Olympics readers: features, windows, injection, splits, and raw events against features."""
+
+import h5py
+import numpy as np
+import pytest
+
+from jaxad.data import get_config, lhco, load
+from jaxad.errors import UserError
+
+
+def fake_events(n_background=3000, n_signal=600, seed=0):
+    """Back-to-back jets (N, 14) with a smooth mjj, labels last."""
+    rng = np.random.default_rng(seed)
+    n = n_background + n_signal
+    label = (np.arange(n) >= n_background).astype(np.float32)
+    half_mass = np.where(label, rng.normal(1750, 30, n), 1300 + rng.exponential(500, n))
+    phi = rng.uniform(-np.pi, np.pi, n)
+    masses = rng.uniform(50, 500, (n, 2))
+    tau1 = rng.uniform(0.1, 0.5, (n, 2))
+    tau2 = tau1 * rng.uniform(0.1, 0.9, (n, 2))
+    columns = []
+    for jet, sign in ((0, 1), (1, -1)):
+        p = sign * np.sqrt(half_mass**2 - masses[:, jet] ** 2)
+        columns += [p * np.cos(phi), p * np.sin(phi), 0 * p, masses[:, jet]]
+        columns += [tau1[:, jet], tau2[:, jet], tau2[:, jet] / 2]
+    return np.column_stack([*columns, label])[rng.permutation(n)].astype(np.float32)
+
+
+def write_frame(path, values, columns):
+    """A pandas "fixed" frame as in the official files."""
+    with h5py.File(path, "w") as file:
+        group = file.create_group("df")
+        group.attrs["pandas_type"] = b"frame"
+        names = np.array([name.encode() for name in columns])
+        group["axis0"], group["block0_items"] = names, names
+        group["axis1"] = np.arange(len(values))
+        group["block0_values"] = values
+
+
+@pytest.fixture(scope="module")
+def events():
+    return fake_events()
+
+
+@pytest.fixture(scope="module")
+def source(events, tmp_path_factory):
+    path = tmp_path_factory.mktemp("lhco") / "features.h5"
+    write_frame(path, events, [*lhco.JETS, "label"])
+    return str(path)
+
+
+def config(source, **changes):
+    return get_config("lhco", source=source, n_signal=200, **changes)
+
+
+def test_features_follow_their_definitions(events):
+    jets = events[:50, :14].astype(np.float64)
+    found = np.asarray(lhco.jet_features(jets.astype(np.float32), delta_r=True))
+    p4 = [
+        np.column_stack([np.sqrt((j[:, :4] ** 2).sum(axis=1)), j[:, :3]])
+        for j in (jets[:, :7], jets[:, 7:])
+    ]
+    total = p4[0] + p4[1]
+    mjj = np.sqrt(total[:, 0] ** 2 - (total[:, 1:] ** 2).sum(axis=1)) / 1000
+    masses = np.sort(jets[:, [3, 10]], axis=1) / 1000
+    np.testing.assert_allclose(found[:, 0], mjj, rtol=1e-5)
+    np.testing.assert_allclose(found[:, 1], masses[:, 0], rtol=1e-5)
+    np.testing.assert_allclose(found[:, 2], masses[:, 1] - masses[:, 0], rtol=1e-4, atol=1e-6)
+    ratio = jets[:, [5, 12]] / (1e-5 + jets[:, [4, 11]])
+    light = jets[:, [3, 10]].argmin(axis=1)
+    np.testing.assert_allclose(found[:, 3], ratio[np.arange(50), light], rtol=1e-4)
+    np.testing.assert_allclose(found[:, 4], ratio[np.arange(50), 1 - light], rtol=1e-4)
+    np.testing.assert_allclose(found[:, 5], np.pi, rtol=1e-3)
+
+
+def test_shift_correlates_both_masses_with_mjj(events):
+    jets = events[:20, :14]
+    plain, shifted = (np.asarray(lhco.jet_features(jets, shift=s)) for s in (0.0, 0.1))
+    np.testing.assert_allclose(
+        shifted[:, 1:3] - plain[:, 1:3], 0.1 * plain[:, :1] * [1, 1], rtol=1e-3
+    )
+    np.testing.assert_array_equal(shifted[:, 3:], plain[:, 3:])
+
+
+def test_order_of_the_jets_does_not_matter(events):
+    jets = events[:50, :14]
+    swapped = np.concatenate([jets[:, 7:], jets[:, :7]], axis=1)
+    np.testing.assert_allclose(lhco.jet_features(jets), lhco.jet_features(swapped), rtol=1e-5)
+
+
+def test_splits_windows_and_injection(source):
+    data = load(config(source))
+    sizes = [len(rows["x"]) - rows["label"].sum() for rows in (data.train, data.val)]
+    np.testing.assert_allclose(sizes, [1500, 500], atol=1)
+    assert [int(rows["label"].sum()) for rows in (data.train, data.val)] == [100, 33]
+    assert lhco.in_window(data.test, config(source)).all() and not data.test["label"].any()
+    assert not lhco.in_window(data.extra["sideband"], config(source)).any()
+    assert data.signals["Wprime"]["label"].all()
+    everything = np.concatenate(
+        [rows["x"] for name, rows in data.parts() if name != "extra.signal"]
+    )
+    assert len(np.unique(everything, axis=0)) == len(everything)
+
+
+def test_seed_decides_the_split(source):
+    same = [load(config(source, seed=3)).train["x"] for _ in range(2)]
+    np.testing.assert_array_equal(*same)
+    assert not np.array_equal(same[0], load(config(source, seed=4)).train["x"])
+
+
+def test_injection_by_signal_over_background(source):
+    data = load(config(source, signal_over_background=0.05))
+    inside = [lhco.in_window(rows, config(source)) for rows in (data.train, data.val)]
+    signal = sum(
+        (rows["label"] * i).sum() for rows, i in zip((data.train, data.val), inside, strict=True)
+    )
+    total = sum(i.sum() for i in inside)
+    assert signal / (total - signal) == pytest.approx(0.05, abs=0.012)
+
+
+def test_window_is_an_argument(source):
+    wide = load(config(source, window_low=3.0, window_high=4.0))
+    assert len(wide.test["x"]) > len(load(config(source)).test["x"])
+    with pytest.raises(UserError, match="window_low"):
+        load(config(source, window_low=4.0))
+
+
+def test_extra_background_is_cut_to_the_window(source):
+    data = load(config(source, extra_background=source))
+    assert lhco.in_window(data.extra["background"], config(source)).all()
+
+
+def test_invalid_taus_are_left_out(events, tmp_path):
+    valid = (np.arange(len(events)) % 3 > 0).astype(np.float32)
+    path = tmp_path / "flagged.h5"
+    write_frame(path, np.column_stack([events, valid]), [*lhco.JETS, "label", "tau_valid"])
+    jets, _ = lhco.read_jets(path)
+    np.testing.assert_array_equal(jets, events[valid == 1, :14])
+
+
+def test_missing_column_is_named(events, tmp_path):
+    path = tmp_path / "short.h5"
+    write_frame(path, events[:, :13], lhco.JETS[:13])
+    with pytest.raises(UserError, match="tau3j2"):
+        lhco.read_jets(path)
+
+
+def test_prepared_arrays(shared_data):
+    data = load(get_config("lhco", source=str(shared_data / "lhco_cathode")))
+    inside = lhco.in_window(data.train, get_config("lhco"))
+    assert (inside.sum(), (~inside).sum()) == (6550, 39115)
+    assert data.train["label"][inside].sum() == 152
+    assert len(data.test["x"]) == 4374 - 101
+    assert len(data.signals["Wprime"]["x"]) == 101 + 6599
+
+
+def test_raw_events_reproduce_the_feature_file(shared_data):
+    raw, label = lhco.read_jets(shared_data / "lhco_raw_1k.h5")
+    with lhco.PandasTable(shared_data / "lhco_features_60k.h5") as table:
+        known = table.read([*lhco.JETS, "label"], 0, 1000, dtype=np.float32)
+    np.testing.assert_array_equal(label, known[:, -1])
+    kinematic = [i for i, name in enumerate(lhco.JETS) if not name.startswith("tau")]
+    np.testing.assert_allclose(raw[:, kinematic], known[:, kinematic], rtol=1e-5, atol=2e-3)
+    np.testing.assert_allclose(
+        lhco.jet_features(raw)[:, 0], lhco.jet_features(known[:, :14])[:, 0], 1e-5
+    )
