@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from jaxad import checkpoint
 from jaxad.data.dataset import Rows
-from jaxad.errors import UserError
+from jaxad.errors import Preempted, UserError
 
 SECONDS_PER_CALL = 0.5
 
@@ -99,10 +99,6 @@ class Member(NamedTuple):
     best_value: Array
     sums: dict[str, Array]  # weighted sums of this epoch's training metrics
     bad_step: Array  # first step of this epoch with a non-finite loss, or -1
-
-
-class Preempted(Exception):
-    """Training stopped at the user's or the scheduler's wish, after a checkpoint."""
 
 
 def weighted_mean(values: Array, weight: Array) -> Array:

@@ -1,0 +1,28 @@
+"""One file a method: what is its loss, what are its scores, in which stages is it fitted.
+
+A method module has
+
+    fit(config, dataset, fitter) -> fitted         pytree of arrays; `fitter` is
+                                                   `jaxad.training.fit` bound to the work directory
+    scores(config) -> function                     pure (fitted, x) -> {score: (n,) or
+                                                   (members, n)}, larger is more anomalous; the
+                                                   first is the method's default
+    outputs(config) -> function                    optional, pure (fitted, x) -> {"input",
+                                                   "reconstruction", "latent"} for figures
+
+where x is raw input: everything between an event and its score is inside.
+"""
+
+import importlib
+from types import ModuleType
+
+from jaxad.errors import UserError
+
+NAMES = ("autoencoder", "pca")
+
+
+def get(name: str) -> ModuleType:
+    """The module of a method by its name in configs."""
+    if name not in NAMES:
+        raise UserError(f"method.name: expected one of {', '.join(NAMES)}, found {name!r}")
+    return importlib.import_module(f"jaxad.methods.{name}")

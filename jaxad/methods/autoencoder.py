@@ -1,0 +1,87 @@
+"""Autoencoders on jet images: trained on background, they reconstruct anything else badly.
+
+Farina, Nakai, Shih (arXiv:1808.08992) and Heimel et al. (arXiv:1808.08979). Loss and score are the
+mean over pixels of the squared difference.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import Array
+from ml_collections import ConfigDict
+
+from jaxad.data.dataset import Dataset
+from jaxad.errors import UserError
+from jaxad.methods.inputs import image_of, images
+from jaxad.models.autoencoder import ConvAutoencoder, Reconstruction
+from jaxad.training import Fitted, Task, weighted_mean
+
+
+def model(config: ConfigDict) -> nn.Module:
+    """The network of `config.model`."""
+    if config.model.name != "conv":
+        raise UserError(f"model.name: expected conv, found {config.model.name!r}")
+    return ConvAutoencoder(n_latent=config.model.n_latent, width=config.model.width)
+
+
+def squared_error(x: Array, reconstruction: Reconstruction) -> Array:
+    """Mean over pixels of (output - x)^2, (n,)."""
+    return jnp.mean((reconstruction.output - x) ** 2, axis=(1, 2, 3))
+
+
+def task(network: nn.Module) -> Task:
+    """Training of an autoencoder on rows with images "x" (n, h, w, 1)."""
+
+    def init(key: Array, batch: dict) -> tuple[Any, dict]:
+        return network.init(key, batch["x"])["params"], {}
+
+    def loss(params: Any, state: dict, batch: dict, key: Array, training: bool) -> tuple:
+        errors = squared_error(batch["x"], network.apply({"params": params}, batch["x"]))
+        return weighted_mean(errors, batch["weight"]), ({}, state)
+
+    return Task(init, loss)
+
+
+def fit(config: ConfigDict, dataset: Dataset, fitter: Callable[..., Fitted]) -> dict:
+    """Train on the background's training rows; {"params": leading axes (members, best epochs)}."""
+    train, val = (
+        {"x": images(config.inputs, rows["x"], name)}
+        for name, rows in (("train", dataset.train), ("val", dataset.val))
+    )
+    fitted = fitter(task(model(config)), train, val, config.train, config.seed, stage="autoencoder")
+    return {"params": fitted.params}
+
+
+def scores(config: ConfigDict) -> Callable[[dict, Array], dict[str, Array]]:
+    """{"mse": (members, n)}: the squared error, mean over the best epochs."""
+    network, preprocess = model(config), image_of(config.inputs)
+
+    def function(fitted: dict, x: Array) -> dict[str, Array]:
+        image = preprocess(x)
+
+        def one(params: Any) -> Array:
+            return squared_error(image, network.apply({"params": params}, image))
+
+        return {"mse": jnp.mean(jax.vmap(jax.vmap(one))(fitted["params"]), axis=1)}
+
+    return function
+
+
+def outputs(config: ConfigDict) -> Callable[[dict, Array], dict[str, Array]]:
+    """Input and reconstruction (n, h, w) and latent (n, d) of the first member's best epoch."""
+    network, preprocess = model(config), image_of(config.inputs)
+
+    def function(fitted: dict, x: Array) -> dict[str, Array]:
+        image = preprocess(x)
+        params = jax.tree.map(lambda a: a[0, 0], fitted["params"])
+        result = network.apply({"params": params}, image)
+        return {
+            "input": image[..., 0],
+            "reconstruction": result.output[..., 0],
+            "latent": result.latent,
+        }
+
+    return function

@@ -1,0 +1,228 @@
+"""Scorers: from raw events to anomaly scores, for other people's code.
+
+A `Scorer` is a pure function, its parameters, what its input looks like, and the scores of
+held-out background that turn a false-positive rate into a threshold. `load` reads the one that a
+run left in its work directory. Larger scores are always more anomalous.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.typing import ArrayLike
+from ml_collections import ConfigDict
+
+from jaxad import methods
+from jaxad.data.dataset import first_not_finite
+from jaxad.errors import UserError
+from jaxad.metrics import threshold_at_fpr
+
+FORMAT = 1
+SIZES = (1, 16, 256, 4096)
+"""Batches are filled up to one of these sizes, so that few programs are ever compiled."""
+
+
+def _flatten(tree: Any) -> dict[str, np.ndarray]:
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {"/".join(str(k.key) for k in path): np.asarray(leaf) for path, leaf in leaves}
+
+
+def _unflatten(arrays: Mapping[str, np.ndarray]) -> dict:
+    tree: dict = {}
+    for name, array in arrays.items():
+        *path, last = name.split("/")
+        node = tree
+        for key in path:
+            node = node.setdefault(key, {})
+        node[last] = array
+    return tree
+
+
+def _replace_folder(temporary: Path, folder: Path) -> None:
+    if folder.exists():
+        shutil.rmtree(folder)
+    os.replace(temporary, folder)
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """A trained anomaly detector.
+
+    Attributes:
+        method: name of the method, a module of `jaxad.methods`.
+        config: the run's whole config.
+        params: pytree of arrays; nested dicts with string keys.
+        shape: of one raw event, e.g. (200, 4); None where any length will do.
+        format: what an event is, e.g. "epxpypz" (GeV).
+        background: default scores of held-out background, sorted, for thresholds.
+        info: provenance (data set, versions).
+    """
+
+    method: str
+    config: ConfigDict
+    params: Any
+    shape: tuple[int | None, ...]
+    format: str
+    background: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
+    info: dict = field(default_factory=dict)
+
+    @cached_property
+    def member_fn(self) -> Callable[[Any, Array], dict[str, Array]]:
+        """Pure function (params, x) -> {score: (n,), or (members, n) for an ensemble}."""
+        return methods.get(self.method).scores(self.config)
+
+    @cached_property
+    def fn(self) -> Callable[[Any, Array], Array]:
+        """Pure function (params, x) -> default score (n,), for your own jit, vmap or grad."""
+
+        def default_score(params: Any, x: Array) -> Array:
+            return _mean_over_members(next(iter(self.member_fn(params, x).values())))
+
+        return default_score
+
+    @cached_property
+    def _compiled(self) -> dict[str, Callable]:
+        def all_scores(params: Any, x: Array) -> dict[str, Array]:
+            return {k: _mean_over_members(v) for k, v in self.member_fn(params, x).items()}
+
+        return {
+            "default": jax.jit(self.fn),
+            "scores": jax.jit(all_scores),
+            "members": jax.jit(self.member_fn),
+        }
+
+    @cached_property
+    def _device_params(self) -> Any:
+        return jax.tree.map(jnp.asarray, self.params)
+
+    def __call__(self, x: ArrayLike) -> np.ndarray:
+        """Default score (n,) float32 of raw events `x` (n, *shape), any n.
+
+        Raises:
+            UserError: wrong shape or dtype, NaN or infinity.
+        """
+        return self._run("default", x)
+
+    def scores(self, x: ArrayLike) -> dict[str, np.ndarray]:
+        """Every score of the method, name -> (n,) float32; ensembles are averaged."""
+        return self._run("scores", x)
+
+    def member_scores(self, x: ArrayLike) -> dict[str, np.ndarray]:
+        """Every score of every ensemble member, name -> (members, n) or (n,) float32."""
+        return self._run("members", x)
+
+    def outputs(self, x: ArrayLike) -> dict[str, np.ndarray]:
+        """Inputs, reconstructions and latents as the method names them; {} if it has none."""
+        module = methods.get(self.method)
+        if not hasattr(module, "outputs"):
+            return {}
+        result = jax.jit(module.outputs(self.config))(self._device_params, self._checked(x))
+        return {name: np.asarray(values) for name, values in result.items()}
+
+    def threshold(self, fpr: float) -> dict:
+        """Score above which a fraction `fpr` of held-out background lies, with its error.
+
+        Keys as of `jaxad.metrics.threshold_at_fpr`.
+        """
+        return threshold_at_fpr(self.background, fpr)
+
+    def _checked(self, x: ArrayLike) -> np.ndarray:
+        x = np.asarray(x)
+        wanted = "(n, " + ", ".join("any" if s is None else str(s) for s in self.shape) + ")"
+        if x.dtype.kind not in "fiu":
+            raise UserError(f"input: expected real numbers of shape {wanted}, found {x.dtype}")
+        fits = x.ndim == len(self.shape) + 1 and all(
+            s is None or s == found for s, found in zip(self.shape, x.shape[1:], strict=True)
+        )
+        if not fits:
+            hint = "; one event needs a leading axis: x[None]" if x.ndim == len(self.shape) else ""
+            raise UserError(
+                f"input: expected shape {wanted} ({self.format}), found {x.shape}{hint}"
+            )
+        x = x.astype(np.float32, copy=False)
+        bad = first_not_finite(x)
+        if bad is not None:
+            raise UserError(f"input: event {bad} holds NaN or infinity: clean or drop it")
+        return x
+
+    def _run(self, which: str, x: ArrayLike) -> Any:
+        x, function = self._checked(x), self._compiled[which]
+        results = []
+        for start in range(0, max(len(x), 1), SIZES[-1]):
+            part = x[start : start + SIZES[-1]]
+            size = next(s for s in SIZES if s >= len(part))
+            filled = np.concatenate([part, np.zeros((size - len(part), *x.shape[1:]), x.dtype)])
+            result = jax.tree.map(np.asarray, function(self._device_params, filled))
+            results.append(jax.tree.map(itemgetter((..., slice(len(part)))), result))
+        return jax.tree.map(lambda *parts: np.concatenate(parts, axis=-1), *results)
+
+    def save(self, folder: Path) -> None:
+        """Write the scorer as `params.npz` and `scorer.json`, by a temporary folder."""
+        temporary = folder.with_name(f".{folder.name}.tmp")
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        np.savez(temporary / "params.npz", **_flatten(self.params))
+        np.save(temporary / "background.npy", self.background)
+        description = {
+            "format_version": FORMAT,
+            "method": self.method,
+            "config": json.loads(self.config.to_json()),
+            "input": {"shape": self.shape, "format": self.format},
+            "info": self.info,
+        }
+        (temporary / "scorer.json").write_text(json.dumps(description, indent=2))
+        _replace_folder(temporary, folder)
+
+
+def _mean_over_members(values: Array) -> Array:
+    return values if values.ndim == 1 else jnp.mean(values, axis=0)
+
+
+def load(path: str | os.PathLike, name: str = "scorer") -> Scorer:
+    """The scorer of a work directory (its folder `name`), or of a scorer's own folder.
+
+    Raises:
+        UserError: nothing there, or a format that this version does not know.
+    """
+    folder = Path(path)
+    if not (folder / "scorer.json").is_file():
+        folder = folder / name
+    try:
+        description = json.loads((folder / "scorer.json").read_text())
+        with np.load(folder / "params.npz", allow_pickle=False) as arrays:
+            params = _unflatten({key: arrays[key] for key in arrays.files})
+        background = np.load(folder / "background.npy", allow_pickle=False)
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{path}: no trained scorer here ({Path(error.filename).name} is missing): "
+            "train first with train.py --workdir, or give the folder of a finished run"
+        ) from error
+    except (ValueError, OSError) as error:
+        raise UserError(
+            f"{folder}: damaged scorer ({error}): train again or copy it anew"
+        ) from error
+    if description.get("format_version") != FORMAT:
+        raise UserError(
+            f"{folder}/scorer.json: format_version: expected {FORMAT}, found "
+            f"{description.get('format_version')!r}: use the jaxad version that wrote it"
+        )
+    shape = tuple(description["input"]["shape"])
+    return Scorer(
+        method=description["method"],
+        config=ConfigDict(description["config"]),
+        params=params,
+        shape=shape,
+        format=description["input"]["format"],
+        background=background,
+        info=description["info"],
+    )

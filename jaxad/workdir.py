@@ -1,0 +1,132 @@
+"""The work directory of a run: its config, lock and history, and the signals that end it."""
+
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from jaxad.errors import UserError
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file by a temporary name, so that readers see the old one or the new one."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text)
+    os.replace(temporary, path)
+
+
+@contextlib.contextmanager
+def opened(workdir: Path) -> Iterator[None]:
+    """Create the directory and hold its lock, so that one process at a time writes there.
+
+    Raises:
+        UserError: not writable, or in use by another process.
+    """
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        lock = (workdir / ".lock").open("w")
+    except OSError as error:
+        raise UserError(
+            f"{workdir}: cannot write there ({error.strerror}): choose another --workdir"
+        ) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UserError(
+                f"{workdir}: another process is working there: wait for it, or choose another "
+                "--workdir"
+            ) from error
+        yield
+
+
+def _flat(tree: dict, prefix: str = "") -> dict[str, object]:
+    flat: dict[str, object] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def settle_config(workdir: Path, config: ConfigDict) -> None:
+    """Write `config.json`, or compare with the one that is there.
+
+    Raises:
+        UserError: the directory belongs to a run with another config; the message shows where
+            they differ.
+    """
+    path, new = workdir / "config.json", json.loads(config.to_json())
+    if not path.exists():
+        write_text(path, json.dumps(new, indent=2) + "\n")
+        return
+    old = read_config(workdir).to_dict()
+    old, new = _flat(json.loads(json.dumps(old))), _flat(new)
+    changed = [k for k in sorted(old | new) if old.get(k, "unset") != new.get(k, "unset")]
+    if changed:
+        shown = "; ".join(
+            f"{k}: {old.get(k, 'unset')!r} there, {new.get(k, 'unset')!r} now" for k in changed[:5]
+        )
+        more = f"; and {len(changed) - 5} more" if len(changed) > 5 else ""
+        raise UserError(
+            f"{workdir}: holds a run with another config ({shown}{more}): choose another "
+            "--workdir, or give the old settings"
+        )
+
+
+def read_config(workdir: Path) -> ConfigDict:
+    """The config of the run in this directory."""
+    path = workdir / "config.json"
+    try:
+        return ConfigDict(json.loads(path.read_text()))
+    except OSError as error:
+        raise UserError(f"{workdir}: no run here (no config.json): train first") from error
+    except ValueError as error:
+        raise UserError(f"{path}: not valid JSON ({error}): restore it, or train anew") from error
+
+
+def read_history(workdir: Path) -> list[dict]:
+    """Records of `history.jsonl`, one an epoch and stage; [] when nothing was trained."""
+    path = workdir / "history.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def history_writer(workdir: Path, stage: str) -> Callable[[list[dict]], None]:
+    """Function that brings the lines of `stage` in `history.jsonl` up to date."""
+
+    def write(history: list[dict]) -> None:
+        lines = [record for record in read_history(workdir) if record["stage"] != stage]
+        text = "".join(json.dumps(record) + "\n" for record in lines + history)
+        write_text(workdir / "history.jsonl", text)
+
+    return write
+
+
+@contextlib.contextmanager
+def stop_signals() -> Iterator[Callable[[], bool]]:
+    """Catch SIGTERM and Ctrl-C; yields a function that tells whether one came.
+
+    A second Ctrl-C interrupts at once, as usual.
+    """
+    received: list[int] = []
+
+    def handler(number: int, frame: object) -> None:
+        if received and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        received.append(number)
+        name = signal.Signals(number).name
+        print(f"\n{name}: saving a checkpoint, then stopping", file=sys.stderr, flush=True)
+
+    previous = {s: signal.signal(s, handler) for s in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield lambda: bool(received)
+    finally:
+        for number, old in previous.items():
+            signal.signal(number, old)
