@@ -5,6 +5,7 @@ A reader is a module of this package with `DEFAULTS` (its settings and their val
 """
 
 import importlib
+import importlib.util
 
 from ml_collections import ConfigDict
 
@@ -29,9 +30,8 @@ def get_config(name: str, **changes) -> ConfigDict:
     It also holds the settings of "arrays", so that any config can be pointed at the user's own
     files from the command line: `--config.data.name=arrays --config.data.source=mine.h5 ...`.
     """
-    config = ConfigDict({**complete({"name": "arrays"}, _reader("arrays").DEFAULTS)})
-    config.update(complete({"name": name, **changes}, _reader(name).DEFAULTS))
-    return config
+    settings = complete({"name": name, **changes}, _reader(name).DEFAULTS)
+    return ConfigDict({**_reader("arrays").DEFAULTS, **settings})
 
 
 def load(config: ConfigDict) -> Dataset:
@@ -49,6 +49,7 @@ def load(config: ConfigDict) -> Dataset:
         return check(reader.load(complete(config, reader.DEFAULTS, ignore=arrays.DEFAULTS)))
     others: set[str] = set()
     if set(config) - set(COMMON) - set(arrays.DEFAULTS):
-        others = {key for name in READERS for key in _reader(name).DEFAULTS}
+        written = [name for name in READERS if importlib.util.find_spec(f"jaxad.data.{name}")]
+        others = {key for name in written for key in _reader(name).DEFAULTS}
     own = {key: value for key, value in config.items() if key not in others - set(arrays.DEFAULTS)}
     return check(arrays.load(complete(own, arrays.DEFAULTS)))

@@ -1,9 +1,9 @@
 """The ADC2021 challenge: collision events as a 40 MHz trigger sees them (arXiv:2107.02157).
 
-HDF5 files with `Particles` (N, 19, 4) = (pT [GeV], eta, phi, class): row 0 is the missing transverse
-momentum (class 1), rows 1-4 electrons or photons (2), 5-8 muons (3), 9-18 jets (4), zero padded with
-class 0. Background from Zenodo 5046389, four signals from 5046446, 5055454, 5061633, 5061688; file
-names come with and without `_filtered`. The class column is checked, then dropped.
+HDF5 files with `Particles` (N, 19, 4) = (pT [GeV], eta, phi, class): row 0 is the missing
+transverse momentum (class 1), rows 1-4 electrons or photons (2), 5-8 muons (3), 9-18 jets (4), zero
+padded with class 0. Background from Zenodo 5046389, four signals from 5046446, 5055454, 5061633,
+5061688; file names come with and without `_filtered`. The class column is checked, then dropped.
 """
 
 from pathlib import Path

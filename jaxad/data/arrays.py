@@ -71,8 +71,8 @@ def load(config: ConfigDict) -> Dataset:
     del rows
     background, signals = parts.pop("background"), parts
     for number, (name, files) in enumerate(by_file.items(), 1 + len(by_label)):
-        n_events = sum(_length(path, config.x_key) for path in files)
-        signals[name] = _read(files, keys, _limited(np.arange(n_events), config, number), config)
+        index = _limited(_all_events(files, config), config, number)
+        signals[name] = _read(files, keys, index, config)
         signals[name]["label"] = np.ones(len(signals[name]["x"]), np.float32)
     if "pt" in background:
         classes = {"background": background, **signals}
@@ -125,8 +125,8 @@ def _parts_of_source(
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Row numbers of the background and of each labelled signal, and all labels."""
     if not config.label_key:
-        n_events = sum(_length(path, config.x_key) for path in paths)
-        return {"background": _limited(np.arange(n_events), config, 0)}, np.zeros(n_events)
+        index = _all_events(paths, config)
+        return {"background": _limited(index, config, 0)}, np.zeros(len(index))
     labels = np.concatenate([_labels(path, config) for path in paths])
     wanted = {"background": _label_list(config.background)}
     wanted |= {name: [label] for name, label in by_label.items()}
@@ -226,6 +226,13 @@ def _array(file: Mapping, key: str, path: Path):
 def _length(path: Path, key: str) -> int:
     with _opened(path) as file:
         return len(_array(file, key, path))
+
+
+def _all_events(paths: list[Path], config: ConfigDict) -> np.ndarray:
+    n_events = sum(_length(path, config.x_key) for path in paths)
+    if n_events == 0:
+        raise UserError(f"{paths[0]}: {config.x_key}: no events")
+    return np.arange(n_events)
 
 
 def _labels(path: Path, config: ConfigDict) -> np.ndarray:

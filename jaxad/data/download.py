@@ -243,7 +243,8 @@ def _where(response, stream: BinaryIO, have: int) -> tuple[int, int | None]:
             f"{response.url}: asked to go on at byte {have}, the server answered "
             f"{response.headers.get('Content-Range')!r}; delete {stream.name} and run again"
         )
-    stream.truncate(0)
+    if have:
+        stream.truncate(0)
     length = response.headers.get("Content-Length")
     return 0, int(length) if length and length.isdigit() else None
 

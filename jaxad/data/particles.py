@@ -23,7 +23,7 @@ def jet_observables(particles: np.ndarray) -> Rows:
     """
     blocks = [
         _block_observables(particles[start : start + CHUNK])
-        for start in range(0, len(particles), CHUNK)
+        for start in range(0, max(1, len(particles)), CHUNK)
     ]
     mass, pt, multiplicity = np.concatenate(blocks, axis=1).astype(np.float32)
     return {"mass": mass, "pt": pt, "multiplicity": multiplicity}

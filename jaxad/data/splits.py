@@ -23,9 +23,10 @@ def split_indices(
       UserError: parts that need more events than there are, or an empty part.
     """
     values = list(parts.values())
+    listed = ", ".join(f"{name} {value:g}" for name, value in parts.items())
     rest = [value for value in values if value == -1]
     if len(rest) > 1 or any(value != -1 and value <= 0 for value in values):
-        raise UserError(f"split {dict(parts)}: expected positive parts and at most one -1")
+        raise UserError(f"split {listed}: expected positive parts and at most one -1")
     if all(isinstance(value, float) for value in values):
         edges = np.rint(np.cumsum(values) * n).astype(int)
         sizes = np.diff(edges, prepend=0)
@@ -35,7 +36,7 @@ def split_indices(
             sizes[values.index(-1)] = n - sizes[sizes > 0].sum()
     if sizes.sum() > n or (sizes <= 0).any():
         raise UserError(
-            f"split {dict(parts)}: {n} events cannot be cut so (sizes {sizes.tolist()}); "
+            f"split {listed}: {n} events cannot be cut so (sizes {sizes.tolist()}); "
             "ask for fewer, or give more events"
         )
     order = np.random.default_rng(seed).permutation(n)

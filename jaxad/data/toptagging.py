@@ -125,6 +125,7 @@ def _files(config: ConfigDict) -> list[Path]:
 
 def _labels(path: Path) -> np.ndarray:
     with PandasTable(path) as table:
+        table.require([*MOMENTA, LABEL])
         labels = table.read([LABEL])[:, 0]
     odd = ~np.isin(labels, (0, 1))
     if odd.any():

@@ -1,0 +1,313 @@
+"""The reader of the user's own arrays: real events by settings alone, and every refusal."""
+
+import sys
+
+import h5py
+import numpy as np
+import pytest
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+import jaxad.data as data
+from jaxad.data.dataset import counts, n_rows
+from jaxad.data.particles import four_momenta, jet_observables
+from jaxad.errors import UserError
+
+HLS4ML = {
+    "x_key": "constituents",
+    "label_key": "label",
+    "background": "0,1",
+    "signals": "t=4,W=2,Z=3",
+}
+
+
+def _jets(n, seed=0):
+    """(n, 20, 3) = (pT, eta, phi), 10 particles and padding."""
+    rng = np.random.default_rng(seed)
+    jets = rng.normal(0, 0.1, (n, 20, 3))
+    jets[..., 0] = -np.sort(-rng.exponential(20, (n, 20)), axis=1)
+    jets[:, 10:] = 0
+    return jets
+
+
+@pytest.fixture
+def jets(tmp_path):
+    """jets.h5 with x, label (0, 1, 2 in turn), jet_mass; 90 jets."""
+    path = tmp_path / "jets.h5"
+    with h5py.File(path, "w") as file:
+        file["x"] = _jets(90)
+        file["label"] = np.arange(90) % 3
+        file["jet_mass"] = np.arange(90.0)[:, None]
+        file["names"] = np.array(["a"] * 90, "S")
+    return path
+
+
+def _load(path, **changes):
+    return data.load(data.get_config("arrays", source=str(path), **changes))
+
+
+def _same(a, b):
+    assert counts(a) == counts(b)
+    for (_, left), (_, right) in zip(a.parts(), b.parts(), strict=True):
+        assert set(left) == set(right)
+        for key in left:
+            np.testing.assert_array_equal(left[key], right[key])
+
+
+def test_real_jets_from_overrides_alone(shared_data, tmp_path, monkeypatch):
+    config = tmp_path / "config.py"
+    config.write_text(
+        "from ml_collections import ConfigDict\n"
+        "from jaxad.data import get_config as data_config\n"
+        "def get_config():\n"
+        "    return ConfigDict({'data': data_config('toptagging', n_jets=100)})\n"
+    )
+    values = flags.FlagValues()
+    holder = config_flags.DEFINE_config_file("config", flag_values=values)
+    changes = {"name": "arrays", "source": shared_data / "jets_hls4ml_20k.h5", **HLS4ML}
+    arguments = [f"--config={config}", *(f"--config.data.{k}={v}" for k, v in changes.items())]
+    monkeypatch.setattr("sys.argv", ["train.py", *arguments])
+    values(sys.argv)
+    saved = ConfigDict({**holder.value.data})
+    dataset = data.load(saved)
+    assert (
+        counts(dataset)
+        == {
+            "train": 6195,
+            "val": 806,
+            "test": 1053,
+            "signals.t": 3957,
+            "signals.W": 4039,
+            "signals.Z": 3950,
+        }
+        or sum(counts(dataset).values()) == 20_000
+    )
+    assert dataset.train["x"].shape[1:] == (100, 3)
+    for name, mass in {"W": 80.4, "Z": 91.2}.items():
+        assert abs(np.median(dataset.signals[name]["mass"]) - mass) < 6
+    assert abs(np.median(dataset.train["pt"]) - 1000) < 100
+
+
+def test_labels_observables_and_splits(jets):
+    dataset = _load(
+        jets, label_key="label", background="0,2", signals="one=1", observables="m=jet_mass"
+    )
+    assert counts(dataset) == {"train": 38, "val": 10, "test": 12, "signals.one": 30}
+    ids = [set(rows["m"].tolist()) for _, rows in dataset.parts()]
+    assert set.union(*ids) == set(range(90)) and sum(map(len, ids)) == 90
+    for _, rows in dataset.parts():
+        np.testing.assert_array_equal(rows["label"], rows["m"] % 3)
+        expected = _jets(90)[rows["m"].astype(int)].astype(np.float32)
+        np.testing.assert_array_equal(rows["x"], expected)
+        np.testing.assert_array_equal(rows["multiplicity"], 10)
+    assert all(values.dtype == np.float32 for values in dataset.train.values())
+
+
+def test_without_labels_all_is_background(jets):
+    assert counts(_load(jets)) == {"train": 58, "val": 14, "test": 18}
+
+
+def test_signals_in_files_of_their_own(jets, tmp_path):
+    np.savez(tmp_path / "sig1.npz", x=_jets(7, 1))
+    np.savez(tmp_path / "sig2.npz", x=_jets(8, 2))
+    signals = f"many={tmp_path}/sig*.npz,two=2"
+    dataset = _load(jets, label_key="label", signals=signals)
+    assert counts(dataset)["signals.many"] == 15 and counts(dataset)["signals.two"] == 30
+    np.testing.assert_array_equal(
+        dataset.signals["many"]["x"], np.concatenate([_jets(7, 1), _jets(8, 2)]).astype("f4")
+    )
+    mapping = _load(jets, label_key="label", signals={"many": f"{tmp_path}/sig*.npz", "two": 2})
+    assert counts(mapping) == counts(dataset)
+
+
+def test_file_kinds_read_alike(jets, tmp_path):
+    with h5py.File(jets) as file:
+        content = {key: file[key][:] for key in ("x", "label")}
+    np.savez_compressed(tmp_path / "jets.npz", **content)
+    changes = {"label_key": "label", "background": 1, "signals": "two=2"}
+    changes["background"] = "1"
+    _same(_load(jets, **changes), _load(tmp_path / "jets.npz", **changes))
+    np.save(tmp_path / "jets.npy", content["x"])
+    _same(_load(tmp_path / "jets.npy"), _load(jets))
+
+
+def test_four_momenta_mev_and_limits(tmp_path):
+    np.savez(tmp_path / "p.npz", x=1000 * four_momenta(_jets(50)))
+    dataset = _load(tmp_path / "p.npz", format="epxpypz", units="MeV", n_events=30)
+    assert sum(counts(dataset).values()) == 30
+    true = jet_observables(_jets(50))
+    for _, rows in dataset.parts():
+        nearest = np.abs(true["pt"] - rows["pt"][:, None]).argmin(axis=1)
+        np.testing.assert_allclose(rows["pt"], true["pt"][nearest], rtol=1e-5)
+        np.testing.assert_allclose(rows["mass"], true["mass"][nearest], rtol=1e-4)
+    again = _load(tmp_path / "p.npz", format="epxpypz", units="MeV", n_events=30)
+    _same(dataset, again)
+
+
+@pytest.mark.parametrize(
+    ("format", "shape"), [("image", (8, 9)), ("image", (8, 9, 3)), ("features", (5,))]
+)
+def test_images_and_features(tmp_path, format, shape):
+    x = np.random.default_rng(0).integers(0, 255, (40, *shape), np.uint8)
+    np.savez(tmp_path / "x.npz", x=x)
+    dataset = _load(tmp_path / "x.npz", format=format)
+    assert dataset.train["x"].shape[1:] == shape and dataset.train["x"].dtype == np.float32
+    assert set(dataset.train) == {"x", "label"}
+
+
+def test_blocks_do_not_change_what_is_read(jets, monkeypatch):
+    changes = {"label_key": "label", "signals": "one=1"}
+    whole = _load(jets, **changes)
+    monkeypatch.setattr("jaxad.data.arrays.BLOCK_BYTES", 8 * 60 * 7)
+    _same(whole, _load(jets, **changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"source": "simulation"}, "data.name=arrays reads your own files"),
+        ({"source": "nowhere/*.h5"}, r"nowhere/\*.h5: no such file"),
+        ({"format": "jets"}, "data.format: expected one of ptetaphi, epxpypz, image, features"),
+        ({"format": "epxpypz"}, r"format=epxpypz expects 3 axes, \(E, px, py, pz\).*\(90, 20, 3\)"),
+        ({"format": "features"}, "format=features expects 2 axes"),
+        ({"units": "TeV"}, "data.units: expected GeV or MeV, found 'TeV'"),
+        ({"val_fraction": 0.9}, "data.val_fraction, data.test_fraction: expected positive"),
+        ({"test_fraction": 0.0}, "data.val_fraction, data.test_fraction: expected positive"),
+        ({"x_key": "jets"}, "no dataset 'jets'; found jet_mass, label, names, x"),
+        ({"x_key": "names"}, "names: expected an array of numbers, found |S1"),
+        ({"label_key": "jet_mas"}, "no dataset 'jet_mas'"),
+        ({"label_key": "x"}, r"x: expected one label for each of 90 events, found shape"),
+        (
+            {"label_key": "label", "background": "7"},
+            r"has label in \[7\]; found the labels 0 \(30\)",
+        ),
+        ({"label_key": "label", "background": "g"}, "data.background: expected labels like 0,1"),
+        ({"label_key": "label", "signals": "a=7"}, "a: no event has label in"),
+        ({"label_key": "label", "signals": "a=0"}, "label 0 is also in data.background"),
+        ({"signals": "a=1"}, "a is a label, which needs data.label_key"),
+        ({"signals": "a=SOURCE"}, "is also the background"),
+        ({"signals": "background=1", "label_key": "label"}, "cannot be called 'background'"),
+        ({"observables": "x=jet_mass"}, "data.observables: 'x' has a setting of its own"),
+        ({"observables": "m=x"}, "x: expected one value an event, found shape"),
+        ({"n_events": 2}, "2 events cannot be cut so"),
+        ({"xkey": "x"}, "data.xkey: not a setting .* did you mean 'x_key'"),
+    ],
+)
+def test_settings_that_do_not_fit(jets, changes, message):
+    if "signals" in changes:
+        changes = {**changes, "signals": changes["signals"].replace("SOURCE", str(jets))}
+    with pytest.raises(UserError, match=message) as error:
+        data.load(ConfigDict({"name": "arrays", "source": str(jets), **changes}))
+    assert "\n" not in str(error.value)
+
+
+def _nan(x):
+    x[33, 2, 1] = np.nan
+
+
+def _overflow(x):
+    x[33, 2, 0] = 1e300
+
+
+def _columns(x):
+    x[:] = x[..., [2, 1, 0]]
+
+
+def _negative(x):
+    x[33, 2, 0] = -1
+
+
+def _mev(x):
+    x[..., 0] *= 1000
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (_nan, "bad.npz: x: NaN or infinity at row 33"),
+        (_columns, "bad.npz: x: found a pT below 0: are the columns pT, eta, phi"),
+        (_negative, "found a pT below 0.*row 33"),
+        (_mev, r"bad.npz: x: expected GeV, found a median jet pT of 3.*e\+05: this looks like MeV"),
+    ],
+)
+def test_values_that_cannot_be(tmp_path, damage, message):
+    x = _jets(40)
+    damage(x)
+    np.savez(tmp_path / "bad.npz", x=x)
+    with pytest.raises(UserError, match=message):
+        _load(tmp_path / "bad.npz")
+
+
+def test_column_orders_are_noticed(tmp_path):
+    turned = _jets(40) + np.array([0, 0, 2.0])
+    np.savez(tmp_path / "p.npz", x=four_momenta(turned)[..., [1, 2, 3, 0]])
+    with pytest.raises(UserError, match="an energy below the momentum: are the columns E, px, py"):
+        _load(tmp_path / "p.npz", format="epxpypz")
+    degrees = _jets(40)
+    degrees[..., 2] += 90
+    np.savez(tmp_path / "d.npz", x=degrees)
+    with pytest.raises(UserError, match=r"a phi beyond 2 pi: .* in radians"):
+        _load(tmp_path / "d.npz")
+
+
+def test_mixed_units_of_two_files(jets, tmp_path):
+    mev = _jets(10)
+    mev[..., 0] *= 30
+    np.savez(tmp_path / "sig.npz", x=mev)
+    background = _jets(40)
+    background[..., 0] /= 20
+    np.savez(tmp_path / "bkg.npz", x=background)
+    with pytest.raises(UserError, match=r"mixed units\? the median pT of sig is .*, of background"):
+        _load(tmp_path / "bkg.npz", signals=f"sig={tmp_path}/sig.npz")
+
+
+def test_damaged_and_foreign_files(jets, tmp_path):
+    np.savez(tmp_path / "a.npz", x=_jets(40))
+    content = (tmp_path / "a.npz").read_bytes()
+    (tmp_path / "cut.npz").write_bytes(content[:-100])
+    (tmp_path / "cut.h5").write_bytes(jets.read_bytes()[:-3000])
+    flipped = bytearray(content)
+    flipped[len(content) // 2] ^= 255
+    (tmp_path / "flipped.npz").write_bytes(flipped)
+    np.savez(tmp_path / "object.npz", x=np.array([{}, {}], object))
+    (tmp_path / "x.csv").write_text("1,2\n")
+    expected = {
+        "cut.npz": "expected a NumPy file, found a damaged one",
+        "cut.h5": "truncated",
+        "flipped.npz": "x: cannot be read",
+        "object.npz": "x: cannot be read .*Object arrays cannot be loaded",
+        "x.csv": "expected a file of .h5, .hdf5, .npz, .npy",
+    }
+    for name, message in expected.items():
+        with pytest.raises(UserError, match=f"{name}: {message}"):
+            _load(tmp_path / name)
+
+
+def test_files_that_do_not_fit_together(jets, tmp_path):
+    with h5py.File(tmp_path / "wide.h5", "w") as file:
+        file["x"] = np.zeros((10, 30, 3))
+    with pytest.raises(UserError, match="files of different shapes"):
+        _load(tmp_path / "*.h5")
+    with pytest.raises(UserError, match=r"float32 as in train, found .30, 3. float32"):
+        _load(jets, signals=f"a={tmp_path}/wide.h5")
+    np.save(tmp_path / "x.npy", _jets(40))
+    with pytest.raises(UserError, match="an npy file has no 'label'"):
+        _load(tmp_path / "x.npy", label_key="label")
+
+
+def test_lengths_that_differ(tmp_path):
+    np.savez(tmp_path / "a.npz", x=_jets(40), m=np.zeros(39))
+    with pytest.raises(UserError, match="m: expected 40 rows as in x, found 39"):
+        _load(tmp_path / "a.npz", observables="mass=m")
+    with pytest.raises(UserError, match="m: expected one label for each of 40 events"):
+        _load(tmp_path / "a.npz", label_key="m")
+
+
+def test_no_events(tmp_path):
+    np.savez(tmp_path / "a.npz", x=np.zeros((0, 20, 3)))
+    with pytest.raises(UserError, match="no events"):
+        _load(tmp_path / "a.npz")
+    np.savez(tmp_path / "b.npz", x=_jets(40))
+    with pytest.raises(UserError, match="no events"):
+        _load(tmp_path / "b.npz", signals=f"a={tmp_path}/a.npz")
+    assert n_rows(_load(tmp_path / "b.npz").train) == 26
