@@ -125,7 +125,7 @@ def test_toptagging_files_are_pooled_by_a_glob(tops):
 
 def test_blocks_do_not_change_what_is_read(tops, monkeypatch):
     whole = _load_tops(tops, n_jets=0)
-    monkeypatch.setattr("jaxad.data.pandas_table.BLOCK_BYTES", 8 * 801 * 37)
+    monkeypatch.setattr("jaxad.data.pandas_table.BLOCK_BYTES", 4 * 801 * 37)
     for (_, a), (_, b) in zip(whole.parts(), _load_tops(tops, n_jets=0).parts(), strict=True):
         for key in a:
             np.testing.assert_array_equal(a[key], b[key])

@@ -91,28 +91,31 @@ class PandasTable:
         stop: int | None = None,
         dtype: np.typing.DTypeLike = None,
     ) -> np.ndarray:
-        """Rows start to stop of the columns, (rows, len(columns)), of `dtype` or the common one."""
+        """Rows start to stop of the columns, (rows, len(columns)), of `dtype` or the common one.
+
+        Memory is that of the result and of one block of whole records.
+        """
         self.require(columns)
         stop = self.n_rows if stop is None else min(stop, self.n_rows)
-        wanted: dict[tuple[int, str], list[tuple[int, int]]] = {}
-        sources = {}
+        pairs: dict[tuple[h5py.Dataset, str], list[tuple[int, int]]] = {}
         for target, name in enumerate(columns):
             dataset, field, column = self._places[name]
-            wanted.setdefault((dataset.id.id, field), []).append((target, column))
-            sources[dataset.id.id] = dataset
-        records = {
-            number: _rows(dataset, start, stop, self.path) for number, dataset in sources.items()
-        }
-        parts = {
-            (number, field): records[number][field] if field else records[number]
-            for number, field in wanted
-        }
-        dtype = dtype or np.result_type(*parts.values())
-        values = np.empty((stop - start, len(columns)), dtype)
-        for place, pairs in wanted.items():
-            part = parts[place].reshape(stop - start, -1)
-            for target, column, width in _runs(pairs):
-                values[:, target : target + width] = part[:, column : column + width]
+            pairs.setdefault((dataset, field), []).append((target, column))
+        runs = {place: list(_runs(found)) for place, found in pairs.items()}
+        stored = {dataset for dataset, _ in runs}
+        dtypes = [(d.dtype[field] if field else d.dtype).base for d, field in runs]
+        values = np.empty((stop - start, len(columns)), dtype or np.result_type(*dtypes))
+        row_bytes = sum(d.dtype.itemsize * int(np.prod(d.shape[1:])) for d in stored)
+        step = max(1, BLOCK_BYTES // row_bytes)
+        for begin in range(start, stop, step):
+            end = min(begin + step, stop)
+            records = {dataset: _rows(dataset, begin, end, self.path) for dataset in stored}
+            block = values[begin - start : end - start]
+            for (dataset, field), stretches in runs.items():
+                part = records[dataset][field] if field else records[dataset]
+                part = part.reshape(end - begin, -1)
+                for target, column, width in stretches:
+                    block[:, target : target + width] = part[:, column : column + width]
         return values
 
     def blocks(
@@ -120,7 +123,7 @@ class PandasTable:
     ) -> Iterator[tuple[int, np.ndarray]]:
         """(first row, rows) of the whole frame in blocks of bounded memory."""
         self.require(columns)
-        step = max(1, BLOCK_BYTES // (8 * len(columns)))
+        step = max(1, BLOCK_BYTES // (4 * len(columns)))
         for start in range(0, self.n_rows, step):
             yield start, self.read(columns, start, start + step, dtype)
 
