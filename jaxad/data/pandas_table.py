@@ -209,17 +209,18 @@ def _filters(dataset: h5py.Dataset) -> list[int]:
 
 def _blosc_rows(dataset: h5py.Dataset, start: int, stop: int) -> np.ndarray:
     chunk = dataset.chunks
-    values = np.empty((stop - start, *dataset.shape[1:]), dataset.dtype)
+    item = np.dtype((np.void, dataset.dtype.itemsize))  # copied whole, faster than by field
+    values = np.empty((stop - start, *dataset.shape[1:]), item)
     first = start - start % chunk[0]
     starts = [range(first, stop, chunk[0])]
     starts += [range(0, n, c) for n, c in zip(dataset.shape[1:], chunk[1:], strict=True)]
     for corner in itertools.product(*starts):
         skipped, raw = dataset.id.read_direct_chunk(corner)
         block = raw if skipped & 1 else blosc2.decompress(raw)
-        block = np.frombuffer(block, dataset.dtype).reshape(chunk)
+        block = np.frombuffer(block, item).reshape(chunk)
         low, high = max(corner[0], start), min(corner[0] + chunk[0], stop)
         rest = tuple(slice(c, c + size) for c, size in zip(corner[1:], chunk[1:], strict=True))
         target = values[(slice(low - start, high - start), *rest)]
         inside = tuple(slice(0, size) for size in target.shape[1:])
         target[...] = block[(slice(low - corner[0], high - corner[0]), *inside)]
-    return values
+    return values.view(dataset.dtype)
