@@ -225,8 +225,8 @@ def _mev(x):
     ("damage", "message"),
     [
         (_nan, "bad.npz: x: NaN or infinity at row 33"),
-        (_columns, "bad.npz: x: found a pT below 0: are the columns pT, eta, phi"),
-        (_negative, "found a pT below 0.*row 33"),
+        (_columns, r"bad.npz: x: found at row \d+ a pT below 0: are the columns pT, eta, phi"),
+        (_negative, "found at row 33 a pT below 0"),
         (_mev, r"bad.npz: x: expected GeV, found a median jet pT of 3.*e\+05: this looks like MeV"),
     ],
 )
@@ -236,6 +236,14 @@ def test_values_that_cannot_be(tmp_path, damage, message):
     np.savez(tmp_path / "bad.npz", x=x)
     with pytest.raises(UserError, match=message):
         _load(tmp_path / "bad.npz")
+
+
+def test_row_numbers_are_those_of_the_file(jets):
+    with h5py.File(jets, "r+") as file:
+        file["x"][58, 2, 1] = np.nan
+    with pytest.raises(UserError, match=r"jets.h5: x: NaN or infinity at row 58"):
+        _load(jets, label_key="label", background="1")
+    _load(jets, label_key="label", background="2")
 
 
 def test_column_orders_are_noticed(tmp_path):

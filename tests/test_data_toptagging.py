@@ -170,6 +170,14 @@ def test_other_compressions_are_named(tmp_path):
         PandasTable(path).read(["E_0"])
 
 
+def test_names_pickled_by_python_2(tmp_path):
+    path = _write_tops(tmp_path / "t.h5", _momenta(10, 3), 0)
+    names = "".join(f"S'{name}'\np{i}\na" for i, name in enumerate(COLUMNS, 1))
+    with h5py.File(path, "r+") as file:
+        file["table/table"].attrs["values_block_0_kind"] = np.bytes_(f"(lp0\n{names}.".encode())
+    assert PandasTable(path).columns[:804] == COLUMNS
+
+
 def test_code_in_a_pickled_attribute_is_not_run(tmp_path):
     path = _write_tops(tmp_path / "t.h5", _momenta(10, 3), 0)
     marker = tmp_path / "ran"

@@ -4,12 +4,13 @@ A reader is a module of this package with `DEFAULTS` (its settings and their val
 `load(config) -> Dataset`; `jaxad.data.load` imports the one that `config.name` asks for.
 """
 
+import dataclasses
 import importlib
 import importlib.util
 
 from ml_collections import ConfigDict
 
-from jaxad.data.dataset import Dataset, Rows, check, summary
+from jaxad.data.dataset import Dataset, Rows, check, counts, summary
 from jaxad.data.settings import COMMON, complete
 from jaxad.errors import UserError
 
@@ -46,10 +47,15 @@ def load(config: ConfigDict) -> Dataset:
     reader = _reader(config.get("name", ""))
     arrays = _reader("arrays")
     if reader is not arrays:
-        return check(reader.load(complete(config, reader.DEFAULTS, ignore=arrays.DEFAULTS)))
+        return _finished(reader.load(complete(config, reader.DEFAULTS, ignore=arrays.DEFAULTS)))
     others: set[str] = set()
     if set(config) - set(COMMON) - set(arrays.DEFAULTS):
         written = [name for name in READERS if importlib.util.find_spec(f"jaxad.data.{name}")]
         others = {key for name in written for key in _reader(name).DEFAULTS}
     own = {key: value for key, value in config.items() if key not in others - set(arrays.DEFAULTS)}
-    return check(arrays.load(complete(own, arrays.DEFAULTS)))
+    return _finished(arrays.load(complete(own, arrays.DEFAULTS)))
+
+
+def _finished(dataset: Dataset) -> Dataset:
+    info = {**dataset.info, "counts": counts(check(dataset))}
+    return dataclasses.replace(dataset, info=info)

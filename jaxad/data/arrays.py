@@ -286,9 +286,9 @@ def _read(
             with checks.reading(path, ", ".join(keys.values())):
                 rows = {field: _chosen(array, here) for field, array in stored.items()}
         for field, values in rows.items():
-            checks.require_finite(values, path, keys[field])
+            checks.require_finite(values, path, keys[field], here)
         if config.format in PARTICLES:
-            rows = {**_jets(rows["x"], path, config), **rows}
+            rows = {**_jets(rows["x"], path, here, config), **rows}
         if len(here):
             parts.append(rows)
     if len({part["x"].shape[1:] for part in parts}) > 1:
@@ -332,34 +332,27 @@ def _chosen(stored, index: np.ndarray) -> np.ndarray:
     return values
 
 
-def _jets(particles: np.ndarray, path: Path, config: ConfigDict) -> Rows:
+def _jets(particles: np.ndarray, path: Path, index: np.ndarray, config: ConfigDict) -> Rows:
     """Scales momenta to GeV in place, refuses what no particle can be, and sums each jet."""
-    key = config.x_key
     if config.format == "ptetaphi":
         particles[..., 0] *= UNITS[config.units]
-        _refuse(particles[..., 0] < 0, path, key, "a pT below 0: are the columns pT, eta, phi?")
-        _refuse(
-            np.abs(particles[..., 2]) > 2 * np.pi + 1e-3,
-            path,
-            key,
-            "a phi beyond 2 pi: are the columns pT, eta, phi, in radians?",
+        problems = (
+            (particles[..., 0] < 0, "a pT below 0: are the columns pT, eta, phi?"),
+            (
+                np.abs(particles[..., 2]) > 2 * np.pi + 1e-3,
+                "a phi beyond 2 pi: are the columns pT, eta, phi, in radians?",
+            ),
         )
     else:
         particles *= UNITS[config.units]
         momentum = np.linalg.norm(particles[..., 1:], axis=-1)
-        _refuse(
-            particles[..., 0] < 0.9 * momentum,
-            path,
-            key,
-            "an energy below the momentum: are the columns E, px, py, pz?",
-        )
+        below = particles[..., 0] < 0.9 * momentum
+        problems = ((below, "an energy below the momentum: are the columns E, px, py, pz?"),)
+    for bad, what in problems:
+        if bad.any():
+            row = index[np.argmax(bad.any(axis=1))]
+            raise UserError(f"{path}: {config.x_key}: found at row {row} {what}")
     jets = jet_observables(particles)
     if len(particles):
-        checks.require_gev(jets["pt"], path, key)
+        checks.require_gev(jets["pt"], path, config.x_key)
     return jets
-
-
-def _refuse(bad: np.ndarray, path: Path, key: str, what: str) -> None:
-    if bad.any():
-        row = int(np.argmax(bad.any(axis=1)))
-        raise UserError(f"{path}: {key}: found {what} (row {row} of those read)")

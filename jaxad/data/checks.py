@@ -21,13 +21,16 @@ MAX_RATIO = 100.0  # between the median pT of two classes of one data set
 def resolve(source: str | Path, pattern: str = "*") -> list[Path]:
     """Files meant by a file name, a glob, or a folder (its files matching `pattern`), sorted."""
     path = Path(source).expanduser()
-    if path.is_dir():
-        found = sorted(path.glob(pattern))
-        looked_for = path / pattern
-    else:
-        found = [Path(name) for name in sorted(glob.glob(str(path), recursive=True))]
-        looked_for = path
-    found = [path for path in found if path.is_file()]
+    try:
+        if path.is_dir():
+            looked_for = path / pattern
+            found = sorted(path.glob(pattern))
+        else:
+            looked_for = path
+            found = [Path(name) for name in sorted(glob.glob(str(path), recursive=True))]
+        found = [path for path in found if path.is_file()]
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     if not found:
         raise UserError(f"{looked_for}: no such file; give data.source a file, a folder or a glob")
     return found
@@ -98,12 +101,15 @@ def require_shape(
         raise UserError(f"{path}: {field}: expected shape ({wanted}), found {tuple(shape)}")
 
 
-def require_finite(values: np.ndarray, path: str | Path, field: str, first_row: int = 0) -> None:
-    """Refuses NaN and infinity, naming the first row (counted from `first_row`)."""
+def require_finite(
+    values: np.ndarray, path: str | Path, field: str, rows: int | np.ndarray = 0
+) -> None:
+    """Refuses NaN and infinity, naming the row; `rows`: row numbers in the file, or the first."""
     row = first_not_finite(values)
     if row is not None:
+        row = rows + row if isinstance(rows, int) else int(rows[row])
         raise UserError(
-            f"{path}: {field}: NaN or infinity at row {first_row + row}; "
+            f"{path}: {field}: NaN or infinity at row {row}; "
             "remove such events before giving the file"
         )
 
