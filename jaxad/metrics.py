@@ -43,7 +43,7 @@ def checked_scores(values: ArrayLike, name: str) -> Array:
     return scores
 
 
-def _members(values: ArrayLike | Sequence[ArrayLike], name: str) -> list[Array]:
+def _split(values: ArrayLike | Sequence[ArrayLike], name: str) -> list[Array]:
     """Scores of each ensemble member: (N,) gives one, (M, N) or a list of (N_i,) gives M."""
     rows = values if isinstance(values, np.ndarray) and values.ndim == 2 else [values]
     if isinstance(values, list | tuple) and values and np.ndim(values[0]) == 1:
@@ -51,15 +51,15 @@ def _members(values: ArrayLike | Sequence[ArrayLike], name: str) -> list[Array]:
     return [checked_scores(row, name) for row in rows]
 
 
-def _pairs(background: ArrayLike, signal: ArrayLike) -> list[tuple[Array, Array]]:
-    """(background, signal) scores of each member."""
-    members = _members(background, "background"), _members(signal, "signal")
-    if len(members[0]) != len(members[1]):
+def members(background: ArrayLike, signal: ArrayLike) -> list[tuple[Array, Array]]:
+    """(background, signal) scores of each member: one pair for (N,), M pairs for (M, N)."""
+    split = _split(background, "background"), _split(signal, "signal")
+    if len(split[0]) != len(split[1]):
         raise UserError(
             f"scores: expected as many ensemble members for background and signal, "
-            f"found {len(members[0])} and {len(members[1])}"
+            f"found {len(split[0])} and {len(split[1])}"
         )
-    return list(zip(*members, strict=True))
+    return list(zip(*split, strict=True))
 
 
 def binomial_error(n_passed: ArrayLike, n_total: ArrayLike) -> Any:
@@ -284,7 +284,7 @@ def roc_band(
 
     Each member's curve is interpolated linearly in FPR. Returns three (K,) arrays.
     """
-    curves = [roc(b, s) for b, s in _pairs(background, signal)]
+    curves = [roc(b, s) for b, s in members(background, signal)]
     return band([np.interp(grid, fpr, tpr) for fpr, tpr, _ in curves])
 
 
@@ -316,7 +316,10 @@ def _sic_error(tpr: float, fpr: float, n_background: int, n_signal: int) -> floa
     return float(np.hypot(error_tpr, 0.5 * tpr * error_fpr / fpr) / np.sqrt(fpr))
 
 
-def _max_sic(background: Array, signal: Array, max_relative_error: float) -> dict[str, Any]:
+def max_sic(
+    background: ArrayLike, signal: ArrayLike, max_relative_error: float = 0.2
+) -> dict[str, Any]:
+    """Maximum of `sic_curve`: {max_sic, max_sic_err, max_sic_fpr}, None if the curve is empty."""
     fpr, tpr, sic = sic_curve(background, signal, max_relative_error)
     if not len(sic):
         return {"max_sic": None, "max_sic_err": None, "max_sic_fpr": None}
@@ -354,7 +357,7 @@ def max_of_median_sic(
 
     The median of the members' maxima is the other figure in use; it is not the same number.
     """
-    lowest = min_sic_fpr(len(_members(background, "background")[0]), max_relative_error)
+    lowest = min_sic_fpr(len(_split(background, "background")[0]), max_relative_error)
     if lowest >= 1:
         return None
     grid = np.geomspace(lowest, 1, 2000)
@@ -382,7 +385,7 @@ def _summarise_member(
         "tpr_at_fpr": {level_key(f): tpr_at_fpr(background, signal, f) for f in fprs},
         "fpr_at_tpr": {f"{t:g}": fpr_at_tpr(background, signal, t) for t in tprs},
         "sic_at_fpr": {level_key(f): sic_at_fpr(background, signal, f, sic_error) for f in fprs},
-        **_max_sic(background, signal, sic_error),
+        **max_sic(background, signal, sic_error),
     }
     if n_bootstrap:
         replicas = bootstrap(background, signal, fprs=fprs, tprs=tprs, n=n_bootstrap, seed=seed)
@@ -433,13 +436,13 @@ def summarise(
     band (16 and 84 %), max_sic_members, max_sic_band and max_sic_of_median_curve; max_sic is then
     the median of the maxima.
     """
-    pairs = _pairs(background, signal)
-    members = [_summarise_member(*p, fprs, tprs, n_bootstrap, seed, sic_error) for p in pairs]
-    if len(members) == 1:
-        return {"n_members": 1, **members[0]}
-    summary: dict[str, Any] = {"n_members": len(members)}
-    for key, first in members[0].items():
-        values = [member[key] for member in members]
+    pairs = members(background, signal)
+    found = [_summarise_member(*p, fprs, tprs, n_bootstrap, seed, sic_error) for p in pairs]
+    if len(found) == 1:
+        return {"n_members": 1, **found[0]}
+    summary: dict[str, Any] = {"n_members": len(found)}
+    for key, first in found[0].items():
+        values = [member[key] for member in found]
         if isinstance(first, dict):
             summary[key] = {k: _combine_points([v[k] for v in values]) for k in first}
         else:

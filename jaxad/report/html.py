@@ -1,0 +1,132 @@
+"""One self-contained page of a run: tables, figures, settings, versions; nothing is fetched."""
+
+import base64
+import io
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from html import escape
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from jaxad.report.style import styled
+from jaxad.report.tables import metrics_notes, metrics_rows
+
+DPI = 110
+PACKAGES = ("jaxad", "jax", "jaxlib", "flax", "optax", "distrax", "numpy", "scipy", "scikit-learn")
+CSS = """
+body { font: 15px/1.5 system-ui, sans-serif; color: #222; background: #fff; margin: 0 auto;
+  max-width: 1180px; padding: 1.5rem; }
+h1 { font-size: 1.6rem; margin: 0 0 .3rem; } h2 { font-size: 1.15rem; margin: 2rem 0 .6rem;
+  border-bottom: 1px solid #ccc; }
+.scroll { overflow-x: auto; } table { border-collapse: collapse; font-size: .9rem; }
+th, td { text-align: left; padding: .2rem .9rem .2rem 0; white-space: nowrap; }
+th { border-bottom: 2px solid #444; } tr.first td { border-top: 1px solid #ccc; }
+td { font-variant-numeric: tabular-nums; }
+.note { color: #555; font-size: .85rem; margin: .2rem 0; }
+.figures { display: flex; flex-wrap: wrap; gap: 1rem; } figure { margin: 0; max-width: 100%; }
+img { max-width: 100%; height: auto; } figcaption { color: #555; font-size: .85rem;
+  max-width: 42rem; } pre { background: #f5f5f5; padding: .8rem; overflow-x: auto;
+  font-size: .8rem; } summary { cursor: pointer; }
+"""
+
+
+@styled
+def figure_png(figure: Figure) -> bytes:
+    """The figure as an optimised PNG."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI, pil_kwargs={"optimize": True})
+    return buffer.getvalue()
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write beside the file, then rename over it."""
+    temporary = path.with_name(f".{path.name}.part")
+    temporary.write_bytes(content)
+    os.replace(temporary, path)
+
+
+def save_figures(figures: Mapping[str, Figure], folder: str | Path) -> list[Path]:
+    """Write folder/NAME.png for every figure; returns the paths."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{name}.png" for name in figures]
+    for path, figure in zip(paths, figures.values(), strict=True):
+        _replace(path, figure_png(figure))
+    return paths
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide numbers."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
+    body = "".join(
+        ("<tr class='first'>" if row[0] else "<tr>")
+        + "".join(f"<td>{escape(cell)}</td>" for cell in row)
+        + "</tr>"
+        for row in rows
+        if row
+    )
+    return f'<div class="scroll"><table><tr>{head}</tr>{body}</table></div>'
+
+
+def _figure(name: str, figure: Figure, caption: str) -> str:
+    data = base64.b64encode(figure_png(figure)).decode()
+    return (
+        f'<figure id="{escape(name)}"><img alt="{escape(name)}" '
+        f'src="data:image/png;base64,{data}"><figcaption>{escape(caption)}</figcaption></figure>'
+    )
+
+
+def html_report(
+    *,
+    title: str,
+    metrics: Mapping[str, Any],
+    figures: Mapping[str, Figure],
+    captions: Mapping[str, str] | None = None,
+    config: Mapping[str, Any] | None = None,
+    provenance: Mapping[str, Any] | None = None,
+    notes: Sequence[str] = (),
+) -> str:
+    """The page: table of `metrics` (of `summarise_all`), figures with captions, config, provenance.
+
+    notes are paragraphs above the table. Versions join the provenance by themselves. All text is
+    escaped; the page names no address and holds its figures.
+    """
+    captions, facts = captions or {}, {**(provenance or {}), **versions()}
+    paragraphs = "".join(f"<p>{escape(note)}</p>" for note in notes)
+    below = "".join(f'<p class="note">{escape(note)}</p>' for note in metrics_notes(metrics))
+    drawn = "".join(_figure(name, fig, captions.get(name, name)) for name, fig in figures.items())
+    settings = escape(json.dumps(config or {}, indent=2, default=str))
+    origin = _table(("what", "value"), [(str(key), str(value)) for key, value in facts.items()])
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)}</title><style>{CSS}</style></head><body>"
+        f"<h1>{escape(title)}</h1>{paragraphs}"
+        f"<h2>Results</h2>{_table(*metrics_rows(metrics))}{below}"
+        f'<h2>Figures</h2><div class="figures">{drawn}</div>'
+        f"<h2>Configuration</h2><details><summary>all settings</summary><pre>{settings}</pre>"
+        f"</details><h2>Provenance</h2>{origin}</body></html>\n"
+    )
+
+
+def write_report(path: str | Path, **contents: Any) -> Path:
+    """Write `html_report(**contents)` to `path`, atomically."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _replace(path, html_report(**contents).encode())
+    return path

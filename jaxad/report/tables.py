@@ -1,0 +1,84 @@
+"""Tables as plain text, from the dictionaries of `jaxad.metrics.summarise_all`."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+TABLE_FPRS = ("1e-2", "1e-3")
+
+
+def value_text(value: float | None, error: float | None = None) -> str:
+    """A number with its error to two digits of the error, "0.9123 ± 0.0031"; "-" for None."""
+    if value is None:
+        return "-"
+    if not error or not math.isfinite(error):
+        return f"{value:.4g}"
+    decimals = max(0, 1 - math.floor(math.log10(abs(error))))
+    return f"{value:.{min(decimals, 5)}f} ± {error:.{min(decimals, 5)}f}"
+
+
+def text_table(rows: Sequence[Sequence[str]], header: Sequence[str]) -> str:
+    """Aligned columns under a ruled header; an empty row becomes a blank line."""
+    table = [list(header), *(list(row) for row in rows)]
+    n_columns = len(header)
+    widths = [max(len(row[i]) for row in table if row) for i in range(n_columns)]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip()
+        for row in table
+    ]
+    return "\n".join([lines[0], "-" * (sum(widths) + 2 * (n_columns - 1)), *lines[1:]])
+
+
+def _figures(entry: Mapping[str, Any]) -> list[str]:
+    """Cells of one score: AUC, TPR at two FPRs, max SIC with errors; bands for AUC and SIC."""
+
+    def cell(key: str) -> str:
+        value, band = entry.get(key), entry.get(f"{key}_band")
+        spread = f" [{band[0]:.3f}, {band[1]:.3f}]" if band and value is not None else ""
+        return value_text(value, entry.get(f"{key}_err")) + spread
+
+    points = [entry.get("tpr_at_fpr", {}).get(key, {}) for key in TABLE_FPRS]
+    rates = [value_text(point.get("value"), point.get("error")) for point in points]
+    return [cell("auc"), *rates, cell("max_sic")]
+
+
+def metrics_rows(metrics: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Header and rows, signal by signal: scores first, baselines beneath, blank rows between."""
+    header = ["signal", "score", "AUC", *(f"TPR @ FPR {key}" for key in TABLE_FPRS), "max SIC"]
+    rows: list[list[str]] = []
+    for name, signal in metrics["signals"].items():
+        if rows:
+            rows.append([])
+        named = list(signal["scores"].items())
+        named += [(f"({key})", entry) for key, entry in signal.get("baselines", {}).items()]
+        for i, (score, entry) in enumerate(named):
+            rows.append([name if i == 0 else "", score, *_figures(entry)])
+    return header, rows
+
+
+def metrics_notes(metrics: Mapping[str, Any]) -> list[str]:
+    """What the table needs said: the meaning of its marks, and why figures are missing."""
+    entries = [
+        entry
+        for signal in metrics["signals"].values()
+        for kind in ("scores", "baselines")
+        for entry in signal.get(kind, {}).values()
+    ]
+    notes = []
+    if any(signal.get("baselines") for signal in metrics["signals"].values()):
+        notes.append("(name): a baseline observable, no training")
+    if any(entry.get("n_members", 1) > 1 for entry in entries):
+        notes.append("ensembles: median ± statistical error [16 %, 84 % over the members]")
+    reasons = [
+        entry.get("tpr_at_fpr", {}).get(key, {}).get("reason")
+        for entry in entries
+        for key in TABLE_FPRS
+    ]
+    notes += [f"-: {reason}" for reason in dict.fromkeys(reasons) if reason]
+    return notes
+
+
+def metrics_table(metrics: Mapping[str, Any]) -> str:
+    """The table that an evaluation prints, with notes on missing figures beneath."""
+    header, rows = metrics_rows(metrics)
+    return "\n".join([text_table(rows, header), *metrics_notes(metrics)])
