@@ -46,7 +46,7 @@ def _write_tops(path, momenta, labels, complib="blosc", columns=COLUMNS):
     rows["values_block_1"][:, 1] = labels
     with tables.open_file(str(path), "w") as file:
         group = file.create_group("/", "table")
-        filters = tables.Filters(complevel=9, complib=complib)
+        filters = tables.Filters(complevel=4, complib=complib)
         table = file.create_table(group, "table", rows.dtype, filters=filters, expectedrows=1000)
         table.attrs.values_block_0_kind = columns
         table.attrs.values_block_1_kind = ["ttv", "is_signal_new"]
@@ -322,3 +322,21 @@ def test_missing_columns(tmp_path):
     _write_tops(tmp_path / "val.h5", _momenta(10, 0), np.arange(10) % 2, columns=columns)
     with pytest.raises(UserError, match=r"800 of 801 columns missing \(E_0, PX_0.*found e_0"):
         _load_tops(tmp_path)
+
+
+def test_random_damage_never_ends_in_a_stack_trace(tmp_path):
+    path = _write_tops(tmp_path / "val.h5", _momenta(60, 0), np.arange(60) % 2)
+    content = path.read_bytes()
+    rng = np.random.default_rng(0)
+    refused = 0
+    for _ in range(60):
+        damaged = bytearray(content)
+        for place in rng.integers(0, 6000, 3):  # where the description of the table lies
+            damaged[place] = rng.integers(256)
+        path.write_bytes(damaged)
+        try:
+            _load_tops(tmp_path)
+        except UserError as error:
+            refused += 1
+            assert "\n" not in str(error) and str(tmp_path) in str(error)
+    assert refused > 30

@@ -44,18 +44,26 @@ def load(config: ConfigDict) -> Dataset:
     Raises:
       UserError: unknown name or setting, files that are missing or damaged.
     """
-    reader = _reader(config.get("name", ""))
-    arrays = _reader("arrays")
-    if reader is not arrays:
-        return _finished(reader.load(complete(config, reader.DEFAULTS, ignore=arrays.DEFAULTS)))
-    others: set[str] = set()
-    if set(config) - set(COMMON) - set(arrays.DEFAULTS):
-        written = [name for name in READERS if importlib.util.find_spec(f"jaxad.data.{name}")]
-        others = {key for name in written for key in _reader(name).DEFAULTS}
-    own = {key: value for key, value in config.items() if key not in others - set(arrays.DEFAULTS)}
-    return _finished(arrays.load(complete(own, arrays.DEFAULTS)))
+    reader, arrays = _reader(config.get("name", "")), _reader("arrays")
+    if reader is arrays:
+        settings = complete(_without_other_readers(config), arrays.DEFAULTS)
+    else:
+        settings = complete(config, reader.DEFAULTS, ignore=arrays.DEFAULTS)
+    try:
+        dataset = check(reader.load(settings))
+    except MemoryError as error:
+        raise UserError(
+            f"{settings.source}: does not fit into memory ({error}); "
+            "take fewer events, or the file is damaged"
+        ) from None
+    return dataclasses.replace(dataset, info={**dataset.info, "counts": counts(dataset)})
 
 
-def _finished(dataset: Dataset) -> Dataset:
-    info = {**dataset.info, "counts": counts(check(dataset))}
-    return dataclasses.replace(dataset, info=info)
+def _without_other_readers(config: ConfigDict) -> dict:
+    """The settings less those that only other readers than "arrays" have."""
+    own = {*COMMON, *_reader("arrays").DEFAULTS}
+    if set(config) <= own:
+        return dict(config)
+    written = [name for name in READERS if importlib.util.find_spec(f"jaxad.data.{name}")]
+    others = {key for name in written for key in _reader(name).DEFAULTS} - own
+    return {key: value for key, value in config.items() if key not in others}

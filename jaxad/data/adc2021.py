@@ -158,9 +158,10 @@ def read_events(path: Path, limit: int, seed: int | list[int]) -> Rows:
 
 
 def _check_names(file, path: Path) -> None:
-    if f"{KEY}_Names" not in file:
-        return
-    names = tuple(np.char.decode(np.asarray(file[f"{KEY}_Names"][:], "S")).tolist())
+    with checks.reading(path, f"{KEY}_Names"):
+        if f"{KEY}_Names" not in file:
+            return
+        names = tuple(np.char.decode(np.asarray(file[f"{KEY}_Names"][:], "S")).tolist())
     if names != NAMES:
         raise UserError(f"{path}: {KEY}_Names: expected {', '.join(NAMES)}, found {names}")
 

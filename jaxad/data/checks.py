@@ -65,28 +65,29 @@ def open_hdf5(path: str | Path) -> h5py.File:
         raise UserError(f"{path}: expected an HDF5 file, found {found}") from None
 
 
-def require(file: h5py.File, key: str) -> h5py.Dataset:
-    """The HDF5 dataset at `key`, or a UserError that lists what there is."""
-    names: list[str] = []
-    if key not in file or not isinstance(file[key], h5py.Dataset):
-        file.visititems(lambda name, item: names.append(name) if hasattr(item, "shape") else None)
-        raise UserError(
-            f"{file.filename}: no dataset {key!r}; found {', '.join(names[:20]) or 'none'}"
-        )
-    return file[key]
-
-
 @contextlib.contextmanager
 def reading(path: str | Path, field: str) -> Iterator[None]:
     """Turns the errors of a damaged file, while its data are read, into a UserError."""
     try:
         yield
-    except (OSError, RuntimeError, ValueError, EOFError) as error:
-        reason = str(error).split("(")[0].strip() or type(error).__name__
+    except (OSError, RuntimeError, ValueError, KeyError, EOFError) as error:
+        reason = str(error).strip("'").split("(")[0].strip() or type(error).__name__
         raise UserError(
             f"{path}: {field}: the data cannot be read ({reason}); the file is damaged: "
             "download or copy it again"
         ) from None
+
+
+def require(file: h5py.File, key: str) -> h5py.Dataset:
+    """The HDF5 dataset at `key`, or a UserError that lists what there is."""
+    names: list[str] = []
+    with reading(file.filename, key):
+        if key in file and isinstance(file[key], h5py.Dataset):
+            return file[key]
+        file.visititems(lambda name, item: names.append(name) if hasattr(item, "shape") else None)
+    raise UserError(
+        f"{file.filename}: no dataset {key!r}; found {', '.join(map(str, names[:20])) or 'none'}"
+    )
 
 
 def require_shape(

@@ -43,11 +43,10 @@ class PandasTable:
     def __init__(self, path: str | Path, key: str = ""):
         self.path = Path(path)
         self._file = open_hdf5(path)
-        group = self._frame(key)
-        if "table" in group:
-            self._places = dict(_table_places(group["table"]))
-        else:
-            self._places = dict(_fixed_places(group))
+        with reading(path, key or "table"):
+            group = self._frame(key)
+            places = _table_places if "table" in group else _fixed_places
+            self._places = dict(places(group))
         if not self._places:
             raise UserError(f"{path}: {group.name}: not a pandas frame that can be read")
         self.columns = list(self._places)
@@ -128,7 +127,8 @@ class PandasTable:
             yield start, self.read(columns, start, start + step, dtype)
 
 
-def _table_places(table: h5py.Dataset) -> Iterator[tuple[str, tuple[h5py.Dataset, str, int]]]:
+def _table_places(group: h5py.Group) -> Iterator[tuple[str, tuple[h5py.Dataset, str, int]]]:
+    table = group["table"]
     for field in table.dtype.names or ():
         if field == "index":
             continue
