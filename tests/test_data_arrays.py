@@ -145,7 +145,8 @@ def test_four_momenta_mev_and_limits(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("format", "shape"), [("image", (8, 9)), ("image", (8, 9, 3)), ("features", (5,))]
+    ("format", "shape"),
+    [("image", (8, 9)), ("image", (8, 9, 3)), ("features", (5,)), ("features", (1,))],
 )
 def test_images_and_features(tmp_path, format, shape):
     x = np.random.default_rng(0).integers(0, 255, (40, *shape), np.uint8)
@@ -158,7 +159,7 @@ def test_images_and_features(tmp_path, format, shape):
 def test_blocks_do_not_change_what_is_read(jets, monkeypatch):
     changes = {"label_key": "label", "signals": "one=1"}
     whole = _load(jets, **changes)
-    monkeypatch.setattr("jaxad.data.arrays.BLOCK_BYTES", 8 * 60 * 7)
+    monkeypatch.setattr("jaxad.data.array_files.BLOCK_BYTES", 8 * 60 * 7)
     _same(whole, _load(jets, **changes))
 
 
@@ -225,6 +226,7 @@ def _mev(x):
     ("damage", "message"),
     [
         (_nan, "bad.npz: x: NaN or infinity at row 33"),
+        (_overflow, "bad.npz: x: NaN or infinity at row 33"),
         (_columns, r"bad.npz: x: found at row \d+ a pT below 0: are the columns pT, eta, phi"),
         (_negative, "found at row 33 a pT below 0"),
         (_mev, r"bad.npz: x: expected GeV, found a median jet pT of 3.*e\+05: this looks like MeV"),

@@ -241,6 +241,14 @@ def test_toptagging_missing_files(tops, tmp_path):
         _load_tops(tops / "val.h5", split="published")
 
 
+def test_downloaded_file_put_there_by_hand_is_checked(tops, tmp_path):
+    path = tmp_path / "download" / "toptagging" / "val.h5"
+    path.parent.mkdir(parents=True)
+    path.write_bytes((tops / "val.h5").read_bytes())
+    with pytest.raises(UserError, match=r"val.h5: expected 347,378,076 bytes, found"):
+        _load_tops("download", cache=str(tmp_path))
+
+
 def test_truncated_file(tops, tmp_path):
     content = (tops / "val.h5").read_bytes()
     (tmp_path / "val.h5").write_bytes(content[: len(content) // 2])

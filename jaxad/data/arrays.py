@@ -9,16 +9,15 @@ from the command line:
 Signals are labels of the source, files of their own (`--config.data.signals=top=top.h5`), or both.
 """
 
-import contextlib
 import itertools
-import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from ml_collections import ConfigDict
 
 from jaxad.data import checks
+from jaxad.data.array_files import chosen_rows, n_events_in, opened, stored_array
 from jaxad.data.dataset import Dataset, Rows, as_mapping, take
 from jaxad.data.particles import jet_observables
 from jaxad.data.splits import choose, split_indices
@@ -31,9 +30,7 @@ FORMATS = {
     "features": ((None, None), "one row of features an event"),
 }
 PARTICLES = ("ptetaphi", "epxpypz")
-SUFFIXES = (".h5", ".hdf5", ".npz", ".npy")
 UNITS = {"GeV": 1.0, "MeV": 1e-3}
-BLOCK_BYTES = 1 << 26
 
 DEFAULTS = {
     "format": "ptetaphi",
@@ -181,55 +178,8 @@ def _signals(
     return by_label, by_file
 
 
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Mapping]:
-    """Something that gives arrays by key, sliceable; npy files hold "x" whatever the key."""
-    if path.suffix not in SUFFIXES:
-        raise UserError(f"{path}: expected a file of {', '.join(SUFFIXES)}")
-    if path.suffix in (".h5", ".hdf5"):
-        with checks.open_hdf5(path) as file:
-            yield file
-        return
-    try:
-        content = np.load(
-            path, allow_pickle=False, mmap_mode="r" if path.suffix == ".npy" else None
-        )
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path}: expected a NumPy file, found a damaged one ({error})") from None
-    if isinstance(content, np.ndarray):
-        yield {"": content}
-    else:
-        with content:
-            yield content
-
-
-def _array(file: Mapping, key: str, path: Path):
-    """The stored array of a key: an HDF5 dataset or a NumPy array; plain numbers only."""
-    if path.suffix in (".h5", ".hdf5"):
-        stored = checks.require(file, key)
-    elif path.suffix == ".npy":
-        stored = file[""]
-    elif key in file:
-        try:
-            stored = file[key]
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise UserError(f"{path}: {key}: cannot be read ({error})") from None
-    else:
-        raise UserError(f"{path}: no array {key!r}; found {', '.join(file) or 'none'}")
-    if stored.dtype.kind not in "fiub" or stored.ndim == 0:
-        raise UserError(
-            f"{path}: {key}: expected an array of numbers, found {stored.dtype} {stored.shape}"
-        )
-    return stored
-
-
-def _length(path: Path, key: str) -> int:
-    with _opened(path) as file:
-        return len(_array(file, key, path))
-
-
 def _all_events(paths: list[Path], config: ConfigDict) -> np.ndarray:
-    n_events = sum(_length(path, config.x_key) for path in paths)
+    n_events = sum(n_events_in(path, config.x_key) for path in paths)
     if n_events == 0:
         raise UserError(f"{paths[0]}: {config.x_key}: no events")
     return np.arange(n_events)
@@ -239,9 +189,9 @@ def _labels(path: Path, config: ConfigDict) -> np.ndarray:
     key = config.label_key
     if path.suffix == ".npy":
         raise UserError(f"{path}: an npy file has no {key!r}; use npz or HDF5, or a file a class")
-    with _opened(path) as file, checks.reading(path, key):
-        labels = np.asarray(_array(file, key, path)[:])
-    n_events = _length(path, config.x_key)
+    with opened(path) as file, checks.reading(path, key):
+        labels = np.asarray(stored_array(file, key, path)[:])
+    n_events = n_events_in(path, config.x_key)
     if labels.shape not in ((n_events,), (n_events, 1)):
         raise UserError(
             f"{path}: {key}: expected one label for each of {n_events} events, "
@@ -277,15 +227,16 @@ def _read(
     parts: list[Rows] = []
     first = 0
     for path in paths:
-        with _opened(path) as file:
-            stored = {field: _array(file, key, path) for field, key in keys.items()}
+        with opened(path) as file:
+            stored = {field: stored_array(file, key, path) for field, key in keys.items()}
             n_events = len(stored["x"])
             here = index[(index >= first) & (index < first + n_events)] - first
             first += n_events
             _check_shapes(stored, keys, path, config.format)
             with checks.reading(path, ", ".join(keys.values())):
-                rows = {field: _chosen(array, here) for field, array in stored.items()}
+                rows = {field: chosen_rows(array, here) for field, array in stored.items()}
         for field, values in rows.items():
+            rows[field] = values if field == "x" else values.reshape(len(here))
             checks.require_finite(values, path, keys[field], here)
         if config.format in PARTICLES:
             rows = {**_jets(rows["x"], path, here, config), **rows}
@@ -317,19 +268,6 @@ def _check_shapes(stored: Mapping, keys: Mapping[str, str], path: Path, format: 
             raise UserError(
                 f"{path}: {keys[field]}: expected one value an event, found shape {array.shape}"
             )
-
-
-def _chosen(stored, index: np.ndarray) -> np.ndarray:
-    """stored[index] as float32 for a sorted index, read in blocks of bounded memory."""
-    shape = stored.shape[1:] if stored.ndim > 1 and stored.shape[1:] != (1,) else ()
-    values = np.empty((len(index), *shape), np.float32)
-    step = max(1, BLOCK_BYTES // (8 * max(1, int(np.prod(shape)))))
-    for start in range(0, len(stored), step):
-        low, high = np.searchsorted(index, (start, start + step))
-        if high > low:
-            block = np.asarray(stored[start : start + step])
-            values[low:high] = block[index[low:high] - start].reshape(high - low, *shape)
-    return values
 
 
 def _jets(particles: np.ndarray, path: Path, index: np.ndarray, config: ConfigDict) -> Rows:

@@ -1,0 +1,76 @@
+"""npz, npy and HDF5 files of plain arrays, opened alike; every damaged one is a UserError."""
+
+import contextlib
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from jaxad.data import checks
+from jaxad.errors import UserError
+
+SUFFIXES = (".h5", ".hdf5", ".npz", ".npy")
+BLOCK_BYTES = 1 << 26
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[Mapping]:
+    """Something that gives arrays by key, sliceable; npy files hold "x" whatever the key."""
+    if path.suffix not in SUFFIXES:
+        raise UserError(f"{path}: expected a file of {', '.join(SUFFIXES)}")
+    if path.suffix in (".h5", ".hdf5"):
+        with checks.open_hdf5(path) as file:
+            yield file
+        return
+    try:
+        content = np.load(
+            path, allow_pickle=False, mmap_mode="r" if path.suffix == ".npy" else None
+        )
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path}: expected a NumPy file, found a damaged one ({error})") from None
+    if isinstance(content, np.ndarray):
+        yield {"": content}
+    else:
+        with content:
+            yield content
+
+
+def stored_array(file: Mapping, key: str, path: Path) -> h5py.Dataset | np.ndarray:
+    """The stored array of a key: an HDF5 dataset or a NumPy array; plain numbers only."""
+    if path.suffix in (".h5", ".hdf5"):
+        stored = checks.require(file, key)
+    elif path.suffix == ".npy":
+        stored = file[""]
+    elif key in file:
+        try:
+            stored = file[key]
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise UserError(f"{path}: {key}: cannot be read ({error})") from None
+    else:
+        raise UserError(f"{path}: no array {key!r}; found {', '.join(file) or 'none'}")
+    if stored.dtype.kind not in "fiub" or stored.ndim == 0:
+        raise UserError(
+            f"{path}: {key}: expected an array of numbers, found {stored.dtype} {stored.shape}"
+        )
+    return stored
+
+
+def n_events_in(path: Path, key: str) -> int:
+    """Length of the array `key` of a file."""
+    with opened(path) as file:
+        return len(stored_array(file, key, path))
+
+
+def chosen_rows(stored: h5py.Dataset | np.ndarray, index: np.ndarray) -> np.ndarray:
+    """stored[index] as float32 for a sorted index, read in blocks of bounded memory."""
+    values = np.empty((len(index), *stored.shape[1:]), np.float32)
+    step = max(1, BLOCK_BYTES // (8 * max(1, int(np.prod(stored.shape[1:])))))
+    for start in range(0, len(stored), step):
+        low, high = np.searchsorted(index, (start, start + step))
+        if high > low:
+            block = np.asarray(stored[start : start + step])
+            with np.errstate(over="ignore"):  # infinities are refused later
+                values[low:high] = block[index[low:high] - start]
+    return values
