@@ -1,7 +1,6 @@
 """npz, npy and HDF5 files of plain arrays, opened alike; every damaged one is a UserError."""
 
 import contextlib
-import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -28,8 +27,10 @@ def opened(path: Path) -> Iterator[Mapping]:
         content = np.load(
             path, allow_pickle=False, mmap_mode="r" if path.suffix == ".npy" else None
         )
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path}: expected a NumPy file, found a damaged one ({error})") from None
+    except checks.DAMAGED as error:
+        raise UserError(
+            f"{path}: expected a NumPy file, found a damaged one ({_line(error)})"
+        ) from None
     if isinstance(content, np.ndarray):
         yield {"": content}
     else:
@@ -46,8 +47,8 @@ def stored_array(file: Mapping, key: str, path: Path) -> h5py.Dataset | np.ndarr
     elif key in file:
         try:
             stored = file[key]
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise UserError(f"{path}: {key}: cannot be read ({error})") from None
+        except checks.DAMAGED as error:
+            raise UserError(f"{path}: {key}: cannot be read ({_line(error)})") from None
     else:
         raise UserError(f"{path}: no array {key!r}; found {', '.join(file) or 'none'}")
     if stored.dtype.kind not in "fiub" or stored.ndim == 0:
@@ -55,6 +56,10 @@ def stored_array(file: Mapping, key: str, path: Path) -> h5py.Dataset | np.ndarr
             f"{path}: {key}: expected an array of numbers, found {stored.dtype} {stored.shape}"
         )
     return stored
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def n_events_in(path: Path, key: str) -> int:

@@ -10,12 +10,12 @@ import json
 import os
 import sys
 import tempfile
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 
+from jaxad.data.checks import DAMAGED
 from jaxad.errors import UserError
 
 ENVIRONMENT = "JAXAD_CACHE"
@@ -67,7 +67,7 @@ def cached(
     if path.exists():
         try:
             return _read(path)
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        except DAMAGED as error:
             print(f"{path}: damaged cache entry ({error}): made again", file=sys.stderr)
     arrays = dict(make())
     _write(path, arrays, settings)

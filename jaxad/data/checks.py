@@ -5,6 +5,10 @@ Nothing here repairs anything; nothing here loads a pickle.
 
 import contextlib
 import glob
+import struct
+import tokenize
+import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -13,6 +17,12 @@ import numpy as np
 
 from jaxad.data.dataset import first_not_finite
 from jaxad.errors import UserError
+
+DAMAGED = (
+    *(OSError, RuntimeError, ValueError, KeyError, EOFError, SyntaxError, TypeError),
+    *(zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError),
+)
+"""What h5py, NumPy and zipfile raise while they read a damaged file."""
 
 MAX_JET_PT = 14_000.0  # GeV: a median jet above this was written in MeV
 MAX_RATIO = 100.0  # between the median pT of two classes of one data set
@@ -70,7 +80,7 @@ def reading(path: str | Path, field: str) -> Iterator[None]:
     """Turns the errors of a damaged file, while its data are read, into a UserError."""
     try:
         yield
-    except (OSError, RuntimeError, ValueError, KeyError, EOFError) as error:
+    except DAMAGED as error:
         reason = str(error).strip("'").split("(")[0].strip() or type(error).__name__
         raise UserError(
             f"{path}: {field}: the data cannot be read ({reason}); the file is damaged: "

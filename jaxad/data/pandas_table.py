@@ -103,7 +103,8 @@ class PandasTable:
         runs = {place: list(_runs(found)) for place, found in pairs.items()}
         stored = {dataset for dataset, _ in runs}
         dtypes = [(d.dtype[field] if field else d.dtype).base for d, field in runs]
-        values = np.empty((stop - start, len(columns)), dtype or np.result_type(*dtypes))
+        with reading(self.path, "number of rows"):
+            values = np.empty((stop - start, len(columns)), dtype or np.result_type(*dtypes))
         row_bytes = sum(d.dtype.itemsize * int(np.prod(d.shape[1:])) for d in stored)
         step = max(1, BLOCK_BYTES // row_bytes)
         for begin in range(start, stop, step):
