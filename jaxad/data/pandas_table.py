@@ -47,10 +47,10 @@ class PandasTable:
             group = self._frame(key)
             places = _table_places if "table" in group else _fixed_places
             self._places = dict(places(group))
-        if not self._places:
-            raise UserError(f"{path}: {group.name}: not a pandas frame that can be read")
+            if not self._places:
+                raise UserError(f"{path}: {group.name}: not a pandas frame that can be read")
+            self.n_rows = len(next(iter(self._places.values()))[0])
         self.columns = list(self._places)
-        self.n_rows = len(next(iter(self._places.values()))[0])
 
     def __enter__(self) -> "PandasTable":
         return self
