@@ -1,1 +1,1 @@
-"""What is computed from events before any network sees them: images, EFPs, N-subjettiness, kinematics."""
+"""What is computed from events before any network sees them: images, EFPs, N-subjettiness."""
