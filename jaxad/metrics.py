@@ -96,13 +96,6 @@ def roc(background: ArrayLike, signal: ArrayLike) -> tuple[Array, Array, Array]:
     return np.r_[0.0, fpr], np.r_[0.0, tpr], np.r_[np.inf, threshold]
 
 
-def _auc_of_counts(background: Array, signal: Array) -> Array:
-    """P(signal > background) + P(equal) / 2 from counts (..., G) in descending score."""
-    n_background, n_signal = background.sum(-1), signal.sum(-1)
-    below = n_background[..., None] - np.cumsum(background, -1) + 0.5 * background
-    return (signal * below).sum(-1) / (n_background * n_signal)
-
-
 def auc(background: ArrayLike, signal: ArrayLike) -> float:
     """Area under the ROC curve, P(s > b) + P(s = b) / 2: the Mann-Whitney statistic, ties 1/2."""
     return auc_with_error(background, signal)[0]
@@ -248,22 +241,28 @@ def bootstrap(
         drawn += n_groups * np.arange(n_replicas)[:, None]
         return np.bincount(drawn.ravel(), minlength=n_replicas * n_groups).reshape(-1, n_groups)
 
-    def last_passed(total: Array, passed: Array) -> Array:
-        """Cumulative count `total` after the leading `passed` groups of each row."""
-        return np.take_along_axis(np.pad(total, ((0, 0), (1, 0))), passed[:, None], 1)[:, 0]
+    def crossing(total: Array, count: int, side: str) -> Array:
+        """Groups of each row (from the top) before the cumulative count passes `count`."""
+        return np.array([np.searchsorted(row, count, side) for row in total])
+
+    def passed(total: Array, n_leading: Array) -> Array:
+        """Cumulative count of each row after its `n_leading` groups."""
+        last = total[np.arange(len(total)), np.maximum(n_leading - 1, 0)]
+        return np.where(n_leading > 0, last, 0)
 
     block = max(1, 2_000_000 // (n_b + n_s))
     for start in range(0, n, block):
         rows = slice(start, min(start + block, n))
         counts_b, counts_s = (resample(group, rows.stop - start) for group in groups)
-        aucs[rows] = _auc_of_counts(counts_b, counts_s)
         cumulative_b, cumulative_s = np.cumsum(counts_b, 1), np.cumsum(counts_s, 1)
+        above = np.einsum("rg,rg->r", counts_s, 2 * cumulative_b - counts_b)
+        aucs[rows] = 1 - above / (2 * n_b * n_s)
         for row, fpr in zip(tpr_rows, fprs, strict=True):
-            flagged = (cumulative_b <= _allowed(fpr, n_b)).sum(1)
-            row[rows] = last_passed(cumulative_s, flagged) / n_s
+            flagged = crossing(cumulative_b, _allowed(fpr, n_b), "right")
+            row[rows] = passed(cumulative_s, flagged) / n_s
         for row, tpr in zip(fpr_rows, tprs, strict=True):
-            flagged = (cumulative_s < np.ceil(tpr * n_s * (1 - 1e-9))).sum(1) + 1
-            row[rows] = last_passed(cumulative_b, flagged) / n_b
+            flagged = crossing(cumulative_s, np.ceil(tpr * n_s * (1 - 1e-9)), "left") + 1
+            row[rows] = passed(cumulative_b, flagged) / n_b
     return {
         "auc": aucs,
         "tpr_at_fpr": dict(zip(map(level_key, fprs), tpr_rows, strict=True)),

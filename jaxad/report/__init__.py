@@ -1,12 +1,7 @@
 """Figures, tables and the page of a run, from plain arrays and dictionaries; no method is known."""
 
-from jaxad.report.curves import (
-    auc_figure,
-    pareto_figure,
-    roc_figure,
-    sic_figure,
-    training_figure,
-)
+from jaxad.report.comparison import auc_figure, pareto_figure
+from jaxad.report.curves import roc_figure, sic_figure
 from jaxad.report.distributions import (
     latent_figure,
     profile_figure,
@@ -17,6 +12,7 @@ from jaxad.report.html import html_report, save_figures, write_report
 from jaxad.report.images import average_image_figure, reconstruction_figure
 from jaxad.report.style import class_colors
 from jaxad.report.tables import metrics_table, text_table, value_text
+from jaxad.report.training import training_figure
 
 __all__ = [
     "auc_figure",

@@ -182,6 +182,7 @@ def sculpting_figure(
     style = {"fill": True, "facecolor": "0.85", "label": f"no cut ({total.sum():,} events)"}
     axes.stairs(before, edges, **style)
     ratio_axes.axhline(1, color="0.5", linewidth=1)
+    strongest = 1.0  # ratio that is beyond doubt by two standard deviations
     for i, (efficiency, cut) in enumerate(sculpting["cuts"].items()):
         counts = np.asarray(cut["counts"])
         if cut["jsd"] is None:
@@ -200,11 +201,10 @@ def sculpting_figure(
     axes.set_ylim(0, 1.45 * axes.dataLim.y1)
     axes.set_title(title)
     axes.legend(loc="upper right", title="background efficiency")
-    highest = ratio_axes.dataLim.y1
-    if highest > 4:
-        ratio_axes.set(yscale="log", ylim=(0.05, 2 * highest))
+    if strongest > 2.4:
+        ratio_axes.set(yscale="log", ylim=(0.05, 3 * strongest))
     else:
-        ratio_axes.set_ylim(0, max(2.0, 1.1 * highest))
+        ratio_axes.set_ylim(0, 2.4)
     ratio_axes.set(xlim=(edges[0], edges[-1]), ylabel="ratio to no cut")
     ratio_axes.set_xlabel(f"{observable} [{unit}]" if unit else observable)
     return figure

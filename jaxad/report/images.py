@@ -77,6 +77,7 @@ def average_image_figure(
     for axes, (name, image) in zip(grid.flat, averages.items(), strict=False):
         drawn = _draw(axes, image, norm, extent)
         axes.set_title(name)
+        axes.minorticks_off()
     for axes in grid.flat[len(averages) :]:
         axes.set_visible(False)
     for i, axes in enumerate(grid.flat[: len(averages)]):
@@ -125,7 +126,8 @@ def reconstruction_figure(
     norm = _log_scale([image for pair in pairs.values() for image in pair[0]])
     for axes in grid.flat:
         axes.set_visible(False)
-        axes.tick_params(labelsize="x-small")
+        axes.tick_params(labelsize="x-small", size=3)
+        axes.minorticks_off()
     for row, (name, pair) in enumerate(pairs.items()):
         for kind, images in enumerate(pair):
             for axes, image in zip(grid[2 * row + kind], images, strict=False):
