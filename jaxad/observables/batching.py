@@ -8,6 +8,8 @@ import numpy as np
 from jax import Array
 from tqdm import tqdm
 
+_AHEAD = 4
+
 
 def in_batches(
     function: Callable[[Array], Array],
@@ -24,14 +26,17 @@ def in_batches(
     n = len(x)
     batch_size = max(1, min(batch_size, n))
     compiled = jax.jit(function)
-    results = []
+    results: list[Array | np.ndarray] = []
     for start in tqdm(range(0, n, batch_size), desc=desc, delay=2, leave=False):
         rows = x[start : start + batch_size]
         missing = batch_size - len(rows)
         if missing:
             rows = np.concatenate([rows, np.repeat(rows[-1:], missing, axis=0)])
-        results.append(np.asarray(compiled(jnp.asarray(rows)))[: batch_size - missing])
+        results.append(compiled(jnp.asarray(rows)))
+        # The device works ahead of the host, by a few batches, so that memory stays bounded.
+        if len(results) > _AHEAD:
+            results[-_AHEAD - 1] = np.asarray(results[-_AHEAD - 1])
     if not results:
         shape = jax.eval_shape(function, jax.ShapeDtypeStruct(x.shape, jnp.asarray(x).dtype))
         return np.zeros(shape.shape, shape.dtype)
-    return np.concatenate(results)
+    return np.concatenate(results)[:n]

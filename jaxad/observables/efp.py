@@ -8,6 +8,7 @@ graphs share; this file carries the plan out in batched matrix products.
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from math import prod
 
 import jax
@@ -44,7 +45,13 @@ def efp_function(
     if not beta > 0:
         raise UserError(f"EFPs: beta must be larger than 0, found {beta}")
     edges = graphs.values() if isinstance(graphs, dict) else graphs
-    plan = make_plan([tuple((int(a), int(b)) for a, b in graph) for graph in edges])
+    return _efp_function(tuple(tuple((int(a), int(b)) for a, b in graph) for graph in edges), beta)
+
+
+@lru_cache(maxsize=16)
+def _efp_function(graphs: tuple[Edges, ...], beta: float) -> Callable[[Array], Array]:
+    """One function object for equal arguments, so that what JAX compiled is found again."""
+    plan = make_plan(graphs)
 
     def efps(particles: Array) -> Array:
         pt = particles[..., 0]
@@ -81,7 +88,7 @@ def compute_efps(
         if width < n and short.sum() < _FEWEST:
             continue
         jets, remaining = remaining[short], remaining[~short]
-        size = batch_size or (64 if jax.default_backend() == "cpu" else 2**24 // width**2)
+        size = batch_size or (32 if jax.default_backend() == "cpu" else 2**24 // width**2)
         result[jets] = in_batches(function, particles[jets, :width], size, desc="EFPs")
     return result
 
@@ -176,13 +183,19 @@ class _Evaluation:
         for matrix, group in same.items():
             vectors = [self._vector(self.plan.nodes[number].arguments[1]) for number in group]
             if len(group) < 3:
-                # Multiplied and summed in one pass, the product of the matrix's factors included.
-                messages = [(self._matrix(matrix) * v[:, None, :]).sum(axis=2) for v in vectors]
+                messages = [self._message(matrix, vector) for vector in vectors]
             else:
                 stacked = jnp.stack(vectors, axis=2)
                 together = jnp.matmul(self._matrix(matrix), stacked, precision="highest")
                 messages = list(jnp.moveaxis(together, 2, 0))
             self.values.update(zip(group, messages, strict=True))
+
+    def _message(self, matrix: Matrix, vector: Array) -> Array:
+        """Multiplied and summed in one pass, down the columns (faster) where it may be."""
+        number, transposed = matrix
+        if transposed or self.plan.nodes[number].symmetric:
+            return (self.values[number] * vector[:, :, None]).sum(axis=1)
+        return (self.values[number] * vector[:, None, :]).sum(axis=2)
 
     def _scalars(self, numbers: list[int]) -> None:
         vectors = [self._vector(self.plan.nodes[number].arguments[0]) for number in numbers]

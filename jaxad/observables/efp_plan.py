@@ -36,12 +36,13 @@ class Node(NamedTuple):
     kind and arguments: "theta" (power,); "product" (Matrix, ...), element by element; "path"
     (Matrix, Vector, Matrix); "message" (Matrix, Vector); "row" (Matrix,), that of the pinned
     particle; "scalar" (Vector,), summed over particles; "pinned" (Vector, Scalars), summed over
-    the pinned particle.
+    the pinned particle. `symmetric` tells of a matrix that it equals its transpose for every jet.
     """
 
     kind: str
     arguments: tuple
     depth: int
+    symmetric: bool
 
 
 class Plan(NamedTuple):
@@ -104,7 +105,7 @@ class _Table:
         inputs = set(_inputs(kind, arguments))
         if depth is None:
             depth = max((self.nodes[i].depth for i in inputs), default=0)
-        node = Node(kind, arguments, depth)
+        node = Node(kind, arguments, depth, self._symmetric(kind, arguments))
         if node not in self._numbers:
             self._numbers[node] = len(self.nodes)
             self._needed.append(
@@ -122,13 +123,14 @@ class _Table:
 
     def transpose(self, matrix: Matrix) -> Matrix:
         number, transposed = matrix
-        return matrix if self._symmetric(number) else (number, not transposed)
+        return matrix if self.nodes[number].symmetric else (number, not transposed)
 
-    def _symmetric(self, number: int) -> bool:
-        kind, arguments, _ = self.nodes[number]
+    def _symmetric(self, kind: str, arguments: tuple) -> bool:
         if kind == "path":
             return arguments[2] == self.transpose(arguments[0])
-        return kind == "theta" or all(self._symmetric(matrix[0]) for matrix in arguments)
+        if kind == "product":
+            return all(self.nodes[number].symmetric for number, _ in arguments)
+        return kind == "theta"
 
     def path(self, left: Matrix, vector: Vector, right: Matrix) -> Matrix:
         """The path, or the transpose of its mirror image, whichever the table lists."""
@@ -140,7 +142,7 @@ class _Table:
     def product(self, first: Matrix, second: Matrix) -> Matrix:
         power, others = 0, []
         for factor in (first, second):
-            kind, arguments, _ = self.nodes[factor[0]]
+            kind, arguments, *_ = self.nodes[factor[0]]
             for matrix in arguments if kind == "product" else [factor]:
                 flipped = factor[1] and kind == "product"
                 inner = self.nodes[matrix[0]]
