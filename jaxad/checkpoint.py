@@ -79,3 +79,9 @@ def restore(directory: Path, template: Any) -> tuple[Any, dict] | None:
             shutil.rmtree(aside, ignore_errors=True)
             shutil.move(directory / str(step), aside)
     return None
+
+
+def latest(directory: Path) -> int | None:
+    """Step of the newest checkpoint, readable or not; None when there is none."""
+    with _manager(directory) as manager:
+        return manager.latest_step()

@@ -1,9 +1,20 @@
-"""Shared fixtures: where the real samples lie, and a compilation cache for the suite."""
+"""Shared fixtures: where the real samples lie, a compilation cache, running the programs."""
 
 import os
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+ROOT = Path(__file__).parents[1]
+CACHE = ROOT / ".pytest_cache" / "xla"
+
+# Before jax is imported; the programs that tests start inherit it.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 
 @pytest.fixture(scope="session")
@@ -13,3 +24,21 @@ def shared_data() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("JAXAD_TEST_DATA names no folder of real events")
     return Path(folder)
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess]:
+    """Run a script of the repository with flags, in an empty folder, and capture what it says."""
+
+    def run(script: str, *flags: str, **environment: str) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [sys.executable, str(ROOT / script), *flags],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env=os.environ | environment,
+            timeout=300,
+            check=False,
+        )
+
+    return run

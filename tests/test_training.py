@@ -1,0 +1,307 @@
+"""The engine: exact ragged batches, members, devices, best epochs, and resume bit for bit."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxad import checkpoint, training
+from jaxad.errors import Preempted, UserError
+from jaxad.models.autoencoder import DenseAutoencoder
+from jaxad.training import Task, fit, get_config, weighted_mean
+
+NETWORK = DenseAutoencoder(widths=(8,), n_latent=2)
+
+
+def init(key, batch):
+    return NETWORK.init(key, batch["x"])["params"], {}
+
+
+def loss(params, state, batch, key, training):
+    error = jnp.mean((NETWORK.apply({"params": params}, batch["x"]).output - batch["x"]) ** 2, 1)
+    noise = 1 + 0.1 * training * jax.random.normal(key, error.shape)
+    return weighted_mean(error * noise, batch["weight"]), ({"rows": batch["weight"].sum()}, state)
+
+
+TASK = Task(init, loss)
+
+
+def rows(n, seed=0):
+    rng = np.random.default_rng(seed)
+    return {"x": (rng.normal(size=(n, 2)) @ rng.normal(size=(2, 5))).astype(np.float32)}
+
+
+def assert_equal(a, b, **tolerance):
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    for left, right in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        np.testing.assert_allclose(left, right, **(tolerance or {"rtol": 0, "atol": 0}))
+
+
+def test_an_epoch_is_the_plain_loop():
+    """37 rows in batches of 16: the engine's SGD equals a hand-written loop over its shuffle."""
+    config = get_config(epochs=2, batch_size=16, optimizer="sgd", learning_rate=0.1)
+    train = rows(37)
+    fitted = fit(TASK, train, rows(20, 1), config, seed=3)
+
+    params, _ = init(jax.random.fold_in(jax.random.key(3), 0), {"x": train["x"][:1]})
+    values = []
+    for epoch in range(2):
+        order = np.random.default_rng([3, epoch]).permutation(37)
+        for step, start in enumerate(range(0, 37, 16)):
+            key = jax.random.fold_in(jax.random.fold_in(jax.random.key(3), epoch + 1), step)
+            chosen = order[start : start + 16]
+            # Noise is drawn for the full batch, so the ragged one is padded here too.
+            padded = np.concatenate([chosen, np.zeros(16 - len(chosen), int)])
+            batch = {
+                "x": jnp.asarray(train["x"][padded]),
+                "weight": jnp.asarray(np.arange(16) < len(chosen), jnp.float32),
+            }
+            grads = jax.grad(lambda p, b=batch, k=key: loss(p, {}, b, k, True)[0])(params)
+            params = jax.tree.map(lambda p, g: p - 0.1 * g, params, grads)
+        values.append(params)
+    best = int(np.argmin([h["val_loss"] for h in fitted.history]))
+    assert_equal(jax.tree.map(lambda a: a[0, 0], fitted.params), values[best], rtol=1e-5, atol=1e-6)
+
+
+def test_ragged_batches_count_every_row_once():
+    history = fit(TASK, rows(37), rows(11, 1), get_config(epochs=1, batch_size=16)).history
+    # Each batch reports its rows, weighted by them: (16^2 + 16^2 + 5^2) / 37.
+    assert history[0]["train_rows"] == pytest.approx((16**2 + 16**2 + 5**2) / 37)
+
+
+def test_validation_loss_does_not_depend_on_the_batch_size():
+    config = get_config(epochs=1, batch_size=200, learning_rate=0.0, optimizer="sgd")
+    values = []
+    for size in (200, 64, 7):
+        config.batch_size = size
+        values.append(fit(TASK, rows(200), rows(50, 1), config).history[0]["val_loss"])
+    np.testing.assert_allclose(values, values[0], rtol=1e-5)
+
+
+def test_weights_of_rows_change_the_fit_as_repetition_does():
+    """A row of weight 2 counts as two rows, in the gradient of a full batch."""
+    config = get_config(epochs=3, batch_size=1000, optimizer="sgd", learning_rate=0.1)
+
+    def quiet(params, state, batch, key, training):
+        return loss(params, state, batch, key, False)
+
+    base = rows(30)
+    doubled = {"x": np.concatenate([base["x"], base["x"][:10]])}
+    weighted = base | {"weight": np.where(np.arange(30) < 10, 2, 1).astype(np.float32)}
+    results = [fit(Task(init, quiet), data, base, config).params for data in (doubled, weighted)]
+    assert_equal(*results, rtol=1e-4, atol=1e-6)
+
+
+def test_ensemble_equals_single_runs():
+    config = get_config(epochs=3, batch_size=16, keep_best=2)
+    config.ensemble = 5
+    together = fit(TASK, rows(100), rows(40, 1), config, seed=10)
+    config.ensemble = 1
+    for i in range(5):
+        alone = fit(TASK, rows(100), rows(40, 1), config, seed=10 + i)
+        member = jax.tree.map(lambda a, i=i: a[i : i + 1], together.params)
+        assert_equal(member, alone.params, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(together.value[i], alone.value[0], rtol=1e-5)
+
+
+def test_members_see_their_own_rows():
+    data = rows(60)
+    config = get_config(epochs=2, batch_size=16, ensemble=2)
+    index = np.stack([np.arange(30), np.arange(30, 60)])
+    together = fit(TASK, data, rows(40, 1), config, train_index=index)
+    config.ensemble = 1
+    second = fit(TASK, {"x": data["x"][30:]}, rows(40, 1), config, seed=1)
+    assert_equal(
+        jax.tree.map(lambda a: a[1:], together.params), second.params, rtol=1e-4, atol=1e-6
+    )
+
+
+def test_best_epochs_are_those_of_lowest_validation_loss():
+    config = get_config(epochs=8, batch_size=16, keep_best=3, learning_rate=0.05)
+    fitted = fit(TASK, rows(100), rows(40, 1), config)
+    lowest = sorted(h["val_loss"] for h in fitted.history)[:3]
+    np.testing.assert_allclose(np.sort(fitted.value[0]), lowest, rtol=1e-6)
+    for k in range(3):
+        params = jax.tree.map(lambda a, k=k: a[0, k], fitted.params)
+        batch = rows(40, 1) | {"weight": np.ones(40, np.float32)}
+        value = loss(params, {}, batch, jax.random.key(0), False)[0]
+        np.testing.assert_allclose(value, fitted.value[0, k], rtol=1e-5)
+
+
+def test_early_stop_and_plateau():
+    """With a rate of 0 nothing improves after the first epoch."""
+    config = get_config(epochs=50, optimizer="sgd", learning_rate=1e-30, batch_size=50)
+    config.update(early_stop_patience=4, plateau_patience=2, plateau_factor=0.5)
+    history = fit(TASK, rows(50), rows(40, 1), config).history
+    assert len(history) == 5
+    np.testing.assert_allclose(
+        np.array([h["learning_rate"] for h in history]) / 1e-30, [1, 1, 1, 0.5, 0.5]
+    )
+
+
+def test_monitor_can_be_maximised():
+    def task_loss(params, state, batch, key, training):
+        value, _ = loss(params, state, batch, key, False)
+        return value, ({"quality": -value}, state)
+
+    config = get_config(epochs=4, batch_size=16, monitor="quality", maximize=True)
+    fitted = fit(Task(init, task_loss), rows(60), rows(40, 1), config)
+    best = max(h["val_quality"] for h in fitted.history)
+    assert fitted.value[0, 0] == pytest.approx(-best)
+
+
+def test_state_is_carried_and_kept_with_its_epoch():
+    def counting_init(key, batch):
+        return init(key, batch)[0], {"steps": jnp.zeros((), jnp.int32)}
+
+    def counting_loss(params, state, batch, key, training):
+        value, (metrics, _) = loss(params, state, batch, key, training)
+        return value, (metrics, {"steps": state["steps"] + training})
+
+    fitted = fit(
+        Task(counting_init, counting_loss),
+        rows(60),
+        rows(40, 1),
+        get_config(epochs=3, batch_size=20),
+    )
+    best = int(np.argmin([h["val_loss"] for h in fitted.history]))
+    assert fitted.state["steps"][0, 0] == 3 * (best + 1)
+
+
+def test_clipping_per_tensor():
+    config = get_config(optimizer="sgd", learning_rate=1.0, clip_per_tensor=1.0)
+    optimizer = training.make_optimizer(config, 1)
+    grads = {"a": jnp.array([3.0, 4.0]), "b": jnp.array([0.3, 0.4])}
+    updates, _ = optimizer.update(grads, optimizer.init(grads), grads)
+    np.testing.assert_allclose(updates["a"], [-0.6, -0.8], rtol=1e-6)
+    np.testing.assert_allclose(updates["b"], [-0.3, -0.4], rtol=1e-6)
+
+
+def test_cosine_schedule_ends_at_the_minimum():
+    config = get_config(
+        optimizer="sgd", learning_rate=1.0, schedule="cosine", min_learning_rate=0.1
+    )
+    optimizer = training.make_optimizer(config, 10)
+    state = optimizer.init(jnp.ones(()))
+    sizes = []
+    for _ in range(11):
+        update, state = optimizer.update(jnp.ones(()), state)
+        sizes.append(-float(update))
+    assert sizes[0] == pytest.approx(1.0)
+    assert sizes[10] == pytest.approx(0.1)
+    assert sizes == sorted(sizes, reverse=True)
+
+
+def test_not_finite_loss_names_the_step_and_keeps_the_last_checkpoint(tmp_path):
+    data = rows(64)
+    config = get_config(epochs=3, batch_size=16, checkpoint_seconds=0.0)
+
+    def sick_loss(params, state, batch, key, training):
+        value, (metrics, new) = loss(params, state, batch, key, training)
+        sick = training * (state["steps"] == 6)
+        return jnp.where(sick, jnp.nan, value), (metrics, {"steps": new["steps"] + training})
+
+    def sick_init(key, batch):
+        return init(key, batch)[0], {"steps": jnp.zeros((), jnp.int32)}
+
+    with pytest.raises(UserError, match=r"epoch 1, step 2.*learning_rate"):
+        fit(Task(sick_init, sick_loss), data, data, config, directory=tmp_path)
+    assert checkpoint.latest(tmp_path / "train") is not None
+
+
+@pytest.mark.parametrize("polls", [1, 2, 5, 9])
+def test_stop_and_resume_bit_for_bit(tmp_path, polls, monkeypatch):
+    """Stopped at any poll, in the middle of an epoch too, and resumed: the same bits."""
+    monkeypatch.setattr(training, "SECONDS_PER_CALL", 0.0)  # one step a call
+    config = get_config(epochs=3, batch_size=16, ensemble=2, keep_best=2, plateau_patience=1)
+    data, val = rows(70), rows(40, 1)
+    undisturbed = fit(TASK, data, val, config, seed=5)
+
+    calls = iter(range(1000))
+    with pytest.raises(Preempted):
+        fit(TASK, data, val, config, seed=5, directory=tmp_path, stop=lambda: next(calls) >= polls)
+    resumed = fit(TASK, data, val, config, seed=5, directory=tmp_path)
+    assert_equal(resumed.params, undisturbed.params)
+    np.testing.assert_array_equal(resumed.value, undisturbed.value)
+    names = [name for name in undisturbed.history[0] if name != "seconds"]
+    for one, other in zip(resumed.history, undisturbed.history, strict=True):
+        assert {n: one[n] for n in names} == {n: other[n] for n in names}
+    again = fit(TASK, data, val, config, seed=5, directory=tmp_path)
+    assert_equal(again.params, undisturbed.params)
+
+
+def test_falls_back_to_the_older_checkpoint(tmp_path, capsys):
+    config = get_config(epochs=3, batch_size=16, checkpoint_seconds=0.0)
+    data, val = rows(70), rows(40, 1)
+    undisturbed = fit(TASK, data, val, config, directory=tmp_path)
+    newest = max(int(p.name) for p in (tmp_path / "train").iterdir() if p.name.isdigit())
+    for path in (tmp_path / "train" / str(newest)).rglob("*"):
+        if path.is_file() and "state" in path.parts:
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    resumed = fit(TASK, data, val, config, directory=tmp_path)
+    assert "damaged" in capsys.readouterr().err
+    assert_equal(resumed.params, undisturbed.params)
+
+
+EIGHT_DEVICES = """
+import sys, jax, numpy as np
+sys.path.insert(0, sys.argv[1])
+from test_training import TASK, rows, fit, get_config
+assert jax.device_count() == 8
+config = get_config(epochs=2, batch_size=24, optimizer="sgd", learning_rate=0.1)
+single = fit(TASK, rows(77), rows(40, 1), config)
+config.ensemble = 8
+members = fit(TASK, rows(77), rows(40, 1), config)
+leaves = jax.tree.leaves(single.params) + jax.tree.leaves(members.params)
+np.savez(sys.argv[2], *leaves)
+"""
+
+
+def test_eight_devices_equal_one(tmp_path):
+    """Plain SGD, so that a wrong scale of the gradient shows; batch and ensemble sharding."""
+    path = tmp_path / "eight.npz"
+    subprocess.run(
+        [sys.executable, "-c", EIGHT_DEVICES, str(Path(__file__).parent), str(path)],
+        env=os.environ
+        | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"},
+        check=True,
+        timeout=300,
+    )
+    config = get_config(epochs=2, batch_size=24, optimizer="sgd", learning_rate=0.1)
+    single = fit(TASK, rows(77), rows(40, 1), config)
+    config.ensemble = 8
+    members = fit(TASK, rows(77), rows(40, 1), config)
+    expected = jax.tree.leaves(single.params) + jax.tree.leaves(members.params)
+    with np.load(path) as eight:
+        for left, right in zip(eight.values(), expected, strict=True):
+            np.testing.assert_allclose(left, right, rtol=1e-4, atol=1e-6)
+
+
+def test_optimizers_are_those_of_optax():
+    params = {"w": jnp.arange(4.0)}
+    grads = {"w": jnp.ones(4)}
+    config = get_config(optimizer="adamw", learning_rate=0.1, weight_decay=0.2, b2=0.99, eps=1e-7)
+    ours, theirs = (
+        training.make_optimizer(config, 1),
+        optax.adamw(0.1, b2=0.99, eps=1e-7, weight_decay=0.2),
+    )
+    assert_equal(
+        ours.update(grads, ours.init(params), params)[0],
+        theirs.update(grads, theirs.init(params), params)[0],
+    )
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"), [("optimizer", "lion"), ("schedule", "step"), ("monitor", "accuracy")]
+)
+def test_unknown_settings_are_refused(setting, value):
+    with pytest.raises(UserError, match=setting):
+        fit(TASK, rows(32), rows(32, 1), get_config(epochs=1, **{setting: value}))
+    with pytest.raises(UserError, match="epoch_s"):
+        get_config(epoch_s=3)
