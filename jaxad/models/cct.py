@@ -1,8 +1,9 @@
 """Compact convolutional transformer, the supervised reference of dark-shower searches.
 
 Hassani et al. (arXiv:2104.05704) in the size of Anzalone et al. (arXiv:2306.12955). The original
-drops residual branches with the inverted probability and leaves the positional embedding untrained;
-here stochastic depth drops a branch with its rate, and the embedding is trained unless asked not to.
+drops residual branches with the inverted probability and leaves the positional embedding
+untrained; here stochastic depth drops a branch with its rate, and the embedding is trained unless
+asked not to.
 """
 
 import flax.linen as nn

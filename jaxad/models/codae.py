@@ -1,9 +1,9 @@
 """Conditional dual autoencoders of dark-shower searches (Anzalone et al., arXiv:2306.12955).
 
-CoDAE encodes a detector image twice: a residual encoder keeps a map z of (5, 4, 64) and a small mask
-encoder two numbers z_m, which scale every feature map of the decoder. The categorical CoDVAE replaces
-z by relaxed one-hot categoricals under a trained mixture prior. Images are (n, 72, 58, channels) in
-(phi, eta); decoders return logits, so that the loss stays finite where the sigmoid saturates.
+CoDAE encodes a detector image twice: a residual encoder keeps a map z of (5, 4, 64) and a small
+mask encoder two numbers z_m, which scale every feature map of the decoder. The categorical CoDVAE
+replaces z by relaxed one-hot categoricals under a trained mixture prior. Images are
+(n, 72, 58, channels) in (phi, eta); decoders return logits.
 """
 
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ FEATURES = (64, 128, 128, 256)
 
 
 def upsample(x: Array) -> Array:
-    """Bilinear doubling with half-pixel centres and repeated borders: (n, h, w, c) -> (n, 2h, 2w, c)."""
+    """Bilinear doubling, half-pixel centres, borders repeated: (n, h, w, c) -> (n, 2h, 2w, c)."""
     for axis in (1, 2):
         n = x.shape[axis]
         before = jnp.concatenate(
@@ -63,7 +63,7 @@ def max_pool(x: Array, periodic: bool = False) -> Array:
 
 
 class InstanceNorm(nn.Module):
-    """Normalises each sample and channel over the image, then scales by gamma and shifts by beta."""
+    """Normalises each sample and channel over the image, scales by gamma and shifts by beta."""
 
     epsilon: float = 1e-3
 
@@ -231,11 +231,11 @@ class Categorical(NamedTuple):
     temperature: Array
 
     def log_sample(self, gumbel: Array) -> Array:
-        """Logarithm of a relaxed one-hot vector, from standard Gumbel noise shaped as the logits."""
+        """Logarithm of a relaxed one-hot vector, from standard Gumbel noise like the logits."""
         return jax.nn.log_softmax((self.logits + gumbel) / self.temperature[..., None])
 
     def log_prob(self, log_x: Array) -> Array:
-        """Log density at `log_x` (..., k), in the measure of log x (Maddison et al. 2017, eq. 20)."""
+        """Log density at `log_x` (..., k), in the measure of log x (arXiv:1611.00712, C.3)."""
         k = self.logits.shape[-1]
         t = self.temperature
         logits = self.logits - t[..., None] * log_x

@@ -1,10 +1,10 @@
 """Grouped convolutions of large images, fast on CPU inside compiled loops.
 
 XLA's CPU backend runs a stride-1 convolution with dense kernel at full speed anywhere, but its
-gradient with respect to the kernel, strides in the gradient, and `feature_group_count` fall to naive
-loops inside `lax.scan` and `fori_loop`. Here strides become a space-to-depth, groups are convolved
-one by one, and both gradients are themselves stride-1 convolutions. Compared with patches times a
-matrix this keeps a quarter of the memory. Accelerators run the native grouped operation.
+gradient with respect to the kernel, strides in the gradient, and `feature_group_count` fall to
+naive loops inside `lax.scan` and `fori_loop`. Here strides become a space-to-depth, groups are
+convolved one by one, and both gradients are themselves stride-1 convolutions. Compared with patches
+times a matrix this keeps a quarter of the memory. Accelerators run the native grouped operation.
 """
 
 from collections.abc import Callable
@@ -58,7 +58,7 @@ def _strided(x: Array, kernel: Array, stride: int) -> Array:
     """Convolution without padding, of any stride."""
     if stride == 1:
         return _valid(x, kernel)
-    kh, kw, c, features = kernel.shape
+    kh, kw = kernel.shape[:2]
     out = [(size - k) // stride + 1 for size, k in zip(x.shape[1:3], (kh, kw), strict=True)]
     blocks = [-(-k // stride) for k in (kh, kw)]
     used = [(o + b - 1) * stride for o, b in zip(out, blocks, strict=True)]
