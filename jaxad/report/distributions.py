@@ -195,6 +195,7 @@ def sculpting_figure(
         axes.errorbar(centres, after, error, fmt="none", ecolor=SIGNALS[i], elinewidth=1)
         ratio = np.divide(after, before, out=np.full(len(after), np.nan), where=before > 0)
         spread = np.divide(error, before, out=np.full(len(after), np.nan), where=before > 0)
+        strongest = max(strongest, np.nanmax(ratio - 2 * spread))
         ratio_axes.errorbar(centres, ratio, spread, fmt="o", ms=3, color=SIGNALS[i], elinewidth=1)
     width = f"{(edges[-1] - edges[0]) / len(total):.3g} {unit}".strip()
     axes.set_ylabel(f"fraction of events / {width}")
