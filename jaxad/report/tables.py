@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 TABLE_FPRS = ("1e-2", "1e-3")
+TABLE_FIGURES = ("auc", *TABLE_FPRS, "max_sic")
 
 
 def value_text(value: float | None, error: float | None = None) -> str:
@@ -29,22 +30,27 @@ def text_table(rows: Sequence[Sequence[str]], header: Sequence[str]) -> str:
     return "\n".join([lines[0], "-" * (sum(widths) + 2 * (n_columns - 1)), *lines[1:]])
 
 
-def _figures(entry: Mapping[str, Any]) -> list[str]:
-    """Cells of one score: AUC, TPR at two FPRs, max SIC with errors; bands for AUC and SIC."""
+def figure_text(entry: Mapping[str, Any], key: str) -> str:
+    """One figure of a score with its error: `key` is auc, max_sic or an FPR, for the TPR there.
 
-    def cell(key: str) -> str:
-        value, band = entry.get(key), entry.get(f"{key}_band")
-        spread = f" [{band[0]:.3f}, {band[1]:.3f}]" if band and value is not None else ""
-        return value_text(value, entry.get(f"{key}_err")) + spread
+    AUC and SIC of an ensemble are followed by their 68 % band over the members.
+    """
+    if key not in ("auc", "max_sic"):
+        point = entry.get("tpr_at_fpr", {}).get(key, {})
+        return value_text(point.get("value"), point.get("error"))
+    value, band = entry.get(key), entry.get(f"{key}_band")
+    spread = f" [{band[0]:.3f}, {band[1]:.3f}]" if band and value is not None else ""
+    return value_text(value, entry.get(f"{key}_err")) + spread
 
-    points = [entry.get("tpr_at_fpr", {}).get(key, {}) for key in TABLE_FPRS]
-    rates = [value_text(point.get("value"), point.get("error")) for point in points]
-    return [cell("auc"), *rates, cell("max_sic")]
+
+def figure_name(key: str) -> str:
+    """Heading of a figure's column."""
+    return {"auc": "AUC", "max_sic": "max SIC"}.get(key, f"TPR @ FPR {key}")
 
 
 def metrics_rows(metrics: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     """Header and rows, signal by signal: scores first, baselines beneath, blank rows between."""
-    header = ["signal", "score", "AUC", *(f"TPR @ FPR {key}" for key in TABLE_FPRS), "max SIC"]
+    header = ["signal", "score", *map(figure_name, TABLE_FIGURES)]
     rows: list[list[str]] = []
     for name, signal in metrics["signals"].items():
         if rows:
@@ -52,7 +58,8 @@ def metrics_rows(metrics: Mapping[str, Any]) -> tuple[list[str], list[list[str]]
         named = list(signal["scores"].items())
         named += [(f"({key})", entry) for key, entry in signal.get("baselines", {}).items()]
         for i, (score, entry) in enumerate(named):
-            rows.append([name if i == 0 else "", score, *_figures(entry)])
+            cells = [figure_text(entry, key) for key in TABLE_FIGURES]
+            rows.append([name if i == 0 else "", score, *cells])
     return header, rows
 
 

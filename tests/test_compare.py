@@ -1,0 +1,86 @@
+"""The comparison of runs: tables, figures, and one line for what is missing."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from jaxad import compare, metrics
+from jaxad.errors import UserError
+
+
+def write_run(folder, signals=("top", "W"), latency=None, n_members=None):
+    rng = np.random.default_rng(len(folder.name))
+    shape = 3000 if n_members is None else (n_members, 3000)
+    tree = metrics.summarise_all(
+        {"mse": rng.normal(size=shape)},
+        {name: {"mse": rng.normal(1, size=shape)} for name in signals},
+        {"mass": rng.normal(size=3000)},
+        {name: {"mass": rng.normal(2, size=3000)} for name in signals},
+    )
+    if latency is not None:
+        tree["latency"] = latency
+    (folder / "eval").mkdir(parents=True)
+    (folder / "eval" / "metrics.json").write_text(json.dumps(tree))
+    return tree
+
+
+def test_command_prints_the_tables_and_writes_the_figures(tmp_path):
+    first = write_run(tmp_path / "ae", latency={"mse": 2e-6})
+    write_run(tmp_path / "vae", signals=("top",), latency=1e-6, n_members=3)
+    command = [sys.executable, "-m", "jaxad.compare", str(tmp_path / "ae"), str(tmp_path / "vae")]
+    done = subprocess.run(
+        [*command, "--out", str(tmp_path / "out")], capture_output=True, text=True, check=True
+    )
+    rows = done.stdout.splitlines()
+    assert rows[0].split() == ["AUC", "top", "W"]
+    assert rows[2].startswith("ae   mse") and rows[3].split()[0] == "(mass)"
+    value = first["signals"]["W"]["scores"]["mse"]
+    assert f"{value['auc']:.4f} ± {value['auc_err']:.4f}" in rows[2]
+    assert rows[4].startswith("vae") and "[" in rows[4] and rows[4].endswith("-")
+    assert "TPR @ FPR 1e-2" in done.stdout and "max SIC" in done.stdout
+    written = {path.name for path in (tmp_path / "out").iterdir()}
+    assert written == {"auc.png", "latency_top.png", "latency_W.png", "comparison.txt"}
+    assert (tmp_path / "out" / "comparison.txt").read_text() in done.stdout + "\n"
+
+
+def test_figures_hold_every_row_and_latency_only_of_scores(tmp_path):
+    write_run(tmp_path / "ae", latency=1e-6)
+    write_run(tmp_path / "pca")
+    drawn = compare.figures(compare.read_runs([tmp_path / "ae", tmp_path / "pca"]))
+    ticks = [tick.get_text() for tick in drawn["auc"].axes[0].get_yticklabels()]
+    assert ticks == ["ae: mse", "ae: (mass)", "pca: mse", "pca: (mass)"]
+    assert {"auc", "latency_top", "latency_W"} == set(drawn)
+    assert [text.get_text() for text in drawn["latency_top"].axes[0].texts] == ["ae: mse"]
+
+
+def test_runs_of_the_same_name_keep_their_paths(tmp_path):
+    folders = [tmp_path / "a" / "ae", tmp_path / "b" / "ae"]
+    for folder in folders:
+        write_run(folder)
+    assert list(compare.read_runs(folders)) == [str(folder) for folder in folders]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "run evaluate.py"), ("{", "expected JSON"), ("[]", "'signals'"), ("{}", "'signals'")],
+)
+def test_what_is_missing_is_named_in_one_line(tmp_path, content, message):
+    (tmp_path / "eval").mkdir()
+    if content is not None:
+        (tmp_path / "eval" / "metrics.json").write_text(content)
+    with pytest.raises(UserError, match=message) as error:
+        compare.read_run(tmp_path)
+    assert "metrics.json" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_main_ends_with_code_2_and_helps(tmp_path, capsys):
+    with pytest.raises(SystemExit) as end:
+        compare.cli.friendly(compare.main)(["compare", str(tmp_path)])
+    assert end.value.code == 2
+    assert capsys.readouterr().err.startswith("error: ")
+    with pytest.raises(SystemExit) as end:
+        compare.main(["compare", "--help"])
+    assert end.value.code == 0 and "--out" in capsys.readouterr().out
