@@ -111,6 +111,8 @@ def test_foreign_files_are_not_overwritten(tmp_path):
 def test_users_mistakes_are_named(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="no simulation called 'top'"):
         simulate("top", tmp_path, 10)
+    with pytest.raises(UserError, match="must be positive"):
+        simulate("lhco", tmp_path, 0)
     with pytest.raises(UserError, match="at least 5"):
         simulate("toptagging", tmp_path, 2)
     monkeypatch.setitem(sys.modules, "pythia8mc", None)
@@ -284,3 +286,71 @@ def test_clustering_keeps_every_particle_and_momentum():
     assert tau.shape == (2, 3)
     assert np.all(np.diff(tau, axis=1) < 0)
     assert np.all((tau > 0) & (tau < 1))
+
+
+@pytest.fixture(scope="module")
+def lhco(tmp_path_factory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("lhco")
+    return {
+        name: simulate(name, folder / name, 60, seed=2, workers=1)[0]
+        for name in ("lhco", "lhco_signal")
+    }
+
+
+def test_lhco_files_have_the_published_layout(lhco):
+    import tables
+
+    for label, path in enumerate(lhco.values()):
+        with tables.open_file(str(path)) as file:
+            frame = file.root.df
+            assert frame._v_attrs.pandas_type == "frame"
+            names = [n.decode() for n in frame.block0_items[:]]
+            values = frame.block0_values[:]
+        assert names[:4] == ["pxj1", "pyj1", "pzj1", "mj1"]
+        assert names[7:] == ["pxj2", "pyj2", "pzj2", "mj2", "tau1j2", "tau2j2", "tau3j2", "label"]
+        assert values.shape == (60, 15)
+        assert np.all(values[:, 14] == label)
+        pt = np.hypot(values[:, [0, 7]], values[:, [1, 8]])
+        assert np.all(pt[:, 0] > 1200)
+        assert np.all(pt[:, 0] >= pt[:, 1])
+        assert np.all(np.diff(np.median(values[:, 4:7], axis=0)) < 0)
+
+
+def test_lhco_resonance_has_its_masses(lhco):
+    from jaxad.simulation.figures import lhco_observables
+
+    signal, qcd = (lhco_observables(lhco[name]) for name in ("lhco_signal", "lhco"))
+    assert abs(np.median(signal["mjj"]) - 3500) < 150
+    assert abs(np.median(signal["mJ1"]) - 100) < 15
+    assert abs(np.median(signal["mJ1"] + signal["dmJ"]) - 500) < 40
+    assert signal["tau21J2"].mean() < qcd["tau21J2"].mean() - 0.1
+
+
+def test_clustering_reproduces_the_published_lhco_jets(shared_data):
+    from jaxad.data.pandas_table import PandasTable
+    from jaxad.simulation.detector import massless
+    from jaxad.simulation.lhco import FEATURES, dijet_features
+
+    with PandasTable(shared_data / "lhco_raw_1k.h5") as table:
+        particles = table.read(table.columns[:2100]).reshape(-1, 700, 3)
+    with PandasTable(shared_data / "lhco_features_60k.h5") as table:
+        expected = table.read(list(FEATURES), 0, len(particles))
+        tau_valid = table.read(["tau_valid"], 0, len(particles))[:, 0] == 1
+    event, slot = np.nonzero(particles[..., 0] > 0)
+    momenta = massless(*particles[event, slot].T)
+    kept, found = dijet_features(event, momenta, len(particles), 0.0)
+    assert np.array_equal(kept, np.arange(len(particles)))
+    kinematic = [0, 1, 2, 3, 7, 8, 9, 10]
+    np.testing.assert_allclose(found[:, kinematic], expected[:, kinematic], atol=2e-3, rtol=2e-6)
+    tau = [4, 5, 6, 11, 12, 13]
+    off = np.abs(found[tau_valid][:, tau] - expected[tau_valid][:, tau])
+    assert np.all(np.median(off, axis=0) < 1e-3), "kT axes, as in the published features"
+
+
+def test_two_sample_auc_sees_a_difference_and_only_a_difference():
+    from jaxad.simulation.figures import two_sample_auc
+
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(2, 800, 3))
+    assert abs(two_sample_auc(a, b) - 0.5) < 0.06
+    assert two_sample_auc(a, b + 0.5) > 0.6

@@ -10,13 +10,12 @@ The generators (pythia8mc, fastjet; GPL) come with `pip install 'jaxad[simulatio
 imported only when events are made.
 """
 
-import importlib
 import os
 from pathlib import Path
 
 from jaxad.errors import UserError
 
-NAMES = ("toptagging",)
+NAMES = ("toptagging", "lhco", "lhco_signal")
 
 
 def simulate(
@@ -30,7 +29,8 @@ def simulate(
 
     Args:
         name: "toptagging" (n_events = jets of each class, QCD and top, over train.h5, val.h5
-            and test.h5, 60/20/20 %).
+            and test.h5, 60/20/20 %); "lhco" (n_events = QCD dijets, one features file);
+            "lhco_signal" (n_events = W' -> XY events, one features file).
         out_dir: folder to fill; finished files carry `simulation.json` beside them.
         n_events: size, see `name`.
         seed: everything random follows from (name, n_events, seed).
@@ -40,9 +40,18 @@ def simulate(
         The files of the published layout.
 
     Raises:
-        UserError: unknown name, missing generator packages, or `out_dir` holds something else.
+        UserError: unknown name, no events asked for, missing generator packages, or `out_dir`
+            holds something else.
     """
     if name not in NAMES:
         raise UserError(f"no simulation called {name!r}; there are {', '.join(NAMES)}")
-    module = importlib.import_module(f"jaxad.simulation.{name}")
-    return module.simulate(out_dir, n_events, seed=seed, workers=workers)
+    if n_events < 1:
+        raise UserError(f"{name}: n_events must be positive, not {n_events}")
+    if name == "toptagging":
+        from jaxad.simulation import toptagging
+
+        return toptagging.simulate(out_dir, n_events, seed, workers)
+    from jaxad.simulation import lhco
+
+    process = "signal" if name == "lhco_signal" else "qcd"
+    return lhco.simulate(process, out_dir, n_events, seed, workers)

@@ -20,8 +20,8 @@ def main(arguments: list[str] | None = None) -> int:
         "--events",
         type=int,
         default=10_000,
-        help="size; toptagging: jets of each class (QCD, top), all files together "
-        "(default: %(default)s)",
+        help="size; toptagging: jets of each class (QCD, top), all files together; "
+        "others: events (default: %(default)s)",
     )
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     parser.add_argument(
@@ -30,6 +30,9 @@ def main(arguments: list[str] | None = None) -> int:
         help="processes (default: all cores); the output does not depend on it",
     )
     parser.add_argument("--plot", metavar="FILE.png", help="also draw the physics check")
+    parser.add_argument(
+        "--real", metavar="FILE", help="published LHCO features to draw beside the simulated ones"
+    )
     args = parser.parse_args(arguments)
     try:
         paths = simulate(args.name, args.out, args.events, args.seed, args.workers)
@@ -38,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
         if args.plot:
             from jaxad.simulation import figures
 
-            print(figures.draw(args.name, paths, args.plot))
+            print(figures.draw(args.name, paths, args.plot, args.real))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -125,15 +125,14 @@ def respond(particles: Particles, card: Card, rng: np.random.Generator) -> Objec
 
 
 def four_momenta(objects: Objects) -> np.ndarray:
-    """(O, 4) float64 (E, px, py, pz) [GeV] of massless objects."""
+    """(O, 4) float64 (E, px, py, pz) [GeV] of energy-flow objects."""
+    return massless(objects.pt, objects.eta, objects.phi)
+
+
+def massless(pt: np.ndarray, eta: np.ndarray, phi: np.ndarray) -> np.ndarray:
+    """(P, 4) (E, px, py, pz) of massless particles."""
     return np.stack(
-        [
-            objects.pt * np.cosh(objects.eta),
-            objects.pt * np.cos(objects.phi),
-            objects.pt * np.sin(objects.phi),
-            objects.pt * np.sinh(objects.eta),
-        ],
-        axis=1,
+        [pt * np.cosh(eta), pt * np.cos(phi), pt * np.sin(phi), pt * np.sinh(eta)], axis=1
     )
 
 
@@ -182,7 +181,11 @@ def energy_fractions(pdg: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def tracking_efficiency(pdg: np.ndarray, pt: np.ndarray, eta: np.ndarray) -> np.ndarray:
-    """Probability of a track, the same in the ATLAS and CMS cards; 0 beyond |eta| 2.5."""
+    """Probability of a track, the same in the ATLAS and CMS cards; 0 beyond |eta| 2.5.
+
+    As in Delphes eta is that of the point where the particle hits the calorimeter, so that
+    tracks that curl up and leave through an end cap are lost.
+    """
     kind = np.abs(pdg)
     central = np.abs(eta) <= 1.5
     hard, soft = pt > 1.0, pt > 0.1
@@ -211,7 +214,7 @@ def log_normal(mean: np.ndarray, sigma: np.ndarray, rng: np.random.Generator) ->
 
 def _tracks(particles, pt, eta, phi, surface_eta, surface_phi, card, rng) -> _Track:
     charged = np.flatnonzero(particles.charge != 0)
-    probability = tracking_efficiency(particles.pdg[charged], pt[charged], eta[charged])
+    probability = tracking_efficiency(particles.pdg[charged], pt[charged], surface_eta[charged])
     found = charged[rng.random(len(charged)) < probability]
     pdg, true_pt, true_eta = particles.pdg[found], pt[found], eta[found]
     kind = np.abs(pdg)

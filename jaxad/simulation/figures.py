@@ -7,8 +7,15 @@ import numpy as np
 from jaxad.simulation import jets
 
 
-def draw(name: str, paths: list[Path], out: str | Path) -> Path:
-    """Draw the check of the data set `name` from its files into one PNG."""
+def draw(name: str, paths: list[Path], out: str | Path, real: str | Path | None = None) -> Path:
+    """Draw the check of the data set `name` from its files into one PNG.
+
+    Args:
+        name: data set.
+        paths: its simulated files.
+        out: PNG to write.
+        real: published file to compare with (LHCO features only).
+    """
     import matplotlib
 
     matplotlib.use("Agg")
@@ -17,7 +24,7 @@ def draw(name: str, paths: list[Path], out: str | Path) -> Path:
 
     with plt.style.context(mplhep.style.CMS):
         plt.rcParams.update({"font.size": 15, "axes.labelsize": 16, "legend.fontsize": 13})
-        figure = {"toptagging": _toptagging}[name](plt, paths)
+        figure = _toptagging(plt, paths) if name == "toptagging" else _lhco(plt, paths[0], real)
         figure.savefig(out, dpi=70, bbox_inches="tight")
         plt.close(figure)
     return Path(out)
@@ -64,5 +71,96 @@ def _toptagging(plt, paths):
         axis.set(xlabel=label, ylabel="density", xlim=(bins[0], bins[-1]))
         axis.set_ylim(0, 1.25 * axis.get_ylim()[1])
     axes[0].legend()
+    figure.tight_layout()
+    return figure
+
+
+def lhco_observables(path: str | Path) -> dict[str, np.ndarray]:
+    """Per-event observables of a features file, jets by mass: J1 is the lighter one.
+
+    "label", "mjj", "mJ1", "dmJ", "ptj1", "ptj2" [GeV], "tau21J1", "tau21J2", "tau32J1", "tau32J2";
+    events that the file marks with tau_valid = 0 are left out.
+    """
+    from jaxad.data.pandas_table import PandasTable
+    from jaxad.simulation.lhco import FEATURES
+
+    with PandasTable(path) as table:
+        rows = table.read([*FEATURES, "label"])
+        if "tau_valid" in table.columns:
+            rows = rows[table.read(["tau_valid"])[:, 0] == 1]
+    pair = rows[:, :14].reshape(-1, 2, 7)
+    energy = np.sqrt((pair[..., :4] ** 2).sum(axis=-1))
+    total = pair[..., :3].sum(axis=1)
+    light, heavy = np.take_along_axis(
+        pair, pair[..., 3].argsort(axis=1)[..., None], axis=1
+    ).swapaxes(0, 1)
+    found = {
+        "label": rows[:, 14],
+        "mjj": np.sqrt(energy.sum(axis=1) ** 2 - (total**2).sum(axis=1)),
+        "mJ1": light[:, 3],
+        "dmJ": heavy[:, 3] - light[:, 3],
+        "ptj1": np.hypot(pair[:, 0, 0], pair[:, 0, 1]),
+        "ptj2": np.hypot(pair[:, 1, 0], pair[:, 1, 1]),
+    }
+    for name, jet in (("J1", light), ("J2", heavy)):
+        found[f"tau21{name}"] = jet[:, 5] / (1e-5 + jet[:, 4])
+        found[f"tau32{name}"] = jet[:, 6] / (1e-5 + jet[:, 5])
+    return found
+
+
+def compare(
+    simulated: dict[str, np.ndarray], real: dict[str, np.ndarray]
+) -> dict[str, tuple[float, float]]:
+    """Kolmogorov-Smirnov distance of each observable but the label, and its p value."""
+    from scipy.stats import ks_2samp
+
+    names = [name for name in simulated if name != "label"]
+    results = {name: ks_2samp(simulated[name], real[name]) for name in names}
+    return {name: (float(r.statistic), float(r.pvalue)) for name, r in results.items()}
+
+
+def two_sample_auc(a: np.ndarray, b: np.ndarray, seed: int = 0) -> float:
+    """AUC of boosted trees told to separate (N, F) from (M, F), out of fold; 0.5: no difference."""
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.metrics import roc_auc_score
+    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+    from threadpoolctl import threadpool_limits
+
+    n = min(len(a), len(b))
+    rng = np.random.default_rng(seed)
+    x = np.concatenate([rng.permutation(a)[:n], rng.permutation(b)[:n]])
+    y = np.repeat([0, 1], n)
+    folds = StratifiedKFold(5, shuffle=True, random_state=seed)
+    model = HistGradientBoostingClassifier(max_iter=60, learning_rate=0.05, random_state=seed)
+    with threadpool_limits(1):  # so small a fit only waits for further threads
+        score = cross_val_predict(model, x, y, cv=folds, method="predict_proba")[:, 1]
+    return float(roc_auc_score(y, score))
+
+
+def _lhco(plt, path, real):
+    simulated = lhco_observables(path)
+    label = simulated["label"][0]
+    panels = [
+        ("mjj", r"$m_{jj}$ [GeV]", np.linspace(2000, 6000, 51)),
+        ("ptj1", r"leading jet $p_T$ [GeV]", np.linspace(1200, 2200, 41)),
+        ("mJ1", r"$m_{J1}$ [GeV]", np.linspace(0, 500, 51)),
+        ("dmJ", r"$\Delta m_J$ [GeV]", np.linspace(0, 700, 51)),
+        ("tau21J1", r"$\tau_{21}^{J1}$", np.linspace(0, 1, 41)),
+        ("tau21J2", r"$\tau_{21}^{J2}$", np.linspace(0, 1, 41)),
+    ]
+    samples = {"simulation": simulated}
+    if real:
+        published = lhco_observables(real)
+        same = published["label"] == label
+        samples["published"] = {name: values[same] for name, values in published.items()}
+    distances = compare(simulated, samples["published"]) if real else {}
+    figure, axes = plt.subplots(2, 3, figsize=(15, 8.4))
+    for axis, (key, text, bins) in zip(axes.flat, panels, strict=True):
+        for name, values in samples.items():
+            axis.hist(values[key], bins, density=True, histtype="step", linewidth=2, label=name)
+        axis.set(xlabel=text, ylabel="density", xlim=(bins[0], bins[-1]))
+        axis.set_ylim(0, 1.3 * axis.get_ylim()[1])
+        if distances:
+            axis.legend(title=f"KS {distances[key][0]:.3f}")
     figure.tight_layout()
     return figure

@@ -1,8 +1,9 @@
 """Tables in the HDF5 layouts that pandas writes, without pandas: the formats of the published sets.
 
 `write_table` is pandas' `table` format (a PyTables table `KEY/table` with blocks of columns),
-as in the Top Tagging Reference Dataset. Files are compressed with zlib, which h5py and PyTables
-both read.
+as in the Top Tagging Reference Dataset; `write_fixed` its `fixed` format (arrays `KEY/axis0`,
+`KEY/block0_values` ...), as in the LHC Olympics features. Files are compressed with zlib, which
+h5py and PyTables both read.
 """
 
 from collections.abc import Iterable
@@ -11,6 +12,15 @@ from pathlib import Path
 import numpy as np
 
 Block = tuple[list[str], type]
+
+_FRAME = {
+    "pandas_type": "frame",
+    "pandas_version": "0.15.2",
+    "encoding": "UTF-8",
+    "errors": "strict",
+    "ndim": 2,
+    "nblocks": 1,
+}
 
 
 def write_table(
@@ -77,3 +87,35 @@ def _describe(group, table, blocks: list[Block]) -> None:
         table.attrs[f"{value}_kind"] = names
         table.attrs[f"{value}_dtype"] = np.dtype(dtype).name
         table.attrs[f"{value}_meta"] = None
+
+
+def write_fixed(path: Path, key: str, columns: list[str], values: np.ndarray) -> None:
+    """Write one block of columns as `pandas.DataFrame.to_hdf(path, key)` would (format "fixed").
+
+    Args:
+        path: file to create.
+        key: the frame's name; the values lie in `KEY/block0_values`.
+        columns: C names.
+        values: (N, C) numbers of one dtype.
+    """
+    import tables
+
+    filters = tables.Filters(complevel=1, complib="zlib", shuffle=True)
+    names = np.array(columns, dtype="S")
+    arrays = {
+        "axis0": (names, "string"),
+        "axis1": (np.arange(len(values)), "integer"),
+        "block0_items": (names, "string"),
+        "block0_values": (values, None),
+    }
+    with tables.open_file(str(path), "w") as file:
+        group = file.create_group("/", key)
+        for name, value in _FRAME.items():
+            group._v_attrs[name] = value
+        for name, (array, kind) in arrays.items():
+            node = file.create_carray(group, name, obj=array, filters=filters, track_times=False)
+            node.attrs["transposed"] = True
+            if kind:
+                node.attrs["kind"] = kind
+                node.attrs["name"] = None
+                group._v_attrs[f"{name}_variety"] = "regular"

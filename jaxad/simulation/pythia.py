@@ -47,17 +47,19 @@ class Batch(NamedTuple):
     record: dict[str, np.ndarray]
 
 
-def require_simulation_packages() -> None:
-    """Raise one UserError when pythia8mc, fastjet or awkward is missing."""
+def require_simulation_packages(
+    packages: tuple[str, ...] = ("pythia8mc", "fastjet", "awkward"),
+) -> None:
+    """Raise one UserError when a package of the extra `simulation` is missing."""
     missing = []
-    for package in ("pythia8mc", "fastjet", "awkward"):
+    for package in packages:
         try:
             __import__(package)
         except ImportError:
             missing.append(package)
     if missing:
         raise UserError(
-            f"simulation needs {', '.join(missing)}, which cannot be imported: "
+            f"needs {', '.join(missing)}, which cannot be imported: "
             "pip install 'jaxad[simulation]', or point data.source at existing files"
         )
 
