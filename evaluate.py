@@ -9,7 +9,7 @@ The second form scores other files, of the layout that the run was trained on.
 
 from pathlib import Path
 
-from absl import app, flags
+from absl import flags
 
 from jaxad import cli
 
@@ -18,7 +18,7 @@ _SOURCE = flags.DEFINE_string("data.source", "", "Other data: simulation, downlo
 _BOOTSTRAP = flags.DEFINE_integer("bootstrap", 200, "Bootstrap samples for errors, 0: none.")
 
 
-def main(_: list[str]) -> None:
+def main() -> None:
     from jaxad import evaluation
 
     evaluation.evaluate(Path(_WORKDIR.value), _SOURCE.value, _BOOTSTRAP.value)
@@ -26,4 +26,4 @@ def main(_: list[str]) -> None:
 
 if __name__ == "__main__":
     flags.mark_flags_as_required(["workdir"])
-    app.run(cli.friendly(main))
+    cli.run(main)

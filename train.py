@@ -12,7 +12,7 @@ The same command again resumes a run that was interrupted; a finished one is lef
 
 from pathlib import Path
 
-from absl import app, flags
+from absl import flags
 from ml_collections import config_flags
 
 from jaxad import cli
@@ -23,7 +23,7 @@ _WORKDIR = flags.DEFINE_string(
 )
 
 
-def main(_: list[str]) -> None:
+def main() -> None:
     from jaxad import run
 
     run.train(_CONFIG.value, Path(_WORKDIR.value))
@@ -31,4 +31,4 @@ def main(_: list[str]) -> None:
 
 if __name__ == "__main__":
     flags.mark_flags_as_required(["config", "workdir"])
-    app.run(cli.friendly(main))
+    cli.run(main)

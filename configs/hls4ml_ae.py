@@ -25,4 +25,5 @@ def get_config(variant: str = "") -> ConfigDict:
         signals="t=4,W=2,Z=3",
         n_events=500 if variant == "smoke" else 0,
     )
+    config.inputs.half_width = 0.4
     return config

@@ -1,23 +1,49 @@
-"""How the command-line programs end: one line for a user's mistake, a trace for a bug."""
+"""How the command-line programs begin and end: one line for a user's mistake, a trace for a bug."""
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
-from absl import logging
+from absl import app, flags, logging
 
 from jaxad.errors import Preempted, UserError
 
 
-def friendly(main: Callable[[list[str]], None]) -> Callable[[list[str]], None]:
-    """Wrap a main function: one line and code 2 for `UserError`, 143 for `Preempted`."""
+def _fail(message: object) -> None:
+    print("error: " + " ".join(str(message).split()), file=sys.stderr)
+    sys.exit(2)
 
-    def wrapped(argv: list[str]) -> None:
+
+def _parse(argv: list[str]) -> list[str]:
+    """Parse flags; config_flags reports a setting that does not exist as AttributeError."""
+    for argument in argv:
+        config, _, _ = argument.removeprefix("--config=").partition(":")
+        if argument.startswith("--config=") and not Path(config).is_file():
+            _fail(f"{config}: no such config file; configs/ holds those of jaxad")
+    try:
+        return flags.FLAGS(argv)
+    except (flags.Error, UserError) as error:
+        _fail(f"{error}; --help shows how")
+    except (AttributeError, KeyError, TypeError) as error:
+        overrides = [a for a in argv if a.startswith("--config.")]
+        if not overrides:
+            raise
+        reason: object = error
+        while isinstance(reason, Exception):
+            reason = reason.args[0]
+        _fail(f"no such setting, or of another type ({reason}): {' '.join(overrides)}")
+    return argv
+
+
+def run(main: Callable[[], None]) -> None:
+    """Parse flags and call `main`; exit code 2 for a `UserError`, 143 for `Preempted`."""
+
+    def guarded(_: list[str]) -> None:
         logging.set_verbosity(logging.WARNING)
         try:
-            main(argv)
+            main()
         except UserError as error:
-            print(f"error: {error}", file=sys.stderr)
-            sys.exit(2)
+            _fail(error)
         except Preempted:
             print("stopped; the same command goes on from here", file=sys.stderr)
             sys.exit(143)
@@ -25,4 +51,4 @@ def friendly(main: Callable[[list[str]], None]) -> Callable[[list[str]], None]:
             print("interrupted; the same command goes on from what is saved", file=sys.stderr)
             sys.exit(130)
 
-    return wrapped
+    app.run(guarded, flags_parser=_parse)

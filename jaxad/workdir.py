@@ -57,14 +57,15 @@ def _flat(tree: dict, prefix: str = "") -> dict[str, object]:
 
 
 def settle_config(workdir: Path, config: ConfigDict) -> None:
-    """Write `config.json`, or compare with the one that is there.
+    """Write `config.json`, or compare with that of the run that has begun here.
 
     Raises:
         UserError: the directory belongs to a run with another config; the message shows where
             they differ.
     """
     path, new = workdir / "config.json", json.loads(config.to_json())
-    if not path.exists():
+    begun = (workdir / "checkpoints").exists() or (workdir / "scorer").exists()
+    if not (begun and path.exists()):
         write_text(path, json.dumps(new, indent=2) + "\n")
         return
     old = read_config(workdir).to_dict()

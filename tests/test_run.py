@@ -1,0 +1,258 @@
+"""The programs as their user runs them: train, kill, resume, evaluate, load, and mistakes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import jaxad
+from jaxad.errors import UserError
+
+ROOT = Path(__file__).parents[1]
+CONFIG = f"--config={ROOT / 'configs' / 'toptagging_ae.py'}:smoke"
+
+
+@pytest.fixture(scope="session")
+def images(tmp_path_factory) -> Path:
+    """Images of one blob (background, label 0) and of two blobs (label 1)."""
+    rng = np.random.default_rng(0)
+    label = rng.integers(0, 2, 600)
+    yx = rng.normal(0, 1.2, (600, 40, 2)) + 8
+    yx[label == 1, 20:] += rng.choice([-4, 4], (int(label.sum()), 1, 2))
+    pixel = np.clip(yx.astype(int), 0, 15)
+    x = np.zeros((600, 16, 16), np.float32)
+    np.add.at(x, (np.arange(600)[:, None], pixel[..., 0], pixel[..., 1]), 1)
+    path = tmp_path_factory.mktemp("images") / "images.npz"
+    np.savez(path, x=x, label=label, mass=rng.gamma(5, 10, 600).astype(np.float32))
+    return path
+
+
+def flags_of(images: Path, workdir: str | Path, *more: str) -> list[str]:
+    return [
+        CONFIG,
+        f"--workdir={workdir}",
+        "--config.data.name=arrays",
+        f"--config.data.source={images}",
+        "--config.data.format=image",
+        "--config.data.label_key=label",
+        "--config.data.signals=two=1",
+        "--config.data.observables=mass=mass",
+        "--config.inputs.name=image",
+        "--config.model.width=8",
+        *more,
+    ]
+
+
+def params_of(workdir: Path) -> dict[str, np.ndarray]:
+    with np.load(workdir / "scorer" / "params.npz") as arrays:
+        return dict(arrays)
+
+
+@pytest.fixture(scope="session")
+def trained(images, tmp_path_factory) -> Path:
+    """Work directory of a finished run of an ensemble of two."""
+    workdir = tmp_path_factory.mktemp("runs") / "trained"
+    flags = flags_of(images, workdir, "--config.train.ensemble=2")
+    done = subprocess.run(
+        [sys.executable, ROOT / "train.py", *flags], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    for shown in ("learning_rate: 0.001", "devices", "jax", "parameters", "epoch"):
+        assert shown in done.stdout + done.stderr
+    return workdir
+
+
+def test_work_directory_is_the_contract(trained):
+    config = json.loads((trained / "config.json").read_text())
+    assert config["train"]["ensemble"] == 2
+    history = [json.loads(s) for s in (trained / "history.jsonl").read_text().splitlines()]
+    assert [record["epoch"] for record in history] == [0, 1]
+    assert {"stage", "train_loss", "val_loss", "learning_rate"} <= set(history[0])
+    assert len(history[0]["val_loss"]) == 2
+    assert any((trained / "checkpoints" / "autoencoder").iterdir())
+
+
+def test_evaluate_writes_what_scripts_rely_on(trained, program):
+    done = program("evaluate.py", f"--workdir={trained}", "--bootstrap=20")
+    assert done.returncode == 0, done.stderr
+    assert "AUC" in done.stdout
+    assert "report.html" in done.stdout
+    metrics = json.loads((trained / "eval" / "metrics.json").read_text())
+    found = metrics["signals"]["two"]["scores"]["mse"]
+    assert 0 < found["auc"] < 1
+    assert found["auc_err"] > 0
+    assert len(found["auc_members"]) == 2
+    assert {"pca", "mass"} <= set(metrics["signals"]["two"]["baselines"])
+    for name in ("roc", "scores", "average_images", "reconstructions", "latent", "training"):
+        assert (trained / "eval" / f"{name}.png").stat().st_size > 5000
+    page = (trained / "eval" / "report.html").read_text()
+    assert "data:image/png;base64" in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
+
+
+def test_scorer_of_a_run(trained, images):
+    import jax
+
+    scorer = jaxad.load(trained)
+    with np.load(images) as arrays:
+        x = arrays["x"]
+    scores = scorer(x)
+    assert scores.shape == (600,)
+    assert scores.dtype == np.float32
+    np.testing.assert_allclose(scorer(x[:3]), scores[:3], rtol=1e-5)
+    np.testing.assert_allclose(jax.jit(scorer.fn)(scorer.params, x), scores, rtol=1e-5)
+    np.testing.assert_allclose(scorer.scores(x)["mse"], scores, rtol=1e-6)
+    members = scorer.member_scores(x)["mse"]
+    np.testing.assert_allclose(members.mean(0), scores, rtol=1e-5)
+    gradient = jax.grad(lambda x: scorer.fn(scorer.params, x).sum())(x[:5])
+    assert np.isfinite(gradient).all()
+    found = scorer.threshold(fpr=0.2)
+    kept = np.mean(scorer.background >= found["threshold"])
+    assert kept == pytest.approx(0.2, abs=1 / len(scorer.background))
+    assert scorer(x[:0]).shape == (0,)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda x: x[0], r"found \(16, 16\); one event needs a leading axis"),
+        (lambda x: x[:, :8], r"expected shape \(n, 16, 16\)"),
+        (lambda x: np.where(np.arange(len(x))[:, None, None] == 7, np.nan, x), "event 7 holds NaN"),
+        (lambda x: x.astype(str), "expected real numbers"),
+    ],
+)
+def test_scorer_refuses_bad_input(trained, images, spoil, message):
+    with np.load(images) as arrays, pytest.raises(UserError, match=message):
+        jaxad.load(trained)(spoil(arrays["x"]))
+
+
+def test_the_same_command_again_leaves_a_finished_run_alone(trained, images, program):
+    before = params_of(trained)
+    done = program("train.py", *flags_of(images, trained, "--config.train.ensemble=2"))
+    assert done.returncode == 0
+    assert "already trained" in done.stdout
+    for name, array in params_of(trained).items():
+        np.testing.assert_array_equal(array, before[name])
+
+
+def assert_one_line(done: subprocess.CompletedProcess, *words: str) -> None:
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    for word in words:
+        assert word in done.stderr
+
+
+def test_another_config_is_refused_with_the_difference(trained, images, program):
+    done = program("train.py", *flags_of(images, trained, "--config.train.batch_size=8"))
+    assert_one_line(done, "batch_size: 32 there, 8 now", "ensemble: 2 there, 1 now", "--workdir")
+
+
+def test_mistakes_on_the_command_line(images, trained, program, tmp_path):
+    done = program("train.py", *flags_of(images, "new", "--config.train.epochz=3"))
+    assert_one_line(done, "epochz", "epochs")
+    done = program("train.py", CONFIG)
+    assert_one_line(done, "--workdir")
+    done = program("train.py", "--config=nope.py", "--workdir=new")
+    assert_one_line(done, "nope.py")
+    done = program("evaluate.py", "--workdir=nowhere")
+    assert_one_line(done, "nowhere", "no run here")
+    done = program("evaluate.py", f"--workdir={trained}", "--data.source=nothing-*.npz")
+    assert_one_line(done, "nothing-*.npz")
+
+
+def test_help_helps(program):
+    for script, words in {
+        "train.py": ("--config=configs/toptagging_ae.py", ":smoke", "resumes", "--workdir"),
+        "evaluate.py": ("--workdir=runs/toptagging", "--data.source", "report.html"),
+    }.items():
+        done = program(script, "--help")
+        for word in words:
+            assert word in done.stdout
+
+
+def start(flags: list[str], cwd: Path) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, ROOT / "train.py", *flags],
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+
+
+def wait_for_training(process: subprocess.Popen) -> None:
+    for line in process.stdout:
+        if line.startswith("autoencoder:"):
+            return
+
+
+LONG = ("--config.train.epochs=15", "--config.train.checkpoint_seconds=0.0")
+
+
+@pytest.fixture(scope="session")
+def undisturbed(images, tmp_path_factory) -> dict[str, np.ndarray]:
+    workdir = tmp_path_factory.mktemp("undisturbed") / "run"
+    flags = flags_of(images, workdir, *LONG)
+    subprocess.run([sys.executable, ROOT / "train.py", *flags], check=True, capture_output=True)
+    return params_of(workdir)
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments_and_resumed_bit_for_bit(images, tmp_path, undisturbed):
+    """SIGKILL several times over in one run: the parameters end as those of an undisturbed one."""
+    rng, kills = np.random.default_rng(0), 0
+    flags = flags_of(images, "run", *LONG)
+    while kills < 4:
+        process = start(flags, tmp_path)
+        wait_for_training(process)
+        time.sleep(rng.uniform(0, 1.5))
+        alive = process.poll() is None
+        process.kill()
+        process.communicate()
+        kills += 1
+        if not alive:
+            break
+    process = start(flags, tmp_path)
+    process.communicate()
+    assert process.returncode == 0
+    assert kills >= 2
+    for name, array in params_of(tmp_path / "run").items():
+        np.testing.assert_array_equal(array, undisturbed[name])
+
+
+def test_sigterm_saves_and_resumes_bit_for_bit(images, tmp_path, undisturbed):
+    flags = flags_of(images, "run", *LONG)
+    process = start(flags, tmp_path)
+    wait_for_training(process)
+    process.send_signal(signal.SIGTERM)
+    process.communicate()
+    assert process.returncode == 143
+    assert any((tmp_path / "run" / "checkpoints" / "autoencoder").iterdir())
+    process = start(flags, tmp_path)
+    out, _ = process.communicate()
+    assert process.returncode == 0
+    assert "going on at epoch" in out
+    for name, array in params_of(tmp_path / "run").items():
+        np.testing.assert_array_equal(array, undisturbed[name])
+
+
+def test_one_process_at_a_time(images, tmp_path, program):
+    process = start(flags_of(images, "run", *LONG), tmp_path)
+    wait_for_training(process)
+    os.kill(process.pid, signal.SIGSTOP)
+    done = program("train.py", *flags_of(images, "run", *LONG))
+    process.kill()
+    process.communicate()
+    assert_one_line(done, "another process is working there")
+
+
+def test_a_work_directory_that_cannot_be_written(images, program, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    done = program("train.py", *flags_of(images, "file/run"))
+    assert_one_line(done, "file/run", "cannot write")
