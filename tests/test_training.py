@@ -11,7 +11,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxad import checkpoint, training
+from jaxad import checkpoint, engine, training
 from jaxad.errors import Preempted, UserError
 from jaxad.models.autoencoder import DenseAutoencoder
 from jaxad.training import Task, fit, get_config, weighted_mean
@@ -176,7 +176,7 @@ def test_state_is_carried_and_kept_with_its_epoch():
 
 def test_clipping_per_tensor():
     config = get_config(optimizer="sgd", learning_rate=1.0, clip_per_tensor=1.0)
-    optimizer = training.make_optimizer(config, 1)
+    optimizer = engine.make_optimizer(config, 1)
     grads = {"a": jnp.array([3.0, 4.0]), "b": jnp.array([0.3, 0.4])}
     updates, _ = optimizer.update(grads, optimizer.init(grads), grads)
     np.testing.assert_allclose(updates["a"], [-0.6, -0.8], rtol=1e-6)
@@ -187,7 +187,7 @@ def test_cosine_schedule_ends_at_the_minimum():
     config = get_config(
         optimizer="sgd", learning_rate=1.0, schedule="cosine", min_learning_rate=0.1
     )
-    optimizer = training.make_optimizer(config, 10)
+    optimizer = engine.make_optimizer(config, 10)
     state = optimizer.init(jnp.ones(()))
     sizes = []
     for _ in range(11):
@@ -288,7 +288,7 @@ def test_optimizers_are_those_of_optax():
     grads = {"w": jnp.ones(4)}
     config = get_config(optimizer="adamw", learning_rate=0.1, weight_decay=0.2, b2=0.99, eps=1e-7)
     ours, theirs = (
-        training.make_optimizer(config, 1),
+        engine.make_optimizer(config, 1),
         optax.adamw(0.1, b2=0.99, eps=1e-7, weight_decay=0.2),
     )
     assert_equal(
