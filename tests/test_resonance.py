@@ -1,0 +1,157 @@
+"""Counting, sideband fit and look-elsewhere: closed forms, calibration on toys, power."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import norm
+
+from jaxad import resonance
+from jaxad.errors import UserError
+
+WINDOW, SPAN = (3.3, 3.7), (2.4, 7.0)
+
+
+def dijet_masses(n, seed, signal=0):
+    """Poisson(n) masses [TeV] of a steep dijet spectrum and a Gaussian resonance at 3.5 TeV."""
+    rng = np.random.default_rng(seed)
+    m = np.arange(SPAN[0] + 5e-4, SPAN[1], 1e-3)
+    x = m / 13
+    density = (1 - x) ** 8 / x ** (5 + 0.3 * np.log(x))
+    background = rng.choice(m, rng.poisson(n), p=density / density.sum())
+    background = background + rng.uniform(-5e-4, 5e-4, len(background))
+    return np.r_[background, rng.normal(3.5, 0.07, signal)]
+
+
+def test_significance_in_known_limits():
+    assert resonance.significance(100, 100) == 0
+    assert resonance.significance(10_300, 10_000) == pytest.approx(3, rel=0.01)
+    assert resonance.significance(97, 100) < 0
+    s, b = 20.0, 50.0
+    asimov = np.sqrt(2 * ((s + b) * np.log1p(s / b) - s))
+    assert resonance.significance(s + b, b) == pytest.approx(asimov)
+    assert resonance.significance(0, 3) == pytest.approx(-np.sqrt(6))
+
+
+@given(st.integers(1, 500), st.integers(1, 500), st.floats(0.05, 5))
+def test_significance_is_li_and_ma_for_on_off_counts(n_on, n_off, alpha):
+    total = n_on + n_off
+    li_ma = 2 * (
+        n_on * np.log((1 + alpha) / alpha * n_on / total)
+        + n_off * np.log((1 + alpha) * n_off / total)
+    )
+    found = resonance.significance(n_on, alpha * n_off, alpha * np.sqrt(n_off))
+    assert found**2 == pytest.approx(li_ma, abs=1e-6)
+    assert found * (n_on - alpha * n_off) >= 0
+
+
+def test_an_uncertain_background_weakens_the_excess():
+    values = [resonance.significance(150, 100, error) for error in (0, 1e-3, 5, 20, 100)]
+    assert values[0] == pytest.approx(values[1], rel=1e-4)
+    assert sorted(values, reverse=True) == values
+    simple = 500 / np.hypot(np.sqrt(1e4), 300)
+    assert resonance.significance(10_500, 10_000, 300) == pytest.approx(simple, rel=0.03)
+
+
+def test_counting_is_calibrated_without_a_signal():
+    rng = np.random.default_rng(0)
+    z = [
+        resonance.count_above(rng.normal(size=rng.poisson(4000)), rng.normal(size=8000), 1.5, 4000)
+        for _ in range(400)
+    ]
+    z = np.array([found["significance"] for found in z])
+    assert abs(z.mean()) < 0.2 and 0.9 < z.std() < 1.1
+
+
+def test_counting_without_samples_above_the_cut_says_why():
+    found = resonance.count_above(np.ones(5), np.zeros(5), 0.5, 5)
+    assert found["significance"] is None and "passes the cut" in found["reason"]
+    with pytest.raises(UserError, match="positive background"):
+        resonance.significance(3, 0)
+
+
+def test_bins_have_the_window_among_their_edges():
+    edges = resonance.bin_edges(WINDOW, SPAN, 0.1)
+    for border in WINDOW:
+        assert np.abs(edges - border).min() < 1e-9
+    assert np.ptp(np.diff(edges)) < 1e-9
+    assert edges[0] == pytest.approx(2.4) and edges[-1] == pytest.approx(7.0)
+
+
+@pytest.mark.parametrize(
+    ("n", "n_parameters", "n_toys"), [(300, 3, 150), (3_000, 4, 100), (100_000, 4, 40)]
+)
+def test_sideband_fit_is_unbiased_and_calibrated(n, n_parameters, n_toys):
+    fits = [
+        resonance.sideband_fit(dijet_masses(n, s), WINDOW, span=SPAN, n_parameters=n_parameters)
+        for s in range(n_toys)
+    ]
+    z = np.array([fit["significance"] for fit in fits])
+    assert abs(z.mean()) < 3.5 / np.sqrt(n_toys) and abs(z.std() - 1) < 2.5 / np.sqrt(n_toys)
+    ratio = np.sum([f["expected"] for f in fits]) / np.sum([f["observed"] for f in fits])
+    assert ratio == pytest.approx(1, abs=0.06)
+    if n > 10_000:
+        chi2 = np.mean([fit["chi2"] / fit["ndof"] for fit in fits])
+        assert chi2 == pytest.approx(1, abs=0.12)
+        spread = np.std([fit["expected"] for fit in fits])
+        assert np.mean([fit["error"] for fit in fits]) == pytest.approx(spread, rel=0.35)
+
+
+def test_the_fit_returns_the_function_it_is_given():
+    m = np.arange(SPAN[0] + 5e-5, SPAN[1], 1e-4)
+    density = (1 - m / 13) ** 8 / (m / 13) ** (5 + 0.3 * np.log(m / 13))
+    edges = resonance.bin_edges(WINDOW, SPAN, 0.1)
+    counts = np.histogram(m, edges, weights=1e5 * density / density.sum())[0]
+    outside = (edges[1:] <= WINDOW[0] + 1e-9) | (edges[:-1] >= WINDOW[1] - 1e-9)
+    basis = resonance._dijet_basis(edges, 13.0, 4)
+    p, _ = resonance._fit(basis[:, outside], counts[outside])
+    np.testing.assert_allclose(resonance._expected(basis, p)[0], counts, rtol=1e-6)
+
+
+def test_four_parameters_fit_what_they_describe_and_cost_precision():
+    mass = dijet_masses(100_000, 1)
+    four = resonance.sideband_fit(mass, WINDOW, span=SPAN)
+    three = resonance.sideband_fit(mass, WINDOW, span=SPAN, n_parameters=3)
+    assert four["chi2"] <= three["chi2"] + 1e-6 and four["ndof"] == three["ndof"] - 1
+    assert four["error"] > three["error"] and four["fit_p_value"] > 1e-3
+    json.dumps(four, allow_nan=False)
+
+
+def test_a_cut_on_a_useful_score_uncovers_the_resonance():
+    mass = dijet_masses(20_000, 3, signal=120)
+    rng = np.random.default_rng(0)
+    score = rng.normal(size=len(mass))
+    score[-120:] += 3
+    fits = resonance.sideband_fits(mass, score, WINDOW, (0.05, 0.01, 1e-6))
+    assert fits["1"]["significance"] < 4 < fits["0.01"]["significance"]
+    assert fits["0.01"]["observed"] > fits["0.01"]["expected"] + 40
+    assert fits["0.01"]["edges"] == fits["1"]["edges"]
+    assert "filled bins" in fits["1e-06"]["reason"]
+
+
+def test_masses_outside_the_machine_are_refused():
+    with pytest.raises(UserError, match="sqrt"):
+        resonance.sideband_fit(dijet_masses(3000, 0) * 1000, (3300, 3700), width=100)
+
+
+def test_look_elsewhere_bounds_the_chance_of_the_best_window():
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=(20_000, 140))
+    kernel = np.exp(-0.5 * (np.arange(-12, 13) / 3) ** 2)
+    field = np.apply_along_axis(np.convolve, 1, noise, kernel, "valid") / np.sqrt((kernel**2).sum())
+    highest = field.max(1)
+    for level in (2.5, 3.0):
+        scan = np.full(field.shape[1], -1.0)
+        scan[50] = level
+        found = resonance.look_elsewhere(scan, field[:2000])
+        assert found["p_global"] == pytest.approx((highest > level).mean(), rel=0.25)
+        assert found["best"] == 50 and found["p_local"] == pytest.approx(norm.sf(level))
+        assert found["trials_factor"] > 3 and found["z_global"] < found["z_local"]
+
+
+def test_look_elsewhere_from_one_scan_is_json_and_bounded():
+    found = resonance.look_elsewhere([-0.3, 0.2, -1.0, 4.0, 0.5])
+    assert found["upcrossings"] == 2 and 0 < found["p_global"] < 1e-2
+    json.dumps(resonance.look_elsewhere([-0.3, -0.2]), allow_nan=False)
