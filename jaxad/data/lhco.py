@@ -201,10 +201,9 @@ def _assemble(
         extra["background"] = take(spares["background"], slice(0, n_training))
         rest = take(spares["background"], slice(n_training, None))
         test_background = concatenate([test_background, rest])
-    injected = {name: int(parts[name]["label"].sum()) for name in ("train", "val")}
+    injected = {name: int(parts[name]["label"].sum()) for name in PARTS}
     in_region = {
-        name: int((parts[name]["label"] * in_window(parts[name], config)).sum())
-        for name in ("train", "val")
+        name: int((parts[name]["label"] * in_window(parts[name], config)).sum()) for name in PARTS
     }
     return Dataset(
         train=parts["train"],

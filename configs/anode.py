@@ -1,0 +1,12 @@
+"""ANODE on LHC Olympics events: ratio of the densities of signal region and sidebands."""
+
+from ml_collections import ConfigDict
+
+from configs import cathode
+
+
+def get_config(variant: str = "") -> ConfigDict:
+    """The experiment; variant "smoke" takes seconds."""
+    config = cathode.get_config(variant)
+    config.method = ConfigDict({"name": "anode"})
+    return config

@@ -1,0 +1,12 @@
+"""LaCATHODE on LHC Olympics events: CATHODE's classifier in the latent space of its density."""
+
+from ml_collections import ConfigDict
+
+from configs import cathode
+
+
+def get_config(variant: str = "") -> ConfigDict:
+    """The experiment; variant "smoke" takes seconds."""
+    config = cathode.get_config(variant)
+    config.method = ConfigDict({"name": "lacathode", "oversampling": 4.0})
+    return config

@@ -1,0 +1,48 @@
+"""ANODE: anomaly detection with density estimation (Nachman, Shih, arXiv:2001.04990).
+
+Two densities p(x | m), one fitted to the data of the signal region and one to the sidebands; the
+score is the log of their ratio, each averaged over its best epochs.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from jax import Array
+from ml_collections import ConfigDict
+
+from jaxad.data import lhco
+from jaxad.data.dataset import Dataset
+from jaxad.methods import cathode, density, weak
+from jaxad.training import Fitted
+
+
+def fit(config: ConfigDict, dataset: Dataset, fitter: Callable[..., Fitted]) -> dict:
+    """Density of the sidebands, then `classifier.runs` densities of the signal region."""
+    data = weak.data_events(config, dataset)
+    background = cathode.fit_background(config, data, fitter)
+    train, val = (
+        {key: data[key][data["inside"] & (data["part"] == part)] for key in ("x", "m")}
+        for part in (0, 1)
+    )
+    region = density.fit(
+        config, train, val, fitter, config.seed + 1, "data density", config.classifier.runs
+    )
+    return {"background": background, "region": region}
+
+
+def scores(config: ConfigDict) -> Callable[[dict, Array], dict[str, Array]]:
+    """{"log_ratio": (runs, n)}: log p_data(x | m) - log p_background(x | m)."""
+
+    def function(fitted: dict, raw: Array) -> dict[str, Array]:
+        m, x = lhco.observe(raw, config.data.shift, config.data.delta_r)
+        region = fitted["region"]
+
+        def log_data(params: Any) -> Array:
+            one = region | {"params": jax.tree.map(lambda a: a[None], params)}
+            return density.log_prob(config, one, x, m)
+
+        background = density.log_prob(config, fitted["background"], x, m)
+        return {"log_ratio": jax.lax.map(log_data, region["params"]) - background}
+
+    return function

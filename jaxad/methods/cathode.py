@@ -1,0 +1,57 @@
+"""CATHODE: classifying anomalies through outer density estimation (Hallin et al.,
+arXiv:2109.00546).
+
+The background's features given the resonant mass are learned in the sidebands, sampled in the
+signal region, and an ensemble of classifiers separates the data there from these samples.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from jax import Array
+from ml_collections import ConfigDict
+
+from jaxad.data import lhco
+from jaxad.data.dataset import Dataset, Rows, take
+from jaxad.methods import density, weak
+from jaxad.training import Fitted
+
+
+def fit_background(config: ConfigDict, data: Rows, fitter: Callable[..., Fitted]) -> dict:
+    """The density of the sidebands, p(x | m) of the background."""
+    train, val = (
+        {key: data[key][~data["inside"] & (data["part"] == part)] for key in ("x", "m")}
+        for part in (0, 1)
+    )
+    return density.fit(config, train, val, fitter, config.seed, stage="background density")
+
+
+def template(config: ConfigDict, background: dict, m: np.ndarray) -> Rows:
+    """Background samples in the signal region, a fresh set for every run.
+
+    Masses follow those of the data `m` (N,) [TeV]; `method.oversampling` x N samples a run.
+    """
+    runs, n = config.classifier.runs, round(config.method.oversampling * len(m))
+    masses = density.sample_mass(m, runs * n, config.seed, config.method.bandwidth)
+    x = density.sample(config, background, config.seed, masses)
+    # Best epochs take contiguous shares: deal the samples out so that a run holds all of them.
+    return {"x": x, "m": masses, "run": np.arange(runs * n) % runs}
+
+
+def fit(config: ConfigDict, dataset: Dataset, fitter: Callable[..., Fitted]) -> dict:
+    """Density of the sidebands, template, classifiers: three stages."""
+    data = weak.data_events(config, dataset)
+    background = fit_background(config, data, fitter)
+    region = take(data, data["inside"])
+    samples = template(config, background, region["m"])
+    return {"background": background, "classifier": weak.fit(config, fitter, region, samples)}
+
+
+def scores(config: ConfigDict) -> Callable[[dict, Array], dict[str, Array]]:
+    """{"anomaly": (runs, n)}: probability of being data rather than background."""
+
+    def function(fitted: dict, raw: Array) -> dict[str, Array]:
+        _, x = lhco.observe(raw, config.data.shift, config.data.delta_r)
+        return {"anomaly": weak.score(config, fitted["classifier"], x, raw)}
+
+    return function

@@ -1,0 +1,43 @@
+"""LaCATHODE: CATHODE in the latent space of its density (Hallin et al., arXiv:2210.14924).
+
+The data of the signal region are carried to the flow's latent space, where background is a unit
+Gaussian whatever the mass; the classifier separates them from Gaussian noise and so cannot sculpt
+the mass spectrum of the background.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from jax import Array
+from ml_collections import ConfigDict
+
+from jaxad.data import lhco
+from jaxad.data.dataset import Dataset, take
+from jaxad.methods import cathode, density, weak
+from jaxad.training import Fitted
+
+
+def fit(config: ConfigDict, dataset: Dataset, fitter: Callable[..., Fitted]) -> dict:
+    """Density of the sidebands, then classifiers of latent data against Gaussian noise."""
+    data = weak.data_events(config, dataset)
+    background = cathode.fit_background(config, data, fitter)
+    region = take(data, data["inside"])
+    z = np.asarray(density.latent(config, background, region["x"], region["m"]))
+    runs, n = config.classifier.runs, round(config.method.oversampling * len(z))
+    noise = np.random.default_rng(config.seed).normal(size=(runs * n, z.shape[1]))
+    samples = {"x": noise.astype(np.float32), "run": np.arange(runs * n) % runs}
+    return {
+        "background": background,
+        "classifier": weak.fit(config, fitter, region | {"x": z}, samples),
+    }
+
+
+def scores(config: ConfigDict) -> Callable[[dict, Array], dict[str, Array]]:
+    """{"anomaly": (runs, n)}: probability of being data rather than background."""
+
+    def function(fitted: dict, raw: Array) -> dict[str, Array]:
+        m, x = lhco.observe(raw, config.data.shift, config.data.delta_r)
+        z = density.latent(config, fitted["background"], x, m)
+        return {"anomaly": weak.score(config, fitted["classifier"], z, raw)}
+
+    return function

@@ -1,0 +1,127 @@
+"""R-ANODE: residual anomaly detection with density estimation (Das, Kasieczka, Shih,
+arXiv:2312.11629).
+
+The data of the signal region are fitted by w p_S(x, m) + (1 - w) p_B(x, m): the background is the
+density of the sidebands times the mass spectrum, held fixed, and only the signal's density p_S and
+its fraction w are learned. The score is log p_S - log p_B.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from ml_collections import ConfigDict
+
+from jaxad.data import lhco, scaling
+from jaxad.data.dataset import Dataset, take
+from jaxad.methods import cathode, density, weak
+from jaxad.models.flow import RealNVP
+from jaxad.training import Fitted, Task, weighted_mean
+
+MASS_BINS = 50
+
+
+def task(flow: RealNVP, initial_fraction: float) -> Task:
+    """Training of p_S on scaled "z" (N, F + 1), with "log_background" (N,) in the same units."""
+    start = np.log(initial_fraction / (1 - initial_fraction))
+
+    def init(key: Array, batch: dict) -> tuple[Any, dict]:
+        params = flow.init(key, batch["z"], batch["z"][:, :0])
+        return {"flow": params, "logit": jnp.asarray(start, jnp.float32)}, {}
+
+    def loss(params: Any, state: dict, batch: dict, key: Array, training: bool) -> tuple:
+        log_signal = flow.apply(params["flow"], batch["z"], batch["z"][:, :0])
+        total = jnp.logaddexp(
+            jax.nn.log_sigmoid(params["logit"]) + log_signal,
+            jax.nn.log_sigmoid(-params["logit"]) + batch["log_background"],
+        )
+        fraction = jax.nn.sigmoid(params["logit"])
+        return weighted_mean(-total, batch["weight"]), ({"fraction": fraction}, state)
+
+    return Task(init, loss)
+
+
+def fit(config: ConfigDict, dataset: Dataset, fitter: Callable[..., Fitted]) -> dict:
+    """Density of the sidebands, mass spectrum, then `members` signal densities a run."""
+    data = weak.data_events(config, dataset)
+    background = cathode.fit_background(config, data, fitter)
+    region = take(data, data["inside"])
+    joint = np.concatenate([region["x"], region["m"][:, None]], axis=1)
+    scaler = scaling.fit_logit_scaler(joint, config.flow.eps)
+    fitted = {
+        "background": background,
+        "mass": _spectrum(region["m"], config),
+        "scaler": {k: np.asarray(v) for k, v in scaler._asdict().items()},
+    }
+    rows = {
+        "z": np.asarray(scaling.forward(scaler, joint)),
+        "log_background": np.asarray(
+            _log_background(config, fitted, region["x"], region["m"])
+            - scaling.log_jacobian(scaler, joint)
+        ),
+    }
+    everything = np.full(len(joint), -1)
+    members = weak.member_rows(
+        config, np.asarray(weak.fold_of(region["raw"], config.classifier.folds)), everything,
+        config.seed,
+    )  # fmt: skip
+    settings = config.train.copy_and_resolve_references()
+    settings.ensemble = len(members)
+    result = fitter(
+        task(_signal_flow(config, joint.shape[1]), config.method.initial_fraction),
+        rows,
+        rows,
+        settings,
+        config.seed,
+        stage="signal density",
+        train_index=np.stack([train for _, train, _ in members]),
+        val_index=np.stack([val for *_, val in members]),
+    )
+    return fitted | {"fold": np.array([k for k, *_ in members]), "signal": result.params}
+
+
+def _signal_flow(config: ConfigDict, n_features: int) -> RealNVP:
+    return density.network(config.signal_flow, n_features)
+
+
+def _spectrum(m: np.ndarray, config: ConfigDict) -> dict[str, np.ndarray]:
+    """Smooth log density of m over the window: a quadratic fitted to the log of the counts."""
+    low, high = config.data.window_low, config.data.window_high
+    counts, edges = np.histogram(m, MASS_BINS, (low, high))
+    centres = (edges[1:] + edges[:-1]) / 2 - low
+    kept = counts > 0
+    shape = np.polyfit(centres[kept], np.log(counts[kept]), 2, w=np.sqrt(counts[kept]))
+    grid = np.linspace(0, high - low, 1001)
+    norm = np.log(np.trapezoid(np.exp(np.polyval(shape, grid)), grid))
+    return {"shape": (shape - [0, 0, norm]).astype(np.float32), "low": np.float32(low)}
+
+
+def _log_background(config: ConfigDict, fitted: dict, x: Array, m: Array) -> Array:
+    mass = jnp.polyval(jnp.asarray(fitted["mass"]["shape"]), m - fitted["mass"]["low"])
+    return density.log_prob(config, fitted["background"], x, m) + mass
+
+
+def scores(config: ConfigDict) -> Callable[[dict, Array], dict[str, Array]]:
+    """{"log_ratio": (runs, n)}: log p_S(x, m) - log p_B(x, m), p_S the mean over members."""
+
+    def function(fitted: dict, raw: Array) -> dict[str, Array]:
+        m, x = lhco.observe(raw, config.data.shift, config.data.delta_r)
+        joint = jnp.concatenate([x, m[:, None]], axis=-1)
+        scaler = scaling.LogitScaler(**fitted["scaler"])
+        z = scaling.forward(scaler, joint)
+        flow = _signal_flow(config, joint.shape[-1])
+        apply = jax.vmap(lambda params: flow.apply(params, z, z[:, :0]))
+        log_signal = jax.lax.map(
+            lambda params: jax.nn.logsumexp(apply(params), axis=0), fitted["signal"]["flow"]
+        )
+        if config.classifier.folds:
+            usable = fitted["fold"][:, None] == weak.fold_of(raw, config.classifier.folds)
+            log_signal = jnp.where(usable, log_signal, -jnp.inf)
+        by_run = log_signal.reshape(config.classifier.runs, -1, len(z))
+        ratio = jax.nn.logsumexp(by_run, axis=1) + scaling.log_jacobian(scaler, joint)
+        return {"log_ratio": ratio - _log_background(config, fitted, x, m)[None]}
+
+    return function

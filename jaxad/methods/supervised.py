@@ -1,0 +1,29 @@
+"""Fully supervised classifiers of the signal region: what knowing the signal would give.
+
+Signal is simulated signal beyond the injected one where the data set has enough of it, else the
+test signal, scored out of fold; background is the true background in the data.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from jaxad.data.dataset import Dataset, concatenate, take
+from jaxad.methods import cathode, weak
+from jaxad.training import Fitted
+
+scores = cathode.scores
+
+
+def fit(config: ConfigDict, dataset: Dataset, fitter: Callable[..., Fitted]) -> dict:
+    """Classifiers of true signal against true background of the signal region."""
+    data = weak.data_events(config, dataset)
+    background = take(data, data["inside"] & (data["label"] == 0))
+    if "signal" in dataset.extra:
+        spare = [dataset.extra["signal"]]
+    else:
+        spare = list(dataset.signals.values())
+    signal = weak.events(config, concatenate(spare))
+    signal = take(signal, np.asarray(signal["inside"]))
+    return {"classifier": weak.fit(config, fitter, signal, background)}

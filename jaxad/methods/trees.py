@@ -1,0 +1,91 @@
+"""Ensembles of histogram-gradient-boosted trees as arrays, after "Back to the roots"
+(Finke et al., arXiv:2309.13111): fitted by scikit-learn, scored as a pure JAX function.
+"""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from sklearn.ensemble import HistGradientBoostingClassifier
+from tqdm import tqdm
+
+FIELDS = {
+    "feature": ("feature_idx", np.int32),
+    "threshold": ("num_threshold", np.float32),
+    "left": ("left", np.int32),
+    "right": ("right", np.int32),
+    "value": ("value", np.float32),
+}
+
+
+def fit(
+    x: np.ndarray,
+    y: np.ndarray,
+    weight: np.ndarray,
+    indices: Sequence[np.ndarray],
+    seed: int,
+    max_iter: int = 200,
+) -> dict[str, np.ndarray]:
+    """One boosted classifier a member, on its rows `indices[i]`, half of them to stop early on.
+
+    Args:
+        x: features (N, F); y: classes (N,) 0 or 1; weight: (N,) weights of the rows.
+
+    Returns:
+        Nodes of all trees, arrays (members, trees, nodes), leaves pointing at themselves; "base"
+        (members,), the logit to start from; "depth" (), the longest path.
+    """
+    members = []
+    for i, rows in enumerate(tqdm(indices, desc="boosted trees", unit="member", delay=2)):
+        model = HistGradientBoostingClassifier(
+            max_iter=max_iter,
+            early_stopping=True,
+            validation_fraction=0.5,
+            random_state=seed + i,
+        )
+        members.append(model.fit(x[rows], y[rows], sample_weight=weight[rows]))
+    return _as_arrays(members)
+
+
+def _as_arrays(members: Sequence[HistGradientBoostingClassifier]) -> dict[str, np.ndarray]:
+    nodes = [[step[0].nodes for step in model._predictors] for model in members]
+    shape = (len(nodes), max(map(len, nodes)), max(len(t) for trees in nodes for t in trees))
+    arrays = {name: np.zeros(shape, dtype) for name, (_, dtype) in FIELDS.items()}
+    arrays["left"][:] = arrays["right"][:] = np.arange(shape[2])
+    for i, trees in enumerate(nodes):
+        for j, tree in enumerate(trees):
+            inner = ~tree["is_leaf"].astype(bool)
+            for name, (field, _) in FIELDS.items():
+                keep = ~inner if name == "value" else inner
+                arrays[name][i, j, : len(tree)][keep] = tree[field][keep]
+            # scikit-learn compares doubles: the next lower float keeps x <= threshold exact.
+            exact = tree["num_threshold"][inner]
+            low = arrays["threshold"][i, j, : len(tree)][inner]
+            arrays["threshold"][i, j, : len(tree)][inner] = np.where(
+                low > exact, np.nextafter(low, np.float32(-np.inf)), low
+            )
+    depth = max(int(tree["depth"].max()) for trees in nodes for tree in trees)
+    base = np.array([np.ravel(m._baseline_prediction)[0] for m in members], np.float32)
+    return arrays | {"base": base, "depth": np.int32(depth)}
+
+
+def logits(trees: dict[str, Array], x: Array) -> Array:
+    """Logits (members, N) of features `x` (N, F): the sum of the leaves each row ends in."""
+
+    def tree_value(tree: dict[str, Array]) -> Array:
+        def descend(_: int, node: Array) -> Array:
+            value = jnp.take_along_axis(x, tree["feature"][node][:, None], axis=1)[:, 0]
+            below = value <= tree["threshold"][node]
+            return jnp.where(below, tree["left"][node], tree["right"][node])
+
+        node = jax.lax.fori_loop(0, trees["depth"], descend, jnp.zeros(len(x), jnp.int32))
+        return tree["value"][node]
+
+    def member(nodes: dict[str, Array]) -> Array:
+        add = lambda total, tree: (total + tree_value(tree), None)  # noqa: E731
+        return jax.lax.scan(add, jnp.zeros(len(x)), nodes)[0]
+
+    nodes = {name: trees[name] for name in FIELDS}
+    return jax.lax.map(member, nodes) + trees["base"][:, None]

@@ -1,0 +1,166 @@
+"""The stages of the resonant methods, and each method from a feature file to scores."""
+
+import importlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from lhco_events import fake_events, write_frame
+from ml_collections import ConfigDict
+from sklearn.ensemble import HistGradientBoostingClassifier
+
+from jaxad import data, training
+from jaxad.data import lhco
+from jaxad.methods import density, trees, weak
+from jaxad.models.classifier import Classifier
+
+METHODS = [
+    "cathode",
+    *(
+        pytest.param(name, marks=pytest.mark.slow)
+        for name in ("iad", "supervised", "cwola", "anode", "lacathode", "ranode")
+    ),
+]
+STEP = np.array([1, 0, 0], np.float32)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    path = tmp_path_factory.mktemp("lhco") / "features.h5"
+    write_frame(path, fake_events(2000, 500), [*lhco.JETS, "label"])
+    return str(path)
+
+
+def small(method: str, source: str) -> ConfigDict:
+    config = importlib.import_module(f"configs.{method}").get_config("smoke")
+    config.data.update({"source": source, "n_signal": 150})
+    config.flow.update({"n_layers": 2, "hidden": (8,)})
+    for train in (config.flow_train, config.train):
+        train.update({"epochs": 1, "keep_best": 1})
+    config.classifier.update({"runs": 2, "members": 1})
+    return config
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_method_from_file_to_scores(method, source):
+    config = small(method, source)
+    dataset = data.load(config.data)
+    module = importlib.import_module(f"jaxad.methods.{method}")
+    fitted = module.fit(config, dataset, training.fit)
+    paths = jax.tree_util.tree_leaves_with_path(fitted)
+    assert all(isinstance(key.key, str) for path, _ in paths for key in path)
+    x = np.concatenate([dataset.test["x"][:40], 3 * dataset.test["x"][:5]])
+    scores = next(iter(jax.jit(module.scores(config))(fitted, x).values()))
+    assert scores.shape == (2, 45)
+    assert np.isfinite(scores).all()
+
+
+def test_network_has_the_published_size():
+    params = Classifier().init(jax.random.key(0), jnp.zeros((1, 4)))
+    assert sum(a.size for a in jax.tree.leaves(params)) == 8705
+
+
+def separable(n=600, seed=0):
+    rng = np.random.default_rng(seed)
+    shape = rng.normal(size=(n, 3)).astype(np.float32)
+    return {"x": shape + STEP, "raw": shape}, {"x": shape - STEP}
+
+
+def classifier_config(**changes) -> ConfigDict:
+    train = weak.train_config(epochs=3, keep_best=2, learning_rate=1e-2)
+    settings = weak.get_config(**({"members": 2, "hidden": (8,)} | changes))
+    return ConfigDict({"seed": 0, "classifier": settings, "train": train})
+
+
+@pytest.mark.parametrize("name", ["network", "trees"])
+def test_classifier_separates_and_weights_change_it(name):
+    config, (signal, background) = classifier_config(name=name), separable()
+    x, raw = np.zeros((1, 3), np.float32), np.zeros((1, 3), np.float32)
+    even = weak.fit(config, training.fit, signal, background)
+    near = weak.score(config, even, x + STEP, raw)
+    far = weak.score(config, even, x - STEP, raw)
+    assert near.shape == (1, 1) and float(near[0, 0]) > 0.6 > 0.4 > float(far[0, 0])
+    group = np.repeat([0, 1], len(signal["x"]))
+    weighted = weak.balanced(group, {0: 0.9, 1: 0.1})
+    tilted = weak.fit(config, training.fit, signal, background, weighted)
+    assert weak.score(config, tilted, x, raw) > weak.score(config, even, x, raw) + 0.1
+
+
+def test_balanced_weights_give_the_asked_shares():
+    group = np.repeat([0, 1, 2], [100, 30, 7])
+    weight = weak.balanced(group, {0: 1 / 2, 1: 1 / 4, 2: 1 / 4})
+    totals = [weight[group == g].sum() / weight.sum() for g in range(3)]
+    np.testing.assert_allclose(totals, [1 / 2, 1 / 4, 1 / 4], rtol=1e-5)
+    assert weight.mean() == pytest.approx(1, rel=1e-5)
+
+
+def test_folds_depend_on_the_event_alone_and_are_even():
+    raw = np.random.default_rng(0).normal(size=(5000, 5)).astype(np.float32)
+    fold = np.asarray(weak.fold_of(raw, 5))
+    np.testing.assert_array_equal(np.asarray(weak.fold_of(raw[::-1], 5))[::-1], fold)
+    assert (np.abs(np.bincount(fold, minlength=5) - 1000) < 120).all()
+
+
+def test_no_event_is_scored_by_a_member_that_saw_it():
+    config, (signal, background) = classifier_config(folds=4, hidden=(4,)), separable(200)
+    fitted = weak.fit(config, training.fit, signal, background)
+    fold = np.asarray(weak.fold_of(signal["raw"], 4))
+    everyone = np.concatenate([fold, np.full(200, weak.NEVER_HELD_OUT)])
+    members = weak.member_rows(config, everyone, np.full(400, -1), config.seed)
+    np.testing.assert_array_equal(fitted["fold"], [k for k, *_ in members])
+    for k, train, val in members:
+        assert not (everyone[np.concatenate([train, val])] == k).any()
+        assert not set(train) & set(val)
+    # Spoiling the members of the other folds leaves an event's score alone.
+    spoilt = dict(fitted)
+    spoilt["params"] = jax.tree.map(
+        lambda a: np.where(_like(fitted["fold"] == 2, a), a, 0), fitted["params"]
+    )
+    scores = [weak.score(config, f, signal["x"], signal["raw"])[0] for f in (fitted, spoilt)]
+    np.testing.assert_array_equal(scores[0][fold == 2], scores[1][fold == 2])
+    assert (np.asarray(scores[0] != scores[1])[fold != 2]).any()
+
+
+def _like(mask, array):
+    return mask.reshape(-1, *[1] * (array.ndim - 1))
+
+
+def test_trees_score_as_scikit_learn_does():
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(800, 4)).astype(np.float32)
+    y = (x[:, 0] * x[:, 1] + rng.normal(size=800) > 0).astype(float)
+    half = rng.permutation(800)[:500]
+    fitted = trees.fit(x, y, np.ones(800), [np.arange(800), half], seed=3, max_iter=20)
+    found = np.asarray(jax.jit(trees.logits)(fitted, x))
+    for i, rows in enumerate([np.arange(800), half]):
+        model = HistGradientBoostingClassifier(
+            max_iter=20, early_stopping=True, validation_fraction=0.5, random_state=3 + i
+        )
+        model.fit(x[rows], y[rows], sample_weight=np.ones(len(rows)))
+        np.testing.assert_allclose(found[i], model.decision_function(x), atol=1e-4)
+
+
+def test_sampled_masses_follow_the_window():
+    rng = np.random.default_rng(2)
+    m = (3.3 + 0.4 * rng.beta(1, 1.5, 20_000)).astype(np.float32)
+    drawn = density.sample_mass(m, 40_000, seed=0, bandwidth=0.01)
+    assert m.min() <= drawn.min() and drawn.max() <= m.max()
+    np.testing.assert_allclose(
+        np.quantile(drawn, [0.1, 0.5, 0.9]), np.quantile(m, [0.1, 0.5, 0.9]), atol=0.004
+    )
+
+
+def test_density_learns_and_extrapolates_its_condition():
+    rng = np.random.default_rng(3)
+    m = rng.uniform(2, 5, 6000).astype(np.float32)
+    x = rng.beta(2, 2 + m[:, None], (6000, 2)).astype(np.float32)
+    rows = {"x": x, "m": m}
+    config = ConfigDict({"flow": density.get_config(n_layers=4, hidden=(16,))})
+    config.flow_train = training.get_config(epochs=8, batch_size=128, learning_rate=3e-3)
+    fitted = density.fit(config, rows, rows, training.fit, 0, "density")
+    for mass in (2.5, 4.5):
+        drawn = density.sample(config, fitted, 0, np.full(20_000, mass))
+        np.testing.assert_allclose(drawn.mean(axis=0), 2 / (4 + mass), atol=0.02)
+    beyond = jnp.array([[-1.0, 2.0], [0.5, 0.5]])
+    assert np.isfinite(density.log_prob(config, fitted, beyond, jnp.array([3.0, 9.0]))).all()
