@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from jaxad import data, methods, report, workdir
+from jaxad import data, methods, report, search, workdir
 from jaxad.data.dataset import Dataset, Rows, take
 from jaxad.errors import UserError
 from jaxad.metrics import summarise_all
@@ -19,8 +19,15 @@ from jaxad.sculpting import correlation, mass_sculpting
 
 N_SHOWN = 4
 N_LATENT = 2000
-LABELS = {"multiplicity": "number of constituents", "mass": "jet mass", "pt": "jet pT"}
-UNITS = {"mass": "GeV", "pt": "GeV"}
+LABELS = {
+    "multiplicity": "number of constituents",
+    "mass": "jet mass",
+    "pt": "jet pT",
+    "n_tracks": "number of tracks",
+    "hits": "number of hit pixels",
+    "sum_pt": "sum of pT",
+}
+UNITS = {"mass": "GeV", "pt": "GeV", "sum_pt": "GeV"}
 
 Table = dict[str, dict[str, np.ndarray]]  # class -> score -> (n,) or (members, n)
 
@@ -108,6 +115,12 @@ def _image_figures(
 
 def _image_look(config: ConfigDict) -> dict:
     inputs = config.inputs
+    if inputs.name == "event_image":
+        return {
+            "extent": (-2.5, 2.5, -np.pi, np.pi),
+            "labels": ("η", "φ"),
+            "unit": "hits" if inputs.pixels.startswith("mask") else "energy / 2 TeV",
+        }
     if inputs.name != "jet_image":
         return {"unit": "fraction of the sum"}
     side = (-inputs.half_width, inputs.half_width)
@@ -117,12 +130,12 @@ def _image_look(config: ConfigDict) -> dict:
 
 def figures_of(
     scorers: dict[str, Scorer],
-    config: ConfigDict,
-    classes: dict[str, Rows],
+    dataset: Dataset,
     table: Table,
     history: list[dict],
 ) -> tuple[dict[str, Figure], dict]:
     """All figures, and the mass sculpting and correlations that belong into `metrics.json`."""
+    config, classes = scorers["method"].config, _classes(dataset)
     background, *signals = table
     score = next(iter(_part(table[background], False)))
     colors = report.class_colors(list(table))
@@ -158,6 +171,9 @@ def figures_of(
             score=score,
             colors=colors,
         )
+    if "window" in dataset.info:
+        found, resonant = search.measure(scorers["method"], dataset)
+        return figures | {"sic": report.sic_figure(curves)} | resonant, more | found
     if "mass" in rows:
         more["sculpting"] = mass_sculpting(rows["mass"], values)
         figures["sculpting"] = report.sculpting_figure(
@@ -198,7 +214,7 @@ def evaluate(directory: Path, source: str = "", n_bootstrap: int = 200) -> dict:
     table = score_all(scorers, config, classes)
     metrics = measure(table, n_bootstrap)
     history = workdir.read_history(directory)
-    figures, more = figures_of(scorers, config, classes, table, history)
+    figures, more = figures_of(scorers, dataset, table, history)
     metrics |= more | {"data": dataset.info, "provenance": provenance()}
 
     folder = directory / "eval"

@@ -54,8 +54,17 @@ def fitter(directory: Path) -> Callable[..., Fitted]:
     return bound
 
 
+def _held_out(dataset: Dataset) -> np.ndarray:
+    """Raw validation events; those of a resonant search only inside its mass window [TeV]."""
+    if "window" not in dataset.info:
+        return dataset.val["x"]
+    low, high = dataset.info["window"]
+    mass = dataset.val["mass"] / 1000
+    return dataset.val["x"][(mass > low) & (mass < high)]
+
+
 def build_scorer(config: ConfigDict, method: str, fitted: dict, dataset: Dataset) -> Scorer:
-    """The scorer of fitted parameters, calibrated on the validation background."""
+    """The scorer of fitted parameters, calibrated on held-out events."""
     shape = dataset.train["x"].shape[1:]
     particles = dataset.info["format"] in ("epxpypz", "ptetaphi")
     uncalibrated = Scorer(
@@ -66,7 +75,7 @@ def build_scorer(config: ConfigDict, method: str, fitted: dict, dataset: Dataset
         format=dataset.info["format"],
         info={"data": dataset.info, "provenance": provenance()},
     )
-    background = np.sort(uncalibrated(dataset.val["x"]))
+    background = np.sort(uncalibrated(_held_out(dataset)))
     return dataclasses.replace(uncalibrated, background=background)
 
 

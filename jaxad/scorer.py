@@ -8,7 +8,7 @@ run left in its work directory. Larger scores are always more anomalous.
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from operator import itemgetter
@@ -158,9 +158,8 @@ class Scorer:
     def _run(self, which: str, x: ArrayLike) -> Any:
         x, function = self._checked(x), self._compiled[which]
         results = []
-        for start in range(0, max(len(x), 1), SIZES[-1]):
-            part = x[start : start + SIZES[-1]]
-            size = next(s for s in SIZES if s >= len(part))
+        for start, size in _batches(len(x)):
+            part = x[start : start + size]
             filled = np.concatenate([part, np.zeros((size - len(part), *x.shape[1:]), x.dtype)])
             result = jax.tree.map(np.asarray, function(self._device_params, filled))
             results.append(jax.tree.map(itemgetter((..., slice(len(part)))), result))
@@ -182,6 +181,18 @@ class Scorer:
         }
         (temporary / "scorer.json").write_text(json.dumps(description, indent=2))
         _replace_folder(temporary, folder)
+
+
+def _batches(n: int) -> Iterator[tuple[int, int]]:
+    """Starts and sizes that cover n rows; the largest size is used only where it is filled."""
+    start = 0
+    while start < max(n, 1):
+        left = n - start
+        size = (
+            SIZES[-1] if left >= SIZES[-1] else next(s for s in SIZES if s >= min(left, SIZES[-2]))
+        )
+        yield start, size
+        start += size
 
 
 def _mean_over_members(values: Array) -> Array:

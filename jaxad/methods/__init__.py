@@ -18,7 +18,11 @@ from types import ModuleType
 
 from jaxad.errors import UserError
 
-NAMES = ("autoencoder", "pca")
+NAMES = (
+    "autoencoder", "pca",
+    "cathode", "iad", "supervised", "cwola", "anode", "lacathode", "ranode",
+    "codae", "dirichlet_vae", "qcd_or_what", "cct",
+)  # fmt: skip
 
 
 def get(name: str) -> ModuleType:
