@@ -67,6 +67,12 @@ def tables(runs: Runs) -> str:
     return "\n\n".join(parts)
 
 
+def _auc(entry: Mapping[str, Any]) -> tuple[float | None, float | None]:
+    """AUC and its error: the statistical one, or half the members' 68 % band where that is wider."""
+    band = entry.get("auc_band") or (0.0, 0.0)
+    return entry.get("auc"), max(entry.get("auc_err") or 0.0, (band[1] - band[0]) / 2)
+
+
 def _latency(metrics: Mapping[str, Any], score: str) -> float | None:
     latency = metrics.get("latency")
     return latency.get(score) if isinstance(latency, dict) else latency
@@ -79,7 +85,7 @@ def figures(runs: Runs) -> dict[str, Figure]:
     for run, metrics in runs.items():
         for score, found in entries(metrics).items():
             label = f"{run}: {score}"
-            values[label] = {s: (e.get("auc"), e.get("auc_err")) for s, e in found.items()}
+            values[label] = {signal: _auc(entry) for signal, entry in found.items()}
             latency = _latency(metrics, score)
             if latency is None or score.startswith("("):
                 continue
