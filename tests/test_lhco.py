@@ -128,10 +128,13 @@ def test_prepared_arrays(shared_data):
 def test_raw_events_reproduce_the_feature_file(shared_data):
     raw, label = lhco.read_jets(shared_data / "lhco_raw_1k.h5")
     with lhco.PandasTable(shared_data / "lhco_features_60k.h5") as table:
-        known = table.read([*lhco.JETS, "label"], 0, 1000, dtype=np.float32)
-    np.testing.assert_array_equal(label, known[:, -1])
+        known = table.read([*lhco.JETS, "label", "tau_valid"], 0, 1000, dtype=np.float32)
+    np.testing.assert_array_equal(label, known[:, -2])
     kinematic = [i for i, name in enumerate(lhco.JETS) if not name.startswith("tau")]
     np.testing.assert_allclose(raw[:, kinematic], known[:, kinematic], rtol=1e-5, atol=2e-3)
     np.testing.assert_allclose(
         lhco.jet_features(raw)[:, 0], lhco.jet_features(known[:, :14])[:, 0], 1e-5
     )
+    valid = known[:, -1] == 1
+    tau = np.abs(raw - known[:, :14])[valid][:, [4, 5, 6, 11, 12, 13]]
+    assert (np.median(tau, axis=0) < 2e-3).all()

@@ -27,6 +27,8 @@ EXTRA_PARTS = {"train": 200_000, "val": 66_666}
 MAX_TEST_SIGNAL = 20_000
 SIGNAL = "Wprime"
 N_PARTICLES = 700
+FEATURES = "events_anomalydetection_v2.features.h5"
+EXTRA_FEATURES = "events_anomalydetection_qcd_extra_inneronly_features.h5"
 
 DEFAULTS = {
     "window_low": 3.3,  # signal region in mjj [TeV]
@@ -35,7 +37,7 @@ DEFAULTS = {
     "signal_over_background": 0.0,  # of the signal region; above 0 it replaces n_signal
     "shift": 0.0,  # mJ1 += shift mjj, dmJ += shift mjj
     "delta_r": False,  # the fifth feature dR_jj
-    "extra_background": "",  # a feature file of further background, used in the signal region
+    "extra_background": "",  # "download" or a feature file: more background of the signal region
     "n_simulated": 20_000,  # background events
     "n_simulated_signal": 4_000,
     "simulation_seed": 0,
@@ -99,15 +101,22 @@ def load(config: ConfigDict) -> Dataset:
         )
         files = _simulate(folder, config)
     elif config.source == "download":
-        folder = cache.root(config.cache) / "lhco"
-        files = [download.fetch("lhco", "events_anomalydetection_v2.features.h5", folder)]
+        files = [_download(FEATURES, config)]
     elif _is_prepared(config.source):
         return _prepared(Path(config.source), config)
     else:
         files = checks.resolve(config.source, "*.h5")
     jets, label = (np.concatenate(parts) for parts in zip(*map(read_jets, files), strict=True))
-    extra = read_jets(Path(config.extra_background))[0] if config.extra_background else None
+    extra = None
+    if config.extra_background == "download":
+        extra = read_jets(_download(EXTRA_FEATURES, config))[0]
+    elif config.extra_background:
+        extra = read_jets(Path(config.extra_background).expanduser())[0]
     return _split(_rows(jets, label, config), config, extra, [str(path) for path in files])
+
+
+def _download(name: str, config: ConfigDict) -> Path:
+    return download.fetch("lhco", name, cache.root(config.cache) / "download")
 
 
 def read_jets(path: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -1,7 +1,7 @@
 """From raw LHC Olympics events to the official jet features, with FastJet.
 
 Anti-kT R = 1.0 jets of up to 700 massless particles (Zenodo 4536377, `events_anomalydetection.h5`);
-N-subjettiness with one-pass exclusive-kT axes and normalised measure, beta = 1.
+N-subjettiness with exclusive-kT axes and normalised measure, beta = 1.
 FastJet is GPL-2 and comes with `pip install 'jaxad[simulation]'`.
 """
 
@@ -42,6 +42,6 @@ def cluster_events(particles: np.ndarray) -> np.ndarray:
             f"{MIN_PT:g} GeV; remove such events"
         )
     constituents = [p[jets.members] for p in momenta]
-    tau = n_subjettiness(*constituents, np.diff(jets.offsets), RADIUS)
+    tau = n_subjettiness(*constituents, np.diff(jets.offsets), RADIUS, axes="KT_Axes")
     values = np.column_stack([jets.px, jets.py, jets.pz, jets.mass, tau])
     return values.reshape(len(particles), -1)
