@@ -13,7 +13,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from jaxad import cli, report
+from jaxad import report
 from jaxad.errors import UserError
 from jaxad.report.tables import TABLE_FIGURES, figure_name, figure_text
 
@@ -68,7 +68,7 @@ def tables(runs: Runs) -> str:
 
 
 def _auc(entry: Mapping[str, Any]) -> tuple[float | None, float | None]:
-    """AUC and its error: the statistical one, or half the members' 68 % band where that is wider."""
+    """AUC and its error: the statistical one, or half the members' 68 % band if wider."""
     band = entry.get("auc_band") or (0.0, 0.0)
     return entry.get("auc"), max(entry.get("auc_err") or 0.0, (band[1] - band[0]) / 2)
 
@@ -99,19 +99,30 @@ def figures(runs: Runs) -> dict[str, Figure]:
     return drawn
 
 
-def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(prog="python -m jaxad.compare", description=__doc__)
-    parser.add_argument("workdirs", nargs="+", type=Path, help="evaluated runs, such as runs/*")
-    parser.add_argument("--out", type=Path, help="folder for comparison.txt and the figures (png)")
-    args = parser.parse_args(argv[1:])
-    runs = read_runs(args.workdirs)
+def compare(workdirs: Sequence[Path], out: Path | None) -> None:
+    """Print the tables of the runs and, with `out`, write them and the figures there."""
+    runs = read_runs(workdirs)
     text = tables(runs)
     print(text)
-    if args.out is not None:
-        paths = report.save_figures(figures(runs), args.out)
-        (args.out / "comparison.txt").write_text(text + "\n")
+    if out is not None:
+        paths = report.save_figures(figures(runs), out)
+        (out / "comparison.txt").write_text(text + "\n")
         print("\n" + "\n".join(map(str, paths)))
 
 
+def main(argv: Sequence[str]) -> int:
+    """The command; returns its exit code, 2 for a mistake that its one line of error names."""
+    parser = argparse.ArgumentParser(prog="python -m jaxad.compare", description=__doc__)
+    parser.add_argument("workdirs", nargs="+", type=Path, help="evaluated runs, such as runs/*")
+    parser.add_argument("--out", type=Path, help="folder for comparison.txt and the figures (png)")
+    args = parser.parse_args(argv)
+    try:
+        compare(args.workdirs, args.out)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
 if __name__ == "__main__":
-    cli.friendly(main)(sys.argv)
+    sys.exit(main(sys.argv[1:]))
