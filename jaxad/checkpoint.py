@@ -42,7 +42,8 @@ def save(directory: Path, step: int, state: Any, meta: dict) -> None:
         # tensorstore reports a full disk as ValueError; anything else of that type is a bug.
         if isinstance(error, ValueError) and "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        reason = str(error).splitlines()[0]
+        full = "No space left" in str(error)
+        reason = "no space left on the device" if full else str(error).splitlines()[0][:200]
         raise UserError(
             f"{directory}: checkpoint {step} could not be written ({reason}); earlier checkpoints "
             "are kept: free space or mend the permissions, then run the same command again"

@@ -1,5 +1,6 @@
 """How the command-line programs begin and end: one line for a user's mistake, a trace for a bug."""
 
+import errno
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +8,8 @@ from pathlib import Path
 from absl import app, flags, logging
 
 from jaxad.errors import Preempted, UserError
+
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 
 
 def _fail(message: object) -> None:
@@ -39,11 +42,19 @@ def run(main: Callable[[], None]) -> None:
     """Parse flags and call `main`; exit code 2 for a `UserError`, 143 for `Preempted`."""
 
     def guarded(_: list[str]) -> None:
-        logging.set_verbosity(logging.WARNING)
+        logging.set_verbosity(logging.FATAL)  # Orbax logs what is raised anyway
         try:
             main()
         except UserError as error:
             _fail(error)
+        except OSError as error:
+            if error.errno not in DISK_ERRORS:
+                raise
+            where = error.filename or "output"
+            _fail(
+                f"{where}: {error.strerror}: free space or mend the permissions and run the same "
+                "command again; what was saved before is kept"
+            )
         except Preempted:
             print("stopped; the same command goes on from here", file=sys.stderr)
             sys.exit(143)

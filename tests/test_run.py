@@ -256,3 +256,29 @@ def test_a_work_directory_that_cannot_be_written(images, program, tmp_path):
     (tmp_path / "file").write_text("in the way")
     done = program("train.py", *flags_of(images, "file/run"))
     assert_one_line(done, "file/run", "cannot write")
+
+
+@pytest.fixture
+def tiny_disk(tmp_path):
+    """A file system of 1 MB, for those who may mount one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("mounting a small file system needs root")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_ends_in_one_line_and_the_run_goes_on(images, tiny_disk, program, undisturbed):
+    """No checkpoint fits at first; with space again the same command ends as if undisturbed."""
+    filling = tiny_disk / "filling"
+    filling.write_bytes(bytes(900_000))
+    flags = flags_of(images, tiny_disk / "run", *LONG)
+    done = program("train.py", *flags)
+    assert_one_line(done, "space", "kept")
+    filling.unlink()
+    done = program("train.py", *flags)
+    assert done.returncode == 0, done.stderr
+    for name, array in params_of(tiny_disk / "run").items():
+        np.testing.assert_array_equal(array, undisturbed[name])
