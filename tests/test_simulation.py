@@ -347,6 +347,73 @@ def test_clustering_reproduces_the_published_lhco_jets(shared_data):
     assert np.all(np.median(off, axis=0) < 1e-3), "kT axes, as in the published features"
 
 
+@pytest.mark.slow
+def test_jet_kinds_have_the_published_layout_and_their_masses(tmp_path):
+    import h5py
+
+    paths = simulate("jets", tmp_path, 50, seed=3, workers=1)
+    assert len(paths) == 9
+    masses = {}
+    for path in paths:
+        with h5py.File(path) as file:
+            jets = file["objects/jets/constituents"][:, 0]
+            obs = file["objects/jets/obs"][:, 0]
+        assert len(jets) == len(obs) == (50 if path.stem == "qcd_dijet" else 10)
+        assert obs.shape[1] == 9
+        momenta = np.array([jet.reshape(-1, 5)[:, :4].sum(axis=0) for jet in jets])
+        mass = np.sqrt(momenta[:, 0] ** 2 - (momenta[:, 1:] ** 2).sum(axis=1))
+        np.testing.assert_allclose(mass, obs[:, 3], rtol=2e-3)
+        np.testing.assert_allclose(np.hypot(momenta[:, 1], momenta[:, 2]), obs[:, 0], rtol=1e-4)
+        assert np.all((obs[:, 0] > 549.9) & (obs[:, 0] < 650.1))
+        masses[path.stem] = np.median(obs[:, 3])
+    for stem, mass in (("W_m59", 59), ("W", 80), ("W_m120", 120), ("W_m174", 174), ("top", 174)):
+        assert abs(masses[f"{stem}_100k_01"] - mass) < 20
+
+
+@pytest.mark.slow
+def test_adc2021_files_have_the_published_layout(tmp_path):
+    import h5py
+
+    paths = simulate("adc2021", tmp_path, 40, seed=4, workers=1)
+    assert [p.stem.split("_")[0] for p in paths] == [
+        "background",
+        "Ato4l",
+        "leptoquark",
+        "hToTauTau",
+        "hChToTauNu",
+    ]
+    classes = np.repeat([1, 2, 3, 4], [1, 4, 4, 10])
+    for path in paths:
+        with h5py.File(path) as file:
+            x = file["Particles"][:]
+            assert list(file["Particles_Names"][:]) == [b"Pt", b"Eta", b"Phi", b"Class"]
+        assert x.shape == (40 if path == paths[0] else 8, 19, 4)
+        pt = x[..., 0]
+        assert np.all(x[..., 3] == np.where(pt > 0, classes, 0))
+        for block in (slice(1, 5), slice(5, 9), slice(9, 19)):
+            assert np.all(np.diff(pt[:, block], axis=1) <= 0)
+        assert np.all(pt[:, 1:9].max(axis=1) > 23)
+        assert np.all(x[:, 0, 1] == 0)
+        assert np.abs(x[:, 1:5, 1]).max() < 3.0
+        assert np.abs(x[:, 5:9, 1]).max() < 2.1
+        assert np.abs(x[:, 9:, 1]).max() < 4.0
+
+
+def test_isolation_counts_what_is_around_a_lepton():
+    from jaxad.simulation.adc2021 import isolated_leptons
+    from jaxad.simulation.detector import TRACK, Objects
+
+    objects = Objects(
+        event=np.array([0, 0, 0, 1, 1, 1]),
+        pt=np.array([30.0, 10.0, 20.0, 30.0, 20.0, 2.0]),
+        eta=np.array([0.0, 0.1, 2.0, 0.0, 0.1, 2.0]),
+        phi=np.array([3.1, -3.1, 0.0, 3.1, -3.1, 0.0]),
+        kind=np.full(6, TRACK, np.int8),
+        pdg=np.array([13, 211, -11, 13, 211, 11]),
+    )
+    assert isolated_leptons(objects).tolist() == [True, False, True, False, False, False]
+
+
 def test_two_sample_auc_sees_a_difference_and_only_a_difference():
     from jaxad.simulation.figures import two_sample_auc
 

@@ -10,12 +10,20 @@ The generators (pythia8mc, fastjet; GPL) come with `pip install 'jaxad[simulatio
 imported only when events are made.
 """
 
+import importlib
 import os
 from pathlib import Path
 
 from jaxad.errors import UserError
 
-NAMES = ("toptagging", "lhco", "lhco_signal")
+_MODULES = {
+    "toptagging": "toptagging",
+    "lhco": "lhco",
+    "lhco_signal": "lhco",
+    "jets": "jet_kinds",
+    "adc2021": "adc2021",
+}
+NAMES = tuple(_MODULES)
 
 
 def simulate(
@@ -30,7 +38,9 @@ def simulate(
     Args:
         name: "toptagging" (n_events = jets of each class, QCD and top, over train.h5, val.h5
             and test.h5, 60/20/20 %); "lhco" (n_events = QCD dijets, one features file);
-            "lhco_signal" (n_events = W' -> XY events, one features file).
+            "lhco_signal" (n_events = W' -> XY events, one features file); "jets" (n_events = QCD
+            jets, and a fifth as many of each of eight signals, one file a kind); "adc2021"
+            (n_events = Standard Model mix, and a fifth as many of each of four signals).
         out_dir: folder to fill; finished files carry `simulation.json` beside them.
         n_events: size, see `name`.
         seed: everything random follows from (name, n_events, seed).
@@ -47,11 +57,5 @@ def simulate(
         raise UserError(f"no simulation called {name!r}; there are {', '.join(NAMES)}")
     if n_events < 1:
         raise UserError(f"{name}: n_events must be positive, not {n_events}")
-    if name == "toptagging":
-        from jaxad.simulation import toptagging
-
-        return toptagging.simulate(out_dir, n_events, seed, workers)
-    from jaxad.simulation import lhco
-
-    process = "signal" if name == "lhco_signal" else "qcd"
-    return lhco.simulate(process, out_dir, n_events, seed, workers)
+    module = importlib.import_module(f"jaxad.simulation.{_MODULES[name]}")
+    return module.simulate(name, out_dir, n_events, seed, workers)

@@ -21,7 +21,8 @@ def main(arguments: list[str] | None = None) -> int:
         type=int,
         default=10_000,
         help="size; toptagging: jets of each class (QCD, top), all files together; "
-        "others: events (default: %(default)s)",
+        "jets, adc2021: background events, a fifth as many of each signal; lhco: events "
+        "(default: %(default)s)",
     )
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     parser.add_argument(

@@ -24,7 +24,14 @@ def draw(name: str, paths: list[Path], out: str | Path, real: str | Path | None 
 
     with plt.style.context(mplhep.style.CMS):
         plt.rcParams.update({"font.size": 15, "axes.labelsize": 16, "legend.fontsize": 13})
-        figure = _toptagging(plt, paths) if name == "toptagging" else _lhco(plt, paths[0], real)
+        if name == "toptagging":
+            figure = _toptagging(plt, paths)
+        elif name == "jets":
+            figure = _jet_kinds(plt, paths)
+        elif name == "adc2021":
+            figure = _adc2021(plt, paths)
+        else:
+            figure = _lhco(plt, paths[0], real)
         figure.savefig(out, dpi=70, bbox_inches="tight")
         plt.close(figure)
     return Path(out)
@@ -162,5 +169,47 @@ def _lhco(plt, path, real):
         axis.set_ylim(0, 1.3 * axis.get_ylim()[1])
         if distances:
             axis.legend(title=f"KS {distances[key][0]:.3f}")
+    figure.tight_layout()
+    return figure
+
+
+def _jet_kinds(plt, paths):
+    import h5py
+
+    figure, axes = plt.subplots(1, 3, figsize=(21, 6))
+    for color, path in zip(plt.get_cmap("tab10").colors, paths, strict=False):
+        with h5py.File(path) as file:
+            obs = file["objects/jets/obs"][:, 0]
+            counts = np.array([len(jet) // 5 for jet in file["objects/jets/constituents"][:, 0]])
+        style = {"color": "black", "linewidth": 3} if path == paths[0] else {"linewidth": 2}
+        style = {"color": color} | style
+        style |= {"density": True, "histtype": "step", "label": path.stem.replace("_100k_01", "")}
+        axes[0].hist(obs[:, 3], np.linspace(0, 260, 40), **style)
+        axes[1].hist(counts, np.arange(0, 130, 5), **style)
+        axes[2].hist(obs[:, 6] / obs[:, 5], np.linspace(0, 1, 16), **style)
+    for axis, label in zip(axes, ("jet mass [GeV]", "constituents", r"$\tau_{32}$"), strict=True):
+        axis.set(xlabel=label, ylabel="density")
+    axes[2].legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    figure.tight_layout()
+    return figure
+
+
+def _adc2021(plt, paths):
+    import h5py
+
+    figure, axes = plt.subplots(1, 4, figsize=(22, 5.5))
+    for path in paths:
+        with h5py.File(path) as file:
+            pt = file["Particles"][:, :, 0]
+        style = {"density": True, "histtype": "step", "label": path.stem.split("_")[0]}
+        style |= {"color": "black", "linewidth": 3} if path == paths[0] else {"linewidth": 2}
+        axes[0].hist(pt[:, 0], np.linspace(0, 120, 41), **style)
+        axes[1].hist(pt[:, 1:9].max(axis=1), np.linspace(20, 140, 41), **style)
+        axes[2].hist((pt[:, 1:9] > 0).sum(axis=1), np.arange(0.5, 6), **style)
+        axes[3].hist((pt[:, 9:] > 0).sum(axis=1), np.arange(-0.5, 11), **style)
+    labels = ("missing $p_T$ [GeV]", "leading lepton $p_T$ [GeV]", "leptons", "jets")
+    for axis, label in zip(axes, labels, strict=True):
+        axis.set(xlabel=label, ylabel="density")
+    axes[1].legend()
     figure.tight_layout()
     return figure

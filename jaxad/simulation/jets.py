@@ -141,6 +141,8 @@ def n_subjettiness(
     """
     import awkward as ak
 
+    if len(counts) == 0:
+        return np.zeros((0, len(orders)))
     fastjet = _fastjet()
     definition = fastjet.JetDefinition(fastjet.antikt_algorithm, radius)
     sequence = fastjet.ClusterSequence(_four_momenta(px, py, pz, e, counts), definition)

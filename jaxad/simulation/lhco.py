@@ -68,12 +68,13 @@ SETTINGS = {
 
 
 def simulate(
-    process: str, out_dir: str | os.PathLike, n_events: int, seed: int, workers: int | None
+    name: str, out_dir: str | os.PathLike, n_events: int, seed: int, workers: int | None
 ) -> list[Path]:
-    """Write one features file of `n_events` events of `process` ("qcd" or "signal")."""
+    """Write one features file of `n_events` QCD ("lhco") or signal ("lhco_signal") events."""
+    process = "signal" if name == "lhco_signal" else "qcd"
     file, label = FILES[process], list(FILES).index(process)
     request = {
-        "name": "lhco" if process == "qcd" else "lhco_signal",
+        "name": name,
         "n_events": n_events,
         "seed": seed,
         "settings": SETTINGS[process],

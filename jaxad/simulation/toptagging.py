@@ -54,16 +54,9 @@ BLOCKS: list[Block] = [
 
 
 def simulate(
-    out_dir: str | os.PathLike, n_events: int, seed: int = 0, workers: int | None = None
+    name: str, out_dir: str | os.PathLike, n_events: int, seed: int, workers: int | None
 ) -> list[Path]:
-    """Write `train.h5`, `val.h5` and `test.h5` (60, 20 and 20 %).
-
-    Args:
-        out_dir: folder to fill.
-        n_events: jets of each class, QCD and top, in all three files together.
-        seed: everything random follows from it.
-        workers: processes, None for all cores; the output does not depend on it.
-    """
+    """Write `train.h5`, `val.h5` and `test.h5`: 60, 20 and 20 % of n_events jets a class."""
     counts = split_counts(n_events)
     tasks = [
         task
@@ -71,7 +64,7 @@ def simulate(
         for process in SETTINGS
         for task in runner.make_tasks(process, split, n, TASK_SIZE)
     ]
-    request = {"name": "toptagging", "n_events": n_events, "seed": seed, "settings": SETTINGS}
+    request = {"name": name, "n_events": n_events, "seed": seed, "settings": SETTINGS}
 
     def write(path: Path, split: str, parts: dict[str, list[Path]]) -> None:
         rows = _mixed_rows(split, parts, np.random.default_rng([seed, TTV[split]]))
