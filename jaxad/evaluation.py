@@ -128,6 +128,20 @@ def _image_look(config: ConfigDict) -> dict:
     return {"extent": (*side, *side), "labels": labels, "unit": "fraction of the jet's pT"}
 
 
+def _roc_figures(table: Table, curves: dict, colors: dict[str, str]) -> dict[str, Figure]:
+    """One figure a signal with all its scores and baselines; with several, one of all signals."""
+    background, *signals = table
+    figures = {"roc": report.roc_figure(curves, colors=colors)} if len(signals) > 1 else {}
+    for name in signals:
+        columns = {c.removeprefix("baseline "): c for c in table[name]}
+        figures[f"roc_{name}" if len(signals) > 1 else "roc"] = report.roc_figure(
+            {label: (table[background][c], table[name][c]) for label, c in columns.items()},
+            dashed=[label for label, c in columns.items() if c != label],
+            title=name,
+        )
+    return figures
+
+
 def figures_of(
     scorers: dict[str, Scorer],
     dataset: Dataset,
@@ -139,15 +153,9 @@ def figures_of(
     background, *signals = table
     score = next(iter(_part(table[background], False)))
     colors = report.class_colors(list(table))
-    curves, dashed = {}, []
-    for name in signals:
-        for column in table[name]:
-            label = f"{name}: {column.removeprefix('baseline ')}"
-            curves[label] = (table[background][column], table[name][column])
-            if column.startswith("baseline "):
-                dashed.append(label)
+    curves = {name: (table[background][score], table[name][score]) for name in signals}
     figures = {
-        "roc": report.roc_figure(curves, dashed=dashed),
+        **_roc_figures(table, curves, colors),
         "scores": report.score_figure(
             table[background][score],
             {name: table[name][score] for name in signals},
