@@ -89,7 +89,7 @@ def test_number_of_graphs(energyflow):
     assert list(standard_graphs(2)) == ["efp_2_1_0", "efp_2_2_0", "efp_3_2_0"]
     assert select_graphs("d==2", "p>1") == {"efp_2_1_0*efp_2_1_0": ((0, 1), (2, 3))}
     with pytest.raises(UserError, match="not understood"):
-        select_graphs("degree<=3")
+        select_graphs("d<=3", "size==1")
 
 
 def test_all_graphs_to_degree_5_equal_energyflow(energyflow):
