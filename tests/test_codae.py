@@ -11,6 +11,7 @@ from scipy.ndimage import gaussian_filter1d
 
 from configs import cct, codae, codvae, dirichlet_vae, qcd_or_what
 from jaxad.data.dataset import Dataset
+from jaxad.engine import make_optimizer
 from jaxad.errors import UserError
 from jaxad.methods import codae as codae_method
 from jaxad.methods import event_images
@@ -20,7 +21,6 @@ from jaxad.models import qcd_or_what as qcd_model
 from jaxad.models import vae
 from jaxad.models.codae import CoDAE, CoDVAE, count_parameters, from_keras_arrays
 from jaxad.models.convolution import GroupedConv, conv, pad_same
-from jaxad.engine import make_optimizer
 from jaxad.training import fit, get_config
 
 IMAGES = jnp.zeros((2, 72, 58, 1))
