@@ -1,9 +1,11 @@
 """How the command-line programs begin and end: one line for a user's mistake, a trace for a bug."""
 
 import errno
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 from absl import app, flags, logging
 
@@ -12,9 +14,11 @@ from jaxad.errors import Preempted, UserError
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 
 
-def _fail(message: object) -> None:
-    print("error: " + " ".join(str(message).split()), file=sys.stderr)
-    sys.exit(2)
+def _fail(message: object) -> NoReturn:
+    print("error: " + " ".join(str(message).split()), file=sys.stderr, flush=True)
+    sys.stdout.flush()
+    # Threads of a checkpoint that could not be written would still complain at a normal exit.
+    os._exit(2)
 
 
 def _parse(argv: list[str]) -> list[str]:
@@ -35,7 +39,6 @@ def _parse(argv: list[str]) -> list[str]:
         while isinstance(reason, Exception):
             reason = reason.args[0]
         _fail(f"no such setting, or of another type ({reason}): {' '.join(overrides)}")
-    return argv
 
 
 def run(main: Callable[[], None]) -> None:
