@@ -183,16 +183,20 @@ def test_published_codae_gradient_and_step(published):
             np.testing.assert_allclose(np.linalg.norm(leaf), norm, rtol=rtol, err_msg=name)
 
     compare(grads, named("gnorm/"), 1e-3)
-    config = get_config(optimizer="adamw", weight_decay=0.1, eps=1e-7, clip_per_tensor=1.0)
+    # Keras adds epsilon before the bias correction of the second moment, optax after it.
+    config = get_config(
+        optimizer="adamw", weight_decay=0.1, eps=1e-7 / 0.001**0.5, clip_per_tensor=1.0
+    )
     optimizer = make_optimizer(config, 1)
     updates, _ = optimizer.update(grads, optimizer.init(params), params)
     new = jax.tree.map(jnp.add, params, updates)
     compare(new, named("wnorm1/"), 1e-3)
-    bias = new["mask_encoder"]["z"]["bias"]
-    np.testing.assert_allclose(bias, parity["w1/encoder2/z/bias"], atol=1e-5)
-    # Adam's first step is 0.001 of sign: nearly all values move alike, a few gradients are noise.
-    kernel = new["latents"]["kernel"] - parity["w1/encoder1/latents/kernel"]
-    assert np.mean(np.abs(kernel) > 1e-5) < 0.05
+    for array, name in (
+        (new["latents"]["kernel"], "encoder1/latents/kernel"),
+        (new["decoder"]["condition0"]["conv"]["kernel"], "decoder/conditioning-b0/kernel"),
+        (new["mask_encoder"]["z"]["bias"], "encoder2/z/bias"),
+    ):
+        np.testing.assert_allclose(array, parity[f"w1/{name}"], atol=1e-4, err_msg=name)
 
 
 def test_import_names_the_missing_field(shared_data):
