@@ -89,6 +89,15 @@ def held_out_data(dataset: Dataset) -> dict[str, np.ndarray]:
     return concatenate([region, dataset.extra["sideband"]]) if dataset.extra else region
 
 
+def fit_span(mass: np.ndarray) -> tuple[float, float]:
+    """Range [TeV] where the spectrum of `mass` (N,) falls smoothly: clear of the trigger's turn-on.
+
+    From 0.2 TeV above the fullest bin of 0.1 TeV to the 99.9 % quantile.
+    """
+    counts, edges = np.histogram(mass, np.arange(mass.min(), mass.max() + 0.1, 0.1))
+    return float(edges[counts.argmax() + 1] + 0.2), float(np.quantile(mass, 0.999))
+
+
 def discovery(config: ConfigDict, scorer: Scorer, dataset: Dataset) -> dict[str, dict[str, Any]]:
     """Excess in the window of held-out data before and after cuts, estimated in two ways.
 
@@ -100,7 +109,9 @@ def discovery(config: ConfigDict, scorer: Scorer, dataset: Dataset) -> dict[str,
     mass, window = rows["mass"] / 1000, tuple(dataset.info["window"])
     inside = (mass > window[0]) & (mass < window[1])
     score = scorer(rows["x"])
-    found = {"sideband": resonance.sideband_fits(mass, score, window, EFFICIENCIES)}
+    found = {
+        "sideband": resonance.sideband_fits(mass, score, window, EFFICIENCIES, span=fit_span(mass))
+    }
     if config.method.name == "cathode":
         samples = cathode.template(config, scorer.params["background"], mass[inside])
         raw = np.column_stack([samples["m"], samples["x"]])

@@ -14,6 +14,8 @@ from jaxad import data, training
 from jaxad.data import lhco
 from jaxad.methods import density, trees, weak
 from jaxad.models.classifier import Classifier
+from jaxad.run import build_scorer
+from jaxad.scorer import load
 
 METHODS = [
     "cathode",
@@ -43,17 +45,18 @@ def small(method: str, source: str) -> ConfigDict:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_method_from_file_to_scores(method, source):
+def test_method_from_file_to_scores(method, source, tmp_path):
     config = small(method, source)
     dataset = data.load(config.data)
     module = importlib.import_module(f"jaxad.methods.{method}")
     fitted = module.fit(config, dataset, training.fit)
-    paths = jax.tree_util.tree_leaves_with_path(fitted)
-    assert all(isinstance(key.key, str) for path, _ in paths for key in path)
+    scorer = build_scorer(config, method, fitted, dataset)
     x = np.concatenate([dataset.test["x"][:40], 3 * dataset.test["x"][:5]])
-    scores = next(iter(jax.jit(module.scores(config))(fitted, x).values()))
+    scores = next(iter(scorer.member_scores(x).values()))
     assert scores.shape == (2, 45)
     assert np.isfinite(scores).all()
+    scorer.save(tmp_path / "scorer")
+    np.testing.assert_array_equal(load(tmp_path / "scorer")(x), scorer(x))
 
 
 def test_network_has_the_published_size():
