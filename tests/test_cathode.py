@@ -71,7 +71,7 @@ def separable(n=600, seed=0):
 
 
 def classifier_config(**changes) -> ConfigDict:
-    train = weak.train_config(epochs=3, keep_best=2, learning_rate=1e-2)
+    train = weak.train_config(epochs=6, batch_size=32, keep_best=2, learning_rate=1e-2)
     settings = weak.get_config(**({"members": 2, "hidden": (8,)} | changes))
     return ConfigDict({"seed": 0, "classifier": settings, "train": train})
 
