@@ -372,6 +372,7 @@ def test_methods_train_and_score(module, default):
         assert shown["input"].shape == shown["reconstruction"].shape == (len(x), 72, 58)
 
 
+@pytest.mark.slow
 def test_padding_rows_and_batch_size_do_not_change_the_loss():
     config = tiny(codae)
     config.method.decorrelation = 0.5
@@ -400,4 +401,4 @@ def test_bfloat16_stays_close():
     np.testing.assert_allclose(values[0][0], values[1][0], rtol=2e-2)
     config.model.dtype = "float8"
     with pytest.raises(UserError, match=r"model\.dtype"):
-        codae_method.task(config).loss(params, state, {"x": x, "weight": jnp.ones(4)}, None, False)
+        codae_method.task(config).loss(params, state, batch, jax.random.key(1), False)
