@@ -2,7 +2,7 @@
 
     train.py --config=configs/codae.py --config.data.source=FOLDER --workdir=runs/codae
 
-Anzalone et al. (arXiv:2306.12955). FOLDER holds train and test; the default simulates events. With
+Anzalone et al. (arXiv:2306.12955). FOLDER holds train and test. With
 --config.model.weights=FILE.npz the published arrays take the place of the training.
 """
 
