@@ -1,0 +1,81 @@
+"""The top-tagging autoencoder and its PCA baseline: size, normalisation, scores."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from sklearn.decomposition import PCA
+
+from configs import toptagging_ae
+from jaxad.data.dataset import Dataset
+from jaxad.methods import autoencoder, pca
+from jaxad.models.autoencoder import ConvAutoencoder
+
+
+@pytest.fixture(scope="module")
+def jets() -> np.ndarray:
+    """Particles (200, 30, 4) as (E, px, py, pz), massless, a third of each jet padding."""
+    rng = np.random.default_rng(0)
+    pt = rng.gamma(1, 20, (200, 30))
+    pt[:, 20:] = 0
+    eta, phi = rng.normal(0.5, 0.2, (200, 30)), rng.normal(3.0, 0.2, (200, 30))
+    momenta = [pt * np.cosh(eta), pt * np.cos(phi), pt * np.sin(phi), pt * np.sinh(eta)]
+    return np.stack(momenta, -1).astype(np.float32)
+
+
+def test_number_of_parameters():
+    variables = jax.eval_shape(ConvAutoencoder().init, jax.random.key(0), jnp.zeros((1, 16, 16, 1)))
+    assert sum(leaf.size for leaf in jax.tree.leaves(variables)) == 307_843
+
+
+def test_reconstructions_are_images_of_unit_sum():
+    x = jax.random.uniform(jax.random.key(0), (5, 16, 16, 1))
+    network = ConvAutoencoder(width=8)
+    result = network.apply(network.init(jax.random.key(1), x), x)
+    assert result.output.shape == x.shape
+    assert result.latent.shape == (5, 2)
+    np.testing.assert_allclose(result.output.sum(axis=(1, 2, 3)), 1, rtol=1e-5)
+
+
+def test_score_is_the_mean_squared_pixel_difference_of_each_member(jets):
+    config = toptagging_ae.get_config("smoke")
+    network = autoencoder.model(config)
+    keys = jax.random.split(jax.random.key(0), 2)
+    single = [network.init(k, jnp.zeros((1, 16, 16, 1)))["params"] for k in keys]
+    fitted = {"params": jax.tree.map(lambda *a: jnp.stack(a)[:, None], *single)}
+    scores = autoencoder.scores(config)(fitted, jets)["mse"]
+    assert scores.shape == (2, 200)
+    image = autoencoder.outputs(config)(fitted, jets)["input"]
+    np.testing.assert_allclose(image.sum(axis=(1, 2)), 1, rtol=1e-5)
+    for member, params in enumerate(single):
+        output = network.apply({"params": params}, image[..., None]).output[..., 0]
+        expected = np.mean((np.asarray(output) - np.asarray(image)) ** 2, axis=(1, 2))
+        np.testing.assert_allclose(scores[member], expected, rtol=1e-4)
+
+
+def test_scores_ignore_order_and_padding_of_particles(jets):
+    config = toptagging_ae.get_config("smoke")
+    network = autoencoder.model(config)
+    params = network.init(jax.random.key(0), jnp.zeros((1, 16, 16, 1)))["params"]
+    fitted = {"params": jax.tree.map(lambda a: a[None, None], params)}
+    function = jax.jit(autoencoder.scores(config))
+    expected = function(fitted, jets)["mse"]
+    shuffled = jets[:, np.random.default_rng(1).permutation(30)]
+    np.testing.assert_allclose(function(fitted, shuffled)["mse"], expected, rtol=1e-3)
+    longer = np.concatenate([jets, np.zeros((200, 10, 4), np.float32)], axis=1)
+    np.testing.assert_allclose(function(fitted, longer)["mse"], expected, rtol=1e-3)
+
+
+def test_pca_equals_scikit_learn(jets):
+    config = toptagging_ae.get_config("smoke")
+    rows = {"x": jets}
+    fitted = pca.fit(config, Dataset(rows, rows, rows, {}), None)
+    result = pca.outputs(config)(fitted, jets)
+    flat = np.asarray(result["input"]).reshape(200, -1)
+    reference = PCA(2, svd_solver="full").fit(flat)
+    output = reference.inverse_transform(reference.transform(flat))
+    expected = np.mean((output - flat) ** 2, axis=1)
+    np.testing.assert_allclose(pca.scores(config)(fitted, jets)["mse"], expected, rtol=1e-3)
+    np.testing.assert_allclose(
+        np.abs(result["latent"]), np.abs(reference.transform(flat)), atol=1e-4
+    )
