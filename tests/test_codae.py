@@ -391,7 +391,7 @@ def test_bfloat16_stays_close():
     task = codae_method.task(config)
     x = jnp.asarray(masks(4))
     params, state = task.init(jax.random.key(0), {"x": x})
-    values = []
+    batch, values = {"x": x, "weight": jnp.ones(4)}, []
     for dtype in ("float32", "bfloat16"):
         config.model.dtype = dtype
         loss = codae_method.task(config).loss
