@@ -91,6 +91,18 @@ class Scorer:
         return default_score
 
     @cached_property
+    def names(self) -> list[str]:
+        """Names of the scores, the default first (compiled functions sort theirs)."""
+        found: list[str] = []
+
+        def trace(params: Any, x: Array) -> None:
+            found.extend(self.member_fn(params, x))
+
+        event = jax.ShapeDtypeStruct((1, *(s or 1 for s in self.shape)), jnp.float32)
+        jax.eval_shape(trace, self._device_params, event)
+        return found
+
+    @cached_property
     def _compiled(self) -> dict[str, Callable]:
         def all_scores(params: Any, x: Array) -> dict[str, Array]:
             return {k: _mean_over_members(v) for k, v in self.member_fn(params, x).items()}
@@ -115,11 +127,13 @@ class Scorer:
 
     def scores(self, x: ArrayLike) -> dict[str, np.ndarray]:
         """Every score of the method, name -> (n,) float32; ensembles are averaged."""
-        return self._run("scores", x)
+        found = self._run("scores", x)
+        return {name: found[name] for name in self.names}
 
     def member_scores(self, x: ArrayLike) -> dict[str, np.ndarray]:
         """Every score of every ensemble member, name -> (members, n) or (n,) float32."""
-        return self._run("members", x)
+        found = self._run("members", x)
+        return {name: found[name] for name in self.names}
 
     def outputs(self, x: ArrayLike) -> dict[str, np.ndarray]:
         """Inputs, reconstructions and latents as the method names them; {} if it has none."""

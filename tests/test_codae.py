@@ -21,6 +21,7 @@ from jaxad.models import qcd_or_what as qcd_model
 from jaxad.models import vae
 from jaxad.models.codae import CoDAE, CoDVAE, count_parameters, from_keras_arrays
 from jaxad.models.convolution import GroupedConv, conv, pad_same
+from jaxad.scorer import Scorer
 from jaxad.training import fit, get_config
 
 IMAGES = jnp.zeros((2, 72, 58, 1))
@@ -359,16 +360,16 @@ def test_methods_train_and_score(module, default):
     method = importlib.import_module(f"jaxad.methods.{config.method.name}")
     events = dataset()
     fitted = jax.tree.map(jnp.asarray, method.fit(config, events, fitter))
-    score = jax.jit(method.scores(config))
-    x = jnp.asarray(events.test["x"])
-    found = score(fitted, x)
-    assert next(iter(method.scores(config)(fitted, x))) == default
+    x = events.test["x"]
+    score = Scorer(config.method.name, config, fitted, x.shape[1:], "image").member_scores
+    found = score(x)
+    assert next(iter(found)) == default
     for name, values in found.items():
         assert values.shape == (1, len(x)), name
         assert np.isfinite(values).all(), name
-        np.testing.assert_allclose(values[:, :3], score(fitted, x[:3])[name], rtol=2e-4, atol=2e-4)
+        np.testing.assert_allclose(values[:, :3], score(x[:3])[name], rtol=2e-4, atol=2e-4)
     if hasattr(method, "outputs"):
-        shown = method.outputs(config)(fitted, x)
+        shown = jax.jit(method.outputs(config))(fitted, x)
         assert shown["input"].shape == shown["reconstruction"].shape == (len(x), 72, 58)
 
 
