@@ -379,7 +379,7 @@ def test_padding_rows_and_batch_size_do_not_change_the_loss():
     config.method.decorrelation = 0.5
     task = codae_method.task(config)
     x = jnp.asarray(masks(6))
-    params, state = task.init(jax.random.key(0), {"x": x})
+    params, state = jax.jit(task.init)(jax.random.key(0), {"x": x})
     loss = jax.jit(lambda batch: task.loss(params, state, batch, jax.random.key(1), False)[0])
     whole = loss({"x": x[:4], "weight": jnp.ones(4)})
     padded = loss({"x": x, "weight": jnp.array([1.0, 1, 1, 1, 0, 0])})
@@ -391,11 +391,11 @@ def test_bfloat16_stays_close():
     config = tiny(codae)
     task = codae_method.task(config)
     x = jnp.asarray(masks(4))
-    params, state = task.init(jax.random.key(0), {"x": x})
+    params, state = jax.jit(task.init)(jax.random.key(0), {"x": x})
     batch, values = {"x": x, "weight": jnp.ones(4)}, []
     for dtype in ("float32", "bfloat16"):
         config.model.dtype = dtype
-        loss = codae_method.task(config).loss
+        loss = jax.jit(codae_method.task(config).loss, static_argnums=4)
         values.append(
             loss(params, state, {"x": x, "weight": jnp.ones(4)}, jax.random.key(1), False)
         )
