@@ -137,7 +137,15 @@ def running(group: int) -> list[str]:
 def test_interrupted_simulation_leaves_no_process_and_resumes(tmp_path):
     command = [sys.executable, "-m", "jaxad.simulation", "toptagging"]
     command += ["--events", "60", "--seed", "1", "--workers", "2", "--out", str(tmp_path)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    process = subprocess.Popen(
+        preexec_fn=lambda: signal.signal(
+            signal.SIGINT, signal.SIG_DFL
+        ),  # background jobs ignore it
+        args=command,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
     deadline = time.monotonic() + 180
     while not list(tmp_path.glob("parts-*/*.npz")) and time.monotonic() < deadline:
         time.sleep(0.05)
