@@ -9,7 +9,8 @@ missing transverse momentum (class 1, eta 0), rows 1-4 electrons (2), 5-8 muons 
 0.3 below 0.45, |eta| < 3 (e), 2.1 (mu); at least one above 23 GeV; jets anti-kT R = 0.4, pT > 15
 GeV, |eta| < 4, without the isolated leptons. The published fractions of W, QCD, Z and tt are
 imposed. QCD stands for heavy flavour with forced semileptonic decays: gluon splitting and fakes are
-missing. A demonstration, not a replacement of the published set.
+missing. The tau of the charged Higgs decays to an electron or muon, as the trigger asks of it.
+A demonstration, not a replacement of the published set.
 """
 
 import os
@@ -92,6 +93,8 @@ SETTINGS = {
         "37:mMax = 61.",
         "37:onMode = off",
         "37:onIfMatch = 15 16",
+        "15:onMode = off",
+        "15:onIfAny = 11 13",
     ),
 }
 SIGNALS = [name for name in SETTINGS if name not in FRACTIONS]
