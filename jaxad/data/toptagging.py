@@ -60,12 +60,13 @@ def load(config: ConfigDict) -> Dataset:
         parts = _published_parts(labels, config)
     rows = read_jets(paths, parts, config.n_constituents)
     checks.require_gev(rows["train"]["pt"], paths[0], "sum of PX, PY")
-    _, signal = _classes(config)
+    background, signal = _classes(config)
     return Dataset(
         **{name: rows[name] for name in ("train", "val", "test")},
         signals={CLASSES[signal]: rows["signal"]},
         info={
             "name": "toptagging",
+            "background": CLASSES[background],
             "source": config.source,
             "files": [str(path) for path in paths],
             "format": "epxpypz",
