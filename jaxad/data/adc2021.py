@@ -47,8 +47,9 @@ DEFAULTS = {
 def load(config: ConfigDict) -> Dataset:
     """The cocktail in three parts, and the signals.
 
-    Rows: x (N, 19, 3) float32 (pT [GeV], eta, phi), zero padded; met, ht (sum of jet pT),
-    lepton_pt (leading electron, photon or muon) [GeV], multiplicity (objects without the MET).
+    Rows: x (N, 19, 3) float32 (pT [GeV], eta, phi), zero padded; met, ht (sum of jet pT), sum_pt
+    (of jets and leptons), lepton_pt (leading electron, photon or muon) [GeV], n_leptons,
+    multiplicity (objects without the MET).
     """
     background, signals = _files(config)
     rows = read_events(background, config.n_events, [config.seed, 0])
@@ -152,7 +153,9 @@ def read_events(path: Path, limit: int, seed: int | list[int]) -> Rows:
         "x": x,
         "met": x[:, 0, 0].copy(),
         "ht": x[:, JETS, 0].sum(axis=1),
+        "sum_pt": x[:, 1:, 0].sum(axis=1),
         "lepton_pt": x[:, LEPTONS, 0].max(axis=1),
+        "n_leptons": mask(x)[:, LEPTONS].sum(axis=1).astype(np.float32),
         "multiplicity": mask(x)[:, 1:].sum(axis=1).astype(np.float32),
     }
 

@@ -22,6 +22,9 @@ NAMES = (
     "autoencoder", "pca",
     "cathode", "iad", "supervised", "cwola", "anode", "lacathode", "ranode",
     "codae", "dirichlet_vae", "qcd_or_what", "cct",
+    "hln", "pnn",
+    "trigger_autoencoder", "rbm", "one_class_svm", "gaussian_mixture", "isolation_forest",
+    "nearest_neighbours", "student",
 )  # fmt: skip
 
 

@@ -1,0 +1,19 @@
+"""A small network that learns the score of a trained run on ADC2021 trigger events.
+
+train.py --config=configs/adc2021_student.py --config.method.teacher=runs/adc2021/conv_vae ...
+"""
+
+from ml_collections import ConfigDict
+
+from configs import adc2021_ae
+from jaxad import training
+
+
+def get_config(variant: str = "") -> ConfigDict:
+    """The experiment; variant "smoke" takes seconds."""
+    smoke = variant == "smoke"
+    config = adc2021_ae.get_config(variant)
+    config.method = ConfigDict({"name": "student", "teacher": ""})
+    config.model = ConfigDict({"hidden": (4,) if smoke else (16, 8)})
+    config.train = training.get_config(epochs=2 if smoke else 100, batch_size=128)
+    return config

@@ -1,0 +1,144 @@
+"""Autoencoders of trigger events (n, 19, 3) = (pT [GeV], eta, phi).
+
+The 57-8-57 network of the Nikhef exercise (977 parameters), the 57-16-3-16-57 network of the
+ADC2021 challenge (1,977), and the dense and convolutional networks of Govorkova et al.
+(arXiv:2108.03986, section 3), each as autoencoder or as variational one.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import Array
+
+from jaxad.models.layers import conv
+
+N_OBJECTS, N_INPUTS = 19, 57
+EXERCISE_PARAMETERS = 977
+CHALLENGE_PARAMETERS = 1977
+
+
+class Encoded(NamedTuple):
+    """Output (n, 57), latent mean (n, d), log-variance (n, d) or None of an autoencoder."""
+
+    output: Array
+    mean: Array
+    log_var: Array | None = None
+
+
+Dense = partial(nn.Dense, kernel_init=nn.initializers.glorot_uniform())
+leaky_relu = partial(nn.leaky_relu, negative_slope=0.3)
+
+
+class ExerciseAutoencoder(nn.Module):
+    """57-8-57, ReLU everywhere: the output cannot be negative."""
+
+    @nn.compact
+    def __call__(self, x: Array, noise: Array, training: bool, mask: Array) -> Encoded:
+        latent = nn.relu(Dense(8)(x.reshape(-1, N_INPUTS)))
+        return Encoded(nn.relu(Dense(N_INPUTS)(latent)), latent)
+
+
+class ChallengeAutoencoder(nn.Module):
+    """57-16-3-16-57: ReLU layers without bias, linear output."""
+
+    @nn.compact
+    def __call__(self, x: Array, noise: Array, training: bool, mask: Array) -> Encoded:
+        y = nn.relu(Dense(16, use_bias=False)(x.reshape(-1, N_INPUTS)))
+        latent = nn.relu(Dense(3, use_bias=False)(y))
+        y = nn.relu(Dense(16, use_bias=False)(latent))
+        return Encoded(Dense(N_INPUTS)(y), latent)
+
+
+def _norm(y: Array, training: bool, mask: Array) -> Array:
+    """Batch normalisation as Keras', over the events of `mask` (n,) bool."""
+    layer = nn.BatchNorm(use_running_average=not training, momentum=0.99, epsilon=1e-3)
+    return layer(y, mask=mask.reshape(-1, *[1] * (y.ndim - 1)))
+
+
+class _Bottleneck(nn.Module):
+    """(n, k) -> latent sample, mean and, of a variational one, log-variance, each (n, d)."""
+
+    n_latent: int
+    variational: bool
+
+    @nn.compact
+    def __call__(self, y: Array, noise: Array) -> tuple[Array, Array, Array | None]:
+        mean = Dense(self.n_latent, name="mean")(y)
+        if not self.variational:
+            return mean, mean, None
+        log_var = jnp.clip(Dense(self.n_latent, name="log_var")(y), -20.0, 20.0)
+        return mean + jnp.exp(0.5 * log_var) * noise, mean, log_var
+
+
+class DenseTrigger(nn.Module):
+    """57-32-16-latent and its mirror image, batch normalisation and LeakyReLU(0.3)."""
+
+    n_latent: int = 3
+    variational: bool = False
+
+    @nn.compact
+    def __call__(self, x: Array, noise: Array, training: bool, mask: Array) -> Encoded:
+        """`noise` (n, d) is standard normal in training, zero decodes the mean; mask (n,) bool."""
+        y = _norm(x.reshape(-1, N_INPUTS), training, mask)
+        for width in (32, 16):
+            y = leaky_relu(_norm(Dense(width)(y), training, mask))
+        y, mean, log_var = _Bottleneck(self.n_latent, self.variational)(y, noise)
+        for width in (16, 32):
+            y = leaky_relu(_norm(Dense(width)(y), training, mask))
+        return Encoded(Dense(N_INPUTS)(y), mean, log_var)
+
+
+class _Conv(nn.Module):
+    """Convolution without bias, (n, h, w, c) -> (n, oh, ow, features)."""
+
+    features: int
+    kernel_size: tuple[int, int]
+    padding: str = "SAME"
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        shape = (*self.kernel_size, x.shape[-1], self.features)
+        kernel = self.param("kernel", nn.initializers.glorot_uniform(), shape)
+        return conv(x, kernel, padding=self.padding)
+
+
+def _pool(y: Array) -> Array:
+    """Mean over three rows, (n, h, w, c) -> (n, h / 3, w, c)."""
+    return y.reshape(y.shape[0], -1, 3, *y.shape[2:]).mean(axis=2)
+
+
+class ConvTrigger(nn.Module):
+    """Events as images (19, 3, 1): two convolutions with pooling, latent, and the way back."""
+
+    n_latent: int = 8
+    variational: bool = False
+
+    @nn.compact
+    def __call__(self, x: Array, noise: Array, training: bool, mask: Array) -> Encoded:
+        """`noise` (n, d) is standard normal in training, zero decodes the mean; mask (n,) bool."""
+        y = jnp.pad(x[..., None], ((0, 0), (1, 0), (0, 0), (0, 0)))
+        y = _norm(y, training, mask)
+        y = _Conv(16, (3, 3), padding="VALID")(y)  # (18, 1, 16)
+        y = _pool(nn.relu(_norm(y, training, mask)))
+        y = _Conv(32, (3, 1))(y)  # (6, 1, 32)
+        y = _pool(nn.relu(_norm(y, training, mask)))
+        y = y.reshape(len(x), -1)
+        y, mean, log_var = _Bottleneck(self.n_latent, self.variational)(y, noise)
+        y = nn.relu(Dense(64)(y)).reshape(len(x), 2, 1, 32)
+        y = nn.relu(_norm(_Conv(32, (3, 1))(y), training, mask))
+        y = jnp.pad(jnp.repeat(y, 3, axis=1), ((0, 0), (0, 0), (1, 1), (0, 0)))  # (6, 3, 32)
+        y = nn.relu(_norm(_Conv(16, (3, 1))(y), training, mask))
+        y = jnp.pad(jnp.repeat(y, 3, axis=1), ((0, 0), (1, 0), (0, 0), (0, 0)))  # (19, 3, 16)
+        return Encoded(_Conv(1, (3, 3))(y).reshape(len(x), N_INPUTS), mean, log_var)
+
+
+MODELS = {
+    "exercise": ExerciseAutoencoder(),
+    "challenge": ChallengeAutoencoder(),
+    "dense_ae": DenseTrigger(),
+    "dense_vae": DenseTrigger(variational=True),
+    "conv_ae": ConvTrigger(),
+    "conv_vae": ConvTrigger(variational=True),
+}

@@ -1,0 +1,320 @@
+"""Methods on trigger events: sizes, masks, invariances, and scores equal to scikit-learn's."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from sklearn.ensemble import IsolationForest
+from sklearn.mixture import GaussianMixture
+from sklearn.neighbors import NearestNeighbors
+from sklearn.svm import OneClassSVM
+
+from configs import adc2021_ae, adc2021_rbm, adc2021_shallow, adc2021_student, adc2021_vae
+from jaxad import methods, training
+from jaxad.data.adc2021 import mask
+from jaxad.data.dataset import Dataset
+from jaxad.errors import UserError
+from jaxad.methods import trigger_autoencoder, trigger_events
+from jaxad.models import rbm
+from jaxad.models.trigger import MODELS
+from jaxad.run import build_scorer
+from jaxad.training import fit
+
+FORMAT = "(pT, eta, phi)"
+
+
+def events(n: int, seed: int = 0) -> np.ndarray:
+    """Trigger events (n, 19, 3): one or two leptons, up to five jets, MET."""
+    rng = np.random.default_rng(seed)
+    x = np.zeros((n, 19, 3), np.float32)
+    x[..., 0] = np.maximum(rng.exponential(30, (n, 19)), 0.5)
+    x[..., 1] = rng.uniform(-1, 1, (n, 19)) * trigger_events.ETA_LIMIT
+    x[..., 2] = rng.uniform(-np.pi, np.pi, (n, 19))
+    there = np.zeros((n, 19), bool)
+    there[:, [0, 1, 9]] = True
+    there[:, 5] = rng.random(n) < 0.5
+    there[:, 10:14] = np.arange(4) < rng.integers(0, 5, n)[:, None]
+    return np.where(there[..., None], x, 0)
+
+
+def garbage(x: np.ndarray) -> np.ndarray:
+    """The same events with other values in the angles of padded slots."""
+    rng = np.random.default_rng(9)
+    other = x.copy()
+    other[..., 1:] = np.where(mask(x)[..., None], x[..., 1:], rng.normal(0, 9, (*x.shape[:2], 2)))
+    return other
+
+
+@pytest.fixture(scope="module")
+def dataset() -> Dataset:
+    train, val, test = ({"x": events(n, seed)} for seed, n in enumerate((300, 60, 60)))
+    return Dataset(train, val, test, {}, info={"format": FORMAT})
+
+
+def configured(name: str, loss: str = "masked"):
+    config = adc2021_vae.get_config("smoke")
+    config.model.name, config.method.loss = name, loss
+    return config
+
+
+def initial(config, scale, seed=0):
+    task = trigger_autoencoder.task(config, scale)
+    return jax.jit(task.init)(jax.random.key(seed), {"x": jnp.asarray(events(8))})
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("exercise", 977), ("challenge", 1977), ("dense_ae", 5_230), ("conv_ae", 7_722)],
+)
+def test_number_of_parameters(name, expected):
+    arguments = (jnp.zeros((1, 19, 3)), jnp.zeros((1, 1)), False, jnp.ones(1, bool))
+    variables = jax.eval_shape(lambda key: MODELS[name].init(key, *arguments), jax.random.key(0))
+    count = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
+    assert count == expected
+
+
+def test_reference_loss_is_the_mean_squared_difference_of_raw_inputs():
+    config = adc2021_ae.get_config("smoke")
+    params, state = initial(config, {})
+    x = jnp.asarray(events(16))
+    flat = np.asarray(x).reshape(16, 57)
+    w = jax.tree.map(np.asarray, params)
+    hidden = np.maximum(flat @ w["Dense_0"]["kernel"] + w["Dense_0"]["bias"], 0)
+    output = np.maximum(hidden @ w["Dense_1"]["kernel"] + w["Dense_1"]["bias"], 0)
+    task = trigger_autoencoder.task(config, {})
+    weight = np.r_[np.ones(12), np.zeros(4)].astype(np.float32)
+    loss, _ = jax.jit(task.loss, static_argnums=4)(
+        params, state, {"x": x, "weight": weight}, jax.random.key(1), True
+    )
+    np.testing.assert_allclose(loss, np.mean((output - flat)[:12] ** 2), rtol=1e-5)
+
+
+@pytest.mark.parametrize("loss", ["masked", "masked_per_object"])
+def test_masked_error_follows_its_definition(loss):
+    x = events(40)
+    scale = trigger_events.pt_scale(x)
+    output = np.random.default_rng(1).normal(size=(40, 57)).astype(np.float32)
+    found = trigger_events.squared_error(loss, scale, jnp.asarray(x), jnp.asarray(output))
+    there, y = mask(x), output.reshape(40, 19, 3).astype(np.float64)
+    target = x.astype(np.float64)
+    target[..., 0] = (target[..., 0] - scale["mean"]) / scale["std"]
+    limits = np.stack([trigger_events.ETA_LIMIT, np.full(19, np.pi)], -1)
+    y[..., 1:] = np.tanh(y[..., 1:]) * limits
+    sums = (((y - target) ** 2).sum(-1) * there).sum(-1)
+    per = 57 if loss == "masked" else 3 * there.sum(-1)
+    np.testing.assert_allclose(found, sums / per, rtol=1e-5)
+
+
+def test_pt_scale_of_empty_and_rare_slots():
+    x = events(500)
+    scale = trigger_events.pt_scale(x)
+    pt = x[:, 9, 0]
+    np.testing.assert_allclose([scale["mean"][9], scale["std"][9]], [pt.mean(), pt.std()], 1e-5)
+    assert scale["mean"][8] == scale["mean"][5] and scale["std"][18] > 1
+    np.testing.assert_array_equal(trigger_events.pt_scale(x[:, :] * 0)["std"], 1)
+
+
+@pytest.mark.parametrize("name", ["dense_vae", "conv_vae"])
+def test_padded_slots_have_no_gradient(name):
+    config, x = configured(name), events(16)
+    scale = trigger_events.pt_scale(x)
+    params, state = initial(config, scale)
+    task = trigger_autoencoder.task(config, scale)
+
+    @jax.jit
+    def gradient(x):
+        def loss(x):
+            batch = {"x": x, "weight": jnp.ones(len(x))}
+            return task.loss(params, state, batch, jax.random.key(1), True)[0]
+
+        return jax.value_and_grad(loss)(x)
+
+    loss, found = gradient(x)
+    found = np.asarray(found)
+    assert np.all(found[~mask(x)][:, 1:] == 0)
+    assert np.any(found[mask(x)] != 0)
+    assert gradient(garbage(x))[0] == loss
+
+
+@pytest.mark.parametrize("name", ["dense_ae"])
+def test_decoder_learns_nothing_from_padded_slots(name):
+    config, x = configured(name), events(16)
+    scale = trigger_events.pt_scale(x)
+    params, state = initial(config, scale)
+    task = trigger_autoencoder.task(config, scale)
+    batch = {"x": jnp.asarray(x), "weight": jnp.ones(16)}
+    loss = lambda p: task.loss(p, state, batch, jax.random.key(1), True)[0]  # noqa: E731
+    bias = np.asarray(jax.jit(jax.grad(loss))(params)["Dense_4"]["bias"]).reshape(19, 3)
+    always_empty = ~mask(x).any(axis=0)
+    assert always_empty.sum() >= 5
+    np.testing.assert_array_equal(bias[always_empty], 0)
+    assert np.all(bias[9] != 0)
+
+
+def test_vae_scores_are_finite_ordered_and_deterministic(dataset):
+    config = configured("dense_vae")
+    fitted = trigger_autoencoder.fit(config, dataset, partial(fit))
+    scorer = build_scorer(config, "trigger_autoencoder", fitted, dataset)
+    assert scorer.names == ["kl", "r_z", "mse", "loss"]
+    found = scorer.scores(dataset.test["x"])
+    np.testing.assert_array_equal(found["kl"], scorer(dataset.test["x"]))
+    beta = config.method.beta
+    expected = (1 - beta) * found["mse"] + beta * found["kl"]
+    np.testing.assert_allclose(found["loss"], expected, rtol=1e-5)
+    assert all(np.isfinite(v).all() and v.min() >= 0 for v in found.values())
+    extreme = scorer.scores(1e4 * dataset.test["x"])
+    assert all(np.isfinite(v).all() for v in extreme.values())
+    other = scorer.scores(garbage(dataset.test["x"]))
+    for name, values in found.items():
+        np.testing.assert_array_equal(other[name], values)
+
+
+def test_rotation_makes_scores_invariant_under_rotation():
+    config = configured("dense_vae")
+    x = events(32)
+    scale = trigger_events.pt_scale(x)
+    params, state = initial(config, scale)
+    fitted = jax.tree.map(lambda a: a[None, None], {"params": params, "state": state})
+    turned = x.copy()
+    turned[..., 2] = np.where(mask(x), np.mod(x[..., 2] + 2.0 + np.pi, 2 * np.pi) - np.pi, 0)
+
+    def difference():
+        scores = jax.jit(trigger_autoencoder.scores(config))
+        a, b = (scores(fitted | {"scale": scale}, values)["mse"] for values in (x, turned))
+        return float(jnp.max(jnp.abs(a - b) / a))
+
+    assert difference() > 1e-2
+    config.inputs.rotate = True
+    assert difference() < 1e-4
+
+
+def test_contrastive_divergence_is_the_gradient_of_the_loss():
+    config = adc2021_rbm.get_config("smoke")
+    task = methods.get("rbm").task(config)
+    batch = {"x": jnp.asarray(events(64)), "weight": jnp.ones(64)}
+    params, state = jax.jit(task.init)(jax.random.key(0), batch)
+    key = jax.random.key(1)
+    found = jax.jit(jax.grad(lambda p: task.loss(p, state, batch, key, True)[0]))(params)
+    v = trigger_events.unit_features(config.inputs)(batch["x"])
+    chain = rbm.gibbs(params, v, key, 1)
+    positive, negative = (a.T @ rbm.hidden(params, a) / 64 for a in (v, chain))
+    np.testing.assert_allclose(found["weights"], negative - positive, atol=1e-6)
+    np.testing.assert_allclose(found["visible"], (chain - v).mean(0), atol=1e-6)
+
+
+def test_free_energy_is_the_sum_over_hidden_states():
+    rng = np.random.default_rng(0)
+    params = {"weights": rng.normal(size=(4, 3)), "visible": rng.normal(size=4)}
+    params["hidden"] = rng.normal(size=3)
+    v = rng.integers(0, 2, (6, 4)).astype(float)
+    h = np.array(np.meshgrid(*[[0, 1]] * 3)).reshape(3, -1).T
+    energy = -(v @ params["visible"])[:, None] - h @ params["hidden"] - v @ params["weights"] @ h.T
+    expected = -np.log(np.exp(-energy).sum(1))
+    np.testing.assert_allclose(rbm.free_energy(params, v), expected, rtol=1e-5)
+
+
+def test_rbm_trains_and_prefers_its_training_events(dataset):
+    config = adc2021_rbm.get_config("smoke")
+    config.train.epochs = 30
+    config.train.batch_size = 50
+    method = methods.get("rbm")
+    score = jax.jit(method.scores(config))
+    fitted = method.fit(config, dataset, fit)
+    busy = events(100, 5)
+    busy[:, 1:9] = np.where(mask(busy)[:, 1:9, None], busy[:, 1:9], [20.0, 0.5, 0.5])
+    background, signal = (score(fitted, x)["free_energy"][0] for x in (dataset.test["x"], busy))
+    assert np.median(signal) > np.quantile(background, 0.95)
+
+
+def reference_scores(name, x, train):
+    if name == "one_class_svm":
+        return -OneClassSVM(nu=0.1, gamma="scale").fit(train).decision_function(x)
+    if name == "gaussian_mixture":
+        mixture = GaussianMixture(3, reg_covar=1e-3, random_state=0).fit(train)
+        return -mixture.score_samples(x)
+    if name == "isolation_forest":
+        return (
+            -IsolationForest(n_estimators=20, random_state=0)
+            .fit(train.astype(np.float32))
+            .score_samples(x)
+        )
+    return NearestNeighbors(n_neighbors=5).fit(train).kneighbors(x)[0].mean(axis=1)
+
+
+@pytest.mark.parametrize(
+    "name", ["one_class_svm", "gaussian_mixture", "isolation_forest", "nearest_neighbours"]
+)
+def test_shallow_scores_equal_scikit_learn(name, dataset):
+    config = adc2021_shallow.get_config("smoke")
+    config.method.name = name
+    config.method.update({"n_trees": 20, "nu": 0.1, "n_components": 3})
+    method = methods.get(name)
+    fitted = method.fit(config, dataset, None)
+    prepare = trigger_events.features(config.inputs)
+    train, x = (np.asarray(prepare(d["x"]), np.float64) for d in (dataset.train, dataset.test))
+    expected = reference_scores(name, x, train)
+    scorer = build_scorer(config, name, fitted, dataset)
+    np.testing.assert_allclose(scorer(dataset.test["x"]), expected, rtol=2e-5, atol=2e-5)
+    np.testing.assert_array_equal(scorer(garbage(dataset.test["x"])), scorer(dataset.test["x"]))
+
+
+def test_shallow_methods_are_fitted_on_a_subsample(dataset):
+    config = adc2021_shallow.get_config("smoke")
+    config.method.n_fit = 50
+    fitted = methods.get("nearest_neighbours").fit(config, dataset, None)
+    assert fitted["reference"].shape == (50, 57)
+
+
+@pytest.fixture(scope="module")
+def teacher(dataset, tmp_path_factory):
+    config = adc2021_shallow.get_config("smoke")
+    fitted = methods.get("isolation_forest").fit(config, dataset, None)
+    folder = tmp_path_factory.mktemp("teacher")
+    build_scorer(config, "isolation_forest", fitted, dataset).save(folder / "scorer")
+    return folder
+
+
+def test_student_learns_the_logarithm_of_its_teachers_score(dataset, teacher):
+    config = adc2021_student.get_config("smoke")
+    config.method.teacher = str(teacher)
+    config.model.hidden = (16,)
+    config.train.update({"epochs": 40, "batch_size": 100, "learning_rate": 1e-2})
+    student = methods.get("student")
+    x = dataset.train["x"]
+    target = student.targets(student.load_teacher(config, dataset), x)
+    fitted = student.fit(config, dataset, training.fit)
+    found = jax.jit(student.scores(config))(fitted, x)["student"][0]
+    assert np.mean((found - target) ** 2) < 0.3 * np.var(target)
+
+
+def test_student_refuses_a_teacher_that_does_not_fit(dataset, teacher):
+    config = adc2021_student.get_config("smoke")
+    student = methods.get("student")
+    with pytest.raises(UserError, match=r"method\.teacher: expected the work directory"):
+        student.fit(config, dataset, None)
+    config.method.teacher = str(teacher / "nowhere")
+    with pytest.raises(UserError, match=r"method\.teacher: .*nowhere: no trained scorer here"):
+        student.fit(config, dataset, None)
+    config.method.teacher = str(teacher)
+    rows = {"x": np.zeros((5, 16, 16), np.float32)}
+    other = Dataset(rows, rows, rows, {}, info={"format": "image"})
+    with pytest.raises(UserError, match=r"method\.teacher: .* scores events \(19, 3\)"):
+        student.fit(config, other, None)
+    energies = lambda x: np.full(len(x), -5.0)  # noqa: E731
+    energies.method = "rbm"
+    with pytest.raises(UserError, match=r"above -1, found -5 of rbm"):
+        student.targets(energies, rows["x"])
+
+
+def test_unknown_names_are_refused():
+    config = configured("transformer")
+    with pytest.raises(UserError, match=r"model\.name: expected one of exercise"):
+        trigger_autoencoder.model(config)
+    x, scale = events(2), {"mean": 0, "std": 1}
+    with pytest.raises(UserError, match=r"method\.loss: expected plain"):
+        trigger_events.squared_error("huber", scale, x, np.zeros((2, 57)))
+    config.inputs.name = "jet_image"
+    with pytest.raises(UserError, match=r"inputs\.name: expected trigger_event"):
+        trigger_events.clean(config.inputs)
