@@ -12,7 +12,7 @@ from tqdm import tqdm
 from jaxad import data, methods, report, search, workdir
 from jaxad.data.dataset import Dataset, Rows, take
 from jaxad.errors import UserError
-from jaxad.metrics import summarise_all
+from jaxad.metrics import summarise_all, threshold_at_rate
 from jaxad.run import provenance
 from jaxad.scorer import Scorer, load
 from jaxad.sculpting import correlation, mass_sculpting
@@ -26,8 +26,10 @@ LABELS = {
     "n_tracks": "number of tracks",
     "hits": "number of hit pixels",
     "sum_pt": "sum of pT",
+    "met": "missing pT",
+    "n_leptons": "number of leptons",
 }
-UNITS = {"mass": "GeV", "pt": "GeV", "sum_pt": "GeV"}
+UNITS = {"mass": "GeV", "pt": "GeV", "sum_pt": "GeV", "met": "GeV"}
 
 Table = dict[str, dict[str, np.ndarray]]  # class -> score -> (n,) or (members, n)
 
@@ -69,6 +71,26 @@ def measure(table: Table, n_bootstrap: int) -> dict:
         {name: _part(table[name], True) for name in signals},
         n_bootstrap=n_bootstrap,
     )
+
+
+def rates(config: ConfigDict, background: dict[str, np.ndarray]) -> dict:
+    """{SCORE: {RATE: threshold}} for the accepted rates [Hz] of `config.trigger`; {} without.
+
+    background: score -> (n,) or (members, n); members are averaged, as a scorer does.
+    """
+    if "trigger" not in config:
+        return {}
+    return {
+        "rates": {
+            name: {
+                f"{rate:g}": threshold_at_rate(
+                    np.atleast_2d(values).mean(axis=0), rate, config.trigger.input_rate
+                )
+                for rate in config.trigger.rates
+            }
+            for name, values in background.items()
+        }
+    }
 
 
 def _first_member(scores: np.ndarray) -> np.ndarray:
@@ -168,9 +190,14 @@ def figures_of(
     if history:
         figures["training"] = report.training_figure(history)
     rows, values = classes[background], _first_member(table[background][score])
-    more: dict = {"correlations": {}}
-    for name in (b for b in config.baselines if b in rows):
-        more["correlations"][name] = correlation(values, rows[name])
+    observables = [b for b in config.baselines if b in rows]
+    more: dict = {
+        "correlations": {
+            column: {name: correlation(_first_member(found), rows[name]) for name in observables}
+            for column, found in _part(table[background], False).items()
+        }
+    }
+    for name in observables:
         figures[f"profile_{name}"] = report.profile_figure(
             {c: classes[c][name] for c in table},
             {c: _first_member(table[c][score]) for c in table},
@@ -223,7 +250,8 @@ def evaluate(directory: Path, source: str = "", n_bootstrap: int = 200) -> dict:
     metrics = measure(table, n_bootstrap)
     history = workdir.read_history(directory)
     figures, more = figures_of(scorers, dataset, table, history)
-    metrics |= more | {"data": dataset.info, "provenance": provenance()}
+    metrics |= more | rates(config, _part(next(iter(table.values())), False))
+    metrics |= {"data": dataset.info, "provenance": provenance()}
 
     folder = directory / "eval"
     folder.mkdir(exist_ok=True)

@@ -12,7 +12,7 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.svm import OneClassSVM
 
 from configs import adc2021_ae, adc2021_rbm, adc2021_shallow, adc2021_student, adc2021_vae
-from jaxad import methods, training
+from jaxad import evaluation, methods, report, training
 from jaxad.data.adc2021 import mask
 from jaxad.data.dataset import Dataset
 from jaxad.errors import UserError
@@ -280,7 +280,7 @@ def test_student_learns_the_logarithm_of_its_teachers_score(dataset, teacher):
     config = adc2021_student.get_config("smoke")
     config.method.teacher = str(teacher)
     config.model.hidden = (16,)
-    config.train.update({"epochs": 40, "batch_size": 100, "learning_rate": 1e-2})
+    config.train.update({"epochs": 120, "batch_size": 100, "learning_rate": 1e-2})
     student = methods.get("student")
     x = dataset.train["x"]
     target = student.targets(student.load_teacher(config, dataset), x)
@@ -318,3 +318,17 @@ def test_unknown_names_are_refused():
     config.inputs.name = "jet_image"
     with pytest.raises(UserError, match=r"inputs\.name: expected trigger_event"):
         trigger_events.clean(config.inputs)
+
+
+def test_rates_are_thresholds_on_the_background():
+    config = adc2021_ae.get_config()
+    background = np.random.default_rng(0).normal(size=(1, 20_000)).astype(np.float32)
+    found = evaluation.rates(config, {"mse": background})["rates"]["mse"]
+    assert list(found) == ["400", "5000", "400000"]
+    assert "leaves 0, fewer than 10" in found["400"]["reason"]
+    assert "leaves 2, fewer than 10" in found["5000"]["reason"]
+    point = found["400000"]
+    assert point["rate"] == np.mean(background >= point["threshold"]) * 40e6 == 400e3
+    table = report.metrics_table({"signals": {}, "rates": {"mse": found}})
+    assert table.splitlines()[-1].split()[0] == "400" and "400 ± 28" in table
+    assert evaluation.rates(adc2021_ae.ConfigDict(), {"mse": background}) == {}

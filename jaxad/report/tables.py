@@ -85,7 +85,24 @@ def metrics_notes(metrics: Mapping[str, Any]) -> list[str]:
     return notes
 
 
+def rates_rows(metrics: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of the thresholds for accepted background rates; no rows without `rates`."""
+    rows = []
+    for score, points in metrics.get("rates", {}).items():
+        for i, (rate, point) in enumerate(points.items()):
+            reached = value_text(point["rate"] / 1e3, point["rate_error"] / 1e3)
+            cells = [f"- ({point['reason']})", ""]
+            if not point["reason"]:
+                cells = [value_text(point["threshold"]), reached]
+            rows.append(["" if i else score, f"{float(rate) / 1e3:g}", *cells])
+    return ["score", "accepted rate [kHz]", "threshold", "rate reached [kHz]"], rows
+
+
 def metrics_table(metrics: Mapping[str, Any]) -> str:
-    """The table that an evaluation prints, with notes on missing figures beneath."""
+    """The tables that an evaluation prints, with notes on missing figures beneath the first."""
     header, rows = metrics_rows(metrics)
-    return "\n".join([text_table(rows, header), *metrics_notes(metrics)])
+    lines = [text_table(rows, header), *metrics_notes(metrics)]
+    header, rows = rates_rows(metrics)
+    if rows:
+        lines += ["", text_table(rows, header)]
+    return "\n".join(lines)
