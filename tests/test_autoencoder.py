@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 from sklearn.decomposition import PCA
 
-from configs import toptagging_ae
+from configs import interpretable_ae, toptagging_ae
 from jaxad.data.dataset import Dataset
 from jaxad.methods import autoencoder, pca
-from jaxad.models.autoencoder import ConvAutoencoder
+from jaxad.methods.inputs import images
+from jaxad.models.autoencoder import ConvAutoencoder, PooledAutoencoder
+from jaxad.observables.images import jet_image
+from jaxad.observables.kinematics import epxpypz_to_ptyphi
 
 
 @pytest.fixture(scope="module")
@@ -23,9 +26,33 @@ def jets() -> np.ndarray:
     return np.stack(momenta, -1).astype(np.float32)
 
 
-def test_number_of_parameters():
-    variables = jax.eval_shape(ConvAutoencoder().init, jax.random.key(0), jnp.zeros((1, 16, 16, 1)))
-    assert sum(leaf.size for leaf in jax.tree.leaves(variables)) == 307_843
+@pytest.mark.parametrize(
+    ("config", "n_pixels", "expected"),
+    [(toptagging_ae, 16, 307_843), (interpretable_ae, 40, 88_709)],
+)
+def test_number_of_parameters(config, n_pixels, expected):
+    network = autoencoder.model(config.get_config())
+    image = jnp.zeros((1, n_pixels, n_pixels, 1))
+    variables = jax.eval_shape(network.init, jax.random.key(0), image)
+    assert sum(leaf.size for leaf in jax.tree.leaves(variables)) == expected
+
+
+def test_pooled_autoencoder_reconstructs_images_of_unit_sum():
+    x = jax.random.uniform(jax.random.key(0), (2, 12, 8, 1))
+    network = PooledAutoencoder(n_latent=3)
+    result = jax.jit(network.apply)(jax.jit(network.init)(jax.random.key(1), x), x)
+    assert result.output.shape == x.shape
+    assert result.latent.shape == (2, 3)
+    np.testing.assert_allclose(result.output.sum(axis=(1, 2, 3)), 1, rtol=1e-5)
+
+
+def test_aligned_images_of_a_scorer_are_those_of_rapidity(jets):
+    heavy = jets.copy()
+    heavy[..., 0] = np.where(jets[..., 0] > 0, np.hypot(jets[..., 0], 3), 0)
+    config = interpretable_ae.get_config("smoke")
+    expected = jet_image(epxpypz_to_ptyphi(heavy), 40, 1.0, align=True)
+    found = images(config.inputs, heavy, "jets")
+    np.testing.assert_allclose(found[..., 0], expected, atol=1e-6)
 
 
 def test_reconstructions_are_images_of_unit_sum():

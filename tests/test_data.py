@@ -196,7 +196,7 @@ def test_products_are_made_once_a_setting(tmp_path):
         np.testing.assert_array_equal(found["x"], np.full((3, 2), value))
         assert set(found) == {"x", "n"} and found["x"].dtype == np.float32
     assert made == [1, 2]
-    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".npz", ".npz"]
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".h5", ".h5"]
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "empty", "foreign"])
@@ -242,7 +242,7 @@ def test_read_only_cache_folder(tmp_path):
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full on this system")
 def test_full_disk_under_the_cache(tmp_path):
-    path = tmp_path / f"toy-{cache.key({})}.npz"
+    path = tmp_path / f"toy-{cache.key({})}.h5"
     (tmp_path / f".{path.name}.{os.getpid()}.tmp").symlink_to("/dev/full")
     with pytest.raises(UserError, match=r"No space left on device.*free some space"):
         cache.cached(tmp_path, "toy", {}, lambda: {"x": np.zeros(100_000)})

@@ -1,4 +1,4 @@
-"""Reader of the multi-prong jets: published layout, cut, split, products, and refused files."""
+"""Reader of the multi-prong jets: published layout, cut, split, observables, and refused files."""
 
 import h5py
 import numpy as np
@@ -6,11 +6,10 @@ import pytest
 from test_kinematics import p4_float64, random_jets
 
 from jaxad.data import get_config, load
-from jaxad.data.jets import BACKGROUND, SIGNALS, products
+from jaxad.data.jets import BACKGROUND, SIGNALS, observables
 from jaxad.errors import UserError
 from jaxad.observables.efp import compute_efps
-from jaxad.observables.images import jet_image
-from jaxad.observables.kinematics import epxpypz_to_ptyphi
+from jaxad.observables.kinematics import epxpypz_to_ptetaphi, epxpypz_to_ptyphi
 
 N_JETS = 60
 
@@ -79,19 +78,19 @@ def test_limits_and_hardest_constituents(folder):
     np.testing.assert_array_equal(few.test["mass"], whole.test["mass"])
 
 
-def test_products_are_cached_for_these_jets_only(folder, tmp_path, monkeypatch):
-    x = load(config(folder)).test["x"]
-    graphs = {"wedge": ((0, 1), (0, 2))}
-    made = products(x, graphs, tmp_path / "cache")
+def test_observables_are_cached_for_these_jets_only(folder, tmp_path, monkeypatch):
+    data = load(config(folder)).test
+    x, graphs = data["x"], {"wedge": ((0, 1), (0, 2))}
+    made = observables(x, graphs, tmp_path / "cache")
     particles = np.asarray(epxpypz_to_ptyphi(x))
-    np.testing.assert_allclose(made["efps"], compute_efps(graphs, particles), rtol=1e-6)
-    expected = jet_image(particles, 40, 1.0, align=True)
-    np.testing.assert_allclose(made["image"], expected, atol=1e-6)
+    expected = np.column_stack([data["mass"], data["pt"], compute_efps(graphs, particles)])
+    np.testing.assert_allclose(made, expected, rtol=1e-4)
+    massless = np.asarray(epxpypz_to_ptetaphi(x))
+    np.testing.assert_allclose(observables(massless, graphs, tmp_path / "cache"), made, rtol=0.02)
     monkeypatch.setattr("jaxad.data.jets.compute_efps", None)
-    again = products(x, graphs, tmp_path / "cache")
-    np.testing.assert_array_equal(again["efps"], made["efps"])
+    np.testing.assert_array_equal(observables(x, graphs, tmp_path / "cache"), made)
     with pytest.raises(TypeError):
-        products(x[:5], graphs, tmp_path / "cache")
+        observables(x[:5], graphs, tmp_path / "cache")
 
 
 def test_bad_files_and_settings_are_named(folder):

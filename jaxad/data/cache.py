@@ -1,8 +1,8 @@
 """Products kept between runs, each under a key of every setting that made it.
 
-An entry is one npz file, written to a temporary name and renamed, so that a killed run leaves no
-half entry; its members carry checksums (CRC-32 of the zip format), so that a damaged one is found
-when it is read, reported, and made again.
+An entry is one HDF5 file with the settings as JSON in an attribute, written to a temporary name and
+renamed, so that a killed run leaves no half entry; its arrays carry checksums (Fletcher-32), so
+that a damaged one is found when it is read, reported, and made again.
 """
 
 import hashlib
@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import h5py
 import numpy as np
 
 from jaxad.data.checks import DAMAGED
@@ -63,7 +64,7 @@ def cached(
     Raises:
       UserError: the disk is full or the folder cannot be written.
     """
-    path = Path(folder) / f"{name}-{key(settings)}.npz"
+    path = Path(folder) / f"{name}-{key(settings)}.h5"
     if path.exists():
         try:
             return _read(path)
@@ -74,18 +75,26 @@ def cached(
     return arrays
 
 
+def digest(array: np.ndarray) -> str:
+    """Of the values, type and shape of an array: what its products depend on."""
+    text = f"{array.dtype.str} {array.shape}".encode()
+    return hashlib.sha256(text + np.ascontiguousarray(array).tobytes()).hexdigest()
+
+
 def _read(path: Path) -> dict[str, np.ndarray]:
-    with np.load(path, allow_pickle=False) as file:
-        return {name: file[name] for name in file.files if name != "settings.json"}
+    with h5py.File(path) as file:
+        return {name: array[()] for name, array in file.items()}
 
 
 def _write(path: Path, arrays: Mapping[str, np.ndarray], settings: Mapping) -> None:
-    text = np.array(json.dumps(settings, sort_keys=True))
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as stream:
-            np.savez(stream, **{"settings.json": text}, **arrays)
+        with h5py.File(temporary, "w", libver="latest") as file:
+            file.attrs["settings"] = json.dumps(settings, sort_keys=True)
+            for name, array in arrays.items():
+                checked = {"fletcher32": True} if np.size(array) and np.ndim(array) else {}
+                file.create_dataset(name, data=array, **checked)
         os.replace(temporary, path)
     except OSError as error:
         raise UserError(

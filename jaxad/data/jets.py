@@ -3,15 +3,15 @@ Ostdiek, arXiv:2203.01343; background Zenodo 4641460, signals Zenodo 4614656).
 
 One HDF5 file a kind: `objects/jets/constituents` (events, jets) of variable length, five numbers a
 particle (E, px, py, pz, one to ignore), and `objects/jets/obs` (events, jets, 9): pt, eta, phi, m,
-tau1 ... tau5. The leading jet of each event is used. `products` keeps images and EFPs of the jets.
+tau1 ... tau5. The leading jet of each event is used. `observables` keeps the EFPs of any jets.
 """
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
 import h5py
 import numpy as np
+from jax import Array
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
@@ -23,8 +23,7 @@ from jaxad.errors import UserError
 from jaxad.observables.batching import in_batches
 from jaxad.observables.efp import compute_efps
 from jaxad.observables.graphs import Graphs
-from jaxad.observables.images import jet_image
-from jaxad.observables.kinematics import epxpypz_to_ptyphi
+from jaxad.observables.kinematics import epxpypz_to_ptyphi, jet_mass, jet_ptetaphi
 from jaxad.simulation import simulate
 
 BACKGROUND = "qcd_dijet.h5"
@@ -123,34 +122,31 @@ def read_jets(path: Path, config: ConfigDict, label: int) -> Rows:
     return {**rows, "label": np.full(n_rows(rows), label, np.float32)}
 
 
-def products(
-    x: np.ndarray, graphs: Graphs, folder: Path, n_pixels: int = 40, half_width: float = 1.0
-) -> Rows:
-    """Aligned images (N, n_pixels, n_pixels) and EFPs (N, len(graphs)), kept in the cache folder.
+def coordinates(x: Array) -> Array:
+    """(pT [GeV], rapidity, phi) (..., n, 3) of particles (E, px, py, pz) [GeV] (..., n, 4).
 
-    x: (N, n, 4) (E, px, py, pz) [GeV], zero padded. Both use rapidity, as EnergyFlow does. The
-    entry belongs to these very jets (their digest) and to every setting.
+    Three columns, (pT, eta, phi) of massless particles, are returned as they are.
     """
-    settings = {
-        "jets": hashlib.sha256(np.ascontiguousarray(x)).hexdigest(),
-        "shape": x.shape,
-        "graphs": graphs,
-        "n_pixels": n_pixels,
-        "half_width": half_width,
-    }
+    return epxpypz_to_ptyphi(x) if x.shape[-1] == 4 else x
+
+
+def observables(x: np.ndarray, graphs: Graphs, folder: Path) -> np.ndarray:
+    """Mass [GeV], pT [GeV] and EFPs (N, 2 + len(graphs)) of jets, kept in the cache folder.
+
+    x: (N, n, 4) (E, px, py, pz) [GeV] or (N, n, 3) (pT [GeV], eta, phi), zero padded. The entry
+    belongs to these very jets (their digest) and graphs.
+    """
 
     def make() -> Rows:
-        particles = in_batches(epxpypz_to_ptyphi, x, desc="coordinates")
+        particles = in_batches(coordinates, x, desc="coordinates")
+        mass = in_batches(jet_mass, x, desc="mass")
+        pt = in_batches(lambda jets: jet_ptetaphi(jets)[:, 0], x, desc="pT")
+        efps = compute_efps(graphs, particles)
+        return {"mass": mass, "pt": pt, "efps": efps}
 
-        def image(batch: np.ndarray) -> np.ndarray:
-            return jet_image(batch, n_pixels, half_width, align=True)
-
-        return {
-            "image": in_batches(image, particles, desc="images"),
-            "efps": compute_efps(graphs, particles),
-        }
-
-    return cache.cached(folder, "jet_products", settings, make)
+    settings = {"jets": cache.digest(x), "graphs": graphs}
+    found = cache.cached(folder, "jet_observables", settings, make)
+    return np.column_stack([found["mass"], found["pt"], found["efps"]])
 
 
 def _check_settings(config: ConfigDict) -> None:

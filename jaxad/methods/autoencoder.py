@@ -1,7 +1,8 @@
 """Autoencoders on jet images: trained on background, they reconstruct anything else badly.
 
-Farina, Nakai, Shih (arXiv:1808.08992) and Heimel et al. (arXiv:1808.08979). Loss and score are the
-mean over pixels of the squared difference.
+Farina, Nakai, Shih (arXiv:1808.08992) and Heimel et al. (arXiv:1808.08979); larger images in
+Bradshaw, Chang, Ostdiek (arXiv:2203.01343). Loss and score are the mean over pixels of the squared
+difference.
 """
 
 from collections.abc import Callable
@@ -13,18 +14,23 @@ import jax.numpy as jnp
 from jax import Array
 from ml_collections import ConfigDict
 
+from jaxad.data import cache
 from jaxad.data.dataset import Dataset
 from jaxad.errors import UserError
 from jaxad.methods.inputs import image_of, images
-from jaxad.models.autoencoder import ConvAutoencoder, Reconstruction
+from jaxad.models.autoencoder import ConvAutoencoder, PooledAutoencoder, Reconstruction
 from jaxad.training import Fitted, Task, weighted_mean
 
 
 def model(config: ConfigDict) -> nn.Module:
     """The network of `config.model`."""
-    if config.model.name != "conv":
-        raise UserError(f"model.name: expected conv, found {config.model.name!r}")
-    return ConvAutoencoder(n_latent=config.model.n_latent, width=config.model.width)
+    match config.model.name:
+        case "conv":
+            return ConvAutoencoder(n_latent=config.model.n_latent, width=config.model.width)
+        case "pooled":
+            return PooledAutoencoder(n_latent=config.model.n_latent)
+        case other:
+            raise UserError(f"model.name: expected conv or pooled, found {other!r}")
 
 
 def squared_error(x: Array, reconstruction: Reconstruction) -> Array:
@@ -48,7 +54,7 @@ def task(network: nn.Module) -> Task:
 def fit(config: ConfigDict, dataset: Dataset, fitter: Callable[..., Fitted]) -> dict:
     """Train on the background's training rows; {"params": leading axes (members, best epochs)}."""
     train, val = (
-        {"x": images(config.inputs, rows["x"], name)}
+        {"x": images(config.inputs, rows["x"], name, cache.root(config.data.cache))}
         for name, rows in (("train", dataset.train), ("val", dataset.val))
     )
     fitted = fitter(task(model(config)), train, val, config.train, config.seed, stage="autoencoder")

@@ -2,7 +2,8 @@
 
 `ConvAutoencoder` is the two-dimensional bottleneck network of the top-tagging exercise after
 Farina, Nakai, Shih (arXiv:1808.08992) and Heimel et al. (arXiv:1808.08979): 307,843 parameters on
-16 x 16 images.
+16 x 16 images. `PooledAutoencoder` is that of Bradshaw, Chang, Ostdiek (arXiv:2203.01343, section
+II): 88,709 parameters on 40 x 40 images.
 """
 
 from collections.abc import Sequence
@@ -41,6 +42,36 @@ class ConvAutoencoder(nn.Module):
         y = nn.relu(nn.Dense(inner[0] * inner[1] * inner[2])(latent)).reshape(n, *inner)
         y = nn.relu(ConvTranspose(self.width)(y))
         y = ConvTranspose(1)(y)[:, :h, :w]
+        return Reconstruction(nn.softmax(y.reshape(n, -1)).reshape(n, h, w, 1), latent)
+
+
+class PooledAutoencoder(nn.Module):
+    """Images (n, h, w, 1), h and w even, -> reconstruction of unit sum per image, and latent.
+
+    Five-channel 3 x 3 convolutions around one 2 x 2 max-pooling, a dense bottleneck, and one
+    transposed convolution back up; ELU but for the latent, the upsampling and the softmax.
+    """
+
+    n_latent: int = 32
+
+    @nn.compact
+    def __call__(self, x: Array) -> Reconstruction:
+        n, h, w, _ = x.shape
+        y = x
+        for _ in range(2):
+            y = nn.elu(Conv(5)(y))
+        y = y.reshape(n, h // 2, 2, w // 2, 2, 5).max(axis=(2, 4))
+        for features in (5, 5, 5, 1):
+            y = nn.elu(Conv(features)(y))
+        inner = y.shape[1:]
+        y = nn.elu(nn.Dense(100)(y.reshape(n, -1)))
+        latent = nn.Dense(self.n_latent)(y)
+        y = nn.elu(nn.Dense(100)(latent))
+        y = nn.elu(nn.Dense(inner[0] * inner[1])(y)).reshape(n, *inner)
+        for _ in range(2):
+            y = nn.elu(Conv(5)(y))
+        y = nn.elu(Conv(5)(ConvTranspose(5, kernel_size=2)(y)))
+        y = Conv(1)(y)
         return Reconstruction(nn.softmax(y.reshape(n, -1)).reshape(n, h, w, 1), latent)
 
 
