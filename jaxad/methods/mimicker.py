@@ -1,0 +1,228 @@
+"""What the two interpretable mimickers share: teacher, observables, selection by decision ordering.
+
+Bradshaw, Chang, Ostdiek (arXiv:2203.01343): a small network on the jet's mass, pT and a few energy
+flow polynomials learns to order background jets as a trained anomaly detector, the teacher, does.
+The polynomials are chosen one by one (Faucett, Thaler, Whiteson, arXiv:2010.11998): among the pairs
+of held-out jets that the current network orders otherwise than the teacher, the one that orders
+best joins, and a new network is trained. Every network is kept.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from ml_collections import ConfigDict
+
+import jaxad
+from jaxad.data import cache
+from jaxad.data.dataset import Dataset, Rows, take
+from jaxad.data.jets import coordinates, observables
+from jaxad.data.splits import choose
+from jaxad.errors import UserError
+from jaxad.methods import autoencoder
+from jaxad.models.mimicker import Mimicker
+from jaxad.observables.batching import in_batches
+from jaxad.observables.efp import efp_function
+from jaxad.observables.graphs import Edges, Graphs, standard_graphs
+from jaxad.observables.kinematics import jet_mass, jet_ptetaphi
+from jaxad.ordering import decision_ordering
+from jaxad.training import Fitted, Task
+
+PARTICLES = ("epxpypz", "ptetaphi")
+ALWAYS = ("mass", "pt")  # what the first network sees
+CHUNK = 32  # jets whose EFPs a scorer computes together
+
+
+def get_config(**changes: Any) -> ConfigDict:
+    """Settings of a mimicker with their defaults; `name` is hln or pnn."""
+    return ConfigDict(
+        {
+            "teacher": "",  # work directory of a trained run; "": the `teacher` section is trained
+            "passes": 10,  # EFPs chosen
+            "max_degree": 5,  # of the EFPs to choose from
+            "prime": True,  # connected graphs only
+            "n_events": 10_000,  # validation jets, all pairs of which are ordered
+            "tolerance": 0.0,  # a pass that gains less ADO ends the selection, unused; 0: never
+        }
+        | changes
+    )
+
+
+class Observable(NamedTuple):
+    """An EFP by its name and graph; written into the names of the parameters of its pass.
+
+    The graph decides what a scorer computes, so it has to be part of the structure of the fitted
+    parameters, not one of their values.
+    """
+
+    name: str
+    edges: Edges
+
+    def key(self, number: int) -> str:
+        """ "03 efp_3_2_0 0-1,0-2": the third EFP chosen."""
+        return f"{number:02d} {self.name} {','.join(f'{a}-{b}' for a, b in self.edges)}"
+
+
+def chosen(fitted: dict) -> list[Observable]:
+    """The EFPs of fitted parameters in the order of their choice."""
+    found = []
+    for key in sorted(fitted["passes"])[1:]:
+        _, name, edges = key.split(" ")
+        pairs = (edge.split("-") for edge in edges.split(","))
+        found.append(Observable(name, tuple((int(a), int(b)) for a, b in pairs)))
+    return found
+
+
+def teacher_config(config: ConfigDict) -> ConfigDict:
+    """The autoencoder that a run without `method.teacher` trains first, as a config of its own."""
+    merged = config.copy_and_resolve_references()
+    with merged.unlocked():
+        merged.update(config.teacher)
+    return merged
+
+
+def teach(
+    config: ConfigDict, dataset: Dataset, fitter: Callable[..., Fitted]
+) -> tuple[Callable[[np.ndarray], np.ndarray], dict]:
+    """The teacher's score of raw jets, and its parameters if it is trained here.
+
+    Raises:
+        UserError: `method.teacher` takes events of another format or shape.
+    """
+    if not config.method.teacher:
+        own = teacher_config(config)
+        fitted = {"teacher": autoencoder.fit(own, dataset, fitter)}
+        function = partial(_default_score, autoencoder.scores(own), fitted["teacher"])
+        return partial(in_batches, function, batch_size=1024, desc="teacher"), fitted
+    scorer = jaxad.load(config.method.teacher)
+    x, format = dataset.train["x"], dataset.info["format"]
+    same = all(a in (None, b) for a, b in zip(scorer.shape, x.shape[1:], strict=False))
+    if scorer.format != format or len(scorer.shape) != x.ndim - 1 or not same:
+        raise UserError(
+            f"method.teacher: {config.method.teacher} scores events of {scorer.shape} "
+            f"{scorer.format}, the data are {x.shape[1:]} {format}: choose a teacher of these data"
+        )
+    return scorer, {}
+
+
+def _default_score(scores: Callable, fitted: dict, x: Array) -> Array:
+    values = next(iter(scores(fitted, x).values()))
+    return values if values.ndim == 1 else jnp.mean(values, axis=0)
+
+
+def fit(
+    config: ConfigDict,
+    dataset: Dataset,
+    fitter: Callable[..., Fitted],
+    task: Callable[[Mimicker], Task],
+    target: Callable[[np.ndarray], np.ndarray],
+) -> dict:
+    """Train the teacher if need be, then one network a pass, a stage each.
+
+    Args:
+        task: the training of a network on rows with "x" (n, d) and "y" (n,).
+        target: "y" of the teacher's scores (n,).
+
+    Returns:
+        {"passes": key of `Observable.key` -> parameters (members, best epochs), "mean" and "scale"
+        (2 + passes,) of mass [GeV], pT [GeV] and the chosen EFPs, "teacher" if trained here}.
+    """
+    if dataset.info["format"] not in PARTICLES:
+        raise UserError(
+            f"data.format: mimickers compute observables of particles ({' or '.join(PARTICLES)}), "
+            f"found {dataset.info['format']!r}"
+        )
+    score, fitted = teach(config, dataset, fitter)
+    graphs = standard_graphs(config.method.max_degree, config.method.prime)
+    folder = cache.root(config.data.cache)
+    train, val = (
+        {"x": observables(rows["x"], graphs, folder), "teacher": score(rows["x"])}
+        for rows in (dataset.train, dataset.val)
+    )
+    mean, scale = train["x"].mean(axis=0), train["x"].std(axis=0)
+    if not (scale > 0).all():
+        raise UserError(
+            f"{dataset.info['source']}: observable {[*ALWAYS, *graphs][int(np.argmin(scale))]} is "
+            "the same for all training jets: give more jets"
+        )
+    for rows in (train, val):
+        rows |= {"x": (rows["x"] - mean) / scale, "y": target(rows["teacher"])}
+    index = choose(len(val["x"]), min(config.method.n_events, len(val["x"])), [config.seed, 2])
+    passes, columns = select(config, graphs, train, val, take(val, index), fitter, task)
+    return fitted | {"passes": passes, "mean": mean[columns], "scale": scale[columns]}
+
+
+def select(
+    config: ConfigDict,
+    graphs: Graphs,
+    train: Rows,
+    val: Rows,
+    pairs: Rows,
+    fitter: Callable[..., Fitted],
+    task: Callable[[Mimicker], Task],
+) -> tuple[dict[str, Any], list[int]]:
+    """The networks of all passes by their keys, and the columns of "x" that the last one sees.
+
+    Args:
+        graphs: those of the columns of "x" that follow mass and pT.
+        train, val: rows with "x" standardised, "y" and "teacher".
+        pairs: held-out rows like these, all pairs of which are ordered.
+    """
+    network, names, values = Mimicker(), list(graphs), list(graphs.values())
+    passes: dict[str, Any] = {}
+    key, columns, best = "00", [0, 1], -np.inf
+    while True:
+        rows = ({"x": part["x"][:, columns], "y": part["y"]} for part in (train, val))
+        stage = f"pass {len(columns) - 2:02d}"
+        params = fitter(task(network), *rows, config.train, config.seed, stage=stage).params
+        current = np.asarray(jax.jit(_mean_score)(params, pairs["x"][:, columns]))
+        ado = float(decision_ordering(pairs["teacher"], current[:, None])[0])
+        print(f"{stage}: {key.split(' ')[1] if ' ' in key else 'mass, pt'}: ADO {ado:.4f}")
+        if passes and config.method.tolerance and ado - best < config.method.tolerance:
+            return passes, columns[:-1]
+        passes[key], best = params, max(best, ado)
+        unused = [i for i in range(2, 2 + len(graphs)) if i not in columns]
+        if len(passes) > config.method.passes or not unused:
+            return passes, columns
+        ordering = decision_ordering(pairs["teacher"], pairs["x"][:, unused], current)
+        if not np.isfinite(ordering).all():  # no pair is ordered wrongly
+            return passes, columns
+        column = unused[int(np.argmax(np.maximum(ordering, 1 - ordering)))]
+        observable = Observable(names[column - 2], values[column - 2])
+        key, columns = observable.key(len(passes)), [*columns, column]
+
+
+def _network_scores(params: Any, x: Array) -> Array:
+    """Scores (members, n) of standardised observables, mean over the best epochs."""
+    apply = jax.vmap(jax.vmap(lambda p: Mimicker().apply(p, x)))
+    return jnp.mean(apply(params), axis=1)
+
+
+def _mean_score(params: Any, x: Array) -> Array:
+    return jnp.mean(_network_scores(params, x), axis=0)
+
+
+def observe(graphs: list[Edges], x: Array) -> Array:
+    """Mass [GeV], pT [GeV] and EFPs (n, 2 + len(graphs)) of raw jets (n, particles, 3 or 4)."""
+    columns = [jet_mass(x)[:, None], jet_ptetaphi(x)[:, :1]]
+    if graphs:
+        efps = efp_function(graphs)
+        one = lambda particles: efps(particles[None])[0]  # noqa: E731
+        columns.append(jax.lax.map(one, coordinates(x), batch_size=CHUNK))
+    return jnp.concatenate(columns, axis=1)
+
+
+def pass_scores(fitted: dict, x: Array) -> list[Array]:
+    """Scores (members, n) of raw jets by the network of every pass."""
+    z = (observe([o.edges for o in chosen(fitted)], x) - fitted["mean"]) / fitted["scale"]
+    networks = (fitted["passes"][key] for key in sorted(fitted["passes"]))
+    return [_network_scores(params, z[:, : 2 + k]) for k, params in enumerate(networks)]
+
+
+def scores(config: ConfigDict) -> Callable[[dict, Array], dict[str, Array]]:
+    """{name of the method: (members, n)}: the score of the last pass."""
+    return lambda fitted, x: {config.method.name: pass_scores(fitted, x)[-1]}
