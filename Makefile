@@ -12,12 +12,36 @@ BASE_PYTHON := $(firstword $(shell command -v python3.11 python3.12 python3.13 p
 PYTHON := $(ENVIRONMENT)/bin/python
 INSTALLED := $(ENVIRONMENT)/.jaxad-installed
 DEMO := runs/demo
+ADC2021 := runs/adc2021
 
-.PHONY: demo test lint
+.PHONY: demo adc2021 test lint
 
 demo: $(INSTALLED)
 	$(PYTHON) train.py --config=configs/toptagging_ae.py --workdir=$(DEMO)
 	$(PYTHON) evaluate.py --workdir=$(DEMO)
+
+# $(call adc2021-run,CONFIG,NAME,FLAGS): train and evaluate runs/adc2021/NAME.
+define adc2021-run
+	$(PYTHON) train.py --config=configs/adc2021_$(1).py --workdir=$(ADC2021)/$(2) $(3)
+	$(PYTHON) evaluate.py --workdir=$(ADC2021)/$(2)
+
+endef
+ADC2021_SHALLOW := isolation_forest one_class_svm gaussian_mixture nearest_neighbours
+ADC2021_RUNS := ae challenge dense_ae vae conv_ae conv_vae rbm $(ADC2021_SHALLOW) student
+
+# The exercise's 10 epochs are 10 x 625 steps of a million events; of 6,000 they are 40.
+adc2021: $(INSTALLED)
+	$(call adc2021-run,ae,ae,--config.train.epochs=1000)
+	$(call adc2021-run,challenge,challenge,--config.train.epochs=1000)
+	$(call adc2021-run,vae,dense_ae,--config.model.name=dense_ae)
+	$(call adc2021-run,vae,vae)
+	$(call adc2021-run,vae,conv_ae,--config.model.name=conv_ae)
+	$(call adc2021-run,conv_vae,conv_vae)
+	$(call adc2021-run,rbm,rbm)
+	$(foreach name,$(ADC2021_SHALLOW),$(call adc2021-run,shallow,$(name),--config.method.name=$(name)))
+	$(call adc2021-run,student,student,--config.method.teacher=$(ADC2021)/conv_ae)
+	$(PYTHON) -m jaxad.latency $(ADC2021_RUNS:%=$(ADC2021)/%) --out $(ADC2021)/comparison
+	$(PYTHON) -m jaxad.compare $(ADC2021_RUNS:%=$(ADC2021)/%) --out $(ADC2021)/comparison
 
 test: $(INSTALLED) lint
 	JAX_PLATFORMS=cpu $(PYTHON) -m pytest --numprocesses 2 --dist loadfile

@@ -17,7 +17,7 @@ def get_config(variant: str = "") -> ConfigDict:
     return ConfigDict(
         {
             "seed": 0,
-            "data": data.get_config("adc2021", n_simulated=100 if smoke else 5_000),
+            "data": data.get_config("adc2021", n_simulated=100 if smoke else 6_000),
             "inputs": {
                 "name": "trigger_event",
                 "rotate": False,  # turn events so that the MET points to phi = 0

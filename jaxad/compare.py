@@ -1,7 +1,8 @@
 """Many evaluated runs side by side: tables of their figures and one figure of their AUCs.
 
-Reads `eval/metrics.json` of every work directory. Where that file holds `latency`, in seconds per
-event, a number or SCORE -> number, the AUC is also drawn against it, a figure a signal.
+Reads `eval/metrics.json` of every work directory. Where `python -m jaxad.latency` has left its
+`eval/latency.json`, the AUC is also drawn against the latency of one event and the time per event
+in bulk, each score in its fastest runtime.
 """
 
 import argparse
@@ -20,18 +21,26 @@ from jaxad.report.tables import TABLE_FIGURES, figure_name, figure_text
 Runs = Mapping[str, Mapping[str, Any]]  # name of the run -> its metrics.json
 
 
+def _read(path: Path, entry: str, again: str) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(f"{path}: expected JSON, found damage ({error}): {again}") from None
+    if not isinstance(content, dict) or not isinstance(content.get(entry), dict):
+        raise UserError(f"{path}: expected an entry {entry!r}, found none: {again}")
+    return content
+
+
 def read_run(workdir: Path) -> dict[str, Any]:
-    """The metrics of one work directory."""
+    """The metrics of one work directory; "latency" holds the scores of its latency.json, or {}."""
     path = workdir / "eval" / "metrics.json"
     if not path.is_file():
         raise UserError(f"{path}: not found: run evaluate.py --workdir={workdir} first")
-    try:
-        metrics = json.loads(path.read_text())
-    except ValueError as error:
-        raise UserError(f"{path}: expected JSON, found damage ({error}): evaluate again") from None
-    if not isinstance(metrics, dict) or not isinstance(metrics.get("signals"), dict):
-        raise UserError(f"{path}: expected an entry 'signals', found none: evaluate again")
-    return metrics
+    metrics, times = _read(path, "signals", "evaluate again"), workdir / "eval" / "latency.json"
+    if not times.is_file():
+        return metrics | {"latency": {}}
+    again = f"run python -m jaxad.latency {workdir} again"
+    return metrics | {"latency": _read(times, "scores", again)["scores"]}
 
 
 def read_runs(workdirs: Sequence[Path]) -> dict[str, dict[str, Any]]:
@@ -73,29 +82,33 @@ def _auc(entry: Mapping[str, Any]) -> tuple[float | None, float | None]:
     return entry.get("auc"), max(entry.get("auc_err") or 0.0, (band[1] - band[0]) / 2)
 
 
-def _latency(metrics: Mapping[str, Any], score: str) -> float | None:
-    latency = metrics.get("latency")
-    return latency.get(score) if isinstance(latency, dict) else latency
+def _times(runtimes: Mapping[str, Any]) -> dict[str, float]:
+    """Seconds of one event alone ("single") and in bulk, each in the fastest runtime."""
+    single = [r["single"]["median"] for r in runtimes.values() if "single" in r]
+    bulk = [1 / r["bulk"]["events_per_second"] for r in runtimes.values() if "bulk" in r]
+    return {name: min(times) for name, times in (("single", single), ("bulk", bulk)) if times}
 
 
 def figures(runs: Runs) -> dict[str, Figure]:
-    """The AUC of every run, score and signal; its plot against latency for every signal."""
+    """The AUC of every run, score and signal, and where there are latencies, against them."""
     values: dict[str, dict[str, tuple[float | None, float | None]]] = {}
-    points: dict[str, dict[str, tuple[float, float, float | None]]] = {}
+    points: dict[str, dict[str, dict[str, tuple[float, float, float | None]]]] = {}
     for run, metrics in runs.items():
         for score, found in entries(metrics).items():
             label = f"{run}: {score}"
             values[label] = {signal: _auc(entry) for signal, entry in found.items()}
-            latency = _latency(metrics, score)
-            if latency is None or score.startswith("("):
-                continue
-            for signal, (value, error) in values[label].items():
-                if value is not None:
-                    points.setdefault(signal, {})[label] = (latency, value, error)
+            for kind, seconds in _times(metrics["latency"].get(score, {})).items():
+                for signal, (value, error) in values[label].items():
+                    if value is not None:
+                        panel = points.setdefault(kind, {}).setdefault(signal, {})
+                        panel[label] = (seconds, value, error)
     drawn = {"auc": report.auc_figure(values)}
-    for signal, by_label in points.items():
-        safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in signal)
-        drawn[f"latency_{safe}"] = report.pareto_figure(by_label, title=signal)
+    for kind, xlabel in (
+        ("single", "latency of one event [µs]"),
+        ("bulk", "time per event in bulk [µs]"),
+    ):
+        if kind in points:
+            drawn[f"pareto_{kind}"] = report.pareto_figure(points[kind], xlabel=xlabel)
     return drawn
 
 

@@ -20,15 +20,17 @@ def write_run(folder, signals=("top", "W"), latency=None, n_members=None):
         {"mass": rng.normal(size=3000)},
         {name: {"mass": rng.normal(2, size=3000)} for name in signals},
     )
-    if latency is not None:
-        tree["latency"] = latency
     (folder / "eval").mkdir(parents=True)
+    if latency is not None:
+        runtimes = {"jit": {"single": {"median": latency}}, "cpp": {"single": {"median": 1.0}}}
+        content = {"scores": {"mse": runtimes}}
+        (folder / "eval" / "latency.json").write_text(json.dumps(content))
     (folder / "eval" / "metrics.json").write_text(json.dumps(tree))
     return tree
 
 
 def test_command_prints_the_tables_and_writes_the_figures(tmp_path):
-    first = write_run(tmp_path / "ae", latency={"mse": 2e-6})
+    first = write_run(tmp_path / "ae", latency=2e-6)
     write_run(tmp_path / "vae", signals=("top",), latency=1e-6, n_members=3)
     command = [sys.executable, "-m", "jaxad.compare", str(tmp_path / "ae"), str(tmp_path / "vae")]
     done = subprocess.run(
@@ -42,7 +44,7 @@ def test_command_prints_the_tables_and_writes_the_figures(tmp_path):
     assert rows[4].startswith("vae") and "[" in rows[4] and rows[4].endswith("-")
     assert "TPR @ FPR 1e-2" in done.stdout and "max SIC" in done.stdout
     written = {path.name for path in (tmp_path / "out").iterdir()}
-    assert written == {"auc.png", "latency_top.png", "latency_W.png", "comparison.txt"}
+    assert written == {"auc.png", "pareto_single.png", "comparison.txt"}
     assert (tmp_path / "out" / "comparison.txt").read_text() in done.stdout + "\n"
 
 
@@ -52,8 +54,11 @@ def test_figures_hold_every_row_and_latency_only_of_scores(tmp_path):
     drawn = compare.figures(compare.read_runs([tmp_path / "ae", tmp_path / "pca"]))
     ticks = [tick.get_text() for tick in drawn["auc"].axes[0].get_yticklabels()]
     assert ticks == ["ae: mse", "ae: (mass)", "pca: mse", "pca: (mass)"]
-    assert {"auc", "latency_top", "latency_W"} == set(drawn)
-    assert [text.get_text() for text in drawn["latency_top"].axes[0].texts] == ["ae: mse"]
+    assert {"auc", "pareto_single"} == set(drawn)
+    axes = drawn["pareto_single"].axes
+    assert [a.get_title(loc="left") for a in axes] == ["top", "W"]
+    assert [len(a.containers) for a in axes] == [1, 1]
+    assert axes[0].containers[0].lines[0].get_xdata() == pytest.approx([1.0])
 
 
 def test_runs_of_the_same_name_keep_their_paths(tmp_path):

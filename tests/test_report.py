@@ -321,11 +321,15 @@ def test_training_figure_of_next_to_nothing(records):
 
 def test_pareto_front_and_figure():
     assert pareto_front([3, 1, 2, 2], [0.9, 0.5, 0.4, 0.8]).tolist() == [1, 3, 0]
-    figure = report.pareto_figure({"ae": (1e-6, 0.9, 0.01), "slow": (1e-3, 0.8, None)})
-    (axes,) = figure.axes
-    assert axes.get_xscale() == "log" and axes.get_xlabel() == "latency per event [µs]"
-    assert {text.get_text() for text in axes.texts} == {"ae", "slow"}
+    points = {"ae": (1e-6, 0.9, 0.01), "slow": (1e-3, 0.8, None)}
+    figure = report.pareto_figure({"top": points, "W": {"ae": points["ae"]}}, xlabel="time [µs]")
+    axes, second = figure.axes
+    assert axes.get_xscale() == "log" and axes.get_xlabel() == "time [µs]"
+    assert axes.get_title(loc="left") == "top" and len(second.containers) == 1
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["ae", "slow"]
     assert [c.lines[0].get_xdata()[0] for c in axes.containers] == pytest.approx([1, 1000])
+    assert [c.lines[0].get_mfc() == "white" for c in axes.containers] == [False, True]
 
 
 def test_auc_figure_has_a_row_a_run_and_a_marker_a_signal():

@@ -1,12 +1,16 @@
 """Figures that set runs and methods side by side: AUC per signal, AUC against latency."""
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike
 
-from jaxad.report.style import BACKGROUND, new_figure, signal_colors, styled
+from jaxad.report.style import BACKGROUND, SIGNALS, new_figure, signal_colors, styled
+
+MARKERS = "osD^vP*X"
 
 
 @styled
@@ -26,7 +30,7 @@ def auc_figure(
         found = [(j, value, error or 0.0) for j, value, error in found if value is not None]
         height, value, error = np.array(found or np.empty((0, 3)), np.float64).T
         offset = 0.5 * ((i + 0.5) / len(signals) - 0.5)
-        marker = "osD^vP*X"[i % 8]
+        marker = MARKERS[i % len(MARKERS)]
         axes.errorbar(
             value, height + offset, xerr=error, fmt=marker, ms=6, color=colors[signal], label=signal
         )
@@ -56,35 +60,36 @@ def pareto_front(latency: ArrayLike, quality: ArrayLike) -> np.ndarray:
 
 @styled
 def pareto_figure(
-    points: Mapping[str, tuple[float, float, float | None]], *, title: str = ""
+    panels: Mapping[str, Mapping[str, tuple[float, float, float | None]]], *, xlabel: str
 ) -> Figure:
-    """AUC against latency per event, with the front of methods that nothing faster betters.
+    """AUC against time per event, with the front of methods that nothing faster betters.
 
-    points: label -> (latency [s], auc, error of the auc or None).
+    panels: signal -> label -> (time [s], auc, error of the auc or None); drawn in microseconds.
+    Points of the front are filled.
     """
-    figure = new_figure()
-    axes = figure.add_subplot()
-    latency = np.array([point[0] for point in points.values()]) * 1e6
-    quality = np.array([point[1] for point in points.values()])
-    front = pareto_front(latency, quality)
-    axes.set(xscale="log", title=title)
-    axes.step(latency[front], quality[front], where="post", color=BACKGROUND, ls="dashed", lw=1.2)
-    colors = signal_colors(points)
-    for i, (label, (_, value, error)) in enumerate(points.items()):
-        fill = colors[label] if i in front else "white"
-        axes.errorbar(
-            latency[i], value, yerr=error or 0.0, fmt="o", ms=8, color=colors[label], mfc=fill
-        )
-        axes.annotate(
-            label,
-            (latency[i], value),
-            (8, 6),
-            textcoords="offset points",
-            fontsize="small",
-            bbox={"boxstyle": "square,pad=0.1", "fc": "white", "ec": "none"},
-        )
-    axes.set_xlim(latency.min() / 2, latency.max() * 8)
-    axes.margins(y=0.15)
-    axes.set_xlabel("latency per event [µs]")
-    axes.set_ylabel("AUC")
+    labels = list(dict.fromkeys(label for points in panels.values() for label in points))
+    n_columns = math.ceil(math.sqrt(len(panels)))
+    n_rows = -(-len(panels) // n_columns)
+    figure = new_figure(4.2 * n_columns + 2.2, max(3.4 * n_rows, 0.3 * len(labels) + 0.6))
+    grid = figure.subplots(n_rows, n_columns, squeeze=False, sharex=True)
+    colors = signal_colors(labels)
+    markers = {label: MARKERS[i // len(SIGNALS) % len(MARKERS)] for i, label in enumerate(labels)}
+    for axes in grid.flat[len(panels) :]:
+        axes.set_visible(False)
+    for axes, (signal, points) in zip(grid.flat, panels.items(), strict=False):
+        latency = np.array([point[0] for point in points.values()]) * 1e6
+        quality = np.array([point[1] for point in points.values()])
+        front = pareto_front(latency, quality)
+        axes.set(xscale="log", title=signal, ylabel="AUC")
+        style = {"color": BACKGROUND, "ls": "dashed", "lw": 1.2}
+        axes.step(latency[front], quality[front], where="post", **style)
+        for i, (label, (_, value, error)) in enumerate(points.items()):
+            style = {"fmt": markers[label], "ms": 7, "color": colors[label]}
+            style["mfc"] = colors[label] if i in front else "white"
+            axes.errorbar(latency[i], value, yerr=error or 0.0, **style)
+        axes.margins(x=0.1, y=0.1)
+    for axes in grid[-1]:
+        axes.set_xlabel(xlabel)
+    handles = [Line2D([], [], marker=markers[x], color=colors[x], ls="none") for x in labels]
+    figure.legend(handles, labels, loc="outside right upper")
     return figure
