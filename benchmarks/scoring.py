@@ -1,0 +1,92 @@
+"""Bulk scoring of trigger events with the encoder of the paper's dense VAE, beside the machine.
+
+    python benchmarks/scoring.py [--events 1000000] [--rounds 5]
+
+Random events (n, 19, 3) with empty slots and a network of random weights: the time depends on
+neither. Timed are the score KL (encoder only) through the scorer, which checks its input and works
+in batches of 4,096, and as one compiled function over the whole array; beside them, in the same
+rounds, the machine's own limits: a copy of the same bytes, and a large matrix product of float32,
+as events/s that its FLOP rate would allow. The ratio of each round is what counts.
+"""
+
+import argparse
+import os
+import platform
+import time
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from configs import adc2021_vae
+from jaxad.methods import trigger_events
+from jaxad.models.trigger import MODELS
+from jaxad.scorer import Scorer
+
+ENCODER_FLOPS = 2 * (57 * 32 + 32 * 16 + 16 * 6)  # of the matrix products of one event
+SIDE = 1024  # of the matrices
+
+
+def make_scorer() -> Scorer:
+    """The dense VAE with random weights, its KL the default score."""
+    config = adc2021_vae.get_config()
+    x = jnp.zeros((1, 19, 3))
+    arguments = (x, jnp.zeros((1, 3)), False, jnp.ones(1, bool))
+    variables = jax.jit(lambda key: MODELS["dense_vae"].init(key, *arguments))(jax.random.key(0))
+    state = {name: values for name, values in variables.items() if name != "params"}
+    fitted = jax.tree.map(lambda a: a[None, None], {"params": variables["params"], "state": state})
+    fitted["scale"] = trigger_events.pt_scale(np.zeros((1, 19, 3), np.float32))
+    return Scorer("trigger_autoencoder", config, fitted, (19, 3), "trigger event")
+
+
+def make_events(n: int) -> np.ndarray:
+    """Random events (n, 19, 3), 11 of the 19 slots empty."""
+    x = np.random.default_rng(0).random((n, 19, 3), np.float32)
+    x[:, [3, 4, 6, 7, 8, 14, 15, 16, 17, 18, 13]] = 0
+    return x
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--events", type=int, default=1_000_000)
+    parser.add_argument("--rounds", type=int, default=5)
+    arguments = parser.parse_args()
+    n, x, scorer = arguments.events, make_events(arguments.events), make_scorer()
+    copy, on_device = np.empty_like(x), jnp.asarray(x)
+    matrix = jnp.ones((SIDE, SIDE))
+    product, score = jax.jit(jnp.matmul), jax.jit(scorer.fn)
+    params = jax.tree.map(jnp.asarray, scorer.params)
+    timed: dict[str, tuple[Callable, float]] = {  # function, events it stands for
+        "scorer(x), NumPy in and out": (lambda: scorer(x), n),
+        "compiled, on the device": (lambda: score(params, on_device).block_until_ready(), n),
+        "limit: copy of the same bytes": (lambda: np.copyto(copy, x), n),
+        "limit: FLOP of a matrix product": (
+            lambda: product(matrix, matrix).block_until_ready(),
+            2 * SIDE**3 / ENCODER_FLOPS,
+        ),
+    }
+    speeds: dict[str, list[float]] = {name: [] for name in timed}
+    for function, _ in timed.values():
+        function()
+    for _ in range(arguments.rounds):
+        for name, (function, events) in timed.items():
+            began = time.perf_counter()
+            function()
+            speeds[name].append(events / (time.perf_counter() - began))
+    device = jax.devices()[0]
+    print(
+        f"{device.device_kind}, {os.cpu_count()} cores, {platform.machine()}, jax {jax.__version__}"
+    )
+    print(f"{n:,} events, {x.nbytes / 1e6:.0f} MB, {ENCODER_FLOPS:,} FLOP an event")
+    ours = np.array(speeds["compiled, on the device"])
+    for name, values in speeds.items():
+        ratio = np.array(values) / ours
+        print(
+            f"{name:32s} {np.median(values):14,.0f} events/s   {np.median(ratio):.2f} times the "
+            f"compiled function ({ratio.min():.2f} to {ratio.max():.2f})"
+        )
+
+
+if __name__ == "__main__":
+    main()
