@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from jaxad import data, methods, report, search, workdir
+from jaxad import data, explain, methods, report, search, workdir
 from jaxad.data.dataset import Dataset, Rows, take
 from jaxad.errors import UserError
 from jaxad.metrics import summarise_all, threshold_at_rate
@@ -209,6 +209,10 @@ def figures_of(
     if "window" in dataset.info:
         found, resonant = search.measure(scorers["method"], dataset)
         return figures | {"sic": report.sic_figure(curves)} | resonant, more | found
+    if "teacher" in scorers:
+        taught = {name: found["baseline teacher"] for name, found in table.items()}
+        found, drawn = explain.measure(scorers["method"], taught, classes, colors)
+        figures, more = figures | drawn, more | found
     if "mass" in rows:
         more["sculpting"] = mass_sculpting(rows["mass"], values)
         figures["sculpting"] = report.sculpting_figure(
@@ -240,6 +244,8 @@ def evaluate(directory: Path, source: str = "", n_bootstrap: int = 200) -> dict:
     for name in config.baselines:
         if name in methods.NAMES:
             scorers[name] = load(directory / "baselines" / name)
+    if "teacher" in config.baselines:
+        scorers["teacher"] = explain.teacher(scorers["method"])
     dataset = data.load(config.data)
     if not dataset.signals:
         raise UserError(

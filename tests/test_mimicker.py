@@ -10,6 +10,7 @@ from test_jets import jets_of_600_gev
 
 import jaxad
 from configs import interpretable_hln, interpretable_pnn
+from jaxad import explain
 from jaxad.data.dataset import Dataset
 from jaxad.data.jets import observables
 from jaxad.errors import Preempted, UserError
@@ -160,8 +161,8 @@ def test_own_teacher_and_any_run_as_teacher(dataset, config, tmp_path):
     fitted = hln.fit(config, dataset, fit)
     assert list(fitted["passes"]) == ["00"]
     x = dataset.val["x"]
-    own = mimicker.teacher_config(config)
-    teacher = build_scorer(own, "autoencoder", fitted["teacher"], dataset)
+    teacher = explain.teacher(build_scorer(config, "hln", fitted, dataset))
+    assert teacher.method == "autoencoder"
     teacher.save(tmp_path / "teacher" / "scorer")
     config.method.teacher = str(tmp_path / "teacher")
     score, nothing = mimicker.teach(config, dataset, fit)

@@ -144,10 +144,11 @@ def fit(
         for rows in (dataset.train, dataset.val)
     )
     mean, scale = train["x"].mean(axis=0), train["x"].std(axis=0)
-    if not (scale > 0).all():
+    constant = scale <= 1e-6 * np.abs(mean)
+    if constant.any():
         raise UserError(
-            f"{dataset.info['source']}: observable {[*ALWAYS, *graphs][int(np.argmin(scale))]} is "
-            "the same for all training jets: give more jets"
+            f"{dataset.info['source']}: {[*ALWAYS, *graphs][int(np.argmax(constant))]} is the same "
+            "for all training jets: a mimicker needs it to vary"
         )
     for rows in (train, val):
         rows |= {"x": (rows["x"] - mean) / scale, "y": target(rows["teacher"])}

@@ -14,7 +14,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from jaxad.report.style import styled
-from jaxad.report.tables import metrics_notes, metrics_rows, rates_rows
+from jaxad.report.tables import metrics_notes, metrics_rows, rates_rows, selection_rows
 
 DPI = 110
 PACKAGES = ("jaxad", "jax", "jaxlib", "flax", "optax", "distrax", "numpy", "scipy", "scikit-learn")
@@ -112,6 +112,8 @@ def html_report(
     below = "".join(f'<p class="note">{escape(note)}</p>' for note in metrics_notes(metrics))
     header, rows = rates_rows(metrics)
     below += f"<h2>Thresholds of a trigger</h2>{_table(header, rows)}" if rows else ""
+    header, rows = selection_rows(metrics)
+    below += f"<h2>Observables, one by one</h2>{_table(header, rows)}" if rows else ""
     drawn = "".join(_figure(name, fig, captions.get(name, name)) for name, fig in figures.items())
     settings = escape(json.dumps(config or {}, indent=2, default=str))
     origin = _table(("what", "value"), [(str(key), str(value)) for key, value in facts.items()])

@@ -98,11 +98,24 @@ def rates_rows(metrics: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     return ["score", "accepted rate [kHz]", "threshold", "rate reached [kHz]"], rows
 
 
+def selection_rows(metrics: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of a mimicker's passes, the teacher last; no rows without `selection`."""
+    signals = list(metrics["signals"])
+    rows = [
+        [str(entry["k"]), entry["observable"], value_text(entry["ado"], entry["ado_err"])]
+        + [f"{entry['signals'][signal]['auc']:.3f}" for signal in signals]
+        for entry in metrics.get("selection", [])
+    ]
+    if rows:
+        rows.append(["", "teacher", "", *(f"{metrics['teacher'][s]['auc']:.3f}" for s in signals)])
+    return ["pass", "observable", "ADO", *(f"AUC {signal}" for signal in signals)], rows
+
+
 def metrics_table(metrics: Mapping[str, Any]) -> str:
     """The tables that an evaluation prints, with notes on missing figures beneath the first."""
     header, rows = metrics_rows(metrics)
     lines = [text_table(rows, header), *metrics_notes(metrics)]
-    header, rows = rates_rows(metrics)
-    if rows:
-        lines += ["", text_table(rows, header)]
+    for header, rows in (rates_rows(metrics), selection_rows(metrics)):
+        if rows:
+            lines += ["", text_table(rows, header)]
     return "\n".join(lines)
