@@ -1,0 +1,62 @@
+"""A run on files of the published layout: train, evaluate, thresholds for rates, a student."""
+
+import json
+
+import h5py
+import numpy as np
+import pytest
+
+from configs import adc2021_shallow, adc2021_student
+from jaxad import evaluation, run
+from jaxad.data import adc2021
+from jaxad.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("files")
+    for seed, stem in enumerate([adc2021.BACKGROUND, *adc2021.SIGNALS.values()]):
+        rng = np.random.default_rng(seed)
+        events = np.zeros((1000 if seed == 0 else 60, 19, 4), np.float32)
+        events[..., 0] = rng.exponential(30 + 10 * seed, events.shape[:2])
+        events[..., 1:3] = rng.uniform(-2, 2, (*events.shape[:2], 2))
+        events[..., 3] = adc2021.CLASS
+        events[:, 0, 1] = 0
+        events[:, [3, 4, 6, 7, 8, 14, 15, 16, 17, 18]] = 0
+        with h5py.File(folder / f"{stem}.h5", "w") as file:
+            file["Particles"] = events
+    return folder
+
+
+@pytest.fixture(scope="module")
+def forest(files, tmp_path_factory):
+    config = adc2021_shallow.get_config("smoke")
+    config.data.source = str(files)
+    directory = tmp_path_factory.mktemp("forest")
+    run.train(config, directory)
+    return directory
+
+
+def test_evaluation_holds_every_signal_baseline_rate_and_correlation(forest, capsys):
+    evaluation.evaluate(forest, n_bootstrap=0)
+    metrics = json.loads((forest / "eval" / "metrics.json").read_text())
+    assert list(metrics["signals"]) == ["A4l", "LQ", "h0", "hch"]
+    entry = metrics["signals"]["hch"]
+    assert set(entry["baselines"]) == {"sum_pt", "met", "n_leptons"}
+    assert entry["scores"]["isolation"]["tpr_at_fpr"]["1e-5"]["value"] is None
+    point = metrics["rates"]["isolation"]
+    assert "fewer than 10" in point["400"]["reason"]
+    assert "fewer than 10" in point["400000"]["reason"]
+    assert metrics["correlations"]["isolation"]["sum_pt"]["spearman"] > 0
+    assert "accepted rate [kHz]" in capsys.readouterr().out
+    assert "Thresholds of a trigger" in (forest / "eval" / "report.html").read_text()
+
+
+def test_student_of_the_forest(forest, files, tmp_path):
+    config = adc2021_student.get_config("smoke")
+    config.data.source = str(files)
+    with pytest.raises(UserError, match=r"method\.teacher: expected the work directory"):
+        run.train(config, tmp_path / "none")
+    config.method.teacher = str(forest)
+    run.train(config, tmp_path / "student")
+    assert (tmp_path / "student" / "scorer" / "params.npz").is_file()
