@@ -14,7 +14,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from jaxad.report.style import styled
-from jaxad.report.tables import metrics_notes, metrics_rows, rates_rows, selection_rows
+from jaxad.report.tables import metrics_notes, metrics_rows, rates_notes, rates_rows, selection_rows
 
 DPI = 110
 PACKAGES = ("jaxad", "jax", "jaxlib", "flax", "optax", "distrax", "numpy", "scipy", "scikit-learn")
@@ -84,6 +84,10 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return f'<div class="scroll"><table><tr>{head}</tr>{body}</table></div>'
 
 
+def _notes(notes: Sequence[str]) -> str:
+    return "".join(f'<p class="note">{escape(note)}</p>' for note in notes)
+
+
 def _figure(name: str, figure: Figure, caption: str) -> str:
     data = base64.b64encode(figure_png(figure)).decode()
     return (
@@ -109,9 +113,11 @@ def html_report(
     """
     captions, facts = captions or {}, {**(provenance or {}), **versions()}
     paragraphs = "".join(f"<p>{escape(note)}</p>" for note in notes)
-    below = "".join(f'<p class="note">{escape(note)}</p>' for note in metrics_notes(metrics))
+    below = _notes(metrics_notes(metrics))
     header, rows = rates_rows(metrics)
-    below += f"<h2>Thresholds of a trigger</h2>{_table(header, rows)}" if rows else ""
+    if rows:
+        below += f"<h2>Thresholds of a trigger</h2>{_table(header, rows)}"
+        below += _notes(rates_notes(metrics))
     header, rows = selection_rows(metrics)
     below += f"<h2>Observables, one by one</h2>{_table(header, rows)}" if rows else ""
     drawn = "".join(_figure(name, fig, captions.get(name, name)) for name, fig in figures.items())

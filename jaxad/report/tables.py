@@ -91,9 +91,7 @@ def rates_rows(metrics: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     for score, points in metrics.get("rates", {}).items():
         for i, (rate, point) in enumerate(points.items()):
             reached = value_text(point["rate"] / 1e3, point["rate_error"] / 1e3)
-            cells = [f"- ({point['reason']})", ""]
-            if not point["reason"]:
-                cells = [value_text(point["threshold"]), reached]
+            cells = ["-", "-"] if point["reason"] else [value_text(point["threshold"]), reached]
             rows.append(["" if i else score, f"{float(rate) / 1e3:g}", *cells])
     return ["score", "accepted rate [kHz]", "threshold", "rate reached [kHz]"], rows
 
@@ -111,11 +109,17 @@ def selection_rows(metrics: Mapping[str, Any]) -> tuple[list[str], list[list[str
     return ["pass", "observable", "ADO", *(f"AUC {signal}" for signal in signals)], rows
 
 
+def rates_notes(metrics: Mapping[str, Any]) -> list[str]:
+    """Why thresholds for rates are missing."""
+    points = [p for score in metrics.get("rates", {}).values() for p in score.values()]
+    return [f"-: {reason}" for reason in dict.fromkeys(p["reason"] for p in points) if reason]
+
+
 def metrics_table(metrics: Mapping[str, Any]) -> str:
     """The tables that an evaluation prints, with notes on missing figures beneath the first."""
     header, rows = metrics_rows(metrics)
     lines = [text_table(rows, header), *metrics_notes(metrics)]
     for header, rows in (rates_rows(metrics), selection_rows(metrics)):
         if rows:
-            lines += ["", text_table(rows, header)]
+            lines += ["", text_table(rows, header), *rates_notes(metrics)]
     return "\n".join(lines)
