@@ -22,6 +22,7 @@ _MODULES = {
     "lhco_signal": "lhco",
     "jets": "jet_kinds",
     "adc2021": "adc2021",
+    "codae": "codae",
 }
 NAMES = tuple(_MODULES)
 
@@ -40,7 +41,9 @@ def simulate(
             and test.h5, 60/20/20 %); "lhco" (n_events = QCD dijets, one features file);
             "lhco_signal" (n_events = W' -> XY events, one features file); "jets" (n_events = QCD
             jets, and a fifth as many of each of eight signals, one file a kind); "adc2021"
-            (n_events = Standard Model mix, and a fifth as many of each of four signals).
+            (n_events = Standard Model mix, and a fifth as many of each of four signals);
+            "codae" (n_events = QCD event images, a third of them to test on, and a tenth as many
+            of each of nine SUEP and SVJ signals).
         out_dir: folder to fill; finished files carry `simulation.json` beside them.
         n_events: size, see `name`.
         seed: everything random follows from (name, n_events, seed).

@@ -258,6 +258,44 @@ def _keys(calorimeter, event, eta, phi):
     return np.where(eta_bin >= 0, event * n_towers + eta_bin * 1000 + phi_bin, -1)
 
 
+def _eta_bins(calorimeter: Calorimeter, keys: np.ndarray) -> np.ndarray:
+    return keys % (len(calorimeter.n_phi) * 1000) // 1000
+
+
+def _measured(calorimeter, keys, energy, rng):
+    """Smeared energies of towers, 0 below the thresholds, and their resolutions [GeV]."""
+    eta_bin = _eta_bins(calorimeter, keys)
+    centre = 0.5 * (calorimeter.edges[eta_bin] + calorimeter.edges[eta_bin + 1])
+    measured = log_normal(energy, calorimeter.resolution(centre, energy), rng)
+    sigma = calorimeter.resolution(centre, measured)
+    seen = (measured >= calorimeter.energy_min) & (measured >= calorimeter.significance_min * sigma)
+    return np.where(seen, measured, 0.0), sigma
+
+
+def _places(calorimeter, keys, rng):
+    """(event, eta, phi) of towers, eta and phi uniform inside each tower."""
+    eta_bin = _eta_bins(calorimeter, keys)
+    eta = rng.uniform(calorimeter.edges[eta_bin], calorimeter.edges[eta_bin + 1])
+    phi = (keys % 1000 + rng.random(len(keys))) * 2 * np.pi / calorimeter.n_phi[eta_bin]
+    return keys // (len(calorimeter.n_phi) * 1000), eta, wrap(phi - np.pi)
+
+
+def towers(
+    calorimeter: Calorimeter,
+    event: np.ndarray,
+    eta: np.ndarray,
+    phi: np.ndarray,
+    energy: np.ndarray,
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """(event, eta, phi, energy [GeV]) of the towers above threshold that deposits (P,) leave."""
+    key = np.where(energy > 1e-9, _keys(calorimeter, event, eta, phi), -1)
+    keys, index = np.unique(key[key >= 0], return_inverse=True)
+    measured, _ = _measured(calorimeter, keys, np.bincount(index, energy[key >= 0]), rng)
+    seen = measured > 0
+    return *_places(calorimeter, keys[seen], rng), measured[seen]
+
+
 def _calorimeter(calorimeter, deposits, tracks, stops, kind, rng):
     """Smeared towers against the tracks that stop here: (neutral objects, rescaled tracks)."""
     event, eta, phi, energy = deposits
@@ -272,24 +310,14 @@ def _calorimeter(calorimeter, deposits, tracks, stops, kind, rng):
         tracks.surface_phi[stopped],
     )
     stopped, track_key = stopped[track_key >= 0], track_key[track_key >= 0]
-    towers, index = np.unique(np.concatenate([hit_key, track_key]), return_inverse=True)
+    keys, index = np.unique(np.concatenate([hit_key, track_key]), return_inverse=True)
     hit_tower, track_tower = index[: len(hit)], index[len(hit) :]
 
     def add(where, values):
-        return np.bincount(where, values, minlength=len(towers))
-
-    n_towers = len(calorimeter.n_phi) * 1000
-    tower_event = towers // n_towers
-    eta_bin = towers % n_towers // 1000
-    n_phi = calorimeter.n_phi[eta_bin]
-    low, high = calorimeter.edges[eta_bin], calorimeter.edges[eta_bin + 1]
-    centre = 0.5 * (low + high)
+        return np.bincount(where, values, minlength=len(keys))
 
     true_energy = add(hit_tower, energy[hit])
-    measured = log_normal(true_energy, calorimeter.resolution(centre, true_energy), rng)
-    sigma = calorimeter.resolution(centre, measured)
-    seen = (measured >= calorimeter.energy_min) & (measured >= calorimeter.significance_min * sigma)
-    measured = np.where(seen, measured, 0.0)
+    measured, sigma = _measured(calorimeter, keys, true_energy, rng)
 
     track_energy = tracks.pt[stopped] * np.cosh(tracks.eta[stopped])
     charged = add(track_tower, track_energy)
@@ -307,8 +335,7 @@ def _calorimeter(calorimeter, deposits, tracks, stops, kind, rng):
     track_pt = tracks.pt.copy()
     track_pt[stopped] *= scale[track_tower]
 
-    tower_eta = rng.uniform(low, high)
-    tower_phi = wrap((towers % 1000 + rng.random(len(towers))) * 2 * np.pi / n_phi - np.pi)
+    tower_event, tower_eta, tower_phi = _places(calorimeter, keys, rng)
     n = int(significant.sum())
     objects = Objects(
         tower_event[significant],
