@@ -59,6 +59,13 @@ def _auc(background: np.ndarray, signal: np.ndarray) -> dict[str, Any]:
     return {"auc": float(np.median(values)), "auc_err": found[0][1], "auc_members": values}
 
 
+def _formula(observable: mimicker.Observable | None) -> str:
+    if observable is None:
+        return "m, p_T"
+    number = observable.name.removeprefix("tau_")
+    return formula(observable.edges) if observable.edges else rf"\tau_{number}"
+
+
 def selection(scorer: Scorer, found: Scores, taught: dict[str, np.ndarray]) -> list[dict[str, Any]]:
     """One entry a pass: the observable that joined, ADO on background, AUC of every signal.
 
@@ -78,7 +85,7 @@ def selection(scorer: Scorer, found: Scores, taught: dict[str, np.ndarray]) -> l
                 "k": k,
                 "observable": observable.name if observable else "mass, pt",
                 "edges": observable.edges if observable else (),
-                "formula": formula(observable.edges) if observable else "m, p_T",
+                "formula": _formula(observable),
                 "ado": float(np.median(orderings[k])),
                 "ado_err": error,
                 "ado_members": orderings[k].tolist(),

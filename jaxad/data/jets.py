@@ -3,7 +3,7 @@ Ostdiek, arXiv:2203.01343; background Zenodo 4641460, signals Zenodo 4614656).
 
 One HDF5 file a kind: `objects/jets/constituents` (events, jets) of variable length, five numbers a
 particle (E, px, py, pz, one to ignore), and `objects/jets/obs` (events, jets, 9): pt, eta, phi, m,
-tau1 ... tau5. The leading jet of each event is used. `observables` keeps the EFPs of any jets.
+tau1 ... tau5. The leading jet of each event is used. `observables` keeps EFPs and tau_N of jets.
 """
 
 from collections.abc import Mapping
@@ -24,6 +24,7 @@ from jaxad.observables.batching import in_batches
 from jaxad.observables.efp import compute_efps
 from jaxad.observables.graphs import Graphs
 from jaxad.observables.kinematics import epxpypz_to_ptyphi, jet_mass, jet_ptetaphi
+from jaxad.observables.substructure import n_subjettiness
 from jaxad.simulation import simulate
 
 BACKGROUND = "qcd_dijet.h5"
@@ -130,23 +131,30 @@ def coordinates(x: Array) -> Array:
     return epxpypz_to_ptyphi(x) if x.shape[-1] == 4 else x
 
 
-def observables(x: np.ndarray, graphs: Graphs, folder: Path) -> np.ndarray:
-    """Mass [GeV], pT [GeV] and EFPs (N, 2 + len(graphs)) of jets, kept in the cache folder.
+def observables(x: np.ndarray, graphs: Graphs, folder: Path, n_taus: int = 0) -> np.ndarray:
+    """Mass [GeV], pT [GeV], EFPs and tau_1 ... of jets, kept in the cache folder.
 
-    x: (N, n, 4) (E, px, py, pz) [GeV] or (N, n, 3) (pT [GeV], eta, phi), zero padded. The entry
-    belongs to these very jets (their digest) and graphs.
+    Args:
+        x: (N, n, 4) (E, px, py, pz) [GeV] or (N, n, 3) (pT [GeV], eta, phi), zero padded.
+        graphs: of the EFPs.
+        folder: the cache. The entry belongs to these very jets (their digest) and settings.
+        n_taus: the largest N of tau_N; kT axes, R0 = 1.
+
+    Returns:
+        (N, 2 + len(graphs) + n_taus) float32.
     """
 
     def make() -> Rows:
         particles = in_batches(coordinates, x, desc="coordinates")
-        mass = in_batches(jet_mass, x, desc="mass")
-        pt = in_batches(lambda jets: jet_ptetaphi(jets)[:, 0], x, desc="pT")
-        efps = compute_efps(graphs, particles)
-        return {"mass": mass, "pt": pt, "efps": efps}
+        return {
+            "mass": in_batches(jet_mass, x, desc="mass"),
+            "pt": in_batches(lambda jets: jet_ptetaphi(jets)[:, 0], x, desc="pT"),
+            "efps": compute_efps(graphs, particles),
+        } | ({"taus": n_subjettiness(x, max_n=n_taus)} if n_taus else {})
 
-    settings = {"jets": cache.digest(x), "graphs": graphs}
+    settings = {"jets": cache.digest(x), "graphs": graphs, "n_taus": n_taus}
     found = cache.cached(folder, "jet_observables", settings, make)
-    return np.column_stack([found["mass"], found["pt"], found["efps"]])
+    return np.column_stack([found[key] for key in ("mass", "pt", "efps", "taus") if key in found])
 
 
 def _check_settings(config: ConfigDict) -> None:

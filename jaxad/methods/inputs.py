@@ -49,9 +49,7 @@ def _unit_sum(images: Array) -> Array:
     return images / jnp.where(total > 0, total, 1.0)
 
 
-def images(
-    config: ConfigDict, x: np.ndarray, name: str, folder: Path | None = None
-) -> np.ndarray:
+def images(config: ConfigDict, x: np.ndarray, name: str, folder: Path | None = None) -> np.ndarray:
     """`image_of(config)` of all raw rows, in bounded memory, with a progress bar of this name.
 
     With a cache `folder` they are kept there, under the digest of the rows and every setting.

@@ -24,17 +24,20 @@ from jaxad.data.jets import coordinates, observables
 from jaxad.data.splits import choose
 from jaxad.errors import UserError
 from jaxad.methods import autoencoder
+from jaxad.models.layers import on_cpu
 from jaxad.models.mimicker import Mimicker
 from jaxad.observables.batching import in_batches
 from jaxad.observables.efp import efp_function
 from jaxad.observables.graphs import Edges, Graphs, standard_graphs
 from jaxad.observables.kinematics import jet_mass, jet_ptetaphi
+from jaxad.observables.substructure import n_subjettiness
 from jaxad.ordering import decision_ordering
 from jaxad.training import Fitted, Task
 
 PARTICLES = ("epxpypz", "ptetaphi")
 ALWAYS = ("mass", "pt")  # what the first network sees
-CHUNK = 32  # jets whose EFPs a scorer computes together
+MAX_TAUS = 5
+CHUNK = {True: 32, False: 1024}  # jets whose EFPs a scorer computes together, on CPU or not
 
 
 def get_config(**changes: Any) -> ConfigDict:
@@ -45,7 +48,9 @@ def get_config(**changes: Any) -> ConfigDict:
             "passes": 10,  # EFPs chosen
             "max_degree": 5,  # of the EFPs to choose from
             "prime": True,  # connected graphs only
+            "n_taus": 0,  # tau_1 ... tau_n to choose from as well
             "n_events": 10_000,  # validation jets, all pairs of which are ordered
+            "sense": "either",  # in which an EFP may order pairs: either | that of all pairs: "all"
             "tolerance": 0.0,  # a pass that gains less ADO ends the selection, unused; 0: never
         }
         | changes
@@ -53,7 +58,7 @@ def get_config(**changes: Any) -> ConfigDict:
 
 
 class Observable(NamedTuple):
-    """An EFP by its name and graph; written into the names of the parameters of its pass.
+    """An EFP by its name and graph, or tau_N by its name; written into the key of its pass.
 
     The graph decides what a scorer computes, so it has to be part of the structure of the fitted
     parameters, not one of their values.
@@ -68,11 +73,11 @@ class Observable(NamedTuple):
 
 
 def chosen(fitted: dict) -> list[Observable]:
-    """The EFPs of fitted parameters in the order of their choice."""
+    """The observables of fitted parameters in the order of their choice."""
     found = []
     for key in sorted(fitted["passes"])[1:]:
         _, name, edges = key.split(" ")
-        pairs = (edge.split("-") for edge in edges.split(","))
+        pairs = (edge.split("-") for edge in edges.split(",") if edge)
         found.append(Observable(name, tuple((int(a), int(b)) for a, b in pairs)))
     return found
 
@@ -136,30 +141,34 @@ def fit(
             f"data.format: mimickers compute observables of particles ({' or '.join(PARTICLES)}), "
             f"found {dataset.info['format']!r}"
         )
+    if not 0 <= config.method.n_taus <= MAX_TAUS:
+        raise UserError(f"method.n_taus: expected 0 to {MAX_TAUS}, found {config.method.n_taus}")
     score, fitted = teach(config, dataset, fitter)
     graphs = standard_graphs(config.method.max_degree, config.method.prime)
-    folder = cache.root(config.data.cache)
+    n_taus, folder = config.method.n_taus, cache.root(config.data.cache)
     train, val = (
-        {"x": observables(rows["x"], graphs, folder), "teacher": score(rows["x"])}
+        {"x": observables(rows["x"], graphs, folder, n_taus), "teacher": score(rows["x"])}
         for rows in (dataset.train, dataset.val)
     )
+    candidates = graphs | {f"tau_{n}": () for n in range(1, n_taus + 1)}
     mean, scale = train["x"].mean(axis=0), train["x"].std(axis=0)
     constant = scale <= 1e-6 * np.abs(mean)
     if constant.any():
+        name = [*ALWAYS, *candidates][int(np.argmax(constant))]
         raise UserError(
-            f"{dataset.info['source']}: {[*ALWAYS, *graphs][int(np.argmax(constant))]} is the same "
-            "for all training jets: a mimicker needs it to vary"
+            f"{dataset.info['source']}: {name} is the same for all training jets: "
+            "a mimicker needs it to vary"
         )
     for rows in (train, val):
         rows |= {"x": (rows["x"] - mean) / scale, "y": target(rows["teacher"])}
     index = choose(len(val["x"]), min(config.method.n_events, len(val["x"])), [config.seed, 2])
-    passes, columns = select(config, graphs, train, val, take(val, index), fitter, task)
+    passes, columns = select(config, candidates, train, val, take(val, index), fitter, task)
     return fitted | {"passes": passes, "mean": mean[columns], "scale": scale[columns]}
 
 
 def select(
     config: ConfigDict,
-    graphs: Graphs,
+    candidates: Graphs,
     train: Rows,
     val: Rows,
     pairs: Rows,
@@ -169,11 +178,11 @@ def select(
     """The networks of all passes by their keys, and the columns of "x" that the last one sees.
 
     Args:
-        graphs: those of the columns of "x" that follow mass and pT.
+        candidates: the columns of "x" after mass and pT: graphs, and tau_N without edges.
         train, val: rows with "x" standardised, "y" and "teacher".
         pairs: held-out rows like these, all pairs of which are ordered.
     """
-    network, names, values = Mimicker(), list(graphs), list(graphs.values())
+    network, names, values = Mimicker(), list(candidates), list(candidates.values())
     passes: dict[str, Any] = {}
     key, columns, best = "00", [0, 1], -np.inf
     while True:
@@ -186,15 +195,41 @@ def select(
         if passes and config.method.tolerance and ado - best < config.method.tolerance:
             return passes, columns[:-1]
         passes[key], best = params, max(best, ado)
-        unused = [i for i in range(2, 2 + len(graphs)) if i not in columns]
+        unused = [i for i in range(2, 2 + len(candidates)) if i not in columns]
         if len(passes) > config.method.passes or not unused:
             return passes, columns
-        ordering = decision_ordering(pairs["teacher"], pairs["x"][:, unused], current)
-        if not np.isfinite(ordering).all():  # no pair is ordered wrongly
+        quality = ordering_quality(
+            pairs["teacher"], pairs["x"][:, unused], current, config.method.sense
+        )
+        if not np.isfinite(quality).all():  # no pair is ordered wrongly
             return passes, columns
-        column = unused[int(np.argmax(np.maximum(ordering, 1 - ordering)))]
+        column = unused[int(np.argmax(quality))]
         observable = Observable(names[column - 2], values[column - 2])
         key, columns = observable.key(len(passes)), [*columns, column]
+
+
+def ordering_quality(
+    teacher: np.ndarray, candidates: np.ndarray, current: np.ndarray, sense: str
+) -> np.ndarray:
+    """How well candidates (n, k) order the pairs that `current` (n,) and `teacher` (n,) do not.
+
+    With a the fraction of these pairs that a candidate orders as the teacher, this is max(a, 1 - a)
+    (Bradshaw et al.) for `sense` "either". A candidate that follows the current network has a = 0
+    and is then the best of all; with "all" it is a or 1 - a by the candidate's ordering of all
+    pairs, and such a candidate the worst.
+
+    Returns:
+        (k,); nan if there is no such pair.
+    """
+    ordering = decision_ordering(teacher, candidates, current)
+    match sense:
+        case "either":
+            return np.maximum(ordering, 1 - ordering)
+        case "all":
+            rising = decision_ordering(teacher, candidates) >= 0.5
+            return np.where(rising, ordering, 1 - ordering)
+        case other:
+            raise UserError(f"method.sense: expected either or all, found {other!r}")
 
 
 def _network_scores(params: Any, x: Array) -> Array:
@@ -207,19 +242,28 @@ def _mean_score(params: Any, x: Array) -> Array:
     return jnp.mean(_network_scores(params, x), axis=0)
 
 
-def observe(graphs: list[Edges], x: Array) -> Array:
-    """Mass [GeV], pT [GeV] and EFPs (n, 2 + len(graphs)) of raw jets (n, particles, 3 or 4)."""
-    columns = [jet_mass(x)[:, None], jet_ptetaphi(x)[:, :1]]
+def observe(wanted: list[Observable], x: Array) -> Array:
+    """Mass [GeV], pT [GeV] and the wanted (n, 2 + k) of raw jets (n, particles, 3 or 4).
+
+    tau_N come from FastJet on the host, through a callback that has no gradient.
+    """
+    columns = {"mass": jet_mass(x), "pt": jet_ptetaphi(x)[:, 0]}
+    graphs = {o.name: o.edges for o in wanted if o.edges}
     if graphs:
         efps = efp_function(graphs)
         one = lambda particles: efps(particles[None])[0]  # noqa: E731
-        columns.append(jax.lax.map(one, coordinates(x), batch_size=CHUNK))
-    return jnp.concatenate(columns, axis=1)
+        found = jax.lax.map(one, coordinates(x), batch_size=CHUNK[on_cpu()])
+        columns |= dict(zip(graphs, found.T, strict=True))
+    if len(graphs) < len(wanted):
+        shape = jax.ShapeDtypeStruct((len(x), MAX_TAUS), jnp.float32)
+        taus = jax.pure_callback(partial(n_subjettiness, max_n=MAX_TAUS), shape, x)
+        columns |= {f"tau_{n}": taus[:, n - 1] for n in range(1, MAX_TAUS + 1)}
+    return jnp.stack([columns[name] for name in (*ALWAYS, *(o.name for o in wanted))], axis=1)
 
 
 def pass_scores(fitted: dict, x: Array) -> list[Array]:
     """Scores (members, n) of raw jets by the network of every pass."""
-    z = (observe([o.edges for o in chosen(fitted)], x) - fitted["mean"]) / fitted["scale"]
+    z = (observe(chosen(fitted), x) - fitted["mean"]) / fitted["scale"]
     networks = (fitted["passes"][key] for key in sorted(fitted["passes"]))
     return [_network_scores(params, z[:, : 2 + k]) for k, params in enumerate(networks)]
 

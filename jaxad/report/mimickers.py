@@ -68,7 +68,7 @@ def _shade(axes: Axes, x: np.ndarray, members: Sequence[Any], color: str) -> Non
 
 @styled
 def graphs_figure(entries: Sequence[Mapping[str, Any]]) -> Figure:
-    """The chosen graphs in their order, with EnergyFlow's names and the sums they stand for."""
+    """The chosen graphs, with EnergyFlow's names and the sums they stand for; tau_N undrawn."""
     n_columns = min(len(entries), N_COLUMNS)
     n_rows = -(-len(entries) // n_columns)
     figure = new_figure(3.3 * n_columns, 2.9 * n_rows)
@@ -76,7 +76,8 @@ def graphs_figure(entries: Sequence[Mapping[str, Any]]) -> Figure:
     for axes in grid.flat:
         axes.axis("off")
     for axes, entry in zip(grid.flat, entries, strict=False):
-        draw_graph(entry["edges"], axes)
+        if entry["edges"]:
+            draw_graph(entry["edges"], axes)
         title = f"{entry['k']}: {entry['observable'].replace('*', ' · ')}"
         axes.set_title(title, loc="center", fontsize="medium")
         size = "small" if len(entry["formula"]) < 90 else "x-small"
