@@ -8,7 +8,7 @@ in bulk, each score in its fastest runtime.
 import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,18 +61,31 @@ def entries(metrics: Mapping[str, Any]) -> dict[str, dict[str, Mapping[str, Any]
     return found
 
 
+def rows(runs: Runs) -> Iterator[tuple[str, str, dict[str, Mapping[str, Any]]]]:
+    """(run, score, signal -> figures) of all runs; a baseline that repeats one is left out."""
+    seen = []
+    for run, metrics in runs.items():
+        for score, found in entries(metrics).items():
+            baseline = (score, {signal: entry.get("auc") for signal, entry in found.items()})
+            if score.startswith("(") and baseline in seen:
+                continue
+            seen.append(baseline)
+            yield run, score, found
+
+
 def tables(runs: Runs) -> str:
     """A table a figure of merit: a row a run and score, a column a signal."""
     signals = list(dict.fromkeys(s for metrics in runs.values() for s in metrics["signals"]))
     parts = []
     for key in TABLE_FIGURES:
-        rows = []
-        for run, metrics in runs.items():
-            for i, (score, found) in enumerate(entries(metrics).items()):
-                cells = [figure_text(found.get(signal, {}), key) for signal in signals]
-                rows.append(["" if i else run, score, *cells])
-        if any(cell != "-" for row in rows for cell in row[2:]):
-            parts.append(report.text_table(rows, [figure_name(key), "", *signals]))
+        lines: list[list[str]] = []
+        named = ""
+        for run, score, found in rows(runs):
+            cells = [figure_text(found.get(signal, {}), key) for signal in signals]
+            lines.append(["" if run == named else run, score, *cells])
+            named = run
+        if any(cell != "-" for line in lines for cell in line[2:]):
+            parts.append(report.text_table(lines, [figure_name(key), "", *signals]))
     return "\n\n".join(parts)
 
 
@@ -93,15 +106,14 @@ def figures(runs: Runs) -> dict[str, Figure]:
     """The AUC of every run, score and signal, and where there are latencies, against them."""
     values: dict[str, dict[str, tuple[float | None, float | None]]] = {}
     points: dict[str, dict[str, dict[str, tuple[float, float, float | None]]]] = {}
-    for run, metrics in runs.items():
-        for score, found in entries(metrics).items():
-            label = f"{run}: {score}"
-            values[label] = {signal: _auc(entry) for signal, entry in found.items()}
-            for kind, seconds in _times(metrics["latency"].get(score, {})).items():
-                for signal, (value, error) in values[label].items():
-                    if value is not None:
-                        panel = points.setdefault(kind, {}).setdefault(signal, {})
-                        panel[label] = (seconds, value, error)
+    for run, score, found in rows(runs):
+        label = f"{run}: {score}"
+        values[label] = {signal: _auc(entry) for signal, entry in found.items()}
+        for kind, seconds in _times(runs[run]["latency"].get(score, {})).items():
+            for signal, (value, error) in values[label].items():
+                if value is not None:
+                    panel = points.setdefault(kind, {}).setdefault(signal, {})
+                    panel[label] = (seconds, value, error)
     drawn = {"auc": report.auc_figure(values)}
     for kind, xlabel in (
         ("single", "latency of one event [µs]"),

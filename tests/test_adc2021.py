@@ -17,7 +17,7 @@ from jaxad.data.adc2021 import mask
 from jaxad.data.dataset import Dataset
 from jaxad.errors import UserError
 from jaxad.methods import trigger_autoencoder, trigger_events
-from jaxad.models import rbm
+from jaxad.models import rbm, trigger
 from jaxad.models.trigger import MODELS
 from jaxad.run import build_scorer
 from jaxad.training import fit
@@ -73,6 +73,22 @@ def test_number_of_parameters(name, expected):
     variables = jax.eval_shape(lambda key: MODELS[name].init(key, *arguments), jax.random.key(0))
     count = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
     assert count == expected
+
+
+@pytest.mark.parametrize(("size", "same"), [((3, 3), True), ((3, 3), False), ((3, 1), True)])
+def test_small_convolution_equals_the_native_one(size, same):
+    x = jax.random.normal(jax.random.key(0), (4, 7, 3, 2))
+    layer = trigger._Conv(5, size, same)
+    variables = layer.init(jax.random.key(1), x)
+    dimensions = ("NHWC", "HWIO", "NHWC")
+    expected = jax.lax.conv_general_dilated(
+        x,
+        variables["params"]["kernel"],
+        (1, 1),
+        "SAME" if same else "VALID",
+        dimension_numbers=dimensions,
+    )
+    np.testing.assert_allclose(layer.apply(variables, x), expected, atol=1e-5)
 
 
 def test_reference_loss_is_the_mean_squared_difference_of_raw_inputs():

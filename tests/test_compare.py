@@ -61,6 +61,14 @@ def test_figures_hold_every_row_and_latency_only_of_scores(tmp_path):
     assert axes[0].containers[0].lines[0].get_xdata() == pytest.approx([1.0])
 
 
+def test_a_baseline_that_repeats_is_shown_once(tmp_path):
+    for name in ("ab", "cd"):
+        write_run(tmp_path / name)
+    runs = compare.read_runs([tmp_path / "ab", tmp_path / "cd"])
+    shown = [(run, score) for run, score, _ in compare.rows(runs)]
+    assert shown == [("ab", "mse"), ("ab", "(mass)"), ("cd", "mse")]
+
+
 def test_runs_of_the_same_name_keep_their_paths(tmp_path):
     folders = [tmp_path / "a" / "ae", tmp_path / "b" / "ae"]
     for folder in folders:

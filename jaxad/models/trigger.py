@@ -12,8 +12,6 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
-from jaxad.models.layers import conv
-
 N_OBJECTS, N_INPUTS = 19, 57
 EXERCISE_PARAMETERS = 977
 CHALLENGE_PARAMETERS = 1977
@@ -91,17 +89,26 @@ class DenseTrigger(nn.Module):
 
 
 class _Conv(nn.Module):
-    """Convolution without bias, (n, h, w, c) -> (n, oh, ow, features)."""
+    """Convolution without bias, (n, h, w, c) -> (n, h, w, features), or smaller without `same`.
+
+    One matrix product a tap: images as small as these are far slower in XLA's CPU convolutions
+    (under `vmap`) and as patches.
+    """
 
     features: int
     kernel_size: tuple[int, int]
-    padding: str = "SAME"
+    same: bool = True
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        shape = (*self.kernel_size, x.shape[-1], self.features)
+        (kh, kw), (h, w, c) = self.kernel_size, x.shape[1:]
+        shape = (kh, kw, c, self.features)
         kernel = self.param("kernel", nn.initializers.glorot_uniform(), shape)
-        return conv(x, kernel, padding=self.padding)
+        if self.same:
+            x = jnp.pad(x, ((0, 0), (kh // 2, kh // 2), (kw // 2, kw // 2), (0, 0)))
+        else:
+            h, w = h - kh + 1, w - kw + 1
+        return sum(x[:, i : i + h, j : j + w] @ kernel[i, j] for i in range(kh) for j in range(kw))
 
 
 def _pool(y: Array) -> Array:
@@ -120,7 +127,7 @@ class ConvTrigger(nn.Module):
         """`noise` (n, d) is standard normal in training, zero decodes the mean; mask (n,) bool."""
         y = jnp.pad(x[..., None], ((0, 0), (1, 0), (0, 0), (0, 0)))
         y = _norm(y, training, mask)
-        y = _Conv(16, (3, 3), padding="VALID")(y)  # (18, 1, 16)
+        y = _Conv(16, (3, 3), same=False)(y)  # (18, 1, 16)
         y = _pool(nn.relu(_norm(y, training, mask)))
         y = _Conv(32, (3, 1))(y)  # (6, 1, 32)
         y = _pool(nn.relu(_norm(y, training, mask)))

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import ArrayLike
 
 from jaxad.report.style import BACKGROUND, SIGNALS, new_figure, signal_colors, styled
@@ -88,6 +89,9 @@ def pareto_figure(
             style["mfc"] = colors[label] if i in front else "white"
             axes.errorbar(latency[i], value, yerr=error or 0.0, **style)
         axes.margins(x=0.1, y=0.1)
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
     for axes in grid[-1]:
         axes.set_xlabel(xlabel)
     handles = [Line2D([], [], marker=markers[x], color=colors[x], ls="none") for x in labels]
