@@ -40,8 +40,8 @@ adc2021: $(INSTALLED)
 	$(call adc2021-run,rbm,rbm)
 	$(foreach name,$(ADC2021_SHALLOW),$(call adc2021-run,shallow,$(name),--config.method.name=$(name)))
 	$(call adc2021-run,student,student,--config.method.teacher=$(ADC2021)/conv_ae)
-	$(PYTHON) -m jaxad.latency $(ADC2021_RUNS:%=$(ADC2021)/%) --out $(ADC2021)/comparison
-	$(PYTHON) -m jaxad.compare $(ADC2021_RUNS:%=$(ADC2021)/%) --out $(ADC2021)/comparison
+	$(PYTHON) -m jaxad.latency $(ADC2021_RUNS:%=$(ADC2021)/%) --out $(ADC2021)_comparison
+	$(PYTHON) -m jaxad.compare $(ADC2021_RUNS:%=$(ADC2021)/%) --out $(ADC2021)_comparison
 
 test: $(INSTALLED) lint
 	JAX_PLATFORMS=cpu $(PYTHON) -m pytest --numprocesses 2 --dist loadfile
