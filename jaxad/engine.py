@@ -22,7 +22,6 @@ from ml_collections import ConfigDict
 from jaxad.data.dataset import Rows
 from jaxad.errors import UserError
 
-
 _RUNS_ONCE = {"xla_backend_optimization_level": 0}
 """Compiler options for what runs once a fit or epoch: on CPU compiled in a fifth of the time."""
 
