@@ -395,7 +395,6 @@ def page(**more):
 
 def test_page_is_self_contained_and_escaped():
     html = page(
-        captions={"roc": "ROC of <top>"},
         config={"data": {"name": "<script>alert(1)</script>"}},
         provenance={"source": "simulation & more"},
         notes=["first <note>"],
@@ -404,7 +403,7 @@ def test_page_is_self_contained_and_escaped():
     assert set(re.findall(r'src="([^,"]*)', html)) == {"data:image/png;base64"}
     for text in (
         "a &lt;b&gt; &amp; c",
-        "ROC of &lt;top&gt;",
+        "roc: Background efficiency (FPR)",
         "first &lt;note&gt;",
         "&lt;script&gt;",
     ):

@@ -13,6 +13,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from jaxad.report.captions import caption
 from jaxad.report.style import styled
 from jaxad.report.tables import metrics_notes, metrics_rows, rates_notes, rates_rows, selection_rows
 
@@ -88,11 +89,11 @@ def _notes(notes: Sequence[str]) -> str:
     return "".join(f'<p class="note">{escape(note)}</p>' for note in notes)
 
 
-def _figure(name: str, figure: Figure, caption: str) -> str:
+def _figure(name: str, figure: Figure) -> str:
     data = base64.b64encode(figure_png(figure)).decode()
     return (
         f'<figure id="{escape(name)}"><img alt="{escape(name)}" '
-        f'src="data:image/png;base64,{data}"><figcaption>{escape(caption)}</figcaption></figure>'
+        f'src="data:image/png;base64,{data}"><figcaption>{escape(caption(name))}</figcaption></figure>'
     )
 
 
@@ -101,17 +102,16 @@ def html_report(
     title: str,
     metrics: Mapping[str, Any],
     figures: Mapping[str, Figure],
-    captions: Mapping[str, str] | None = None,
     config: Mapping[str, Any] | None = None,
     provenance: Mapping[str, Any] | None = None,
     notes: Sequence[str] = (),
 ) -> str:
-    """The page: table of `metrics` (of `summarise_all`), figures with captions, config, provenance.
+    """The page: table of `metrics` (of `summarise_all`), captioned figures, config, provenance.
 
     notes are paragraphs above the table. Versions join the provenance by themselves. All text is
     escaped; the page names no address and holds its figures.
     """
-    captions, facts = captions or {}, {**(provenance or {}), **versions()}
+    facts = {**(provenance or {}), **versions()}
     paragraphs = "".join(f"<p>{escape(note)}</p>" for note in notes)
     below = _notes(metrics_notes(metrics))
     header, rows = rates_rows(metrics)
@@ -120,7 +120,7 @@ def html_report(
         below += _notes(rates_notes(metrics))
     header, rows = selection_rows(metrics)
     below += f"<h2>Observables, one by one</h2>{_table(header, rows)}" if rows else ""
-    drawn = "".join(_figure(name, fig, captions.get(name, name)) for name, fig in figures.items())
+    drawn = "".join(_figure(name, fig) for name, fig in figures.items())
     settings = escape(json.dumps(config or {}, indent=2, default=str))
     origin = _table(("what", "value"), [(str(key), str(value)) for key, value in facts.items()])
     return (

@@ -1,0 +1,25 @@
+"""What a reader of a report should know of each figure."""
+
+CAPTIONS = {
+    "roc": "Background efficiency (FPR) against signal efficiency (TPR); baselines are dashed.",
+    "scores": "Distribution of the default score on test events of every class.",
+    "training": "Loss of every stage against the epoch, on training and validation events.",
+    "average_images": "Mean input image of every class.",
+    "reconstructions": "Test events, what the network makes of them, and their scores.",
+    "latent": "The code of test events, a colour a class.",
+    "sculpting": "The mass spectrum of background after cuts on the score, against that before.",
+    "profile": "Mean score against an observable: what the score may stand for.",
+    "sic": "Significance improvement, TPR / sqrt(FPR), kept where the background's error allows.",
+    "template": "Background samples against true background in the signal region, with pulls.",
+    "selection": "Decision ordering with the teacher, and AUC, after every pass of the selection.",
+    "ordering": "The teacher's score against the mimicker's on test events.",
+    "graphs": "The chosen energy flow polynomials as graphs, in the order of the choice.",
+    "discovery": "Mass spectra of held-out data after cuts, fitted outside the signal region.",
+}
+"""By the name of the figure up to its first underscore, or by the whole name."""
+
+
+def caption(name: str) -> str:
+    """Caption of a figure by its name; the name itself where there is none."""
+    text = CAPTIONS.get(name, CAPTIONS.get(name.partition("_")[0], ""))
+    return f"{name}: {text}" if text else name
