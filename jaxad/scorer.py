@@ -6,12 +6,12 @@ run left in its work directory. Larger scores are always more anomalous.
 """
 
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +19,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jax.typing import ArrayLike
 from ml_collections import ConfigDict
 
 from jaxad import methods
 from jaxad.data.dataset import first_not_finite
+from jaxad.data.ragged import is_ragged, padded
 from jaxad.errors import UserError
-from jaxad.metrics import threshold_at_fpr
+from jaxad.metrics import MIN_BACKGROUND, binomial_error, checked_scores, threshold_at_fpr
 
 FORMAT = 1
 SIZES = (1, 16, 256, 4096)
 """Batches are filled up to one of these sizes, so that few programs are ever compiled."""
+SHARDED = 256
+"""Batches of this size and more are spread over all devices of the host."""
 
 
 def _flatten(tree: Any) -> dict[str, np.ndarray]:
@@ -117,8 +121,15 @@ class Scorer:
     def _device_params(self) -> Any:
         return jax.tree.map(jnp.asarray, self.params)
 
+    @cached_property
+    def _replicated_params(self) -> Any:
+        return jax.device_put(self.params, _over_devices(PartitionSpec()))
+
     def __call__(self, x: ArrayLike) -> np.ndarray:
         """Default score (n,) float32 of raw events `x` (n, *shape), any n.
+
+        NumPy, JAX (which stay on their device), or awkward arrays of particles, (n, var, columns)
+        or records, which are padded. With several devices a large batch is spread over all.
 
         Raises:
             UserError: wrong shape or dtype, NaN or infinity.
@@ -150,8 +161,34 @@ class Scorer:
         """
         return threshold_at_fpr(self.background, fpr)
 
-    def _checked(self, x: ArrayLike) -> np.ndarray:
-        x = np.asarray(x)
+    def rate(self, threshold: float, input_hz: float = 40e6) -> dict[str, Any]:
+        """Rate [Hz] of background at or above a `threshold`, of `input_hz` [Hz] before it.
+
+        Keys: rate and rate_error (binomial, of the held-out background), fpr and error, all None
+        where fewer than 10 of those events are flagged and `reason` says so; n_background.
+        """
+        scores = checked_scores(self.background, "background")
+        flagged, n = int((scores >= threshold).sum()), len(scores)
+        if flagged < MIN_BACKGROUND:
+            reason = f"{flagged} of {n} background events flagged, fewer than {MIN_BACKGROUND}"
+            refused = dict.fromkeys(("rate", "rate_error", "fpr", "error"))
+            return refused | {"n_background": flagged, "reason": reason}
+        fpr, error = flagged / n, float(binomial_error(flagged, n))
+        return {
+            "rate": fpr * input_hz,
+            "rate_error": error * input_hz,
+            "fpr": fpr,
+            "error": error,
+            "n_background": flagged,
+            "reason": None,
+        }
+
+    def _checked(self, x: ArrayLike) -> np.ndarray | Array:
+        if isinstance(x, jax.core.Tracer):
+            raise UserError("input: traced; inside jit, vmap or grad call scorer.fn(params, x)")
+        if is_ragged(x):
+            x = padded(x, self.shape, self.format)
+        x = x if isinstance(x, Array) else np.asarray(x)
         wanted = "(n, " + ", ".join("any" if s is None else str(s) for s in self.shape) + ")"
         if x.dtype.kind not in "fiu":
             raise UserError(f"input: expected real numbers of shape {wanted}, found {x.dtype}")
@@ -163,21 +200,33 @@ class Scorer:
             raise UserError(
                 f"input: expected shape {wanted} ({self.format}), found {x.shape}{hint}"
             )
-        x = x.astype(np.float32, copy=False)
-        bad = first_not_finite(x)
+        if isinstance(x, Array):
+            x = x.astype(np.float32)
+            bad = None if jnp.isfinite(x).all() else first_not_finite(np.asarray(x))
+        else:
+            x = x.astype(np.float32, copy=False)
+            bad = first_not_finite(x)
         if bad is not None:
             raise UserError(f"input: event {bad} holds NaN or infinity: clean or drop it")
         return x
 
     def _run(self, which: str, x: ArrayLike) -> Any:
         x, function = self._checked(x), self._compiled[which]
-        results = []
+        zeros = jnp if isinstance(x, Array) else np
+        done: list[Any] = []
         for start, size in _batches(len(x)):
             part = x[start : start + size]
-            filled = np.concatenate([part, np.zeros((size - len(part), *x.shape[1:]), x.dtype)])
-            result = jax.tree.map(np.asarray, function(self._device_params, filled))
-            results.append(jax.tree.map(itemgetter((..., slice(len(part)))), result))
-        return jax.tree.map(lambda *parts: np.concatenate(parts, axis=-1), *results)
+            if len(part) < size:
+                rest = zeros.zeros((size - len(part), *x.shape[1:]), x.dtype)
+                part = zeros.concatenate([part, rest])
+            if size >= SHARDED and jax.local_device_count() > 1:
+                part = jax.device_put(part, _over_devices(PartitionSpec("batch")))
+                done.append(function(self._replicated_params, part))
+            else:
+                done.append(function(self._device_params, part))
+            # One batch is computed while the one before is fetched.
+            done[-2:-1] = [jax.tree.map(np.asarray, result) for result in done[-2:-1]]
+        return jax.tree.map(lambda *parts: np.concatenate(parts, axis=-1)[..., : len(x)], *done)
 
     def save(self, folder: Path) -> None:
         """Write the scorer as `params.npz` and `scorer.json`, by a temporary folder."""
@@ -195,6 +244,14 @@ class Scorer:
         }
         (temporary / "scorer.json").write_text(json.dumps(description, indent=2))
         _replace_folder(temporary, folder)
+
+
+def _over_devices(spec: PartitionSpec) -> NamedSharding:
+    """Over the largest number of the host's devices that divides every large batch."""
+    devices = jax.local_devices()
+    devices = devices[: math.gcd(len(devices), SHARDED)]
+    mesh = jax.make_mesh((len(devices),), ("batch",), (AxisType.Auto,), devices=devices)
+    return NamedSharding(mesh, spec)
 
 
 def _batches(n: int) -> Iterator[tuple[int, int]]:

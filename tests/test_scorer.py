@@ -1,0 +1,114 @@
+"""The scorer's inputs and rates: JAX and awkward arrays, several devices, background rates."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from random_scorers import trigger_data, trigger_scorer
+
+from jaxad.data.ragged import padded
+from jaxad.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def scorer():
+    return trigger_scorer()
+
+
+def test_jax_arrays_score_as_numpy_arrays(scorer):
+    x = trigger_data(300)
+    found = scorer(jnp.asarray(x))
+    assert isinstance(found, np.ndarray)
+    np.testing.assert_array_equal(found, scorer(x))
+    with pytest.raises(UserError, match="event 7 holds NaN"):
+        scorer(jnp.asarray(x).at[7, 0, 0].set(jnp.nan))
+    with pytest.raises(UserError, match=r"scorer\.fn"):
+        jax.jit(lambda x: scorer(x))(x)
+
+
+def test_any_number_of_events_in_any_batches(scorer):
+    x = trigger_data(4096 + 256 + 17)
+    whole = scorer(x)
+    assert len(whole) == len(x)
+    for n in (0, 1, 16, 263):
+        np.testing.assert_allclose(scorer(x[:n]), whole[:n], rtol=1e-5)
+
+
+def test_rate_and_threshold_are_inverse(scorer):
+    cut = scorer.threshold(0.05)
+    rate = scorer.rate(cut["threshold"], input_hz=1e6)
+    assert rate["fpr"] == cut["fpr"] and rate["error"] == cut["error"]
+    assert rate["rate"] == pytest.approx(1e6 * cut["fpr"])
+    assert rate["rate_error"] == pytest.approx(1e6 * cut["error"])
+    refused = scorer.rate(scorer.background[-5])
+    assert refused["rate"] is None and refused["n_background"] == 5
+    assert "5 of 2000" in refused["reason"]
+
+
+def test_a_scorer_without_background_has_no_rate(scorer):
+    with pytest.raises(UserError, match="background"):
+        dataclasses.replace(scorer, background=np.zeros(0, np.float32)).rate(0.0)
+
+
+def test_awkward_events_are_padded():
+    ak = pytest.importorskip("awkward")
+    numbers = ak.Array([[[1.0, 2, 3], [4, 5, 6]], [], [[7, 8, 9]]])
+    expected = [[[1, 2, 3], [4, 5, 6]], [[0] * 3] * 2, [[7, 8, 9], [0] * 3]]
+    found = padded(numbers, (None, 3), "ptetaphi")
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, expected)
+    assert padded(numbers, (5, 3), "").shape == (3, 5, 3)
+    records = ak.zip({"phi": numbers[..., 2], "pt": numbers[..., 0], "eta": numbers[..., 1]})
+    np.testing.assert_array_equal(padded(records, (2, 3), "ptetaphi"), expected)
+    longer = ak.Array([[[1.0, 2, 3]] * n for n in (5, 2)])
+    assert padded(longer, (None, 3), "ptetaphi").shape == (2, 8, 3)
+
+
+@pytest.mark.parametrize(
+    ("events", "message"),
+    [
+        ([[[1.0, 2, 3]] * 3], "event 0 has 3 objects, the scorer takes 2"),
+        ([[[1.0, 2, 3]], [[1.0, 2]]], "3 numbers an object"),
+        ([[{"pt": 1.0, "eta": 2.0, "angle": 3.0}]], "expected pt, eta, phi"),
+        ([[[1.0, 2, None]]], "numbers"),
+        ([[1.0, 2]], r"\(n, var, 3\)"),
+    ],
+)
+def test_awkward_mistakes_are_named(events, message):
+    ak = pytest.importorskip("awkward")
+    with pytest.raises(UserError, match=message):
+        padded(ak.Array(events), (2, 3), "ptetaphi")
+
+
+def test_scorer_takes_awkward_arrays(scorer):
+    ak = pytest.importorskip("awkward")
+    x = trigger_data(20)
+    np.testing.assert_array_equal(scorer(ak.Array(x.tolist())), scorer(x))
+
+
+EIGHT_DEVICES = """
+import sys, jax, numpy as np
+from random_scorers import trigger_data, trigger_scorer
+assert len(jax.devices()) == 8
+np.savez(sys.argv[1], **trigger_scorer().member_scores(trigger_data(4096 + 300)))
+"""
+
+
+def test_eight_devices_score_as_one(scorer, tmp_path):
+    folder = Path(__file__).parent
+    flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+    environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+    environment["PYTHONPATH"] = os.pathsep.join([str(folder), str(folder.parent)])
+    command = [sys.executable, "-c", EIGHT_DEVICES, str(tmp_path / "scores.npz")]
+    subprocess.run(command, env=environment, check=True, timeout=300)
+    one = scorer.member_scores(trigger_data(4096 + 300))
+    with np.load(tmp_path / "scores.npz") as eight:
+        assert set(eight) == set(one)
+        for name, values in one.items():
+            np.testing.assert_allclose(eight[name], values, rtol=1e-4)
