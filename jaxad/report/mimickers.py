@@ -88,7 +88,7 @@ def graphs_figure(entries: Sequence[Mapping[str, Any]]) -> Figure:
 
 def _panels(classes: Sequence[str]) -> tuple[Figure, dict[str, Axes]]:
     """One panel a class on shared axes."""
-    n_columns = min(len(classes), N_COLUMNS)
+    n_columns = min(len(classes), N_COLUMNS + (len(classes) > 2 * N_COLUMNS))
     n_rows = -(-len(classes) // n_columns)
     figure = new_figure(3.0 * n_columns + 0.8, 2.8 * n_rows + 0.6)
     grid = figure.subplots(n_rows, n_columns, squeeze=False, sharex=True, sharey=True)
@@ -110,19 +110,22 @@ def scatter_figure(
 ) -> Figure:
     """Score of the mimicker's first member against the teacher's, a panel a class with its ADO.
 
-    teacher: class -> (n,); mimicker: class -> (members, n); ordering: class -> ADO.
+    teacher: class -> (n,), its logarithm is drawn where it can be; mimicker: class ->
+    (members, n); ordering: class -> ADO.
     """
     figure, panels = _panels(list(teacher))
-    everything = np.concatenate(list(teacher.values()))
-    logarithmic = everything.min() > 0
-    limits = [np.quantile(np.concatenate([f(v) for v in found.values()]), (0.001, 0.999))
-              for f, found in ((np.ravel, teacher), (lambda m: m[0], mimicker))]  # fmt: skip
+    positive = min(values.min() for values in teacher.values()) > 0
+    x = {label: np.log(values) if positive else values for label, values in teacher.items()}
+    y = {label: values[0] for label, values in mimicker.items()}
+    limits = [np.quantile(np.concatenate(list(v.values())), (0.001, 0.999)) for v in (x, y)]
     for label, axes in panels.items():
-        points = teacher[label][:MAX_POINTS], mimicker[label][0, :MAX_POINTS]
+        points = x[label][:MAX_POINTS], y[label][:MAX_POINTS]
         axes.scatter(*points, s=4, alpha=0.35, color=colors[label], linewidths=0, rasterized=True)
-        axes.set(xscale="log" if logarithmic else "linear", xlim=limits[0], ylim=limits[1])
+        axes.set(xlim=limits[0], ylim=limits[1])
         axes.set_title(f"{label}: ADO {ordering[label]:.3f}", fontsize="medium")
-    figure.supxlabel("score of the teacher", fontsize="medium")
+    figure.supxlabel(
+        "ln(score of the teacher)" if positive else "score of the teacher", fontsize="medium"
+    )
     figure.supylabel(f"score of the {name}", fontsize="medium")
     return figure
 
