@@ -5,6 +5,7 @@ held-out background that turn a false-positive rate into a threshold. `load` rea
 run left in its work directory. Larger scores are always more anomalous.
 """
 
+import hashlib
 import json
 import math
 import os
@@ -105,6 +106,14 @@ class Scorer:
         event = jax.ShapeDtypeStruct((1, *(s or 1 for s in self.shape)), jnp.float32)
         jax.eval_shape(trace, self._device_params, event)
         return found
+
+    @cached_property
+    def digest(self) -> str:
+        """Hexadecimal digest of everything that a score depends on, beside the event."""
+        found = hashlib.sha256(f"{self.method} {self.config.to_json()}".encode())
+        for leaf in jax.tree.leaves(self.params):
+            found.update(np.ascontiguousarray(leaf).tobytes())
+        return found.hexdigest()
 
     @cached_property
     def _compiled(self) -> dict[str, Callable]:

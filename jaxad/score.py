@@ -1,0 +1,178 @@
+"""Scores of files of any size, with a trained run.
+
+    python -m jaxad.score RUN FILES... --out scores.h5
+
+FILES are HDF5, npz or npy files that hold raw events as the run's scorer takes them (--key names
+the array), or ROOT files, FILE.root or FILE.root:TREE, whose branches --branches names:
+pt=Jet_pt,eta=Jet_eta,phi=Jet_phi for particles, any names in the order of the features otherwise;
+momenta in GeV. Events are read, scored and kept chunk by chunk, so the same command again goes on
+where it was killed. A bad file is left out, reported at the end, and makes the exit code 1.
+
+Writes scores.h5 under a temporary name first: every score of the method as SCORE (N,), the number
+of the file "file" and the row in it "row", both (N,); attributes "run", "method", "files".
+"""
+
+import argparse
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from tqdm import tqdm
+
+from jaxad import workdir
+from jaxad.data import checks
+from jaxad.data.dataset import as_mapping
+from jaxad.data.streams import opened_events
+from jaxad.errors import UserError
+from jaxad.scorer import Scorer, load
+
+CHUNK = 1 << 24  # numbers read at once, 64 MiB as float32
+N_LONGEST = 256  # objects reckoned with where an event may have any number
+KEYS = {"adc2021": "Particles"}  # of published layouts
+
+
+def default_key(scorer: Scorer) -> str:
+    """The array that the run itself was trained on."""
+    data = scorer.config.data
+    return data.x_key if data.name == "arrays" else KEYS.get(data.name, "x")
+
+
+def _rows_per_chunk(scorer: Scorer) -> int:
+    return max(1, CHUNK // int(np.prod([size or N_LONGEST for size in scorer.shape])))
+
+
+def _raw(scorer: Scorer, events: Any) -> Any:
+    """Raw input of rows as they are stored: the class column of trigger events is dropped."""
+    if scorer.config.data.name == "adc2021" and getattr(events, "shape", ())[1:] == (19, 4):
+        return events[..., :3]
+    return events
+
+
+def score_file(
+    scorer: Scorer, file: str, key: str, branches: Mapping[str, str], prefix: Path, bar: tqdm
+) -> Iterator[Path]:
+    """Paths of the parts of a file, npz files of scores; those that are there are kept.
+
+    Raises:
+        UserError: a bad file, or bad events in it.
+    """
+    step = _rows_per_chunk(scorer)
+    with opened_events(file, key, branches) as events:
+        n = len(events)
+        bar.reset(n)
+        bar.set_description(Path(file).name)
+        for start in range(0, n, step):
+            stop = min(start + step, n)
+            part = prefix.with_name(f"{prefix.name}-{start}-{stop}.npz")
+            if not part.exists():
+                with checks.reading(file, key):
+                    rows = events[start:stop]
+                try:
+                    scores = scorer.scores(_raw(scorer, rows))
+                except UserError as error:
+                    raise UserError(f"{file}: rows from {start}: {error}") from None
+                temporary = part.with_name(f".{part.name}")
+                np.savez(temporary, **scores)
+                os.replace(temporary, part)
+            bar.update(stop - start)
+            yield part
+
+
+def _rows(part: Path) -> tuple[int, int]:
+    start, stop = part.stem.rsplit("-", 2)[1:]
+    return int(start), int(stop)
+
+
+def write(out: Path, names: Sequence[str], parts: Mapping[str, list[Path]], about: dict) -> None:
+    """Join the parts of every file into one HDF5 file."""
+    n = sum(stop - start for paths in parts.values() for start, stop in map(_rows, paths))
+    temporary = out.with_name(f".{out.name}.tmp")
+    with h5py.File(temporary, "w") as file:
+        for name in names:
+            file.create_dataset(name, (n,), np.float32)
+        file.create_dataset("file", (n,), np.int32)
+        file.create_dataset("row", (n,), np.int64)
+        begin = 0
+        for number, paths in enumerate(parts.values()):
+            for path in paths:
+                start, stop = _rows(path)
+                here = slice(begin, begin + stop - start)
+                with np.load(path, allow_pickle=False) as scores:
+                    for name in names:
+                        file[name][here] = scores[name]
+                file["file"][here] = number
+                file["row"][here] = np.arange(start, stop)
+                begin = here.stop
+        file.attrs.update(about | {"files": json.dumps(list(parts))})
+    os.replace(temporary, out)
+
+
+def score(
+    run: Path, files: Sequence[str], out: Path, key: str | None, branches: Mapping[str, str]
+) -> dict[str, str]:
+    """Score the files and write `out`; returns the bad files with what is wrong with each."""
+    scorer = load(run)
+    key = key or default_key(scorer)
+    folder = out.with_name(f".{out.name}.parts")
+    parts: dict[str, list[Path]] = {}
+    problems: dict[str, str] = {}
+    with workdir.opened(folder), contextlib.ExitStack() as stack:
+        bar = stack.enter_context(tqdm(unit="event", delay=2, unit_scale=True))
+        for file in dict.fromkeys(files):
+            try:
+                there = Path(file.partition(".root:")[0] + ".root" * (".root:" in file))
+                state = there.stat()
+                asked = [scorer.digest, str(there.resolve()), state.st_size, state.st_mtime_ns]
+                asked += [file, key, dict(branches), _rows_per_chunk(scorer)]
+                prefix = folder / hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
+                parts[file] = list(score_file(scorer, file, key, branches, prefix, bar))
+            except OSError as error:
+                problems[file] = f"{file}: {error.strerror}"
+            except UserError as error:
+                problems[file] = str(error)
+        if not parts:
+            raise UserError("; ".join(problems.values()))
+        about = {"run": str(run), "method": scorer.method}
+        write(out, scorer.names, parts, about)
+    if not problems:
+        shutil.rmtree(folder)
+    return problems
+
+
+def main(argv: Sequence[str]) -> int:
+    """The command: 0, 1 where a file was bad, 2 for a mistake that its one line names."""
+    parser = argparse.ArgumentParser(
+        prog="python -m jaxad.score",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("run", type=Path, help="trained run, or exported folder")
+    parser.add_argument("files", nargs="+", help="HDF5, npz, npy or ROOT files")
+    parser.add_argument("--out", type=Path, required=True, help="HDF5 file to write")
+    parser.add_argument("--key", help="array of events in the files; default: that of the run")
+    parser.add_argument("--branches", default="", help="of ROOT files: COLUMN=BRANCH,...")
+    args = parser.parse_args(argv)
+    try:
+        branches = as_mapping(args.branches, "--branches")
+        problems = score(args.run, args.files, args.out, args.key, branches)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"{args.out}: scores of {len(set(args.files)) - len(problems)} files")
+    for problem in problems.values():
+        print(f"left out: {problem}", file=sys.stderr)
+    if problems:
+        print("mend these and run the same command: the others are kept", file=sys.stderr)
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

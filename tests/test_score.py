@@ -1,0 +1,148 @@
+"""Scoring of files: every format, kills, bad files."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from random_scorers import trigger_data, trigger_scorer
+
+from jaxad import score
+from jaxad.data.streams import opened_events
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run") / "dense_ae"
+    scorer = trigger_scorer("dense_ae")
+    scorer.save(folder / "scorer")
+    return folder, scorer
+
+
+@pytest.fixture
+def files(tmp_path):
+    """The same layout in every format: name -> events."""
+    events = {name: trigger_data(n, seed=n) for name, n in (("a.h5", 70), ("b.npz", 90))}
+    events["c.npy"] = trigger_data(50, seed=5)
+    events["published.h5"] = trigger_data(40, seed=6)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["Particles"] = events["a.h5"]
+    np.savez_compressed(tmp_path / "b.npz", other=np.ones(3), Particles=events["b.npz"])
+    np.save(tmp_path / "c.npy", events["c.npy"])
+    with h5py.File(tmp_path / "published.h5", "w") as file:
+        stored = np.pad(events["published.h5"], ((0, 0), (0, 0), (0, 1)), constant_values=1)
+        file["Particles"] = stored
+    return {str(tmp_path / name): x for name, x in events.items()}
+
+
+def test_files_of_every_format_in_chunks(run, files, tmp_path, monkeypatch):
+    folder, scorer = run
+    monkeypatch.setattr(score, "CHUNK", 57 * 32)
+    out = tmp_path / "scores.h5"
+    assert score.main([str(folder), *files, "--out", str(out)]) == 0
+    with h5py.File(out) as found:
+        assert json.loads(found.attrs["files"]) == list(files)
+        np.testing.assert_allclose(
+            found["mse"][:], scorer(np.concatenate(list(files.values()))), rtol=1e-5
+        )
+        lengths = [len(x) for x in files.values()]
+        np.testing.assert_array_equal(found["file"][:], np.repeat(range(4), lengths))
+        np.testing.assert_array_equal(found["row"][:], np.concatenate([*map(np.arange, lengths)]))
+    assert not (tmp_path / ".scores.h5.parts").exists()
+
+
+def test_bad_files_are_left_out_and_reported(run, files, tmp_path, capsys):
+    folder, scorer = run
+    good = next(iter(files))
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "b.npz").read_bytes()[:3000])
+    (tmp_path / "cut.h5").write_bytes((tmp_path / "a.h5").read_bytes()[:3000])
+    np.save(tmp_path / "wide.npy", np.ones((3, 20, 3)))
+    np.savez(tmp_path / "pickle.npz", Particles=np.array([{}], object))
+    x = trigger_data(5)
+    x[3, 0, 0] = np.nan
+    np.save(tmp_path / "nan.npy", x)
+    bad = ["cut.npz", "cut.h5", "wide.npy", "pickle.npz", "nan.npy", "none.h5"]
+    paths = [str(tmp_path / name) for name in bad]
+    out = tmp_path / "scores.h5"
+    assert score.main([str(folder), paths[0], good, *paths[1:], "--out", str(out)]) == 1
+    report = capsys.readouterr().err
+    for path in paths:
+        assert f"left out: {path}" in report
+    assert "event 3 holds NaN" in report and "Traceback" not in report
+    with h5py.File(out) as found:
+        np.testing.assert_allclose(found["mse"][:], scorer(files[good]), rtol=1e-5)
+        assert json.loads(found.attrs["files"]) == [good]
+    assert score.main([str(folder), *paths, "--out", str(tmp_path / "no.h5")]) == 2
+    assert not (tmp_path / "no.h5").exists()
+
+
+SMALL_CHUNKS = """
+import sys
+from jaxad import score
+score.CHUNK = 57 * 64
+sys.exit(score.main(sys.argv[1:]))
+"""
+
+
+def test_killed_and_run_again_it_ends_with_the_same_scores(run, tmp_path):
+    folder, scorer = run
+    x = trigger_data(64 * 1000)
+    with h5py.File(tmp_path / "events.h5", "w") as file:
+        file["Particles"] = x
+    out, parts = tmp_path / "scores.h5", tmp_path / ".scores.h5.parts"
+    command = [sys.executable, "-c", SMALL_CHUNKS, str(folder), str(tmp_path / "events.h5")]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    process = subprocess.Popen([*command, "--out", str(out)], env=environment)
+    deadline = time.monotonic() + 120
+    while len(list(parts.glob("[!.]*.npz"))) < 20 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    kept = list(parts.glob("[!.]*.npz"))
+    assert 20 <= len(kept) < 1000 and not out.exists()
+    with np.load(kept[0]) as first:
+        marked = dict(first) | {"mse": first["mse"] + 1000}
+    np.savez(kept[0], **marked)  # seen again only where the second run does not score anew
+    subprocess.run([*command, "--out", str(out)], env=environment, check=True)
+    start, stop = map(int, kept[0].stem.split("-")[1:])
+    with h5py.File(out) as found:
+        scores = found["mse"][:]
+    expected = scorer(x)
+    expected[start:stop] += 1000
+    np.testing.assert_allclose(scores, expected, rtol=1e-5)
+
+
+def test_another_request_keeps_nothing_of_the_first(run, files, tmp_path):
+    folder, _ = run
+    (tmp_path / "cut.npz").write_bytes(b"PK")
+    good, out = next(iter(files)), tmp_path / "scores.h5"
+    arguments = [str(folder), good, str(tmp_path / "cut.npz"), "--out", str(out)]
+    assert score.main(arguments) == 1
+    np.savez(tmp_path / "cut.npz", Particles=files[good][:7] * 2)
+    assert score.main(arguments) == 0
+    with h5py.File(out) as found:
+        assert len(found["mse"]) == len(files[good]) + 7
+
+
+def test_root_branches_become_particles_and_features(tmp_path):
+    uproot = pytest.importorskip("uproot")
+    ak = pytest.importorskip("awkward")
+    pt = ak.Array([[3.0, 2.0, 1.0], [], [5.0]])
+    with uproot.recreate(tmp_path / "events.root") as file:
+        file["Events"] = {"Jet_pt": pt, "Jet_eta": pt * 2, "Jet_phi": pt * 3, "met": [1.0, 2, 3]}
+    path = str(tmp_path / "events.root")
+    branches = {"pt": "Jet_pt", "eta": "Jet_eta", "phi": "Jet_phi"}
+    with opened_events(f"{path}:Events", "", branches) as events:
+        assert len(events) == 3
+        assert events[1:3].tolist() == [[], [{"pt": 5.0, "eta": 10.0, "phi": 15.0}]]
+    with opened_events(path, "", {"met": "met"}) as events:
+        np.testing.assert_array_equal(events[:2], [[1.0], [2.0]])
+    for wrong, message in ((f"{path}:Nope", "Events"), (path, "no branch 'x'")):
+        with pytest.raises(score.UserError, match=message), opened_events(wrong, "", {"x": "x"}):
+            pass
