@@ -403,7 +403,7 @@ def test_page_is_self_contained_and_escaped():
     assert set(re.findall(r'src="([^,"]*)', html)) == {"data:image/png;base64"}
     for text in (
         "a &lt;b&gt; &amp; c",
-        "roc: Background efficiency (FPR)",
+        "roc: Signal efficiency (TPR)",
         "first &lt;note&gt;",
         "&lt;script&gt;",
     ):

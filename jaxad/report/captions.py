@@ -1,7 +1,7 @@
 """What a reader of a report should know of each figure."""
 
 CAPTIONS = {
-    "roc": "Background efficiency (FPR) against signal efficiency (TPR); baselines are dashed.",
+    "roc": "Signal efficiency (TPR) against background efficiency (FPR); baselines are dashed.",
     "scores": "Distribution of the default score on test events of every class.",
     "training": "Loss of every stage against the epoch, on training and validation events.",
     "average_images": "Mean input image of every class.",
