@@ -49,7 +49,7 @@ def _rows_per_chunk(scorer: Scorer) -> int:
     return max(1, CHUNK // int(np.prod([size or N_LONGEST for size in scorer.shape])))
 
 
-def _raw(scorer: Scorer, events: Any) -> Any:
+def raw_rows(scorer: Scorer, events: Any) -> Any:
     """Raw input of rows as they are stored: the class column of trigger events is dropped."""
     if scorer.config.data.name == "adc2021" and getattr(events, "shape", ())[1:] == (19, 4):
         return events[..., :3]
@@ -76,7 +76,7 @@ def score_file(
                 with checks.reading(file, key):
                     rows = events[start:stop]
                 try:
-                    scores = scorer.scores(_raw(scorer, rows))
+                    scores = scorer.scores(raw_rows(scorer, rows))
                 except UserError as error:
                     raise UserError(f"{file}: rows from {start}: {error}") from None
                 temporary = part.with_name(f".{part.name}")

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -71,6 +72,8 @@ class Scorer:
         format: what an event is, e.g. "epxpypz" (GeV).
         background: default scores of held-out background, sorted, for thresholds.
         info: provenance (data set, versions).
+        program: serialised jax.export program, raw -> (n, 3) with the default score first, which
+            then stands for the method's code: no other score and no gradient.
     """
 
     method: str
@@ -80,10 +83,14 @@ class Scorer:
     format: str
     background: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
     info: dict = field(default_factory=dict)
+    program: bytes = b""
 
     @cached_property
     def member_fn(self) -> Callable[[Any, Array], dict[str, Array]]:
         """Pure function (params, x) -> {score: (n,), or (members, n) for an ensemble}."""
+        if self.program:
+            call = jax.export.deserialize(bytearray(self.program)).call
+            return lambda params, x: {"score": call(x)[:, 0]}
         return methods.get(self.method).scores(self.config)
 
     @cached_property
@@ -282,10 +289,12 @@ def _mean_over_members(values: Array) -> Array:
 def load(path: str | os.PathLike, name: str = "scorer") -> Scorer:
     """The scorer of a work directory (its folder `name`), or of a scorer's own folder.
 
+    An exported folder with a StableHLO program is scored by that program.
+
     Raises:
         UserError: nothing there, or a format that this version does not know.
     """
-    folder = Path(path)
+    folder, program = Path(path), Path(path) / "scorer.stablehlo"
     if not (folder / "scorer.json").is_file():
         folder = folder / name
     try:
@@ -293,6 +302,7 @@ def load(path: str | os.PathLike, name: str = "scorer") -> Scorer:
         with np.load(folder / "params.npz", allow_pickle=False) as arrays:
             params = _unflatten({key: arrays[key] for key in arrays.files})
         background = np.load(folder / "background.npy", allow_pickle=False)
+        exported = program.read_bytes() if program.is_file() else b""
     except FileNotFoundError as error:
         raise UserError(
             f"{path}: no trained scorer here ({Path(error.filename).name} is missing): "
@@ -316,4 +326,5 @@ def load(path: str | os.PathLike, name: str = "scorer") -> Scorer:
         format=description["input"]["format"],
         background=background,
         info=description["info"],
+        program=exported,
     )

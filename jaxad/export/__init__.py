@@ -1,0 +1,1 @@
+"""Trained scorers for other programs: C++, StableHLO."""

@@ -1,0 +1,127 @@
+"""What every exported scorer says about itself, and what it computes beside the score.
+
+raw input -> score -> false-positive rate -> flag. The rate is piecewise linear between knots of
+held-out background; the flag is 1 where the score reaches the threshold.
+"""
+
+import re
+from collections.abc import Callable
+from math import prod
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxad.data.adc2021 import CLASS
+from jaxad.data.lhco import JETS
+from jaxad.errors import UserError
+from jaxad.run import provenance
+from jaxad.scorer import Scorer
+
+FORMAT = 1
+OUTPUTS = ("score", "fpr", "flag")
+N_GOLDEN = 32
+N_KNOTS = 64
+PARTICLES = {
+    "ptetaphi": (("pt", "GeV"), ("eta", ""), ("phi", "rad")),
+    "epxpypz": (("E", "GeV"), ("px", "GeV"), ("py", "GeV"), ("pz", "GeV")),
+}
+PREPARED_JETS = (("mjj", "TeV"), ("mJ1", "TeV"), ("dmJ", "TeV"), ("tau21_J1", ""), ("tau21_J2", ""))
+
+
+def knots(background: np.ndarray) -> dict[str, list[float]]:
+    """At most 64 scores in ascending order, and the fraction of background at or above each.
+
+    Evenly spaced in the logarithm of the number of events, from all of them to one; beyond the
+    largest score the rate of that one event stands, as its upper limit.
+    """
+    scores = np.sort(background)[::-1]
+    ranks = np.unique(np.geomspace(1, len(scores), N_KNOTS).round().astype(int))
+    # Of tied scores the last one, so that a rate is never too small.
+    found = {float(scores[rank - 1]): rank for rank in ranks}
+    found = {s: int(np.searchsorted(-scores, -np.float32(s), side="right")) for s in found}
+    ordered = sorted(found)
+    return {"score": ordered, "fpr": [found[score] / len(scores) for score in ordered]}
+
+
+def function(scorer: Scorer, about: dict) -> Callable[[jax.Array], jax.Array]:
+    """Pure function raw (n, *shape) -> (n, 3): score, rate and flag, parameters inside."""
+    params = jax.tree.map(jnp.asarray, scorer.params)
+    x, y = (jnp.asarray(about["fpr"]["knots"][key], jnp.float32) for key in ("score", "fpr"))
+    threshold = np.float32(about["threshold"])
+
+    def evaluate(raw: jax.Array) -> jax.Array:
+        score = scorer.fn(params, raw)
+        return jnp.stack([score, jnp.interp(score, x, y), score >= threshold], axis=-1)
+
+    return evaluate
+
+
+def golden_events(scorer: Scorer, events: np.ndarray) -> np.ndarray:
+    """32 of the raw `events`, from the least to the most anomalous."""
+    order = np.argsort(scorer(events), kind="stable")
+    return events[order[np.linspace(0, len(order) - 1, N_GOLDEN).round().astype(int)]]
+
+
+def _features(scorer: Scorer) -> list[tuple[str, str]]:
+    """Name and unit of each number of an event, in their order; of one particle for any number."""
+    shape, data = scorer.shape, scorer.config.data.name
+    if data == "adc2021":
+        kinds = np.array(["met", "egamma", "muon", "jet"])[CLASS - 1]
+        counts = [f"{kind}{1 + list(kinds[:i]).count(kind)}" for i, kind in enumerate(kinds)]
+        columns = PARTICLES["ptetaphi"]
+        return [(f"{name}.{column}", unit) for name in counts for column, unit in columns]
+    if data == "lhco" and shape == (len(JETS),):
+        return [(name, "" if "tau" in name else "GeV") for name in JETS]
+    if data == "lhco" and shape == (len(PREPARED_JETS),):
+        return list(PREPARED_JETS)
+    if scorer.format in PARTICLES and shape[0] is None:
+        return list(PARTICLES[scorer.format])
+    return [(f"x[{','.join(map(str, index))}]", "") for index in np.ndindex(*shape)]
+
+
+def _order(scorer: Scorer) -> str:
+    shape = ", ".join("any" if size is None else str(size) for size in scorer.shape)
+    return f"row-major ({shape}): {scorer.format}"
+
+
+def contract(scorer: Scorer, name: str, target_fpr: float) -> dict[str, Any]:
+    """The metadata of an exported scorer, ready for JSON; `name` is that of its run.
+
+    Raises:
+        UserError: too few background events for the target rate.
+    """
+    cut = scorer.threshold(target_fpr)
+    if cut["reason"]:
+        raise UserError(f"--fpr: no threshold: {cut['reason']}: ask for a larger rate")
+    data = scorer.info.get("data", {})
+    features = _features(scorer) if prod(s or 1 for s in scorer.shape) <= 4096 else []
+    return {
+        "format_version": FORMAT,
+        "method": scorer.method,
+        "namespace": "jaxad_" + re.sub(r"\W", "_", name),
+        "run_id": scorer.digest[:16],
+        "input": {
+            "name": "raw",
+            "dtype": "float32",
+            "shape": list(scorer.shape),
+            "order": _order(scorer),
+            "features": [feature for feature, _ in features],
+            "units": [unit for _, unit in features],
+        },
+        "preprocessing": "inside; its constants are in scorer/params.npz and scorer/scorer.json",
+        "score": {"name": scorer.names[0], "direction": "larger is more anomalous"},
+        "threshold": cut["threshold"],
+        "fpr": {
+            "target": target_fpr,
+            "reached": cut["fpr"],
+            "error": cut["error"],
+            "knots": knots(scorer.background),
+            "n_calibration": len(scorer.background),
+            "calibration": f"held-out background of {data.get('name')} ({data.get('source')})",
+        },
+        "outputs": list(OUTPUTS),
+        "golden": {"file": "golden.npz", "n": N_GOLDEN},
+        "versions": provenance(),
+    }

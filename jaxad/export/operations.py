@@ -1,0 +1,92 @@
+"""The operations of a traced scorer that have a C++ form, and how C++ writes numbers."""
+
+from typing import Any
+
+import numpy as np
+
+from jaxad.errors import UserError
+
+TYPES = {"float32": "float", "int32": "int", "uint32": "unsigned", "bool": "truth"}
+
+CALLS = ("jit", "pjit", "closed_call", "custom_jvp_call", "custom_vjp_call", "remat", "checkpoint")
+FUNCTIONS = (
+    *("exp2", "expm1", "log", "log1p", "sqrt", "cbrt", "floor", "ceil", "sinh", "cosh"),
+    *("asinh", "acosh", "atanh", "sin", "cos", "tan", "asin", "acos", "atan", "erf"),
+    *("erfc", "pow", "atan2", "abs"),
+)
+ELEMENTWISE: dict[str, str] = {
+    **{name: f"std::{name}({{}})" for name in FUNCTIONS if name not in ("pow", "atan2")},
+    **{name: f"std::{name}({{}}, {{}})" for name in ("pow", "atan2")},
+    **{"add": "{} + {}", "add_any": "{} + {}", "sub": "{} - {}", "mul": "{} * {}"},
+    **{"div": "{} / {}", "neg": "-({})", "square": "power<2>({})"},
+    **{"eq": "{} == {}", "ne": "{} != {}", "lt": "{} < {}", "le": "{} <= {}"},
+    **{"gt": "{} > {}", "ge": "{} >= {}", "and": "{} & {}", "or": "{} | {}", "xor": "{} ^ {}"},
+    **{"max": "larger({}, {})", "min": "smaller({}, {})", "rem": "remainder_of({}, {})"},
+    **{"sign": "sign({})", "is_finite": "std::isfinite({})", "rsqrt": "1.0f / std::sqrt({})"},
+    **{"tanh": "tanh_of({})", "exp": "exp_of({})"},
+    **{"logistic": "1.0f / (1.0f + exp_of(-({})))", "clamp": "smaller(larger({1}, {0}), {2})"},
+    **{"stop_gradient": "{}", "copy": "{}", "copy_p": "{}", "reduce_precision": "{}"},
+    **{"shift_right_logical": "{} >> {}", "shift_left": "{} << {}"},
+}
+SPECIAL = ("select_n", "convert_element_type", "bitcast_convert_type", "integer_pow", "not")
+MOVED: dict[str, tuple[int, ...] | None] = {  # the operands that are moved; None: all
+    **dict.fromkeys(("reshape", "squeeze", "expand_dims", "transpose", "broadcast_in_dim"), (0,)),
+    **dict.fromkeys(("slice", "rev", "gather", "dynamic_slice", "split"), (0,)),
+    **dict.fromkeys(("concatenate", "stack", "pad"), None),
+    **{"scatter": (0, 2), "dynamic_update_slice": (0, 1)},
+}
+REDUCED = {
+    "reduce_sum": ("0", "{0} + {1}"),
+    "reduce_prod": ("1", "{0} * {1}"),
+    "reduce_max": ("-std::numeric_limits<float>::infinity()", "larger({0}, {1})"),
+    "reduce_min": ("std::numeric_limits<float>::infinity()", "smaller({0}, {1})"),
+    "reduce_and": ("1", "{0} & {1}"),
+    "reduce_or": ("0", "{0} | {1}"),
+}
+
+
+def refusal(what: str) -> UserError:
+    return UserError(
+        f"C++: no translation for {what}: this format is for dense networks, encoders, "
+        "classifiers and flows on events of fixed size; export as stablehlo"
+    )
+
+
+def type_of(dtype: Any) -> str:
+    name = np.dtype(dtype).name
+    if name not in TYPES:
+        raise refusal(f"numbers of type {name}")
+    return TYPES[name]
+
+
+def literal(value: Any, kind: str) -> str:
+    """A number as C++ writes it."""
+    if kind == "truth":
+        return "1" if value else "0"
+    if kind != "float":
+        return f"{int(value)}" + ("u" if kind == "unsigned" else "")
+    if not np.isfinite(value):
+        limits = "std::numeric_limits<float>::"
+        return (
+            limits + "quiet_NaN()"
+            if np.isnan(value)
+            else f"{'-' if value < 0 else ''}{limits}infinity()"
+        )
+    text = f"{np.float32(value):.9g}"
+    return text + ("f" if "." in text or "e" in text else ".0f")
+
+
+def expression_of(name: str, params: dict, elements: list[str], kind: str) -> str:
+    if name == "select_n":
+        if len(elements) != 3:
+            raise refusal("a choice of more than two")
+        return f"{elements[0]} ? {elements[2]} : {elements[1]}"
+    if name == "convert_element_type":
+        return f"{elements[0]} != 0" if kind == "truth" else f"static_cast<{kind}>({elements[0]})"
+    if name == "bitcast_convert_type":
+        return f"bits_as<{kind}>({elements[0]})"
+    if name == "integer_pow":
+        return f"power<{params['y']}>({elements[0]})"
+    if name == "not":
+        return f"{'!' if kind == 'bool' else '~'}({elements[0]})"
+    return ELEMENTWISE[name].format(*elements)

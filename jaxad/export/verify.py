@@ -1,0 +1,105 @@
+"""Exported scorers replayed in every runtime: golden rows, and events of a file."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxad import scorer, workdir
+from jaxad.errors import UserError
+from jaxad.export import cpp, stablehlo
+from jaxad.export.contract import FORMAT
+
+TOLERANCE = 1e-4
+"""Of a score, relative to itself and the spread of the golden scores; of a rate, to itself."""
+
+Runtime = Callable[[np.ndarray], np.ndarray]  # raw (n, *shape) -> (n, 3)
+
+
+def read_contract(folder: Path) -> dict[str, Any]:
+    """The content of an exported folder's export.json."""
+    path = folder / "export.json"
+    try:
+        about = json.loads(path.read_text())
+    except OSError:
+        raise UserError(f"{folder}: no exported scorer here (no export.json)") from None
+    except ValueError as error:
+        raise UserError(f"{path}: not valid JSON ({error}): export again") from None
+    if about.get("format_version") != FORMAT:
+        found = about.get("format_version")
+        raise UserError(f"{path}: format_version: expected {FORMAT}, found {found!r}")
+    return about
+
+
+def runtime(folder: Path, about: Mapping[str, Any], name: str) -> Runtime:
+    """The scorer of a folder in the runtime `name`."""
+    path = folder / about["artefacts"][name]["file"]
+    if not path.is_file():
+        raise UserError(f"{path}: missing: export again")
+    if name == "cpp":
+        return cpp.compiled(path, about["namespace"])
+    call = jax.jit(stablehlo.loaded(path.read_bytes()))
+    return lambda raw: np.asarray(call(raw))
+
+
+def differences(about: Mapping[str, Any], found: np.ndarray, expected: np.ndarray) -> dict:
+    """Largest differences of (n, 3) outputs, each relative to what it may differ by.
+
+    Scores are compared with the `expected` (n,); rates and flags with what belongs to the score
+    found, so that rounding beside a knot or the threshold does not count.
+    """
+    score, rate, flag = found.T
+    scale = np.abs(expected) + about["score"]["spread"]
+    points = about["fpr"]["knots"]
+    rates = np.interp(score, points["score"], points["fpr"])
+    return {
+        "score": float(np.max(np.abs(score - expected) / scale)),
+        "fpr": float(np.max(np.abs(rate - rates) / rates)),
+        "flag": float(np.max(flag != (score >= np.float32(about["threshold"])))),
+    }
+
+
+def verify(folder: Path, events: np.ndarray | None = None) -> bool:
+    """Print, runtime by runtime, how well an exported scorer agrees; whether all do.
+
+    Golden rows are compared with their stored outputs, `events` with the archived scorer.
+    """
+    about = read_contract(folder)
+    try:
+        with np.load(folder / about["golden"]["file"], allow_pickle=False) as golden:
+            raw, outputs = golden["raw"], golden["outputs"]
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{folder}/golden.npz: cannot be read ({error}): export again") from None
+    archive = scorer.load(folder / "scorer")
+    samples = {f"{len(raw)} golden rows": (raw, outputs[:, 0])}
+    if events is not None:
+        samples[f"{len(events)} events"] = (events, archive(events))
+    agreed = True
+    for name in about["artefacts"]:
+        try:
+            run = runtime(folder, about, name)
+        except UserError as error:
+            print(f"{name}: FAILED: {error}")
+            agreed = False
+            continue
+        for sample, (x, expected) in samples.items():
+            found = differences(about, run(x), expected)
+            # NaN fails too.
+            good = all(value <= TOLERANCE for value in found.values())
+            figures = ", ".join(f"{output} {value:.1e}" for output, value in found.items())
+            print(f"{name}: {'agrees' if good else 'FAILED'} on {sample}: {figures}")
+            agreed &= good
+    change = differences(about, np.c_[archive(raw), outputs[:, 1:]], outputs[:, 0])["score"]
+    good = change <= TOLERANCE
+    print(
+        f"archive: {'agrees' if good else 'FAILED'} on {len(raw)} golden rows: score {change:.1e}"
+    )
+    return agreed and good
+
+
+def write_contract(folder: Path, about: Mapping[str, Any]) -> None:
+    """Write export.json."""
+    workdir.write_text(folder / "export.json", json.dumps(about, indent=2) + "\n")

@@ -1,0 +1,272 @@
+"""Exported scorers: every runtime gives the scorer's scores, and tampering is noticed."""
+
+import json
+import shutil
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+from ml_collections import ConfigDict
+from random_scorers import trigger_data, trigger_scorer
+
+import jaxad
+from configs import adc2021_shallow, cathode
+from jaxad.data import scaling
+from jaxad.errors import UserError
+from jaxad.export import cpp
+from jaxad.export.__main__ import main
+from jaxad.export.contract import contract, knots
+from jaxad.methods import density, weak
+from jaxad.scorer import Scorer
+
+compiles = pytest.mark.skipif(shutil.which("g++") is None, reason="g++ is not installed")
+RNG = np.random.default_rng(0)
+ABOUT = {
+    "method": "test",
+    "namespace": "jaxad_test",
+    "run_id": "0",
+    "score": {"name": "score"},
+    "input": {"order": "row-major"},
+    "versions": {"jaxad": "0"},
+    "threshold": 2.0,
+    "fpr": {
+        "target": 0.1,
+        "n_calibration": 100,
+        "knots": {"score": [0.0, 1.0, 3.0], "fpr": [1.0, 0.5, 0.01]},
+    },
+}
+
+
+def compiled(function, shape, folder: Path):
+    path = folder / "scorer.hpp"
+    path.write_text(cpp.header(function, shape, ABOUT))
+    return cpp.compiled(path, ABOUT["namespace"])
+
+
+def random_like(shapes, *leading: int):
+    return jax.tree.map(
+        lambda leaf: RNG.normal(0, 0.3, (*leading, *leaf.shape)).astype(np.float32), shapes
+    )
+
+
+def classifier_scorer() -> Scorer:
+    config = cathode.get_config()
+    network = weak._network(config)
+    shapes = jax.eval_shape(lambda: network.init(jax.random.key(0), jnp.zeros((1, 4))))
+    fitted = {
+        "shift": np.full(4, 0.1, np.float32),
+        "scale": np.full(4, 2.0, np.float32),
+        "fold": np.zeros(3, int),
+        "params": random_like(shapes, 3, 2),
+    }
+    config.classifier.members = 3
+    return Scorer("cathode", config, {"classifier": fitted}, (5,), "features")
+
+
+def mixture_scorer() -> Scorer:
+    config = adc2021_shallow.get_config()
+    config.method.name = "gaussian_mixture"
+    fitted = {
+        "centres": RNG.normal(0, 1, (2, 57)).astype(np.float32),
+        "precisions": RNG.normal(0, 1, (2, 57, 57)).astype(np.float32),
+        "norms": np.zeros(2, np.float32),
+    }
+    return Scorer("gaussian_mixture", config, fitted, (19, 3), "trigger event")
+
+
+@compiles
+@pytest.mark.parametrize("name", ["dense_ae", "dense_vae", "classifier", "mixture"])
+def test_cpp_gives_the_scorers_scores(name, tmp_path):
+    if name == "classifier":
+        scorer, x = classifier_scorer(), RNG.normal(0, 2, (500, 5)).astype(np.float32)
+    else:
+        scorer = mixture_scorer() if name == "mixture" else trigger_scorer(name, 10)
+        x = trigger_data(500)
+    params = jax.tree.map(jnp.asarray, scorer.params)
+    function = compiled(lambda raw: scorer.fn(params, raw), scorer.shape, tmp_path)
+    np.testing.assert_allclose(function(x)[:, 0], scorer(x), rtol=2e-5, atol=1e-5)
+
+
+@compiles
+def test_cpp_gives_the_log_density_of_a_flow(tmp_path):
+    config = ConfigDict({"flow": density.get_config(n_layers=2, hidden=(16,))})
+    flow = density.network(config.flow, 3)
+    shapes = jax.eval_shape(
+        lambda: flow.init(jax.random.key(0), jnp.zeros((1, 3)), jnp.zeros((1, 1)))
+    )
+    x = RNG.normal(0, 1, (400, 4)).astype(np.float32)
+    scaler = scaling.fit_logit_scaler(x[:, 1:])
+    fitted = {
+        "params": random_like(shapes, 1, 2),
+        "scaler": {key: np.asarray(value) for key, value in scaler._asdict().items()},
+        "mass": {"mean": np.float32(0.1), "scale": np.float32(2)},
+    }
+
+    def nll(raw):
+        return -density.log_prob(config, fitted, raw[:, 1:], raw[:, 0])
+
+    found = compiled(nll, (4,), tmp_path)(x)[:, 0]
+    np.testing.assert_allclose(found, jax.jit(nll)(x), rtol=1e-4, atol=1e-4)
+
+
+def every_operation(x: jax.Array) -> jax.Array:
+    """(1, 4, 6) to (1,): the operations that C++ has, in forms that networks seldom use."""
+    table = jnp.arange(24.0).reshape(4, 6)
+    a = jnp.pad(x, ((0, 0), (1, 2), (0, 1)), constant_values=0.5)
+    b = jnp.concatenate([x[:, ::-1, 1:4], table[None, :, :2], x[:, ::2].repeat(2, 1)], axis=2)
+    c = jnp.einsum("nij,kj->nik", x, table) + jnp.einsum("nij,nkj->nik", x, x)
+    d = x.at[:, 1, ::2].set(table[0, :3] - x[:, 2, 1::2])
+    e = jnp.where(x > 0.2, jnp.clip(x, -0.5, 0.5), -x) ** -2 + jnp.cumsum(x, 2)
+    f = jnp.max(c, axis=2) - jnp.min(d, axis=(1,))[:, :4] + jnp.mod(x, 0.3).sum(2)
+    g = jnp.tanh(3 * b) + jax.nn.sigmoid(5 * b) + jnp.log1p(jnp.exp(b)) + jnp.sign(b) * jnp.abs(b)
+    flags = jnp.all(x > -5, axis=2) & ~jnp.any(x > 5, axis=1)[:, :4] | jnp.isfinite(f)
+
+    def step(carry, row):
+        total, last = carry
+        return (total + row @ table[:, :4], row), total.sum() * last
+
+    carry, steps = lax.scan(step, (jnp.zeros(4), x[0, :, 0]), x[0].T, reverse=True)
+    flipped = lax.map(lambda row: row[0] @ row[1], (table[:, None, :2], table.reshape(4, 2, 3)))
+    whole = lax.bitcast_convert_type(x, jnp.uint32) % jnp.uint32(7)
+    parts = [a, b, c, d, e, f, g, flags, carry[0] - carry[1], steps, flipped, whole, c.T * 0.1]
+    return sum(jnp.sum(jnp.sin(p.astype(jnp.float32)) * 0.1) for p in parts).reshape(1)
+
+
+@compiles
+def test_cpp_has_the_operations_of_jax(tmp_path):
+    x = RNG.normal(0, 1, (50, 4, 6)).astype(np.float32)
+    expected = jax.jit(jax.vmap(lambda event: every_operation(event[None])[0]))(x)
+    found = compiled(every_operation, (4, 6), tmp_path)(x)[:, 0]
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
+
+
+@compiles
+def test_cpp_rates_and_flags(tmp_path):
+    raw = np.array([-1, 0, 0.5, 1, 2, 3, 9, np.nan], np.float32)[:, None]
+    score, fpr, flag = compiled(lambda x: x[:, 0], (1,), tmp_path)(raw).T
+    np.testing.assert_array_equal(score, raw[:, 0])
+    np.testing.assert_allclose(fpr, [1, 1, 0.75, 0.5, 0.255, 0.01, 0.01, np.nan], rtol=1e-6)
+    np.testing.assert_array_equal(flag, [0, 0, 0, 0, 1, 1, 1, 0])
+
+
+@pytest.mark.parametrize(
+    ("function", "shape", "message"),
+    [
+        (lambda x: lax.top_k(x, 2)[0][:, 1], (5,), "'top_k'"),
+        (lambda x: jnp.arange(9.0)[x[:, 0].astype(int)], (5,), "depend on the event"),
+        (lambda x: lax.while_loop(lambda c: c[0] < 9, lambda c: c * 2, x[:, 0]), (5,), "'while'"),
+        (lambda x: x.sum((1, 2)), (None, 3), "any number"),
+        (lambda x: jnp.zeros(1), (5,), "does not depend"),
+    ],
+)
+def test_cpp_refuses_what_it_cannot_express(function, shape, message):
+    with pytest.raises(UserError, match=message):
+        cpp.header(function, shape, ABOUT)
+
+
+def test_knots_follow_the_background_and_never_promise_too_little():
+    background = np.sort(RNG.normal(size=5000)).astype(np.float32)
+    points = knots(background)
+    assert len(points["score"]) <= 64
+    assert np.all(np.diff(points["score"]) > 0) and np.all(np.diff(points["fpr"]) < 0)
+    assert points["fpr"][0] == 1 and points["fpr"][-1] == 1 / 5000
+    for score in background[::97]:
+        fraction = np.mean(background >= score)
+        rate = np.interp(score, points["score"], points["fpr"])
+        assert rate == pytest.approx(fraction, rel=0.2)
+    tied = knots(np.repeat([0.0, 1.0, 2.0], [50, 30, 20]).astype(np.float32))
+    assert tied == {"score": [0.0, 1.0, 2.0], "fpr": [1.0, 0.5, 0.2]}
+
+
+def test_a_threshold_without_statistics_is_refused():
+    with pytest.raises(UserError, match="larger rate"):
+        contract(trigger_scorer("dense_ae", 500), "run", 0.01)
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("exported")
+    scorer = trigger_scorer("dense_vae")
+    scorer.save(folder / "run" / "scorer")
+    np.save(folder / "events.npy", trigger_data(3000))
+    formats = "cpp,stablehlo" if shutil.which("g++") else "stablehlo"
+    command = [str(folder / "run"), "--format", formats, "--out", str(folder / "out")]
+    pytest.importorskip("flatbuffers")
+    assert main([*command, "--events", str(folder / "events.npy")]) == 0
+    return folder, scorer
+
+
+def test_verify_replays_golden_rows_and_a_file(exported, capsys):
+    folder, _ = exported
+    assert main(["verify", str(folder / "out"), "--events", str(folder / "events.npy")]) == 0
+    printed = capsys.readouterr().out
+    assert "stablehlo: agrees on 3000 events" in printed and "FAILED" not in printed
+
+
+def test_contract_says_what_a_trigger_needs(exported):
+    folder, scorer = exported
+    about = json.loads((folder / "out" / "export.json").read_text())
+    assert about["input"]["shape"] == [19, 3] and about["input"]["units"][:3] == ["GeV", "", "rad"]
+    assert about["input"]["features"][9 * 3] == "jet1.pt"
+    assert about["score"]["name"] == "kl" and "larger" in about["score"]["direction"]
+    assert about["threshold"] == scorer.threshold(0.01)["threshold"]
+    assert about["fpr"]["n_calibration"] == 2000 and about["run_id"] == scorer.digest[:16]
+    with np.load(folder / "out" / "golden.npz") as golden:
+        assert golden["raw"].shape == (32, 19, 3) and golden["outputs"].shape == (32, 3)
+        assert np.all(np.diff(golden["outputs"][:, 0]) >= 0)
+
+
+def test_loaded_export_keeps_the_scorers_contract(exported):
+    folder, scorer = exported
+    loaded, x = jaxad.load(folder / "out"), trigger_data(300)
+    for n in (0, 1, 300):
+        np.testing.assert_allclose(loaded(x[:n]), scorer(x[:n]), rtol=1e-5)
+    np.testing.assert_allclose(jax.jit(loaded.fn)(loaded.params, x), scorer(x), rtol=1e-5)
+    assert loaded.threshold(0.01) == scorer.threshold(0.01)
+    with pytest.raises(UserError, match="expected shape"):
+        loaded(x[:, :5])
+
+
+def spoil_header(folder: Path) -> str:
+    text = (folder / "scorer.hpp").read_text()
+    (folder / "scorer.hpp").write_text(text.replace("(raw)", "(raw) + 1.0f"))
+    return "cpp: FAILED on 32 golden rows"
+
+
+def spoil_golden(folder: Path) -> str:
+    with np.load(folder / "golden.npz") as golden:
+        np.savez(folder / "golden.npz", raw=golden["raw"] * 1.1, outputs=golden["outputs"])
+    return "stablehlo: FAILED on 32 golden rows"
+
+
+def drop_program(folder: Path) -> str:
+    (folder / "scorer.stablehlo").unlink()
+    return "stablehlo: FAILED: "
+
+
+@pytest.mark.parametrize("spoil", [spoil_header, spoil_golden, drop_program])
+def test_verify_notices_tampering(exported, tmp_path, capsys, spoil):
+    copy = tmp_path / "copy"
+    shutil.copytree(exported[0] / "out", copy)
+    if spoil is spoil_header and not (copy / "scorer.hpp").exists():
+        pytest.skip("g++ is not installed")
+    message = spoil(copy)
+    assert main(["verify", str(copy)]) == 1
+    assert message in capsys.readouterr().out
+
+
+def test_mistakes_are_named(exported, tmp_path, capsys):
+    run = str(exported[0] / "run")
+    (tmp_path / "thing.txt").write_text("mine")
+    for arguments, message in (
+        (["verify", str(tmp_path)], "no exported scorer here"),
+        ([run, "--format", "onyx", "--out", str(tmp_path / "new")], "found 'onyx'"),
+        ([run, "--out", str(tmp_path)], "holds something else"),
+        ([run, "--out", str(tmp_path / "new"), "--events", "none.npy"], "none.npy: no such file"),
+    ):
+        assert main(arguments) == 2
+        assert message in capsys.readouterr().err
+    assert (tmp_path / "thing.txt").read_text() == "mine" and not (tmp_path / "new").exists()
