@@ -3,9 +3,10 @@
     python -m jaxad.latency RUN... [--out DIR]
 
 Every score of every run is compiled by itself, parameters inside, NumPy in and out, in one process.
-Batch 1 is timed as jitted, as compiled ahead of time, and as exported, serialised and read again;
-bulk as jitted. Rounds go through all of them in turn, so that a busy machine slows all alike. The
-input is random: no scorer takes another path for it.
+Batch 1 is timed as jitted, as compiled ahead of time, as exported, serialised and read again, and,
+where g++ is there and the score has a C++ form, as generated C++ through ctypes; bulk as jitted and
+as the C++ loop over all events, on one core. Rounds go through all of them in turn, so that a busy
+machine slows all alike. The input is random: no scorer takes another path for it.
 
 Writes RUN/eval/latency.json: {"machine", "bulk_batch", "scores": SCORE -> RUNTIME -> {"single":
 {"median", "p10", "p99"} in seconds, "bulk": {"events_per_second"}}}, where a runtime may have one
@@ -17,6 +18,7 @@ import json
 import os
 import platform
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
@@ -29,6 +31,7 @@ from tqdm import tqdm
 
 from jaxad import report
 from jaxad.errors import UserError
+from jaxad.export import cpp
 from jaxad.run import provenance
 from jaxad.scorer import SIZES, Scorer, load
 from jaxad.workdir import write_text
@@ -62,6 +65,27 @@ def single_score(scorer: Scorer, name: str) -> Callable[[jax.Array], jax.Array]:
         return values if values.ndim == 1 else jnp.mean(values, axis=0)
 
     return function
+
+
+def native(function: Callable, shape: Sequence[int | None]) -> Function | None:
+    """`function` as generated C++, raw (n, *shape) -> (n, 3), the score first; None without one."""
+    about = {
+        "method": "timed",
+        "namespace": "timed",
+        "run_id": "",
+        "score": {"name": "score"},
+        "input": {"order": ""},
+        "versions": {"jaxad": ""},
+        "threshold": 0.0,
+        "fpr": {"target": 1.0, "n_calibration": 0, "knots": {"score": [0.0], "fpr": [1.0]}},
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "scorer.hpp"
+        try:
+            path.write_text(cpp.header(function, shape, about))
+            return cpp.compiled(path, about["namespace"])
+        except UserError:
+            return None
 
 
 def runtimes(function: Callable, x: np.ndarray) -> dict[str, Function]:
@@ -115,6 +139,9 @@ def measure(scorers: Mapping[str, Scorer]) -> dict[str, dict]:
         for runtime, compiled in runtimes(function, x).items():
             single[run, score, runtime] = (compiled, x)
         bulk[run, score, "jit"] = (jax.jit(function), _event(scorer, BULK))
+        if (generated := native(function, scorer.shape)) is not None:
+            single[run, score, "cpp"] = (generated, x)
+            bulk[run, score, "cpp"] = (generated, _event(scorer, BULK))
     found: dict[str, dict] = {
         run: {"machine": machine(), "bulk_batch": BULK, "scores": {}} for run in scorers
     }

@@ -6,7 +6,7 @@ them, found by moving the places themselves; the rest are loops of fixed length 
 Operations that a dense network, an encoder, a classifier or a flow does not need are refused.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -344,6 +344,28 @@ def _needed(jaxpr: Jaxpr) -> list:
     return kept[::-1]
 
 
+def _broadcast(a: np.ndarray, shape: Sequence[int], axes: Sequence[int]) -> np.ndarray:
+    spread = [1] * len(shape)
+    for axis, size in zip(axes, a.shape, strict=True):
+        spread[axis] = size
+    return np.broadcast_to(a.reshape(spread), shape)
+
+
+NUMPY: dict[str, Callable[..., np.ndarray]] = {
+    "reshape": lambda a, p: a.reshape(p["new_sizes"]),
+    "squeeze": lambda a, p: a.squeeze(p["dimensions"]),
+    "broadcast_in_dim": lambda a, p: _broadcast(a, p["shape"], p["broadcast_dimensions"]),
+    "convert_element_type": lambda a, p: a.astype(p["new_dtype"]),
+    "slice": lambda a, p: a[
+        tuple(map(slice, p["start_indices"], p["limit_indices"], p["strides"] or [1] * a.ndim))
+    ],
+    "transpose": lambda a, p: a.transpose(p["permutation"]),
+}
+"""The commonest operations, which need not be compiled to be computed once."""
+
+
 def _computed(primitive: Any, operands: list, params: dict) -> list[np.ndarray]:
+    if primitive.name in NUMPY and len(operands) == 1:
+        return [NUMPY[primitive.name](np.asarray(operands[0]), params)]
     found = primitive.bind(*map(jax.numpy.asarray, operands), **params)
     return [np.asarray(array) for array in (found if primitive.multiple_results else [found])]
