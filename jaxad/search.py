@@ -33,6 +33,11 @@ from jaxad.sculpting import mass_sculpting
 EFFICIENCIES = (0.2, 0.05, 0.01, 0.001)
 NAMES = ("$m_{J1}$ [TeV]", "$\\Delta m_J$ [TeV]", "$\\tau_{21}^{J1}$", "$\\tau_{21}^{J2}$")
 N_BINS = 30
+_QUANTITIES = {
+    "signal_over_background": "S/B in the window",
+    "n_signal": "injected signal events",
+    "window": "window [TeV]",
+}
 
 
 def two_sample_auc(a: np.ndarray, b: np.ndarray, seed: int = 0, folds: int = 5) -> dict[str, float]:
@@ -191,7 +196,10 @@ def discovery_figure(fits: dict[str, dict[str, Any]], window: list[float]) -> Fi
 
 @styled
 def scan_figure(results: list[dict[str, Any]], what: str) -> Figure:
-    """Median and 68 % band over seeds and runs of the figures of merit against the value."""
+    """Median and 68 % band over seeds and runs of the figures of merit against the value.
+
+    What was refused for want of background events, None, is left out.
+    """
     values = list(dict.fromkeys(r["value"] for r in results))
     panels = {
         "max_sic": "maximal SIC",
@@ -200,13 +208,17 @@ def scan_figure(results: list[dict[str, Any]], what: str) -> Figure:
     }
     figure = new_figure(4.2 * len(panels), 4.0)
     for axes, (key, label) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
-        found = [np.concatenate([r[key] for r in results if r["value"] == v]) for v in values]
-        median, low, high = np.array([np.quantile(f, (0.5, 0.16, 0.84)) for f in found]).T
-        places = np.arange(len(values))
-        axes.plot(places, median, "o-")
-        axes.fill_between(places, low, high, alpha=0.25, linewidth=0)
-        axes.set_xticks(places, values)
-        axes.set(xlabel=what.replace("_", " "), ylabel=label, ylim=(0, None))
+        found = [[x for r in results if r["value"] == v for x in r[key]] for v in values]
+        places = [i for i, f in enumerate(found) if None not in f]
+        if places:
+            bands = [np.quantile(found[i], (0.5, 0.16, 0.84)) for i in places]
+            median, low, high = np.transpose(bands)
+            axes.plot(places, median, "o-")
+            axes.fill_between(places, low, high, alpha=0.25, linewidth=0)
+        else:
+            axes.text(0.5, 0.5, "too few background events", ha="center", transform=axes.transAxes)
+        axes.set_xticks(range(len(values)), values)
+        axes.set(xlabel=_QUANTITIES.get(what, what), ylabel=label)
     return figure
 
 
@@ -217,9 +229,9 @@ def _summary(scorer: Scorer, dataset: Dataset, found: dict[str, Any]) -> dict[st
     sics, maxima = [], []
     for b, s in zip(background, signal, strict=True):
         one = metrics.summarise(b, s, fprs=(1e-2,))
-        sics.append(one["sic_at_fpr"]["1e-2"]["value"] or 0.0)
-        maxima.append(one["max_sic"] or 0.0)
-    after = found["discovery"]["sideband"]["0.01"].get("significance", 0.0)
+        sics.append(one["sic_at_fpr"]["1e-2"]["value"])
+        maxima.append(one["max_sic"])
+    after = found["discovery"]["sideband"]["0.01"].get("significance")
     return {"sic": sics, "max_sic": maxima, "significance": [after]}
 
 
@@ -258,7 +270,7 @@ def scan(config: ConfigDict, directory: Path, what: str, values: list[str], seed
             workdir.write_text(directory / "scan.json", json.dumps(results, indent=2))
     if what == "window":
         strongest = [
-            np.median([s for r in results if r["value"] == v for s in r["significance"]])
+            np.median([s or 0.0 for r in results if r["value"] == v for s in r["significance"]])
             for v in values
         ]
         summary = {"runs": results, "look_elsewhere": resonance.look_elsewhere(strongest)}
