@@ -30,10 +30,11 @@ import numpy as np
 from tqdm import tqdm
 
 from jaxad import report
+from jaxad.batches import SIZES
 from jaxad.errors import UserError
 from jaxad.export import cpp
 from jaxad.run import provenance
-from jaxad.scorer import SIZES, Scorer, load
+from jaxad.scorer import Scorer, load
 from jaxad.workdir import write_text
 
 ROUNDS, CALLS = 20, 50  # calls of a round, fewer where one takes long

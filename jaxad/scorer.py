@@ -7,12 +7,12 @@ run left in its work directory. Larger scores are always more anomalous.
 
 import hashlib
 import json
-import math
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,21 +21,18 @@ import jax.export
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.sharding import PartitionSpec
 from jax.typing import ArrayLike
 from ml_collections import ConfigDict
 
 from jaxad import methods
+from jaxad.batches import SHARDED, batches, over_devices
 from jaxad.data.dataset import first_not_finite
 from jaxad.data.ragged import is_ragged, padded
 from jaxad.errors import UserError
 from jaxad.metrics import MIN_BACKGROUND, binomial_error, checked_scores, threshold_at_fpr
 
 FORMAT = 1
-SIZES = (1, 16, 256, 4096)
-"""Batches are filled up to one of these sizes, so that few programs are ever compiled."""
-SHARDED = 256
-"""Batches of this size and more are spread over all devices of the host."""
 
 
 def _flatten(tree: Any) -> dict[str, np.ndarray]:
@@ -139,7 +136,7 @@ class Scorer:
 
     @cached_property
     def _replicated_params(self) -> Any:
-        return jax.device_put(self.params, _over_devices(PartitionSpec()))
+        return jax.device_put(self.params, over_devices(PartitionSpec()))
 
     def __call__(self, x: ArrayLike) -> np.ndarray:
         """Default score (n,) float32 of raw events `x` (n, *shape), any n.
@@ -230,13 +227,13 @@ class Scorer:
         x, function = self._checked(x), self._compiled[which]
         zeros = jnp if isinstance(x, Array) else np
         done: list[Any] = []
-        for start, size in _batches(len(x)):
+        for start, size in batches(len(x)):
             part = x[start : start + size]
             if len(part) < size:
                 rest = zeros.zeros((size - len(part), *x.shape[1:]), x.dtype)
                 part = zeros.concatenate([part, rest])
             if size >= SHARDED and jax.local_device_count() > 1:
-                part = jax.device_put(part, _over_devices(PartitionSpec("batch")))
+                part = jax.device_put(part, over_devices(PartitionSpec("batch")))
                 done.append(function(self._replicated_params, part))
             else:
                 done.append(function(self._device_params, part))
@@ -262,26 +259,6 @@ class Scorer:
         _replace_folder(temporary, folder)
 
 
-def _over_devices(spec: PartitionSpec) -> NamedSharding:
-    """Over the largest number of the host's devices that divides every large batch."""
-    devices = jax.local_devices()
-    devices = devices[: math.gcd(len(devices), SHARDED)]
-    mesh = jax.make_mesh((len(devices),), ("batch",), (AxisType.Auto,), devices=devices)
-    return NamedSharding(mesh, spec)
-
-
-def _batches(n: int) -> Iterator[tuple[int, int]]:
-    """Starts and sizes that cover n rows; the largest size is used only where it is filled."""
-    start = 0
-    while start < max(n, 1):
-        left = n - start
-        size = (
-            SIZES[-1] if left >= SIZES[-1] else next(s for s in SIZES if s >= min(left, SIZES[-2]))
-        )
-        yield start, size
-        start += size
-
-
 def _mean_over_members(values: Array) -> Array:
     return values if values.ndim == 1 else jnp.mean(values, axis=0)
 
@@ -303,6 +280,8 @@ def load(path: str | os.PathLike, name: str = "scorer") -> Scorer:
             params = _unflatten({key: arrays[key] for key in arrays.files})
         background = np.load(folder / "background.npy", allow_pickle=False)
         exported = program.read_bytes() if program.is_file() else b""
+        if exported and find_spec("flatbuffers") is None:
+            raise UserError(f"{program}: flatbuffers is missing: pip install 'jaxad[export]'")
     except FileNotFoundError as error:
         raise UserError(
             f"{path}: no trained scorer here ({Path(error.filename).name} is missing): "

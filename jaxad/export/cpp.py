@@ -263,8 +263,8 @@ def compiled(path: Path, namespace: str) -> Callable[[np.ndarray], np.ndarray]:
         raw = np.ascontiguousarray(raw, np.float32)
         out = np.empty((len(raw), 3), np.float32)
         # The attribute `ctypes` would take longer than a small network.
-        source, target = (a.__array_interface__["data"][0] for a in (raw, out))
-        loaded(source, len(raw), target)
+        source, target = raw.__array_interface__, out.__array_interface__
+        loaded(source["data"][0], len(raw), target["data"][0])
         return out
 
     return evaluate

@@ -1,0 +1,48 @@
+"""The scripts of examples/ do what they say."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from random_scorers import trigger_data, trigger_scorer
+
+from jaxad.export import cpp
+from jaxad.export.contract import contract
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="g++ is not installed")
+def test_cpp_program_scores_lines_of_numbers(tmp_path):
+    scorer, x = trigger_scorer("dense_vae"), trigger_data(20)
+    about = contract(scorer, "run", 0.02)
+    text = cpp.header(lambda raw: scorer.fn(scorer.params, raw), scorer.shape, about)
+    (tmp_path / "scorer.hpp").write_text(text)
+    command = ["g++", "-Wall", "-Werror", "-DSCORER=jaxad_run", f"-I{tmp_path}"]
+    program = str(tmp_path / "trigger")
+    subprocess.run([*command, str(EXAMPLES / "trigger.cpp"), "-o", program], check=True)
+    lines = "\n".join(" ".join(f"{v:.9g}" for v in event.ravel()) for event in x)
+    done = subprocess.run([program], input=lines, capture_output=True, text=True, check=True)
+    found = [line.split() for line in done.stdout.splitlines()]
+    scores = scorer(x)
+    np.testing.assert_allclose([float(score) for score, *_ in found], scores, rtol=1e-4)
+    kept = ["keep" if s >= about["threshold"] else "drop" for s in scores]
+    assert [flag for *_, flag in found] == kept
+
+
+def test_script_scores_inside_a_jit(tmp_path):
+    trigger_scorer("dense_vae").save(tmp_path / "run" / "scorer")
+    np.save(tmp_path / "events.npy", trigger_data(50))
+    script, root = EXAMPLES / "score_in_your_jit.py", str(EXAMPLES.parent)
+    done = subprocess.run(
+        [sys.executable, str(script), str(tmp_path / "run"), str(tmp_path / "events.npy")],
+        env=os.environ | {"PYTHONPATH": root},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.count("accepted") == 3
