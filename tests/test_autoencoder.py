@@ -46,13 +46,16 @@ def test_pooled_autoencoder_reconstructs_images_of_unit_sum():
     np.testing.assert_allclose(result.output.sum(axis=(1, 2, 3)), 1, rtol=1e-5)
 
 
-def test_aligned_images_of_a_scorer_are_those_of_rapidity(jets):
+def test_aligned_images_of_a_scorer_are_those_of_rapidity_also_from_the_cache(jets, tmp_path):
     heavy = jets.copy()
     heavy[..., 0] = np.where(jets[..., 0] > 0, np.hypot(jets[..., 0], 3), 0)
     config = interpretable_ae.get_config("smoke")
     expected = jet_image(epxpypz_to_ptyphi(heavy), 40, 1.0, align=True)
     found = images(config.inputs, heavy, "jets")
     np.testing.assert_allclose(found[..., 0], expected, atol=1e-6)
+    for _ in range(2):
+        np.testing.assert_array_equal(images(config.inputs, heavy, "jets", tmp_path), found)
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_reconstructions_are_images_of_unit_sum():

@@ -53,6 +53,7 @@ def selection_figure(
         style = {"color": colors[signal], "linestyle": line_style(i), "label": label}
         right.plot(passes, [np.median(m) for m in members], marker="o", ms=4, **style)
         _shade(right, passes, members, colors[signal])
+    right.ticklabel_format(axis="y", style="plain", useOffset=False)
     right.set_ylabel(f"AUC of {name} − AUC of the teacher")
     right.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), title="AUC, last pass (teacher)")
     for axes in (left, right):
