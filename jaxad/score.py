@@ -67,8 +67,8 @@ def score_file(
     step = _rows_per_chunk(scorer)
     with opened_events(file, key, branches) as events:
         n = len(events)
+        bar.set_description(Path(file).name, refresh=False)
         bar.reset(n)
-        bar.set_description(Path(file).name)
         for start in range(0, n, step):
             stop = min(start + step, n)
             part = prefix.with_name(f"{prefix.name}-{start}-{stop}.npz")
