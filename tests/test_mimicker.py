@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 from test_jets import jets_of_600_gev
 
 import jaxad
@@ -183,6 +184,8 @@ def test_scorers_see_the_observables_of_the_selection(dataset, config):
 def test_own_teacher_and_any_run_as_teacher(dataset, config, tmp_path):
     config = config.copy_and_resolve_references()
     config.teacher.train.epochs = config.train.epochs = 1
+    config.teacher.inputs.n_pixels = 8
+    config.teacher.model = ConfigDict({"name": "conv", "n_latent": 2, "width": 4})
     config.method.update({"name": "hln", "passes": 0})
     fitted = hln.fit(config, dataset, fit)
     assert list(fitted["passes"]) == ["00"]
