@@ -1,8 +1,6 @@
 """Average decision ordering against the loop over pairs, its symmetries, its error and speed."""
 
 import itertools
-import time
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -99,18 +97,6 @@ def test_error_is_the_spread_over_samples():
     values = [decision_ordering(t, s[:, None])[0] for t, s in zip(teacher, scores, strict=True)]
     _, error = ado_with_error(teacher[0], scores[0])
     assert 0.6 < error / np.std(values) < 1.6
-
-
-@pytest.mark.slow
-def test_a_hundred_candidates_at_ten_thousand_events_take_seconds():
-    rng = np.random.default_rng(6)
-    teacher = rng.normal(size=10_000)
-    scores = teacher[:, None] + rng.normal(size=(10_000, 101))
-    current = rng.normal(size=10_000)
-    decision_ordering(teacher, scores, current)
-    start = time.process_time()
-    decision_ordering(teacher, scores, current)
-    assert time.process_time() - start < 30
 
 
 def test_mistakes_are_named():
