@@ -1,6 +1,7 @@
 """Average decision ordering against the loop over pairs, its symmetries, its error and speed."""
 
 import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
