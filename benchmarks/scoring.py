@@ -26,6 +26,7 @@ from jaxad.scorer import Scorer
 
 ENCODER_FLOPS = 2 * (57 * 32 + 32 * 16 + 16 * 6)  # of the matrix products of one event
 SIDE = 1024  # of the matrices
+BATCH = 16_384
 
 
 def make_scorer() -> Scorer:
@@ -57,9 +58,15 @@ def main() -> None:
     matrix = jnp.ones((SIDE, SIDE))
     product, score = jax.jit(jnp.matmul), jax.jit(scorer.fn)
     params = jax.tree.map(jnp.asarray, scorer.params)
+    batches = [on_device[start : start + BATCH] for start in range(0, n, BATCH)]
+
+    def in_batches() -> None:
+        jax.block_until_ready([score(params, batch) for batch in batches])
+
     timed: dict[str, tuple[Callable, float]] = {  # function, events it stands for
         "scorer(x), NumPy in and out": (lambda: scorer(x), n),
         "compiled, on the device": (lambda: score(params, on_device).block_until_ready(), n),
+        f"compiled, in batches of {BATCH:,}": (in_batches, n),
         "limit: copy of the same bytes": (lambda: np.copyto(copy, x), n),
         "limit: FLOP of a matrix product": (
             lambda: product(matrix, matrix).block_until_ready(),
