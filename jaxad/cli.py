@@ -66,3 +66,12 @@ def run(main: Callable[[], None]) -> None:
             sys.exit(130)
 
     app.run(guarded, flags_parser=_parse)
+
+
+def exit_code(command: Callable[[], int | None]) -> int:
+    """What `command` returns, 0 for None; 2 for a user's mistake, which one line names."""
+    try:
+        return command() or 0
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2

@@ -14,7 +14,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from jaxad import report
+from jaxad import cli, report
 from jaxad.errors import UserError
 from jaxad.report.tables import TABLE_FIGURES, figure_name, figure_text
 
@@ -141,12 +141,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("workdirs", nargs="+", type=Path, help="evaluated runs, such as runs/*")
     parser.add_argument("--out", type=Path, help="folder for comparison.txt and the figures (png)")
     args = parser.parse_args(argv)
-    try:
-        compare(args.workdirs, args.out)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return cli.exit_code(lambda: compare(args.workdirs, args.out))
 
 
 if __name__ == "__main__":

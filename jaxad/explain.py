@@ -30,13 +30,8 @@ def teacher(scorer: Scorer) -> Scorer:
     """The scorer that a mimicker was trained on: the run that its config names, or its own."""
     if scorer.config.method.teacher:
         return load(scorer.config.method.teacher)
-    return Scorer(
-        method="autoencoder",
-        config=mimicker.teacher_config(scorer.config),
-        params=scorer.params["teacher"],
-        shape=scorer.shape,
-        format=scorer.format,
-        info=scorer.info,
+    return mimicker.own_teacher(
+        scorer.config, scorer.params["teacher"], scorer.shape, scorer.format
     )
 
 

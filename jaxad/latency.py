@@ -29,7 +29,7 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from jaxad import report
+from jaxad import cli, report
 from jaxad.batches import SIZES
 from jaxad.errors import UserError
 from jaxad.export import cpp
@@ -200,12 +200,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("workdirs", nargs="+", type=Path, help="trained runs, such as runs/*")
     parser.add_argument("--out", type=Path, help="folder for latency.txt")
     args = parser.parse_args(argv)
-    try:
-        latency(args.workdirs, args.out)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return cli.exit_code(lambda: latency(args.workdirs, args.out))
 
 
 if __name__ == "__main__":

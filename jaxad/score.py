@@ -27,7 +27,7 @@ import h5py
 import numpy as np
 from tqdm import tqdm
 
-from jaxad import workdir
+from jaxad import cli, workdir
 from jaxad.data import checks
 from jaxad.data.dataset import as_mapping
 from jaxad.data.streams import opened_events
@@ -160,18 +160,18 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--key", help="array of events in the files; default: that of the run")
     parser.add_argument("--branches", default="", help="of ROOT files: COLUMN=BRANCH,...")
     args = parser.parse_args(argv)
-    try:
+
+    def command() -> int:
         branches = as_mapping(args.branches, "--branches")
         problems = score(args.run, args.files, args.out, args.key, branches)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(f"{args.out}: scores of {len(set(args.files)) - len(problems)} files")
-    for problem in problems.values():
-        print(f"left out: {problem}", file=sys.stderr)
-    if problems:
-        print("mend these and run the same command: the others are kept", file=sys.stderr)
-    return 1 if problems else 0
+        print(f"{args.out}: scores of {len(set(args.files)) - len(problems)} files")
+        for problem in problems.values():
+            print(f"left out: {problem}", file=sys.stderr)
+        if problems:
+            print("mend these and run the same command: the others are kept", file=sys.stderr)
+        return 1 if problems else 0
+
+    return cli.exit_code(command)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from jaxad.data.adc2021 import mask
 from jaxad.data.dataset import Dataset
 from jaxad.errors import UserError
 from jaxad.methods import trigger_autoencoder, trigger_events
+from jaxad.methods.teacher import load_teacher
 from jaxad.models import rbm, trigger
 from jaxad.models.trigger import MODELS
 from jaxad.run import build_scorer
@@ -299,7 +300,7 @@ def test_student_learns_the_logarithm_of_its_teachers_score(dataset, teacher):
     config.train.update({"epochs": 120, "batch_size": 100, "learning_rate": 1e-2})
     student = methods.get("student")
     x = dataset.train["x"]
-    target = student.targets(student.load_teacher(config, dataset), x)
+    target = student.targets(load_teacher(config.method.teacher, dataset), x)
     fitted = student.fit(config, dataset, training.fit)
     found = jax.jit(student.scores(config))(fitted, x)["student"][0]
     assert np.mean((found - target) ** 2) < 0.3 * np.var(target)

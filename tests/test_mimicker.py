@@ -199,7 +199,7 @@ def test_own_teacher_and_any_run_as_teacher(dataset, config, tmp_path):
     assert nothing == {}
     rows = {"x": np.ones((4, 5, 3), np.float32)}
     other = Dataset(rows, rows, rows, {}, info={"format": "ptetaphi"})
-    with pytest.raises(UserError, match=r"method.teacher: .* \(None, 4\) epxpypz, the data are"):
+    with pytest.raises(UserError, match=r"method.teacher: .* \(None, 4\) of 'epxpypz', these"):
         mimicker.teach(config, other, fit)
 
 

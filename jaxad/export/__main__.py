@@ -21,7 +21,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from jaxad import data, score
+from jaxad import cli, data, score
 from jaxad.data.streams import opened_events
 from jaxad.errors import UserError
 from jaxad.export import cpp, stablehlo
@@ -107,24 +107,22 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--events", help="file of raw events; default: the run's own test data")
     parser.add_argument("--key", help="array of events in that file; default: that of the run")
     args = parser.parse_args(argv)
-    try:
-        if args.run != "verify":
-            if args.out is None or args.folder is not None:
-                parser.error("give RUN and --out DIR, or verify DIR")
-            export(
-                Path(args.run), args.format.split(","), args.out, args.fpr, args.events, args.key
-            )
-            return 0 if verify(args.out) else 1
-        if args.folder is None:
-            parser.error("verify: which folder?")
+    if args.run != "verify" and (args.out is None or args.folder is not None):
+        parser.error("give RUN and --out DIR, or verify DIR")
+    if args.run == "verify" and args.folder is None:
+        parser.error("verify: which folder?")
+
+    def command() -> int:
         events = None
-        if args.events:
+        if args.run != "verify":
+            formats = args.format.split(",")
+            export(Path(args.run), formats, args.out, args.fpr, args.events, args.key)
+        elif args.events:
             archive = load(args.folder / "scorer")
             events = of_file(archive, args.events, args.key, N_EVENTS)
-        return 0 if verify(args.folder, events) else 1
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return 0 if verify(args.out if args.folder is None else args.folder, events) else 1
+
+    return cli.exit_code(command)
 
 
 if __name__ == "__main__":

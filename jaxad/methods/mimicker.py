@@ -7,6 +7,7 @@ of held-out jets that the current network orders otherwise than the teacher, the
 best joins, and a new network is trained. Every network is kept.
 """
 
+import dataclasses
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -17,21 +18,21 @@ import numpy as np
 from jax import Array
 from ml_collections import ConfigDict
 
-import jaxad
 from jaxad.data import cache
 from jaxad.data.dataset import Dataset, Rows, take
 from jaxad.data.jets import coordinates, observables
 from jaxad.data.splits import choose
 from jaxad.errors import UserError
 from jaxad.methods import autoencoder
+from jaxad.methods.teacher import load_teacher
 from jaxad.models.layers import on_cpu
 from jaxad.models.mimicker import Mimicker
-from jaxad.observables.batching import in_batches
 from jaxad.observables.efp import efp_function
 from jaxad.observables.graphs import Edges, Graphs, standard_graphs
 from jaxad.observables.kinematics import jet_mass, jet_ptetaphi
 from jaxad.observables.substructure import n_subjettiness
 from jaxad.ordering import decision_ordering
+from jaxad.scorer import Scorer
 from jaxad.training import Fitted, Task
 
 PARTICLES = ("epxpypz", "ptetaphi")
@@ -82,41 +83,29 @@ def chosen(fitted: dict) -> list[Observable]:
     return found
 
 
-def teacher_config(config: ConfigDict) -> ConfigDict:
-    """The autoencoder that a run without `method.teacher` trains first, as a config of its own."""
+def own_teacher(
+    config: ConfigDict, params: dict, shape: tuple[int | None, ...], format: str
+) -> Scorer:
+    """The autoencoder that a run without `method.teacher` trains first; `params` as fitted."""
     merged = config.copy_and_resolve_references()
     with merged.unlocked():
         merged.update(config.teacher)
-    return merged
+    return Scorer("autoencoder", merged, params, shape, format)
 
 
 def teach(
     config: ConfigDict, dataset: Dataset, fitter: Callable[..., Fitted]
-) -> tuple[Callable[[np.ndarray], np.ndarray], dict]:
-    """The teacher's score of raw jets, and its parameters if it is trained here.
+) -> tuple[Scorer, dict]:
+    """The teacher of raw jets, and its parameters if it is trained here.
 
     Raises:
         UserError: `method.teacher` takes events of another format or shape.
     """
-    if not config.method.teacher:
-        own = teacher_config(config)
-        fitted = {"teacher": autoencoder.fit(own, dataset, fitter)}
-        function = partial(_default_score, autoencoder.scores(own), fitted["teacher"])
-        return partial(in_batches, function, batch_size=1024, desc="teacher"), fitted
-    scorer = jaxad.load(config.method.teacher)
-    x, format = dataset.train["x"], dataset.info["format"]
-    same = all(a in (None, b) for a, b in zip(scorer.shape, x.shape[1:], strict=False))
-    if scorer.format != format or len(scorer.shape) != x.ndim - 1 or not same:
-        raise UserError(
-            f"method.teacher: {config.method.teacher} scores events of {scorer.shape} "
-            f"{scorer.format}, the data are {x.shape[1:]} {format}: choose a teacher of these data"
-        )
-    return scorer, {}
-
-
-def _default_score(scores: Callable, fitted: dict, x: Array) -> Array:
-    values = next(iter(scores(fitted, x).values()))
-    return values if values.ndim == 1 else jnp.mean(values, axis=0)
+    if config.method.teacher:
+        return load_teacher(config.method.teacher, dataset), {}
+    own = own_teacher(config, {}, dataset.train["x"].shape[1:], dataset.info["format"])
+    params = autoencoder.fit(own.config, dataset, fitter)
+    return dataclasses.replace(own, params=params), {"teacher": params}
 
 
 def fit(

@@ -16,40 +16,16 @@ from ml_collections import ConfigDict
 
 from jaxad.data.dataset import Dataset, Rows
 from jaxad.errors import UserError
+from jaxad.methods.teacher import load_teacher
 from jaxad.methods.trigger_events import N_INPUTS, features
 from jaxad.models.classifier import Classifier
-from jaxad.scorer import Scorer, load
+from jaxad.scorer import Scorer
 from jaxad.training import Fitted, Task, weighted_mean
 
 
 def model(config: ConfigDict) -> Classifier:
     """Dense ReLU layers of the widths `config.model.hidden`, and one number."""
     return Classifier(tuple(config.model.hidden))
-
-
-def load_teacher(config: ConfigDict, dataset: Dataset) -> Scorer:
-    """The scorer of `config.method.teacher`.
-
-    Raises:
-        UserError: none is named or there, or it scores other events than those of the data set.
-    """
-    path = config.method.teacher
-    if not path:
-        raise UserError("method.teacher: expected the work directory of a trained run, found none")
-    try:
-        teacher = load(path)
-    except UserError as error:
-        raise UserError(f"method.teacher: {error}") from error
-    shape, form = dataset.train["x"].shape[1:], dataset.info["format"]
-    fits = len(teacher.shape) == len(shape) and all(
-        a in (None, b) for a, b in zip(teacher.shape, shape, strict=True)
-    )
-    if teacher.format != form or not fits:
-        raise UserError(
-            f"method.teacher: {path} scores events {teacher.shape} of {teacher.format!r}, these "
-            f"are {shape} of {form!r}: name a run on the same kind of events"
-        )
-    return teacher
 
 
 def targets(teacher: Scorer, x: np.ndarray) -> np.ndarray:
@@ -83,7 +59,7 @@ def task(config: ConfigDict) -> Task:
 
 def fit(config: ConfigDict, dataset: Dataset, fitter: Callable[..., Fitted]) -> dict:
     """Train on the teacher's scores of background: {"params"} (members, best epochs)."""
-    teacher = load_teacher(config, dataset)
+    teacher = load_teacher(config.method.teacher, dataset)
 
     def rows(part: Rows) -> Rows:
         return {"x": part["x"], "target": targets(teacher, part["x"])}

@@ -119,7 +119,10 @@ def metrics_table(metrics: Mapping[str, Any]) -> str:
     """The tables that an evaluation prints, with notes on missing figures beneath the first."""
     header, rows = metrics_rows(metrics)
     lines = [text_table(rows, header), *metrics_notes(metrics)]
-    for header, rows in (rates_rows(metrics), selection_rows(metrics)):
+    for (header, rows), notes in (
+        (rates_rows(metrics), rates_notes(metrics)),
+        (selection_rows(metrics), []),
+    ):
         if rows:
-            lines += ["", text_table(rows, header), *rates_notes(metrics)]
+            lines += ["", text_table(rows, header), *notes]
     return "\n".join(lines)
