@@ -15,7 +15,7 @@ from jaxad.errors import UserError
 Rows = dict[str, np.ndarray]
 """Arrays with one leading axis N: "x" is raw scorer input, others observables (N,)."""
 
-CHUNK = 1 << 22  # values looked at together when scanning for NaN
+CHUNK = 1 << 20  # values looked at together when scanning for NaN
 
 
 @dataclass(frozen=True)
@@ -65,9 +65,9 @@ def first_not_finite(values: np.ndarray) -> int | None:
     step = max(1, CHUNK // max(1, int(np.prod(values.shape[1:]))))
     for start in range(0, len(values), step):
         block = values[start : start + step]
-        bad = ~np.isfinite(block).reshape(len(block), -1).all(axis=1)
-        if bad.any():
-            return start + int(np.argmax(bad))
+        finite = np.isfinite(block)
+        if not finite.all():
+            return start + int(np.argmin(finite.reshape(len(block), -1).all(axis=1)))
     return None
 
 
