@@ -251,7 +251,10 @@ def evaluate(directory: Path, config: ConfigDict | None = None) -> dict[str, Any
 
 
 def scan(config: ConfigDict, directory: Path, what: str, values: list[str], seeds: int) -> None:
-    """Train and evaluate a run for every value of `data.what` and every seed; one figure."""
+    """Train and evaluate a run for every value of `data.what` and every seed; one figure.
+
+    Stopped, the same call goes on: runs that have been evaluated are not repeated.
+    """
     results = []
     for value in values:
         for seed in range(seeds):
@@ -266,7 +269,9 @@ def scan(config: ConfigDict, directory: Path, what: str, values: list[str], seed
                 raise UserError(f"--scan: data has no setting {what!r}")
             folder = directory / f"{what}-{value}-seed{seed}"
             run.train(one, folder)
-            results.append({"value": value, "seed": seed, **evaluate(folder)})
+            done = folder / "eval" / "search.json"
+            summary = json.loads(done.read_text())["summary"] if done.exists() else evaluate(folder)
+            results.append({"value": value, "seed": seed, **summary})
             workdir.write_text(directory / "scan.json", json.dumps(results, indent=2))
     if what == "window":
         strongest = [

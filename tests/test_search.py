@@ -1,9 +1,14 @@
-"""The two-sample test finds what differs and nothing else; pulls of equal samples are normal."""
+"""Two-sample tests and pulls of equal and different samples; scans end to end."""
+
+import json
 
 import numpy as np
 import pytest
+from lhco_events import fake_events, write_frame
 
+from configs import cathode
 from jaxad import search
+from jaxad.data import lhco
 
 
 def test_two_sample_auc():
@@ -31,3 +36,24 @@ def test_scans_leave_out_what_was_refused():
     np.testing.assert_array_equal(line.get_ydata(), [2.0, 4.0])
     assert not axes[1].lines
     assert [text.get_text() for text in axes[1].texts] == ["too few background events"]
+
+
+@pytest.mark.slow
+def test_scan_trains_evaluates_and_does_not_repeat_what_is_done(tmp_path):
+    source = tmp_path / "features.h5"
+    write_frame(source, fake_events(2000, 500), [*lhco.JETS, "label"])
+    config = cathode.get_config("smoke")
+    config.data.update({"source": str(source)})
+    config.flow.update({"n_layers": 2, "hidden": (8,)})
+    config.flow_train.update({"epochs": 1, "keep_best": 1})
+    config.classifier.update({"name": "trees", "members": 1})
+    search.scan(config, tmp_path / "scan", "signal_over_background", ["0.3"], 1)
+    first = (tmp_path / "scan" / "scan.json").read_text()
+    results = json.loads(first)
+    assert [(result["value"], result["seed"]) for result in results] == [("0.3", 0)]
+    evaluated = tmp_path / "scan" / "signal_over_background-0.3-seed0" / "eval" / "search.json"
+    assert json.loads(evaluated.read_text())["summary"]["max_sic"] == results[0]["max_sic"]
+    written = evaluated.stat().st_mtime_ns
+    search.scan(config, tmp_path / "scan", "signal_over_background", ["0.3"], 1)
+    assert (tmp_path / "scan" / "scan.json").read_text() == first
+    assert evaluated.stat().st_mtime_ns == written
