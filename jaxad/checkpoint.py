@@ -1,16 +1,20 @@
 """Checkpoints with Orbax: atomic saves, newest first on restore, the older one as a fallback.
 
 Orbax writes a checkpoint under a temporary name and renames it, but deletes old ones file by file,
-so after a kill a folder may hold half-deleted checkpoints. `restore` tries them newest first and
-says so when it has to fall back.
+so after a kill a folder may hold half-deleted checkpoints; nor does it see changed bytes in an
+array, for which each checkpoint carries a digest. `restore` tries them newest first and says so
+when it has to fall back.
 """
 
+import hashlib
+import json
 import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
 from jaxad.errors import UserError
@@ -25,6 +29,14 @@ def _manager(directory: Path) -> ocp.CheckpointManager:
     return ocp.CheckpointManager(directory.absolute(), options=options)
 
 
+def _digest(state: Any, meta: dict) -> str:
+    """Hexadecimal digest of a checkpoint's content."""
+    found = hashlib.sha256(json.dumps(meta, sort_keys=True).encode())
+    for leaf in jax.tree.leaves(state):
+        found.update(np.ascontiguousarray(leaf).tobytes())
+    return found.hexdigest()
+
+
 def save(directory: Path, step: int, state: Any, meta: dict) -> None:
     """Write `state` (pytree of arrays) and `meta` (JSON) as checkpoint `step`.
 
@@ -33,7 +45,10 @@ def save(directory: Path, step: int, state: Any, meta: dict) -> None:
     Raises:
         UserError: the directory cannot be written (read-only, disk full).
     """
-    arguments = ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta))
+    arguments = ocp.args.Composite(
+        state=ocp.args.StandardSave(state),
+        meta=ocp.args.JsonSave(meta | {"digest": _digest(state, meta)}),
+    )
     try:
         with _manager(directory) as manager:
             if step not in manager.all_steps():
@@ -68,7 +83,10 @@ def restore(directory: Path, template: Any) -> tuple[Any, dict] | None:
         try:
             with _manager(directory) as manager:
                 restored = manager.restore(step, args=arguments)
-            return restored["state"], restored["meta"]
+            state, meta = restored["state"], dict(restored["meta"])
+            if meta.pop("digest", None) not in (None, _digest(state, meta)):
+                raise ValueError("its bytes are not those that were written")
+            return state, meta
         except Exception as error:  # a damaged checkpoint can fail in any way
             reason = str(error).splitlines()[0][:200]
             print(

@@ -11,7 +11,28 @@ from absl import app, flags, logging
 
 from jaxad.errors import Preempted, UserError
 
-DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
+DISK_ERRORS = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO),
+    *(errno.EROFS, errno.EACCES, errno.EPERM),
+    *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST),
+}
+"""What a disk, or something else in the place of a file or folder, answers to who writes."""
+
+
+def _line(error: Exception) -> str:
+    """The line that names a user's mistake or what a disk refused; raises what is a bug."""
+    if isinstance(error, UserError):
+        return str(error)
+    # h5py has no errno where closing a file fails.
+    full = "No space left" in str(error) or "File too large" in str(error)
+    if not full and getattr(error, "errno", None) not in DISK_ERRORS:
+        raise error
+    where = getattr(error, "filename", None) or "output"
+    reason = getattr(error, "strerror", None) or "no space left on the device"
+    return (
+        f"{where}: {reason}: free space or mend the permissions and run the same command again; "
+        "what was saved before is kept"
+    )
 
 
 def _fail(message: object) -> NoReturn:
@@ -48,16 +69,8 @@ def run(main: Callable[[], None]) -> None:
         logging.set_verbosity(logging.FATAL)  # Orbax logs what is raised anyway
         try:
             main()
-        except UserError as error:
-            _fail(error)
-        except OSError as error:
-            if error.errno not in DISK_ERRORS:
-                raise
-            where = error.filename or "output"
-            _fail(
-                f"{where}: {error.strerror}: free space or mend the permissions and run the same "
-                "command again; what was saved before is kept"
-            )
+        except (UserError, OSError, RuntimeError) as error:
+            _fail(_line(error))
         except Preempted:
             print("stopped; the same command goes on from here", file=sys.stderr)
             sys.exit(143)
@@ -69,9 +82,15 @@ def run(main: Callable[[], None]) -> None:
 
 
 def exit_code(command: Callable[[], int | None]) -> int:
-    """What `command` returns, 0 for None; 2 for a user's mistake, which one line names."""
+    """What `command` returns, 0 for None; 2 for a user's mistake, which one line names.
+
+    130 after Ctrl-C.
+    """
     try:
         return command() or 0
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (UserError, OSError, RuntimeError) as error:
+        print("error: " + " ".join(_line(error).split()), file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from what is saved", file=sys.stderr)
+        return 130

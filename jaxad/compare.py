@@ -8,7 +8,7 @@ in bulk, each score in its fastest runtime.
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ Runs = Mapping[str, Mapping[str, Any]]  # name of the run -> its metrics.json
 def _read(path: Path, entry: str, again: str) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text())
-    except ValueError as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: expected JSON, found damage ({error}): {again}") from None
     if not isinstance(content, dict) or not isinstance(content.get(entry), dict):
         raise UserError(f"{path}: expected an entry {entry!r}, found none: {again}")
@@ -37,10 +37,21 @@ def read_run(workdir: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"{path}: not found: run evaluate.py --workdir={workdir} first")
     metrics, times = _read(path, "signals", "evaluate again"), workdir / "eval" / "latency.json"
+    _require(lambda: tables({"": metrics}), path, "evaluate again")
     if not times.is_file():
         return metrics | {"latency": {}}
     again = f"run python -m jaxad.latency {workdir} again"
-    return metrics | {"latency": _read(times, "scores", again)["scores"]}
+    latency = _read(times, "scores", again)["scores"]
+    _require(lambda: [_times(runtimes) for runtimes in latency.values()], times, again)
+    return metrics | {"latency": latency}
+
+
+def _require(shown: Callable[[], Any], path: Path, again: str) -> None:
+    """Refuses a file whose content `shown` cannot be shown."""
+    try:
+        shown()
+    except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError) as error:
+        raise UserError(f"{path}: damaged or edited ({error!r}): {again}") from None
 
 
 def read_runs(workdirs: Sequence[Path]) -> dict[str, dict[str, Any]]:
@@ -97,7 +108,7 @@ def _auc(entry: Mapping[str, Any]) -> tuple[float | None, float | None]:
 
 def _times(runtimes: Mapping[str, Any]) -> dict[str, float]:
     """Seconds of one event alone ("single") and in bulk, each in the fastest runtime."""
-    single = [r["single"]["median"] for r in runtimes.values() if "single" in r]
+    single = [float(r["single"]["median"]) for r in runtimes.values() if "single" in r]
     bulk = [1 / r["bulk"]["events_per_second"] for r in runtimes.values() if "bulk" in r]
     return {name: min(times) for name, times in (("single", single), ("bulk", bulk)) if times}
 

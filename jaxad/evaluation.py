@@ -237,10 +237,11 @@ def evaluate(directory: Path, source: str = "", n_bootstrap: int = 200) -> dict:
 
     Returns the content of `metrics.json`. Prints the table and the path of the report.
     """
-    config = workdir.read_config(directory)
+    scorers = {"method": load(directory)}
+    workdir.settle_config(directory, scorers["method"].config)
+    config = scorers["method"].config.copy_and_resolve_references()
     if source:
         config.data.source = source
-    scorers = {"method": load(directory)}
     for name in config.baselines:
         if name in methods.NAMES:
             scorers[name] = load(directory / "baselines" / name)

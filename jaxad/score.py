@@ -86,6 +86,16 @@ def score_file(
             yield part
 
 
+def _identity(file: str) -> list[str | int]:
+    """Path, size and time of change of a file, which its finished parts belong to."""
+    path = Path(file.partition(".root:")[0] + ".root" * (".root:" in file))
+    try:
+        state = path.stat()
+    except OSError as error:
+        raise UserError(f"{file}: {error.strerror}") from None
+    return [str(path.resolve()), state.st_size, state.st_mtime_ns]
+
+
 def _rows(part: Path) -> tuple[int, int]:
     start, stop = part.stem.rsplit("-", 2)[1:]
     return int(start), int(stop)
@@ -128,14 +138,10 @@ def score(
         bar = stack.enter_context(tqdm(unit="event", delay=2, unit_scale=True))
         for file in dict.fromkeys(files):
             try:
-                there = Path(file.partition(".root:")[0] + ".root" * (".root:" in file))
-                state = there.stat()
-                asked = [scorer.digest, str(there.resolve()), state.st_size, state.st_mtime_ns]
+                asked = [scorer.digest, *_identity(file)]
                 asked += [file, key, dict(branches), _rows_per_chunk(scorer)]
                 prefix = folder / hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
                 parts[file] = list(score_file(scorer, file, key, branches, prefix, bar))
-            except OSError as error:
-                problems[file] = f"{file}: {error.strerror}"
             except UserError as error:
                 problems[file] = str(error)
         if not parts:

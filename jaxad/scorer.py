@@ -25,8 +25,9 @@ from jax.sharding import PartitionSpec
 from jax.typing import ArrayLike
 from ml_collections import ConfigDict
 
-from jaxad import methods
+from jaxad import methods, workdir
 from jaxad.batches import SHARDED, batches, over_devices
+from jaxad.data.checks import DAMAGED
 from jaxad.data.dataset import first_not_finite
 from jaxad.data.ragged import is_ragged, padded
 from jaxad.errors import UserError
@@ -51,10 +52,14 @@ def _unflatten(arrays: Mapping[str, np.ndarray]) -> dict:
     return tree
 
 
-def _replace_folder(temporary: Path, folder: Path) -> None:
-    if folder.exists():
-        shutil.rmtree(folder)
-    os.replace(temporary, folder)
+def seal(description: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str:
+    """Hexadecimal digest of a JSON tree and arrays, less the "digest" that the tree carries."""
+    content = {key: value for key, value in description.items() if key != "digest"}
+    found = hashlib.sha256(json.dumps(content, sort_keys=True).encode())
+    for name, array in sorted(arrays.items()):
+        found.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        found.update(np.ascontiguousarray(array).tobytes())
+    return found.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -217,7 +222,8 @@ class Scorer:
             x = x.astype(np.float32)
             bad = None if jnp.isfinite(x).all() else first_not_finite(np.asarray(x))
         else:
-            x = x.astype(np.float32, copy=False)
+            with np.errstate(over="ignore"):  # infinities are refused next
+                x = x.astype(np.float32, copy=False)
             bad = first_not_finite(x)
         if bad is not None:
             raise UserError(f"input: event {bad} holds NaN or infinity: clean or drop it")
@@ -239,14 +245,24 @@ class Scorer:
                 done.append(function(self._device_params, part))
             # One batch is computed while the one before is fetched.
             done[-2:-1] = [jax.tree.map(np.asarray, result) for result in done[-2:-1]]
-        return jax.tree.map(lambda *parts: np.concatenate(parts, axis=-1)[..., : len(x)], *done)
+        found = jax.tree.map(lambda *parts: np.concatenate(parts, axis=-1)[..., : len(x)], *done)
+        for scores in jax.tree.leaves(found):
+            if np.isnan(scores).any():
+                event = int(np.argwhere(np.isnan(scores))[0][-1])
+                raise UserError(
+                    f"input: the score of event {event} is not a number: its values, up to "
+                    f"{np.abs(x[event]).max():.3g}, are beyond what float32 can compute with: "
+                    "clean or drop it"
+                )
+        return found
 
     def save(self, folder: Path) -> None:
         """Write the scorer as `params.npz` and `scorer.json`, by a temporary folder."""
         temporary = folder.with_name(f".{folder.name}.tmp")
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
-        np.savez(temporary / "params.npz", **_flatten(self.params))
+        arrays = _flatten(self.params)
+        np.savez(temporary / "params.npz", **arrays)
         np.save(temporary / "background.npy", self.background)
         description = {
             "format_version": FORMAT,
@@ -255,8 +271,10 @@ class Scorer:
             "input": {"shape": self.shape, "format": self.format},
             "info": self.info,
         }
+        description = json.loads(json.dumps(description))
+        description["digest"] = seal(description, arrays | {"background": self.background})
         (temporary / "scorer.json").write_text(json.dumps(description, indent=2))
-        _replace_folder(temporary, folder)
+        workdir.replace_folder(temporary, folder)
 
 
 def _mean_over_members(values: Array) -> Array:
@@ -271,23 +289,21 @@ def load(path: str | os.PathLike, name: str = "scorer") -> Scorer:
     Raises:
         UserError: nothing there, or a format that this version does not know.
     """
-    folder, program = Path(path), Path(path) / "scorer.stablehlo"
+    folder = Path(path)
     if not (folder / "scorer.json").is_file():
         folder = folder / name
     try:
         description = json.loads((folder / "scorer.json").read_text())
-        with np.load(folder / "params.npz", allow_pickle=False) as arrays:
-            params = _unflatten({key: arrays[key] for key in arrays.files})
+        with np.load(folder / "params.npz", allow_pickle=False) as stored:
+            arrays = {key: stored[key] for key in stored.files}
         background = np.load(folder / "background.npy", allow_pickle=False)
-        exported = program.read_bytes() if program.is_file() else b""
-        if exported and find_spec("flatbuffers") is None:
-            raise UserError(f"{program}: flatbuffers is missing: pip install 'jaxad[export]'")
+        sealed = seal(description, arrays | {"background": background})
     except FileNotFoundError as error:
         raise UserError(
             f"{path}: no trained scorer here ({Path(error.filename).name} is missing): "
             "train first with train.py --workdir, or give the folder of a finished run"
         ) from error
-    except (ValueError, OSError) as error:
+    except (*DAMAGED, AttributeError, MemoryError) as error:
         raise UserError(
             f"{folder}: damaged scorer ({error}): train again or copy it anew"
         ) from error
@@ -296,14 +312,36 @@ def load(path: str | os.PathLike, name: str = "scorer") -> Scorer:
             f"{folder}/scorer.json: format_version: expected {FORMAT}, found "
             f"{description.get('format_version')!r}: use the jaxad version that wrote it"
         )
-    shape = tuple(description["input"]["shape"])
+    if description.get("digest", sealed) != sealed:
+        raise UserError(
+            f"{folder}: damaged scorer (its files are not those that were saved together): train "
+            "again or copy it anew"
+        )
     return Scorer(
         method=description["method"],
         config=ConfigDict(description["config"]),
-        params=params,
-        shape=shape,
+        params=_unflatten(arrays),
+        shape=tuple(description["input"]["shape"]),
         format=description["input"]["format"],
         background=background,
         info=description["info"],
-        program=exported,
+        program=_program(Path(path)),
     )
+
+
+def _program(folder: Path) -> bytes:
+    """The StableHLO program of an exported folder, as its export.json describes it; or b""."""
+    program = folder / "scorer.stablehlo"
+    if not program.is_file():
+        return b""
+    if find_spec("flatbuffers") is None:
+        raise UserError(f"{program}: flatbuffers is missing: pip install 'jaxad[export]'")
+    content = program.read_bytes()
+    try:
+        about = json.loads((folder / "export.json").read_text())["artefacts"]["stablehlo"]
+        expected = about.get("sha256")
+    except (OSError, *DAMAGED, AttributeError) as error:
+        raise UserError(f"{folder}/export.json: damaged ({error}): export again") from error
+    if expected not in (None, hashlib.sha256(content).hexdigest()):
+        raise UserError(f"{program}: damaged: expected SHA-256 {expected}: export again")
+    return content

@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import json
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -19,6 +20,16 @@ def write_text(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_text(text)
     os.replace(temporary, path)
+
+
+def replace_folder(temporary: Path, folder: Path) -> None:
+    """Put a finished folder in the place of an old one, which no reader sees half deleted."""
+    old = folder.with_name(f".{folder.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        os.replace(folder, old)
+    os.replace(temporary, folder)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -89,14 +100,22 @@ def read_config(workdir: Path) -> ConfigDict:
         return ConfigDict(json.loads(path.read_text()))
     except OSError as error:
         raise UserError(f"{workdir}: no run here (no config.json): train first") from error
-    except ValueError as error:
-        raise UserError(f"{path}: not valid JSON ({error}): restore it, or train anew") from error
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(f"{path}: not a config ({error}): restore it, or train anew") from error
 
 
 def read_history(workdir: Path) -> list[dict]:
     """Records of `history.jsonl`, one an epoch and stage; [] when nothing was trained."""
     path = workdir / "history.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    if not path.exists():
+        return []
+    try:
+        records = [json.loads(line) for line in path.read_text().splitlines()]
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: damaged ({error}): remove it") from error
+    if not all(isinstance(record, dict) and "stage" in record for record in records):
+        raise UserError(f"{path}: expected one record a line, each with its stage: remove it")
+    return records
 
 
 def history_writer(workdir: Path, stage: str) -> Callable[[list[dict]], None]:

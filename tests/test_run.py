@@ -161,7 +161,7 @@ def test_mistakes_on_the_command_line(images, trained, program, tmp_path):
     done = program("train.py", "--config=nope.py", "--workdir=new")
     assert_one_line(done, "nope.py")
     done = program("evaluate.py", "--workdir=nowhere")
-    assert_one_line(done, "nowhere", "no run here")
+    assert_one_line(done, "nowhere", "no trained scorer here")
     done = program("evaluate.py", f"--workdir={trained}", "--data.source=nothing-*.npz")
     assert_one_line(done, "nothing-*.npz")
 

@@ -132,6 +132,7 @@ def read_events(path: Path, limit: int, seed: int | list[int]) -> Rows:
     """
     with checks.open_hdf5(path) as file:
         stored = checks.require(file, KEY)
+        checks.require_numbers(stored, path, KEY)
         checks.require_shape(stored.shape, (None, N_OBJECTS, 4), path, KEY)
         _check_names(file, path)
         index = choose(len(stored), min(limit, len(stored)), seed)
@@ -145,6 +146,7 @@ def read_events(path: Path, limit: int, seed: int | list[int]) -> Rows:
                     continue
                 with checks.reading(path, KEY):
                     events = stored[start : start + BLOCK][index[low:high] - start]
+                events = checks.finite_float32(events, path, KEY, index[low:high])
                 _check_events(events, path, index[low:high])
                 x[low:high] = events[..., :3]
                 bar.update(high - low)

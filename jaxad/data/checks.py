@@ -5,6 +5,7 @@ Nothing here repairs anything; nothing here loads a pickle.
 
 import contextlib
 import glob
+import math
 import struct
 import tokenize
 import zipfile
@@ -93,11 +94,49 @@ def require(file: h5py.File, key: str) -> h5py.Dataset:
     names: list[str] = []
     with reading(file.filename, key):
         if key in file and isinstance(file[key], h5py.Dataset):
+            require_written(file[key])
             return file[key]
         file.visititems(lambda name, item: names.append(name) if hasattr(item, "shape") else None)
     raise UserError(
         f"{file.filename}: no dataset {key!r}; found {', '.join(map(str, names[:20])) or 'none'}"
     )
+
+
+def require_written(dataset: h5py.Dataset) -> None:
+    """Refuses an HDF5 dataset of which some part was declared but never written: it reads as 0."""
+    if not dataset.size or dataset.is_virtual or dataset.external:
+        return
+    if dataset.chunks:
+        expected = math.prod(
+            -(-n // chunk) for n, chunk in zip(dataset.shape, dataset.chunks, strict=True)
+        )
+        found, what = dataset.id.get_num_chunks(), "chunks"
+    else:
+        expected, found, what = dataset.nbytes, dataset.id.get_storage_size(), "bytes"
+    if found < expected:
+        raise UserError(
+            f"{dataset.file.filename}: {dataset.name}: {found:,} of {expected:,} {what} of shape "
+            f"{dataset.shape} were ever written: download or copy it again"
+        )
+
+
+def require_numbers(stored: h5py.Dataset | np.ndarray, path: str | Path, field: str) -> None:
+    """Refuses what is no array of real numbers."""
+    if stored.dtype.kind not in "fiub" or stored.ndim == 0:
+        raise UserError(
+            f"{path}: {field}: expected an array of numbers, found {stored.dtype} {stored.shape}"
+        )
+
+
+def finite_float32(
+    values: np.ndarray, path: str | Path, field: str, rows: int | np.ndarray = 0
+) -> np.ndarray:
+    """The values as float32; refuses NaN and what is infinite there, see `require_finite`."""
+    require_numbers(values, path, field)
+    with np.errstate(over="ignore"):
+        values = values.astype(np.float32, copy=False)
+    require_finite(values, path, field, rows)
+    return values
 
 
 def require_shape(

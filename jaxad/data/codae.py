@@ -7,7 +7,6 @@ one summed channel. Augmentation runs on the device.
 """
 
 import re
-import zipfile
 from pathlib import Path
 
 import jax
@@ -17,6 +16,7 @@ from jax import Array
 from ml_collections import ConfigDict
 
 from jaxad.data import cache, checks
+from jaxad.data.array_files import opened, stored_array
 from jaxad.data.dataset import Dataset, Rows, concatenate, take
 from jaxad.data.splits import choose, split_indices
 from jaxad.errors import UserError
@@ -234,17 +234,9 @@ def read_file(path: Path) -> Rows:
 
 
 def _read_npz(path: Path) -> Rows:
-    arrays = {}
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            for key in ("images", "labels", "masses"):
-                if key not in file:
-                    raise UserError(f"{path}: no array {key!r}; found {', '.join(file.files)}")
-            arrays = {key: file[key] for key in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(
-            f"{path}: cannot be read ({error}); the file is damaged: copy it again"
-        ) from None
+    with opened(path) as file:
+        keys = ("images", "labels", "masses", *(key for key in ("n_tracks",) if key in file))
+        arrays = {key: stored_array(file, key, path) for key in keys}
     images = arrays["images"]
     n = len(images)
     channels = images.shape[-1] if images.ndim == 4 and images.shape[-1] in (1, 3) else 3
@@ -256,12 +248,11 @@ def _read_npz(path: Path) -> Rows:
                 f"{path}: {key}: expected {n} values as in images, found shape {arrays[key].shape}"
             )
         arrays[key] = arrays[key].reshape(n)
-    for key in ("images", "labels", "masses", "n_tracks"):
-        checks.require_finite(arrays[key], path, key)
+    arrays = {key: checks.finite_float32(values, path, key) for key, values in arrays.items()}
     return {
-        "x": images.astype(np.float32, copy=False),
-        "n_tracks": arrays["n_tracks"].astype(np.float32),
-        "label": arrays["labels"].astype(np.float32),
+        "x": arrays["images"],
+        "n_tracks": arrays["n_tracks"],
+        "label": arrays["labels"],
         "signal_mass": masses_of(arrays["labels"], arrays["masses"], path),
     }
 
@@ -276,10 +267,10 @@ def _read_cells(path: Path) -> Rows:
         for key, dataset in zip(CELLS, stored, strict=True):
             checks.require_shape(dataset.shape, (len(stored[0]), 286, 360), path, key)
         with checks.reading(path, ", ".join(CELLS)):
-            cells = np.stack([dataset[:] for dataset in stored], axis=1).astype(np.float32)
-            tracks = checks.require(file, N_TRACKS)[:].reshape(-1).astype(np.float32)
-    for key, values in zip(CELLS, np.moveaxis(cells, 1, 0), strict=True):
-        checks.require_finite(values, path, key)
+            arrays = [dataset[:] for dataset in stored]
+            tracks = np.asarray(checks.require(file, N_TRACKS)).reshape(-1)
+    arrays = [checks.finite_float32(a, path, key) for key, a in zip(CELLS, arrays, strict=True)]
+    cells, tracks = np.stack(arrays, axis=1), checks.finite_float32(tracks, path, N_TRACKS)
     if len(tracks) != len(cells):
         raise UserError(f"{path}: {N_TRACKS}: expected {len(cells)} values, found {len(tracks)}")
     pooled = in_batches(lambda c: from_cells(c[:, 0], c[:, 1], c[:, 2]), cells, 256, path.name)

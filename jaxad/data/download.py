@@ -21,6 +21,7 @@ from typing import BinaryIO, NamedTuple
 
 from tqdm import tqdm
 
+from jaxad import cli
 from jaxad.data import cache
 from jaxad.errors import UserError
 
@@ -305,14 +306,13 @@ def main(arguments: list[str] | None = None) -> int:
             for file, entry in entries.items():
                 print(f"{name:<12}{file:<58}{ZENODO}/records/{entry.record}")
         return 0
-    try:
+
+    def command() -> None:
         folder = cache.root(options.folder) / "download"
         for file in options.files or SETS[options.set]:
             print(fetch(options.set, file, folder))
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
+
+    return cli.exit_code(command)
 
 
 if __name__ == "__main__":

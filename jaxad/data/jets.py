@@ -105,7 +105,8 @@ def read_jets(path: Path, config: ConfigDict, label: int) -> Rows:
             with checks.reading(path, CONSTITUENTS):
                 ragged = constituents[start : start + BLOCK, 0]
             with checks.reading(path, OBSERVABLES):
-                obs = observables[start : start + BLOCK, 0].astype(np.float32)
+                obs = observables[start : start + BLOCK, 0]
+            obs = checks.finite_float32(obs, path, OBSERVABLES, start)
             rows = _rows(ragged, obs, path, start, config.n_constituents)
             if not blocks:
                 checks.require_gev(rows["pt"], path, CONSTITUENTS)
@@ -220,13 +221,13 @@ def _rows(ragged: np.ndarray, obs: np.ndarray, path: Path, start: int, n_constit
             f"numbers at row {start + row}"
         )
     counts = lengths // 5
-    flat = np.concatenate(ragged).reshape(-1, 5)[:, :4].astype(np.float32)
+    with np.errstate(over="ignore"):  # infinities are refused below
+        flat = np.concatenate(ragged).reshape(-1, 5)[:, :4].astype(np.float32)
     jet = np.repeat(np.arange(len(counts)), counts)
     order = np.lexsort((-np.hypot(flat[:, 1], flat[:, 2]), jet))
     place = np.arange(len(jet)) - np.repeat(np.cumsum(counts) - counts, counts)
     padded = np.zeros((len(counts), max(n_constituents, counts.max()), 4), np.float32)
     padded[jet, place] = flat[order]
     checks.require_finite(padded, path, CONSTITUENTS, start)
-    checks.require_finite(obs, path, OBSERVABLES, start)
     taus: Mapping[str, np.ndarray] = dict(zip(TAUS, obs[:, 4:].T, strict=True))
     return {"x": padded[:, :n_constituents].copy(), **jet_observables(padded), **taus}

@@ -14,6 +14,7 @@ from jax import Array
 from ml_collections import ConfigDict
 
 from jaxad.data import cache, checks, download
+from jaxad.data.array_files import opened, stored_array
 from jaxad.data.dataset import Dataset, Rows, concatenate, n_rows, take
 from jaxad.data.pandas_table import PandasTable
 from jaxad.data.splits import split_indices
@@ -251,10 +252,11 @@ def _prepared(folder: Path, config: ConfigDict) -> Dataset:
         path = folder.expanduser() / f"{name}.npy"
         if not path.is_file():
             raise UserError(f"{path}: no such file; expected the arrays of the CATHODE code")
-        values = np.load(path, allow_pickle=False).astype(np.float32)
+        with opened(path) as file, checks.reading(path, "array"):
+            values = np.asarray(stored_array(file, "", path))
         if values.ndim != 2 or values.shape[1] < 3:
             raise UserError(f"{path}: expected (N, 2 + features), found shape {values.shape}")
-        checks.require_finite(values, path, "array")
+        values = checks.finite_float32(values, path, "array")
         return _rows(values[:, :-1], values[:, -1], config)
 
     parts = {

@@ -11,7 +11,6 @@ of a file, in every runtime, and ends with 1 where one disagrees.
 """
 
 import argparse
-import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -21,12 +20,12 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from jaxad import cli, data, score
+from jaxad import cli, data, score, workdir
 from jaxad.data.streams import opened_events
 from jaxad.errors import UserError
 from jaxad.export import cpp, stablehlo
 from jaxad.export.contract import contract, function, golden_events
-from jaxad.export.verify import verify, write_contract
+from jaxad.export.verify import digest_of, verify, write_contract
 from jaxad.scorer import Scorer, load
 
 FORMATS = {"cpp": "scorer.hpp", "stablehlo": "scorer.stablehlo"}
@@ -57,7 +56,8 @@ def write(scorer: Scorer, name: str, formats: Sequence[str], folder: Path, fpr: 
             path.write_text(cpp.header(partial(scorer.fn, scorer.params), scorer.shape, about))
         else:
             path.write_bytes(stablehlo.program(evaluate, scorer.shape))
-        artefacts[form] = {"file": path.name, "bytes": path.stat().st_size}
+        about_file = {"bytes": path.stat().st_size, "sha256": digest_of(path)}
+        artefacts[form] = {"file": path.name, **about_file}
     artefacts.get("cpp", {})["flags"] = " ".join(cpp.FLAGS)
     scorer.save(folder / "scorer")
     return about | {"artefacts": artefacts}
@@ -85,11 +85,10 @@ def export(
     raw = golden_events(scorer, pool)
     outputs = np.asarray(jax.jit(function(scorer, about))(raw))
     np.savez(temporary / "golden.npz", raw=raw, outputs=outputs)
+    about["golden"]["sha256"] = digest_of(temporary / "golden.npz")
     about["score"]["spread"] = float(np.std(outputs[:, 0]))
     write_contract(temporary, about)
-    if out.exists():
-        shutil.rmtree(out)
-    os.replace(temporary, out)
+    workdir.replace_folder(temporary, out)
 
 
 def main(argv: Sequence[str]) -> int:

@@ -1,5 +1,6 @@
 """Exported scorers replayed in every runtime: golden rows, and events of a file."""
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -9,6 +10,7 @@ import jax
 import numpy as np
 
 from jaxad import scorer, workdir
+from jaxad.data import checks
 from jaxad.errors import UserError
 from jaxad.export import cpp, stablehlo
 from jaxad.export.contract import FORMAT
@@ -26,19 +28,38 @@ def read_contract(folder: Path) -> dict[str, Any]:
         about = json.loads(path.read_text())
     except OSError:
         raise UserError(f"{folder}: no exported scorer here (no export.json)") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not valid JSON ({error}): export again") from None
-    if about.get("format_version") != FORMAT:
-        found = about.get("format_version")
+    found = about.get("format_version") if isinstance(about, dict) else None
+    if found != FORMAT:
         raise UserError(f"{path}: format_version: expected {FORMAT}, found {found!r}")
+    if about.get("digest", expected := scorer.seal(about, {})) != expected:
+        raise UserError(f"{path}: damaged or edited (digest): export again")
     return about
+
+
+def exported_file(folder: Path, about: Mapping[str, Any]) -> Path:
+    """A file of an exported folder, by its entry in export.json.
+
+    Raises:
+        UserError: it is not there, or not what was exported.
+    """
+    path = folder / about["file"]
+    if not path.is_file():
+        raise UserError(f"{path}: missing: export again")
+    if about.get("sha256", found := digest_of(path)) != found:
+        raise UserError(f"{path}: damaged or edited (SHA-256): export again")
+    return path
+
+
+def digest_of(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def runtime(folder: Path, about: Mapping[str, Any], name: str) -> Runtime:
     """The scorer of a folder in the runtime `name`."""
-    path = folder / about["artefacts"][name]["file"]
-    if not path.is_file():
-        raise UserError(f"{path}: missing: export again")
+    path = exported_file(folder, about["artefacts"][name])
     if name == "cpp":
         return cpp.compiled(path, about["namespace"])
     call = jax.jit(stablehlo.loaded(path.read_bytes()))
@@ -68,11 +89,9 @@ def verify(folder: Path, events: np.ndarray | None = None) -> bool:
     Golden rows are compared with their stored outputs, `events` with the archived scorer.
     """
     about = read_contract(folder)
-    try:
-        with np.load(folder / about["golden"]["file"], allow_pickle=False) as golden:
-            raw, outputs = golden["raw"], golden["outputs"]
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{folder}/golden.npz: cannot be read ({error}): export again") from None
+    path = exported_file(folder, about["golden"])
+    with checks.reading(path, "golden rows"), np.load(path, allow_pickle=False) as golden:
+        raw, outputs = golden["raw"], golden["outputs"]
     archive = scorer.load(folder / "scorer")
     samples = {f"{len(raw)} golden rows": (raw, outputs[:, 0])}
     if events is not None:
@@ -101,5 +120,7 @@ def verify(folder: Path, events: np.ndarray | None = None) -> bool:
 
 
 def write_contract(folder: Path, about: Mapping[str, Any]) -> None:
-    """Write export.json."""
-    workdir.write_text(folder / "export.json", json.dumps(about, indent=2) + "\n")
+    """Write export.json, with a digest of its content."""
+    content = json.loads(json.dumps(about))
+    content["digest"] = scorer.seal(content, {})
+    workdir.write_text(folder / "export.json", json.dumps(content, indent=2) + "\n")

@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from jaxad.errors import UserError
+from jaxad import cli
 from jaxad.simulation import NAMES, simulate
 
 
@@ -35,7 +35,8 @@ def main(arguments: list[str] | None = None) -> int:
         "--real", metavar="FILE", help="published LHCO features to draw beside the simulated ones"
     )
     args = parser.parse_args(arguments)
-    try:
+
+    def command() -> None:
         paths = simulate(args.name, args.out, args.events, args.seed, args.workers)
         for path in paths:
             print(path)
@@ -43,16 +44,8 @@ def main(arguments: list[str] | None = None) -> int:
             from jaxad.simulation import figures
 
             print(figures.draw(args.name, paths, args.plot, args.real))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(
-            f"interrupted; the same command goes on from what is finished in {args.out}",
-            file=sys.stderr,
-        )
-        return 130
-    return 0
+
+    return cli.exit_code(command)
 
 
 if __name__ == "__main__":

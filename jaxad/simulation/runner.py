@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from jaxad.data.checks import DAMAGED
 from jaxad.errors import UserError
 from jaxad.simulation.pythia import require_simulation_packages
 
@@ -153,8 +154,11 @@ def _run_task(generate: Generate, task: Task, seed: int, part: Path) -> int:
 
 def load_part(part: Path) -> dict[str, np.ndarray]:
     """The arrays of one task."""
-    with np.load(part, allow_pickle=False) as arrays:
-        return dict(arrays)
+    try:
+        with np.load(part, allow_pickle=False) as arrays:
+            return dict(arrays)
+    except DAMAGED as error:
+        raise UserError(f"{part}: damaged ({error}): remove it and run again") from None
 
 
 @contextlib.contextmanager
@@ -203,12 +207,14 @@ def simulate_into(
     out_dir.mkdir(parents=True, exist_ok=True)
     paths = [out_dir / file for file in files]
     request = json.loads(json.dumps(request))
+    key = zlib.crc32(json.dumps(request | {"n_events": 0}, sort_keys=True).encode())
+    folder = out_dir / f"parts-{key:08x}"
     with _lock(out_dir):
+        _remove_temporaries([*paths, out_dir / SUMMARY])
         if _is_finished(out_dir, request, paths):
+            shutil.rmtree(folder, ignore_errors=True)
             return paths
         require_simulation_packages()
-        key = zlib.crc32(json.dumps(request | {"n_events": 0}, sort_keys=True).encode())
-        folder = out_dir / f"parts-{key:08x}"
         parts = run_tasks(generate, tasks, request["seed"], folder, workers, request["name"])
         for path in paths:
             chosen: dict[str, list[Path]] = {}
@@ -223,6 +229,13 @@ def simulate_into(
     return paths
 
 
+def _remove_temporaries(paths: list[Path]) -> None:
+    """What killed runs left under the temporary names of these files; nobody else writes now."""
+    for path in paths:
+        for left in path.parent.glob(f".{path.name}.*"):
+            left.unlink()
+
+
 def _is_finished(out_dir: Path, request: dict, paths: list[Path]) -> bool:
     summary = out_dir / SUMMARY
     if not summary.exists():
@@ -233,8 +246,13 @@ def _is_finished(out_dir: Path, request: dict, paths: list[Path]) -> bool:
                 "which no simulation of jaxad made; choose another folder"
             )
         return False
-    found = json.loads(summary.read_text())
-    if found == request and all(path.exists() for path in paths):
+    try:
+        found = dict(json.loads(summary.read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"{summary}: damaged ({error}): remove {out_dir} and run again") from None
+    if found == request:
+        if missing := [path.name for path in paths if not path.exists()]:
+            raise UserError(f"{out_dir}: {missing[0]} is missing: remove the folder and run again")
         return True
     differing = sorted(k for k in request | found if request.get(k) != found.get(k))
     raise UserError(

@@ -1,0 +1,379 @@
+"""Small sound files of every format with what reads them, and the ways in which they are spoilt."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import h5py
+import jax
+import jax.numpy as jnp
+import numpy as np
+from lhco_events import fake_events, write_frame
+from random_scorers import trigger_data, trigger_scorer
+
+from jaxad import checkpoint, compare, data, score, workdir
+from jaxad.data import adc2021, jets, lhco, toptagging
+from jaxad.data.particles import four_momenta
+from jaxad.export import __main__ as export
+from jaxad.export.verify import verify
+from jaxad.scorer import load
+
+HUGE = b"\xff\xff\xff\xff\xff\xff\xff\x7f"
+JUNK = (None, -1, 0, 1.5, 10**30, float("nan"), "x", "", [], {}, [[1]], {"a": {"b": 1}}, True)
+
+
+class Case(NamedTuple):
+    """A folder of sound files: those to spoil, and what reads them."""
+
+    files: list[str]
+    read: Callable[[Path], Any]
+
+
+def spoilt(content: bytes, rng: np.random.Generator) -> bytes:
+    """Bytes flipped, cut out, doubled, cut off, or overwritten with the largest integer."""
+    if not content:
+        return b"\0"
+    n = len(content)
+    near = n if rng.random() < 0.5 else min(n, 2048)
+    at = int(rng.integers(near)) if rng.random() < 0.8 else n - 1 - int(rng.integers(near))
+    at = max(at, 0)
+    match rng.integers(6):
+        case 0:
+            return content[:at]
+        case 1:
+            return content[:at] + content[at + 1 + int(rng.integers(64)) :]
+        case 2:
+            return content[:at] + content[max(0, at - 16) :]
+        case 3:
+            return content[:at] + HUGE + content[at + len(HUGE) :]
+        case _:
+            changed = np.frombuffer(content, np.uint8).copy()
+            where = np.minimum(at + rng.integers(0, 256, 1 + int(rng.integers(4))), n - 1)
+            changed[where] = rng.integers(0, 256, len(where))
+            return changed.tobytes()
+
+
+def spoilt_json(text: str, rng: np.random.Generator) -> str:
+    """One node of the tree replaced by junk, or left out."""
+    tree = json.loads(text)
+    node = tree
+    while True:
+        keys = list(node) if isinstance(node, dict) else range(len(node))
+        key = keys[int(rng.integers(len(keys)))]
+        below = node[key]
+        if not isinstance(below, (dict, list)) or not below or rng.random() < 0.3:
+            break
+        node = below
+    if rng.random() < 0.3:
+        del node[key]
+    else:
+        node[key] = JUNK[int(rng.integers(len(JUNK)))]
+    return json.dumps(tree)
+
+
+def spoilt_array(array: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Another dtype, rank or length, NaN, infinity, or numbers no event holds."""
+    numbers = array.dtype.kind in "fiub"
+    filled = array.astype(np.float64) if numbers else np.zeros(4)
+    if filled.size:
+        filled.flat[int(rng.integers(filled.size))] = rng.choice([np.nan, np.inf, -1e300, 3e38])
+    large = np.nan_to_num(filled, posinf=0) / 1e8
+    wrong = [
+        *(array[:0], array[..., None], array.reshape(-1), array[:-1], np.zeros(())),
+        *(filled, large * 1e38, large.clip(-9, 9).astype(np.int8), -np.abs(filled)),
+        array.astype(np.complex64) if numbers else array,
+        np.full(array.shape, b"text"),
+        np.zeros(3, [("a", "f4"), ("b", "i4")]),
+    ]
+    return wrong[int(rng.integers(len(wrong)))]
+
+
+def spoil(path: Path, rng: np.random.Generator) -> None:
+    """Spoil a file in place: its bytes, or what they mean."""
+    if rng.random() < 0.4 and path.suffix == ".json":
+        path.write_text(spoilt_json(path.read_text(), rng))
+    elif rng.random() < 0.5 and path.suffix in (".npz", ".npy", ".h5"):
+        _spoil_arrays(path, rng)
+    else:
+        path.write_bytes(spoilt(path.read_bytes(), rng))
+
+
+def _spoil_arrays(path: Path, rng: np.random.Generator) -> None:
+    if path.suffix == ".npy":
+        np.save(path, spoilt_array(np.load(path), rng))
+    elif path.suffix == ".npz":
+        with np.load(path) as stored:
+            arrays = dict(stored)
+        key = list(arrays)[int(rng.integers(len(arrays)))]
+        if rng.random() < 0.2:
+            del arrays[key]
+        else:
+            arrays[key] = spoilt_array(arrays[key], rng)
+        np.savez(path, **arrays)
+    else:
+        with h5py.File(path, "r+") as file:
+            names: list[str] = []
+            file.visititems(lambda n, item: names.append(n) if hasattr(item, "shape") else None)
+            name = names[int(rng.integers(len(names)))]
+            array = file[name][()]
+            del file[name]
+            if rng.random() < 0.7 and array.dtype.kind in "fiub":
+                file[name] = spoilt_array(array, rng)
+            elif rng.random() < 0.5:
+                file.create_dataset(name, (1 << 40, *array.shape[1:]), "f4", chunks=True)
+
+
+# The sound files ------------------------------------------------------------------------------
+
+
+def _all_finite(found: Any) -> None:
+    for leaf in jax.tree.leaves(found):
+        if isinstance(leaf, np.ndarray) and leaf.dtype.kind == "f":
+            assert np.isfinite(leaf).all(), "silent NaN"
+
+
+def _loads(**settings: Any) -> Callable[[Path], None]:
+    def read(folder: Path) -> None:
+        own = {k: v.format(folder=folder) if isinstance(v, str) else v for k, v in settings.items()}
+        dataset = data.load(data.get_config(**own))
+        _all_finite([dataset.train, dataset.val, dataset.test, dataset.signals, dataset.extra])
+
+    return read
+
+
+def array_cases(folder: Path) -> dict[str, Case]:
+    rng = np.random.default_rng(0)
+    x = np.concatenate([rng.exponential(20, (60, 5, 1)), rng.normal(0, 1, (60, 5, 2))], 2)
+    arrays = {"x": x.astype(np.float32), "label": np.arange(60) % 2, "mass": rng.random(60)}
+    found = {}
+    common = {"name": "arrays", "label_key": "label", "signals": "s=1", "observables": "mass=mass"}
+    for suffix in ("npz", "h5"):
+        (folder / suffix).mkdir()
+        if suffix == "npz":
+            np.savez(folder / suffix / "a.npz", **arrays)
+        else:
+            with h5py.File(folder / suffix / "a.h5", "w") as file:
+                for name, array in arrays.items():
+                    file.create_dataset(name, data=array, compression="gzip")
+        found[suffix] = Case([f"a.{suffix}"], _loads(source=f"{{folder}}/a.{suffix}", **common))
+    (folder / "npy").mkdir()
+    np.save(folder / "npy" / "a.npy", rng.normal(size=(50, 4)).astype(np.float32))
+    np.save(folder / "npy" / "s.npy", rng.normal(size=(20, 4)).astype(np.float32))
+    own = {"format": "features", "source": "{folder}/a.npy", "signals": "s={folder}/s.npy"}
+    found["npy"] = Case(["a.npy", "s.npy"], _loads(name="arrays", **own))
+    return found
+
+
+def _adc2021(folder: Path) -> Case:
+    rng = np.random.default_rng(1)
+    names = []
+    for stem in (adc2021.BACKGROUND, *adc2021.SIGNALS.values()):
+        events = np.zeros((40, 19, 4))
+        events[..., 0] = rng.exponential(40, (40, 19))
+        events[..., 1:3] = rng.uniform(-2, 2, (40, 19, 2))
+        events[..., 3] = adc2021.CLASS
+        with h5py.File(folder / f"{stem}.h5", "w") as file:
+            file["Particles"] = events
+            file["Particles_Names"] = np.array(b"Pt Eta Phi Class".split())
+        names.append(f"{stem}.h5")
+    return Case(names[:2], _loads(name="adc2021", source="{folder}"))
+
+
+def _jets(folder: Path) -> Case:
+    rng = np.random.default_rng(2)
+    for name in (jets.BACKGROUND, jets.SIGNALS["top_174"]):
+        rows = np.empty((30, 2), object)
+        for i in range(30):
+            p = four_momenta(np.c_[rng.exponential(1, 20), rng.normal(0, 0.2, (20, 2))])
+            p *= 600 / np.hypot(*p.sum(0)[1:3])
+            rows[i, 0] = np.c_[p, np.zeros(20)].ravel().astype(np.float32)
+            rows[i, 1] = np.ones(5, np.float32)
+        with h5py.File(folder / name, "w") as file:
+            group = file.create_group("objects/jets")
+            group.create_dataset("constituents", data=rows, dtype=h5py.vlen_dtype(np.float32))
+            group.create_dataset("obs", data=rng.random((30, 2, 9)).astype(np.float32))
+    return Case([jets.BACKGROUND, jets.SIGNALS["top_174"]], _loads(name="jets", source="{folder}"))
+
+
+def _codae(folder: Path) -> Case:
+    rng = np.random.default_rng(3)
+    files = {"train/qcd_1": (0, 0), "test/qcd_2": (0, 0), "test/suep_gensim_h200_a": (1, 2)}
+    for name, (label, index) in files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        np.savez_compressed(
+            folder / f"{name}.npz",
+            images=(rng.random((12, 72, 58, 3)) < 0.05).astype(np.float32),
+            labels=np.full(12, label, np.float32),
+            masses=np.full(12, index, np.float32),
+        )
+    return Case([f"{name}.npz" for name in files], _loads(name="codae", source="{folder}"))
+
+
+def _lhco(folder: Path) -> Case:
+    write_frame(folder / "a.h5", fake_events(), [*lhco.JETS, "label"])
+    return Case(["a.h5"], _loads(name="lhco", source="{folder}/a.h5", n_signal=50))
+
+
+def _prepared(folder: Path) -> Case:
+    rng = np.random.default_rng(4)
+    names = [f"{side}data_{part}" for side in ("inner", "outer") for part in lhco.PARTS]
+    for name in [*names, "innerdata_extrasig"]:
+        low, high = (2.0, 3.2) if name.startswith("outer") else (3.31, 3.69)
+        rows = np.c_[rng.uniform(low, high, 40), rng.random((40, 4)), np.arange(40) % 2]
+        np.save(folder / f"{name}.npy", rows.astype(np.float32))
+    return Case(
+        ["innerdata_train.npy", "innerdata_extrasig.npy"], _loads(name="lhco", source="{folder}")
+    )
+
+
+def _toptagging(folder: Path) -> Case:
+    import tables
+
+    rng = np.random.default_rng(5)
+    p = four_momenta(
+        np.concatenate([rng.exponential(20, (60, 200, 1)), rng.normal(0, 0.2, (60, 200, 2))], -1)
+    )
+    rows = np.zeros(
+        60, [("index", "i8"), ("values_block_0", "f4", 800), ("values_block_1", "i8", 2)]
+    )
+    rows["values_block_0"] = p.reshape(60, 800)
+    rows["values_block_1"][:, 1] = np.arange(60) % 2
+    with tables.open_file(str(folder / "val.h5"), "w") as file:
+        table = file.create_table(
+            file.create_group("/", "table"),
+            "table",
+            rows.dtype,
+            filters=tables.Filters(complevel=4, complib="blosc"),
+        )
+        table.attrs.values_block_0_kind = toptagging.MOMENTA
+        table.attrs.values_block_1_kind = ["ttv", "is_signal_new"]
+        table.append(rows)
+    return Case(["val.h5"], _loads(name="toptagging", source="{folder}", n_jets=0))
+
+
+def _scored(folder: Path) -> Case:
+    scorer, x = trigger_scorer("dense_ae", 200), trigger_data(30)
+    np.savez_compressed(folder / "a.npz", x=x)
+    np.save(folder / "b.npy", x)
+    with h5py.File(folder / "c.h5", "w") as file:
+        file.create_dataset("x", data=x, chunks=True, fletcher32=True)
+
+    def read(folder: Path) -> None:
+        for name in ("a.npz", "b.npy", "c.h5"):
+            prefix = folder / f"part-{name}"
+            for part in score.score_file(scorer, str(folder / name), "x", {}, prefix, _Bar()):
+                with np.load(part) as scores:
+                    _all_finite(dict(scores))
+
+    return Case(["a.npz", "b.npy", "c.h5"], read)
+
+
+class _Bar:
+    def __getattr__(self, name: str) -> Callable:
+        return lambda *args, **kwargs: None
+
+
+def _archive(folder: Path) -> Case:
+    scorer, x = trigger_scorer("dense_ae", 200), trigger_data(3)
+    scorer.save(folder / "scorer")
+    expected = scorer(x)
+
+    def read(folder: Path) -> None:
+        found = load(folder)
+        np.testing.assert_allclose(found(x), expected, rtol=1e-5)
+        np.testing.assert_array_equal(found.background, scorer.background)
+
+    return Case([f"scorer/{n}" for n in ("scorer.json", "params.npz", "background.npy")], read)
+
+
+def _exported(folder: Path) -> Case:
+    scorer = trigger_scorer("dense_ae", 200)
+    scorer.save(folder / "run" / "scorer")
+    np.save(folder / "events.npy", trigger_data(64))
+    events = str(folder / "events.npy")
+    export.export(folder / "run", ["stablehlo"], folder / "out", 0.2, events, "x")
+    x, expected = trigger_data(3), scorer(trigger_data(3))
+
+    def read(folder: Path) -> None:
+        assert verify(folder / "out") in (True, False)
+        np.testing.assert_allclose(load(folder / "out")(x), expected, rtol=1e-4)
+
+    return Case([f"out/{n}" for n in ("export.json", "scorer.stablehlo", "golden.npz")], read)
+
+
+def _checkpoint(folder: Path) -> Case:
+    w = jnp.arange(400, dtype=jnp.float32)
+    states = {step: {"w": w + step, "n": jnp.asarray(step)} for step in (1, 2)}
+    for step, tree in states.items():
+        checkpoint.save(folder / "c", step, tree, {"epoch": step})
+    names = [str(p.relative_to(folder)) for p in (folder / "c" / "2").rglob("*") if p.is_file()]
+
+    def read(folder: Path) -> None:
+        found = checkpoint.restore(folder / "c", states[1])
+        assert found is not None, "the older checkpoint is lost"
+        tree, meta = found
+        np.testing.assert_array_equal(tree["w"], states[meta["epoch"]]["w"])
+
+    return Case(sorted(names), read)
+
+
+def _workdir(folder: Path) -> Case:
+    config = trigger_scorer("dense_ae", 200).config
+    (folder / "checkpoints").mkdir()
+    workdir.settle_config(folder, config)
+    workdir.history_writer(folder, "a")([{"stage": "a", "epoch": 0, "train_loss": 1.0}])
+
+    def read(folder: Path) -> None:
+        workdir.settle_config(folder, config)
+        workdir.history_writer(folder, "b")([{"stage": "b", "epoch": 0}])
+
+    return Case(["config.json", "history.jsonl"], read)
+
+
+def _compared(folder: Path) -> Case:
+    from jaxad.evaluation import measure
+
+    rng = np.random.default_rng(6)
+    table = {
+        "background": {"mse": rng.random(500), "baseline mass": rng.random(500)},
+        "s": {"mse": rng.random(200) + 0.3, "baseline mass": rng.random(200)},
+    }
+    for run, rate in (("a", 1e5), ("b", 3e5)):
+        timing = {"jit": {"single": {"median": 1 / rate}, "bulk": {"events_per_second": rate}}}
+        (folder / run / "eval").mkdir(parents=True)
+        metrics = measure(table, 10)
+        (folder / run / "eval" / "metrics.json").write_text(json.dumps(metrics))
+        (folder / run / "eval" / "latency.json").write_text(json.dumps({"scores": {"mse": timing}}))
+
+    def read(folder: Path) -> None:
+        runs = compare.read_runs([folder / "a", folder / "b"])
+        assert compare.tables(runs)
+        compare.figures(runs)
+
+    return Case(["a/eval/metrics.json", "b/eval/latency.json"], read)
+
+
+MAKERS = {
+    "adc2021": _adc2021,
+    "jets": _jets,
+    "codae": _codae,
+    "lhco": _lhco,
+    "lhco_prepared": _prepared,
+    "toptagging": _toptagging,
+    "score": _scored,
+    "archive": _archive,
+    "exported": _exported,
+    "checkpoint": _checkpoint,
+    "workdir": _workdir,
+    "compare": _compared,
+}
+
+
+def make(folder: Path) -> dict[str, Case]:
+    """Every case, its files in folder/NAME."""
+    cases = array_cases(folder)
+    for name, maker in MAKERS.items():
+        (folder / name).mkdir(exist_ok=True)
+        cases[name] = maker(folder / name)
+    return cases
