@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from configs import adc2021_vae
-from jaxad.methods import trigger_events
+from configs import adc2021_shallow, adc2021_vae, cathode, toptagging_ae
+from jaxad.methods import autoencoder, trigger_events, weak
 from jaxad.models.trigger import MODELS
 from jaxad.scorer import Scorer
 
@@ -44,3 +44,58 @@ def trigger_scorer(name: str = "dense_vae", n_background: int = 2000) -> Scorer:
     fitted["scale"] = trigger_events.pt_scale(trigger_data(500, seed=1))
     scorer = Scorer("trigger_autoencoder", config, fitted, (19, 3), "trigger event")
     return calibrated(scorer, trigger_data(n_background, seed=2))
+
+
+def random_like(shapes, *leading: int):
+    rng = np.random.default_rng(0)
+    return jax.tree.map(
+        lambda leaf: rng.normal(0, 0.3, (*leading, *leaf.shape)).astype(np.float32), shapes
+    )
+
+
+def classifier_scorer() -> Scorer:
+    config = cathode.get_config()
+    network = weak._network(config)
+    shapes = jax.eval_shape(lambda: network.init(jax.random.key(0), jnp.zeros((1, 4))))
+    fitted = {
+        "shift": np.full(4, 0.1, np.float32),
+        "scale": np.full(4, 2.0, np.float32),
+        "fold": np.zeros(3, int),
+        "params": random_like(shapes, 3, 2),
+    }
+    config.classifier.members = 3
+    return Scorer("cathode", config, {"classifier": fitted}, (5,), "features")
+
+
+def mixture_scorer() -> Scorer:
+    rng = np.random.default_rng(0)
+    config = adc2021_shallow.get_config()
+    config.method.name = "gaussian_mixture"
+    fitted = {
+        "centres": rng.normal(0, 1, (2, 57)).astype(np.float32),
+        "precisions": rng.normal(0, 1, (2, 57, 57)).astype(np.float32),
+        "norms": np.zeros(2, np.float32),
+    }
+    return Scorer("gaussian_mixture", config, fitted, (19, 3), "trigger event")
+
+
+def jet_scorer(align: bool = False) -> Scorer:
+    """The autoencoder of jet images, of any number of particles (E, px, py, pz)."""
+    config = toptagging_ae.get_config("smoke")
+    config.inputs.align = align
+    network = autoencoder.model(config)
+    image = jnp.zeros((1, config.inputs.n_pixels, config.inputs.n_pixels, 1))
+    shapes = jax.eval_shape(lambda: network.init(jax.random.key(0), image))["params"]
+    params = {"params": random_like(shapes, 1, 1)}
+    return Scorer("autoencoder", config, params, (None, 4), "epxpypz")
+
+
+def jets(n: int, n_particles: int) -> np.ndarray:
+    """Jets (n, particles, 4) of massless particles, (E, px, py, pz) [GeV], zero padded."""
+    rng = np.random.default_rng(0)
+    there = np.arange(n_particles) < rng.integers(3, n_particles + 1, (n, 1))
+    pt = np.sort(rng.gamma(2, 30, (n, n_particles)))[:, ::-1] * there
+    eta, phi = rng.normal(0, 0.3, (2, n, n_particles))
+    eta += 1
+    momenta = [pt * np.cosh(eta), pt * np.cos(phi), pt * np.sin(phi), pt * np.sinh(eta)]
+    return np.stack(momenta, -1).astype(np.float32)

@@ -10,17 +10,21 @@ import numpy as np
 import pytest
 from jax import lax
 from ml_collections import ConfigDict
-from random_scorers import trigger_data, trigger_scorer
+from random_scorers import (
+    classifier_scorer,
+    mixture_scorer,
+    random_like,
+    trigger_data,
+    trigger_scorer,
+)
 
 import jaxad
-from configs import adc2021_shallow, cathode
 from jaxad.data import scaling
 from jaxad.errors import UserError
 from jaxad.export import cpp
 from jaxad.export.__main__ import main
 from jaxad.export.contract import contract, knots
-from jaxad.methods import density, weak
-from jaxad.scorer import Scorer
+from jaxad.methods import density
 
 compiles = pytest.mark.skipif(shutil.which("g++") is None, reason="g++ is not installed")
 RNG = np.random.default_rng(0)
@@ -44,37 +48,6 @@ def compiled(function, shape, folder: Path):
     path = folder / "scorer.hpp"
     path.write_text(cpp.header(function, shape, ABOUT))
     return cpp.compiled(path, ABOUT["namespace"])
-
-
-def random_like(shapes, *leading: int):
-    return jax.tree.map(
-        lambda leaf: RNG.normal(0, 0.3, (*leading, *leaf.shape)).astype(np.float32), shapes
-    )
-
-
-def classifier_scorer() -> Scorer:
-    config = cathode.get_config()
-    network = weak._network(config)
-    shapes = jax.eval_shape(lambda: network.init(jax.random.key(0), jnp.zeros((1, 4))))
-    fitted = {
-        "shift": np.full(4, 0.1, np.float32),
-        "scale": np.full(4, 2.0, np.float32),
-        "fold": np.zeros(3, int),
-        "params": random_like(shapes, 3, 2),
-    }
-    config.classifier.members = 3
-    return Scorer("cathode", config, {"classifier": fitted}, (5,), "features")
-
-
-def mixture_scorer() -> Scorer:
-    config = adc2021_shallow.get_config()
-    config.method.name = "gaussian_mixture"
-    fitted = {
-        "centres": RNG.normal(0, 1, (2, 57)).astype(np.float32),
-        "precisions": RNG.normal(0, 1, (2, 57, 57)).astype(np.float32),
-        "norms": np.zeros(2, np.float32),
-    }
-    return Scorer("gaussian_mixture", config, fitted, (19, 3), "trigger event")
 
 
 @compiles

@@ -8,7 +8,6 @@ from jaxad.errors import UserError
 
 TYPES = {"float32": "float", "int32": "int", "uint32": "unsigned", "bool": "truth"}
 
-CALLS = ("jit", "pjit", "closed_call", "custom_jvp_call", "custom_vjp_call", "remat", "checkpoint")
 FUNCTIONS = (
     *("exp2", "expm1", "log", "log1p", "sqrt", "cbrt", "floor", "ceil", "sinh", "cosh"),
     *("asinh", "acosh", "atanh", "sin", "cos", "tan", "asin", "acos", "atan", "erf"),

@@ -6,17 +6,16 @@ them, found by moving the places themselves; the rest are loops of fixed length 
 Operations that a dense network, an encoder, a classifier or a flow does not need are refused.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-import jax
 import numpy as np
-from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
+from jax.extend.core import Jaxpr
 
+from jaxad.export.jaxpr import computed, walk
 from jaxad.export.operations import (
-    CALLS,
     ELEMENTWISE,
     MOVED,
     REDUCED,
@@ -123,30 +122,13 @@ class Translator:
 
     def translate(self, jaxpr: Jaxpr, consts: Sequence, inputs: Sequence[Operand]) -> list[Operand]:
         """Statements of a jaxpr; its outputs."""
-        known: dict[Any, Operand] = dict(
-            zip([*jaxpr.constvars, *jaxpr.invars], [*map(np.asarray, consts), *inputs], strict=True)
-        )
+        return walk(jaxpr, consts, inputs, self._apply)
 
-        def read(atom: Any) -> Operand:
-            return (
-                np.asarray(atom.val, atom.aval.dtype) if isinstance(atom, Literal) else known[atom]
-            )
-
-        for equation in _needed(jaxpr):
-            operands = [read(atom) for atom in equation.invars]
-            found = self._apply(equation, operands)
-            known.update(zip(equation.outvars, found, strict=True))
-        return [read(atom) for atom in jaxpr.outvars]
-
-    def _apply(self, equation: Any, operands: list[Operand]) -> list[Operand]:
+    def _apply(self, equation: Any, operands: list[Operand]) -> Sequence[Operand]:
         name, params = equation.primitive.name, equation.params
         avals = [variable.aval for variable in equation.outvars]
-        inner = params.get("jaxpr", params.get("call_jaxpr", params.get("fun_jaxpr")))
-        if name in CALLS and inner is not None:
-            consts = inner.consts if isinstance(inner, ClosedJaxpr) else []
-            return self.translate(getattr(inner, "jaxpr", inner), consts, operands)
-        if not any(isinstance(operand, Values) for operand in operands):
-            return _computed(equation.primitive, operands, params)
+        if not operands:
+            return computed(equation.primitive, operands, params)
         if name == "scan":
             return self._scan(params, operands, avals)
         if name in MOVED:
@@ -178,7 +160,7 @@ class Translator:
             # In the operand's own kind: the function that a scatter applies is typed.
             dtype = np.float32 if values.type == "float" else np.int32
             numbers[k] = (start + np.arange(values.place.size)).reshape(values.shape).astype(dtype)
-        moved = _computed(equation.primitive, numbers, equation.params)
+        moved = computed(equation.primitive, numbers, equation.params)
         return [
             self._gathered(np.asarray(m).astype(np.int64), starts, [operands[k] for k in chosen])
             for m in moved
@@ -332,40 +314,3 @@ class Translator:
 def _affine(start: int, terms: Sequence[tuple[int, str]]) -> str:
     parts = [f"{step} * {name}" if step != 1 else name for step, name in terms if step]
     return " + ".join([str(start), *parts] if start or not parts else parts)
-
-
-def _needed(jaxpr: Jaxpr) -> list:
-    """Equations that the outputs depend on, in their order."""
-    wanted, kept = set(map(id, jaxpr.outvars)), []
-    for equation in reversed(jaxpr.eqns):
-        if any(id(variable) in wanted for variable in equation.outvars):
-            kept.append(equation)
-            wanted.update(id(atom) for atom in equation.invars)
-    return kept[::-1]
-
-
-def _broadcast(a: np.ndarray, shape: Sequence[int], axes: Sequence[int]) -> np.ndarray:
-    spread = [1] * len(shape)
-    for axis, size in zip(axes, a.shape, strict=True):
-        spread[axis] = size
-    return np.broadcast_to(a.reshape(spread), shape)
-
-
-NUMPY: dict[str, Callable[..., np.ndarray]] = {
-    "reshape": lambda a, p: a.reshape(p["new_sizes"]),
-    "squeeze": lambda a, p: a.squeeze(p["dimensions"]),
-    "broadcast_in_dim": lambda a, p: _broadcast(a, p["shape"], p["broadcast_dimensions"]),
-    "convert_element_type": lambda a, p: a.astype(p["new_dtype"]),
-    "slice": lambda a, p: a[
-        tuple(map(slice, p["start_indices"], p["limit_indices"], p["strides"] or [1] * a.ndim))
-    ],
-    "transpose": lambda a, p: a.transpose(p["permutation"]),
-}
-"""The commonest operations, which need not be compiled to be computed once."""
-
-
-def _computed(primitive: Any, operands: list, params: dict) -> list[np.ndarray]:
-    if primitive.name in NUMPY and len(operands) == 1:
-        return [NUMPY[primitive.name](np.asarray(operands[0]), params)]
-    found = primitive.bind(*map(jax.numpy.asarray, operands), **params)
-    return [np.asarray(array) for array in (found if primitive.multiple_results else [found])]

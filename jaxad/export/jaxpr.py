@@ -1,0 +1,89 @@
+"""A traced function walked equation by equation, for the formats that are translated.
+
+What depends on parameters alone is computed here, and calls are followed; every other equation is
+handed to the translator of a format.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
+
+CALLS = ("jit", "pjit", "closed_call", "custom_jvp_call", "custom_vjp_call", "remat", "checkpoint")
+
+
+def walk(
+    jaxpr: Jaxpr,
+    consts: Sequence,
+    inputs: Sequence,
+    apply: Callable[[Any, list], Sequence],
+) -> list:
+    """The outputs of a jaxpr whose `inputs` are NumPy arrays or a translator's own operands.
+
+    Args:
+        apply: (equation, operands) -> outputs, for equations with an operand that is not an array.
+    """
+    known: dict[Any, Any] = dict(
+        zip([*jaxpr.constvars, *jaxpr.invars], [*map(np.asarray, consts), *inputs], strict=True)
+    )
+
+    def read(atom: Any) -> Any:
+        return np.asarray(atom.val, atom.aval.dtype) if isinstance(atom, Literal) else known[atom]
+
+    for equation in _needed(jaxpr):
+        operands = [read(atom) for atom in equation.invars]
+        known.update(zip(equation.outvars, _outputs(equation, operands, apply), strict=True))
+    return [read(atom) for atom in jaxpr.outvars]
+
+
+def _outputs(equation: Any, operands: list, apply: Callable) -> Sequence:
+    params = equation.params
+    inner = params.get("jaxpr", params.get("call_jaxpr", params.get("fun_jaxpr")))
+    if equation.primitive.name in CALLS and inner is not None:
+        consts = inner.consts if isinstance(inner, ClosedJaxpr) else []
+        return walk(getattr(inner, "jaxpr", inner), consts, operands, apply)
+    if operands and all(isinstance(operand, np.ndarray) for operand in operands):
+        return computed(equation.primitive, operands, params)
+    return apply(equation, operands)
+
+
+def _needed(jaxpr: Jaxpr) -> list:
+    """Equations that the outputs depend on, in their order."""
+    wanted, kept = set(map(id, jaxpr.outvars)), []
+    for equation in reversed(jaxpr.eqns):
+        if any(id(variable) in wanted for variable in equation.outvars):
+            kept.append(equation)
+            wanted.update(id(atom) for atom in equation.invars)
+    return kept[::-1]
+
+
+def _broadcast(a: np.ndarray, shape: Sequence, axes: Sequence[int]) -> np.ndarray:
+    """`a` in a shape; along an axis of unknown size the numbers are alike, and one stands there."""
+    spread = [1] * len(shape)
+    for axis, size in zip(axes, a.shape, strict=True):
+        spread[axis] = size
+    sizes = [size if isinstance(size, int) else 1 for size in shape]
+    return np.broadcast_to(a.reshape(spread), sizes)
+
+
+NUMPY: dict[str, Callable[..., np.ndarray]] = {
+    "reshape": lambda a, p: a.transpose(p["dimensions"] or range(a.ndim)).reshape(p["new_sizes"]),
+    "squeeze": lambda a, p: a.squeeze(p["dimensions"]),
+    "broadcast_in_dim": lambda a, p: _broadcast(a, p["shape"], p["broadcast_dimensions"]),
+    "convert_element_type": lambda a, p: a.astype(p["new_dtype"]),
+    "slice": lambda a, p: a[
+        tuple(map(slice, p["start_indices"], p["limit_indices"], p["strides"] or [1] * a.ndim))
+    ],
+    "transpose": lambda a, p: a.transpose(p["permutation"]),
+}
+"""The commonest operations, which need not be compiled to be computed once."""
+
+
+def computed(primitive: Any, operands: Sequence, params: dict) -> list[np.ndarray]:
+    """Outputs of a primitive of jax on arrays."""
+    if primitive.name in NUMPY and len(operands) == 1:
+        return [NUMPY[primitive.name](np.asarray(operands[0]), params)]
+    found = primitive.bind(*map(jnp.asarray, operands), **params)
+    return [np.asarray(array) for array in (found if primitive.multiple_results else [found])]

@@ -1,0 +1,213 @@
+"""Scorers as ONNX models, run by ONNX Runtime: the same numbers, for any number of events."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+from random_scorers import (
+    classifier_scorer,
+    jet_scorer,
+    jets,
+    mixture_scorer,
+    trigger_data,
+    trigger_scorer,
+)
+
+from jaxad.errors import UserError
+from jaxad.export.onnx import loaded, model
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+RNG = np.random.default_rng(0)
+ABOUT = {
+    "method": "test",
+    "namespace": "jaxad_test",
+    "score": {"name": "score"},
+    "versions": {"jaxad": "0"},
+    "threshold": 2.0,
+    "fpr": {"knots": {"score": [0.0, 1.0, 3.0], "fpr": [1.0, 0.5, 0.01]}},
+}
+
+
+def scores_of(function, shape):
+    """raw (n, *shape) -> score (n,) of a pure function of batches, by ONNX Runtime."""
+    run = loaded(model(function, shape, ABOUT))
+    return lambda raw: run(raw)[:, 0]
+
+
+def scored(scorer):
+    params = jax.tree.map(jnp.asarray, scorer.params)
+    return scores_of(lambda raw: scorer.fn(params, raw), scorer.shape)
+
+
+@pytest.mark.parametrize(
+    ("scorer", "x"),
+    [
+        (trigger_scorer("dense_ae", 10), trigger_data(300)),
+        (trigger_scorer("dense_vae", 10), trigger_data(300)),
+        (trigger_scorer("conv_vae", 10), trigger_data(300)),
+        (classifier_scorer(), RNG.normal(0, 2, (300, 5)).astype(np.float32)),
+        (mixture_scorer(), trigger_data(300)),
+    ],
+    ids=["dense_ae", "dense_vae", "conv_vae", "classifier", "mixture"],
+)
+def test_onnx_gives_the_scorers_scores(scorer, x):
+    run, expected = scored(scorer), scorer(x)
+    for n in (0, 1, 300):
+        np.testing.assert_allclose(run(x[:n]), expected[:n], rtol=2e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("align", [False, True])
+def test_jets_of_any_number_of_particles(align):
+    scorer = jet_scorer(align)
+    run = scored(scorer)
+    for n_particles in (3, 25):
+        x = jets(100, n_particles)
+        np.testing.assert_allclose(run(x), scorer(x), rtol=2e-4)
+
+
+def elementwise(x):
+    """(n, 4, 6) -> (n, 4, 6)"""
+    a = jnp.tanh(3 * x) + jax.nn.sigmoid(x) + jnp.log1p(jnp.exp(x)) + jnp.expm1(x / 9)
+    b = jnp.sign(x) * jnp.abs(x) ** 1.5 + jnp.sqrt(jnp.abs(x)) + lax.rsqrt(jnp.abs(x) + 1)
+    c = jnp.where(x > 0.2, jnp.clip(x, -0.5, 0.5), -x) ** -2 + x**7 + jnp.exp2(x) + x**0
+    d = jnp.arctan2(x, x[:, ::-1]) + jnp.sin(x) + jnp.cos(x) + lax.erf(x) + jax.nn.gelu(x)
+    e = jnp.floor(x) + jnp.ceil(x) + jnp.round(x) + lax.rem(x, jnp.float32(0.3))
+    f = jnp.where((x > -1) & ~(x > 1) | (x == 0), (2.7 * x).astype(jnp.int32) % 3, x != x)
+    return a + b + c / 100 + d + e + f + jnp.isfinite(x)
+
+
+def arrays(x):
+    """(n, 4, 6) -> (n, k)"""
+    table = jnp.arange(24.0).reshape(4, 6) / 24
+    a = jnp.pad(x, ((0, 0), (1, 2), (0, 1)), constant_values=0.5)
+    b = jnp.concatenate([x[:, ::-1, 1:4], jnp.tile(table[None, :, :2], (len(x), 1, 1))], axis=2)
+    c = jnp.einsum("nij,kj->nik", x, table) + jnp.einsum("nij,nkj->nik", x, x)
+    d = x.at[:, 1, ::2].set(table[0, :3] - x[:, 2, 1::2])
+    e = jnp.cumsum(x, 2) + jnp.cumsum(x, 1)[:, ::-1] + jnp.roll(x, 1, 1)
+    f = (
+        jnp.max(c, axis=2)
+        - jnp.min(d, axis=1)[:, :4]
+        + jnp.prod(x, 2)
+        + jnp.mean(x, (1, 2))[:, None]
+    )
+    g = jnp.argmax(x, 2) + 10 * jnp.argmin(x, 2) + jnp.any(x > 1, 2) - jnp.all(x < 1, 2)
+    h = lax.top_k(x, 3)[0] + jnp.stack(jnp.split(x, 3, axis=2)[:2], -1)[..., :1, 0]
+    i = lax.pad(x, jnp.float32(2), ((0, 0, 0), (1, -1, 1), (0, 1, 2)))
+    j = jax.nn.softmax(jnp.broadcast_to(x[:, :1, :1], x.shape) * table, axis=2).sum(1)
+    parts = [a, b, c, d, e, f, g, i, j, h]
+    return jnp.concatenate([p.astype(jnp.float32).reshape(len(x), -1) for p in parts], 1)
+
+
+def picked(x):
+    """(n, 4, 6) -> (n, k): indices that depend on the event, some outside."""
+    where = jnp.floor(3 * x).astype(jnp.int32)
+    table = jnp.arange(10.0) ** 2
+    a = table[jnp.clip(where, 0, 9)] + table.at[where].get(mode="clip")
+    b = jnp.take_along_axis(x, jnp.clip(where[..., :2], 0, 5), axis=2)
+    c = jnp.take_along_axis(x, x.argmax(axis=1, keepdims=True), axis=1)
+    d = jnp.nan_to_num(table.at[where].get(mode="fill"), nan=-3.0)
+    e = jax.vmap(lambda w, v: jnp.zeros(5).at[w].add(v, mode="drop"))(
+        jnp.where(where < 0, 9, where).reshape(len(x), -1), x.reshape(len(x), -1)
+    )
+    f = jax.vmap(lambda w, v: jnp.arange(5.0).at[w[:, 0]].add(v[:, 0]))(jnp.abs(where) % 5, x)
+    return jnp.concatenate([p.reshape(len(x), -1) for p in (a, b, c, d, e, f)], 1)
+
+
+def looped(x):
+    """(n, 4, 6) -> (n, k): loops of fixed length."""
+
+    def step(carry, row):
+        total, last = carry
+        return (total + row.sum(), row), total * last
+
+    def each(event):
+        carry, steps = lax.scan(step, (jnp.float32(0), event[0]), event, reverse=True)
+        flipped = lax.map(lambda row: row @ event[0], jnp.arange(12.0).reshape(2, 6))
+        return jnp.concatenate([carry[0][None], carry[1], steps.ravel(), flipped])
+
+    return jax.vmap(each)(x)
+
+
+def convolved(x):
+    """(n, 4, 6) -> (n, k): native convolutions, as accelerators trace them."""
+    rng = np.random.default_rng(1)
+    image = jnp.stack([x, x**2], -1)
+    dims = ("NHWC", "HWIO", "NHWC")
+
+    def kernel(*shape):
+        return jnp.asarray(rng.normal(0, 0.3, shape), jnp.float32)
+
+    a = lax.conv_general_dilated(
+        image, kernel(3, 2, 2, 4), (2, 1), [(1, 0), (0, 1)], dimension_numbers=dims
+    )
+    b = lax.conv_general_dilated(
+        image, kernel(3, 3, 1, 4), (1, 1), "SAME", dimension_numbers=dims, feature_group_count=2
+    )
+    c = lax.conv_general_dilated(
+        a, kernel(3, 3, 4, 2), (1, 1), [(2, 1), (2, 1)], (2, 2), dimension_numbers=dims
+    )
+    d = jax.vmap(
+        lambda k: lax.conv_general_dilated(image, k, (1, 1), "VALID", dimension_numbers=dims)
+    )(kernel(3, 2, 2, 2, 1))
+    e = lax.reduce_window(b, 0.0, lax.add, (1, 2, 4, 1), (1, 2, 4, 1), "VALID")
+    f = lax.reduce_window(b, -jnp.inf, lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
+    parts = [a, b, c, jnp.moveaxis(d, 0, 1), e, f]
+    return jnp.concatenate([p.reshape(len(x), -1) for p in parts], 1)
+
+
+@pytest.mark.parametrize("function", [elementwise, arrays, picked, looped, convolved])
+def test_onnx_has_the_operations_of_jax(function):
+    x = RNG.normal(0, 1, (50, 4, 6)).astype(np.float32)
+    x[0, 0] = 0
+    values = jax.jit(function)(x)
+    weights = np.sin(np.arange(1, values[0].size + 1)).astype(np.float32)
+    run = scores_of(lambda raw: function(raw).reshape(len(raw), -1) @ weights, (4, 6))
+    expected = values.reshape(len(x), -1) @ weights
+    np.testing.assert_allclose(run(x), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_rates_and_flags_and_their_names():
+    import onnxruntime
+
+    found = model(lambda raw: raw[:, 0], (1,), ABOUT)
+    raw = np.array([-1, 0, 0.5, 1, 2, 3, 9, np.nan], np.float32)[:, None]
+    score, fpr, flag = loaded(found)(raw).T
+    np.testing.assert_array_equal(score, raw[:, 0])
+    np.testing.assert_allclose(fpr, [1, 1, 0.75, 0.5, 0.255, 0.01, 0.01, np.nan], rtol=1e-6)
+    np.testing.assert_array_equal(flag, [0, 0, 0, 0, 1, 1, 1, 0])
+    session = onnxruntime.InferenceSession(found)
+    named = dict(zip(("score", "fpr", "flag"), (score, fpr, flag), strict=True))
+    for name, values in zip(named, session.run(list(named), {"raw": raw}), strict=True):
+        np.testing.assert_array_equal(values, named[name])
+    assert {output.type for output in session.get_outputs()} == {"tensor(float)"}
+    stored = session.get_modelmeta().custom_metadata_map
+    assert {key: json.loads(value) for key, value in stored.items()} == ABOUT
+
+
+def test_old_runtimes_and_root_can_read_it():
+    scorer = trigger_scorer("dense_vae", 10)
+    found = onnx.load_from_string(model(lambda raw: scorer.fn(scorer.params, raw), (19, 3), ABOUT))
+    assert found.ir_version == 8 and found.opset_import[0].version == 18
+    operators = {node.op_type for node in found.graph.node}
+    assert "Clip" not in operators and not any(node.domain for node in found.graph.node)
+
+
+@pytest.mark.parametrize(
+    ("function", "shape", "message"),
+    [
+        (lambda x: lax.while_loop(lambda c: c[0] < 9, lambda c: c * 2, x[:, 0]), (5,), "'while'"),
+        (lambda x: jnp.sort(x, axis=1)[:, 2], (5,), "'sort'"),
+        (lambda x: lax.bitcast_convert_type(x[:, 0], jnp.int32) * 1.0, (5,), "'bitcast"),
+        (lambda x: lax.fori_loop(0, 9000, lambda _, a: a * a[0] + 1, x[:, 0]), (5,), "9000 steps"),
+        (lambda x: x[:, ::-1].sum((1, 2)), (None, 3), "axis of size"),
+        (lambda x: jnp.zeros(1), (5,), "does not depend"),
+    ],
+)
+def test_onnx_refuses_what_it_cannot_express(function, shape, message):
+    with pytest.raises(UserError, match=message):
+        model(function, shape, ABOUT)
