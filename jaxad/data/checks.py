@@ -133,7 +133,7 @@ def finite_float32(
 ) -> np.ndarray:
     """The values as float32; refuses NaN and what is infinite there, see `require_finite`."""
     require_numbers(values, path, field)
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         values = values.astype(np.float32, copy=False)
     require_finite(values, path, field, rows)
     return values

@@ -115,7 +115,8 @@ class PandasTable:
                 part = records[dataset][field] if field else records[dataset]
                 part = part.reshape(end - begin, -1)
                 for target, column, width in stretches:
-                    block[:, target : target + width] = part[:, column : column + width]
+                    with np.errstate(over="ignore"):  # readers refuse infinities
+                        block[:, target : target + width] = part[:, column : column + width]
         return values
 
     def blocks(

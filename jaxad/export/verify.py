@@ -11,9 +11,10 @@ import numpy as np
 
 from jaxad import scorer, workdir
 from jaxad.data import checks
+from jaxad.data.array_files import opened, stored_array
 from jaxad.errors import UserError
 from jaxad.export import cpp, stablehlo
-from jaxad.export.contract import FORMAT
+from jaxad.export.contract import FORMAT, OUTPUTS
 
 TOLERANCE = 1e-4
 """Of a score, relative to itself and the spread of the golden scores; of a rate, to itself."""
@@ -38,18 +39,14 @@ def read_contract(folder: Path) -> dict[str, Any]:
     return about
 
 
-def exported_file(folder: Path, about: Mapping[str, Any]) -> Path:
-    """A file of an exported folder, by its entry in export.json.
-
-    Raises:
-        UserError: it is not there, or not what was exported.
-    """
-    path = folder / about["file"]
-    if not path.is_file():
-        raise UserError(f"{path}: missing: export again")
-    if about.get("sha256", found := digest_of(path)) != found:
-        raise UserError(f"{path}: damaged or edited (SHA-256): export again")
-    return path
+def golden_rows(folder: Path, about: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Raw events (n, *shape) and their outputs (n, 3), float32."""
+    path = folder / about["golden"]["file"]
+    with opened(path) as file:
+        stored = {name: stored_array(file, name, path) for name in ("raw", "outputs")}
+    raw, outputs = (checks.finite_float32(values, path, name) for name, values in stored.items())
+    checks.require_shape(outputs.shape, (len(raw), len(OUTPUTS)), path, "outputs")
+    return raw, outputs
 
 
 def digest_of(path: Path) -> str:
@@ -59,9 +56,14 @@ def digest_of(path: Path) -> str:
 
 def runtime(folder: Path, about: Mapping[str, Any], name: str) -> Runtime:
     """The scorer of a folder in the runtime `name`."""
-    path = exported_file(folder, about["artefacts"][name])
+    entry = about["artefacts"][name]
+    path = folder / entry["file"]
+    if not path.is_file():
+        raise UserError(f"{path}: missing: export again")
     if name == "cpp":
         return cpp.compiled(path, about["namespace"])
+    if entry.get("sha256", found := digest_of(path)) != found:
+        raise UserError(f"{path}: damaged or edited (SHA-256): export again")
     call = jax.jit(stablehlo.loaded(path.read_bytes()))
     return lambda raw: np.asarray(call(raw))
 
@@ -89,9 +91,7 @@ def verify(folder: Path, events: np.ndarray | None = None) -> bool:
     Golden rows are compared with their stored outputs, `events` with the archived scorer.
     """
     about = read_contract(folder)
-    path = exported_file(folder, about["golden"])
-    with checks.reading(path, "golden rows"), np.load(path, allow_pickle=False) as golden:
-        raw, outputs = golden["raw"], golden["outputs"]
+    raw, outputs = golden_rows(folder, about)
     archive = scorer.load(folder / "scorer")
     samples = {f"{len(raw)} golden rows": (raw, outputs[:, 0])}
     if events is not None:
