@@ -8,7 +8,7 @@ kills in a row of the same command in the same folder, and then the command left
 history, scores and files at its end must be those of the undisturbed run, bit for bit.
 
 Half of the kills come at an instant drawn from the whole life of the process, half as soon as a new
-file or folder is there; one in three is SIGTERM, the others SIGKILL. In one trial of three Python
+file or folder is there; one in three is SIGTERM, the others SIGKILL. In one trial of five Python
 starts anew, in the others the process is forked from one that has imported all it needs. Prints a
 table and writes DIR/faults.json. What lies in DIR (simulations, compiled programs) is used again.
 """
@@ -34,7 +34,7 @@ import tqdm
 from fault_processes import ROOT, Process, draw, import_programs, watched
 from fault_results import Result, differences, evaluated, exported, scored, simulated, trained
 
-IN_A_ROW = 4
+IN_A_ROW = 6
 KILLED = (143, -signal.SIGTERM, -signal.SIGKILL)
 """Exit codes of a process that was sent a signal."""
 KINDS = [f"{kind} {name}" for kind in ("instant", "file") for name in ("SIGKILL", "SIGTERM")]
@@ -96,11 +96,8 @@ def training(config: str, out: Path, *more: str) -> Target:
 
 
 def targets(out: Path) -> dict[str, Target]:
-    """Every target by its name."""
-    names = sorted(p.stem for p in (ROOT / "configs").glob("*.py") if p.stem != "__init__")
-    found = {name: training(name, out) for name in names}
-    for name in SHALLOW:
-        found[name] = training("adc2021_shallow", out, f"--config.method.name={name}")
+    """Every target by its name, the programs beside train.py first."""
+    found: dict[str, Target] = {}
     simulation = "-m jaxad.simulation toptagging --events 40 --workers 2 --out {state}/simulation"
     found["simulation"] = Target(simulation.split(), simulated, cold=True)
     own = {"JAXAD_CACHE": "{state}/cache", "JAX_COMPILATION_CACHE_DIR": "{state}/xla"}
@@ -113,6 +110,10 @@ def targets(out: Path) -> dict[str, Target]:
     found["score"] = Target([*score.split(), *events], scored)
     export = f"-m jaxad.export {out}/teacher --out {{state}}/exported --fpr 0.7"
     found["export"] = Target(export.split(), exported)
+    names = sorted(p.stem for p in (ROOT / "configs").glob("*.py") if p.stem != "__init__")
+    found |= {name: training(name, out) for name in names}
+    for name in SHALLOW:
+        found[name] = training("adc2021_shallow", out, f"--config.method.name={name}")
     return found
 
 
@@ -183,7 +184,7 @@ class Bench:
         """Trials until `kills` signals were sent."""
         count, began, expected = self.count, time.monotonic(), {}
         while (done := count.injected.total()) < kills:
-            cold = self.target.cold or bool(self.rng.random() < 1 / 3)
+            cold = self.target.cold or bool(self.rng.random() < 1 / 5)
             if cold not in expected:
                 expected[cold] = self.undisturbed(cold)
             problem = self.trial(min(IN_A_ROW, kills - done), cold, expected[cold])
