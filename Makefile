@@ -58,6 +58,6 @@ ifeq ($(ENVIRONMENT),.venv)
 	$(PYTHON) -m pip install --quiet --no-deps --requirement requirements.lock
 	$(PYTHON) -m pip install --quiet --no-deps --editable .
 else
-	$(PYTHON) -m pip install --quiet --editable '.[simulation,export,dev]'
+	$(PYTHON) -m pip install --quiet --editable '.[simulation,export,onnx,dask,dev]'
 endif
 	touch $@

@@ -3,10 +3,11 @@
     python -m jaxad.latency RUN... [--out DIR]
 
 Every score of every run is compiled by itself, parameters inside, NumPy in and out, in one process.
-Batch 1 is timed as jitted, as compiled ahead of time, as exported, serialised and read again, and,
-where g++ is there and the score has a C++ form, as generated C++ through ctypes; bulk as jitted and
-as the C++ loop over all events, on one core. Rounds go through all of them in turn, so that a busy
-machine slows all alike. The input is random: no scorer takes another path for it.
+Batch 1 is timed as jitted, as compiled ahead of time, as exported, serialised and read again; and,
+where the tools are there and the score has that form, as generated C++ through ctypes and as ONNX
+by ONNX Runtime; bulk as jitted and in these two forms, on one core. Rounds go through all of them
+in turn, so that a busy machine slows all alike. The input is random: no scorer takes another path
+for it.
 
 Writes RUN/eval/latency.json: {"machine", "bulk_batch", "scores": SCORE -> RUNTIME -> {"single":
 {"median", "p10", "p99"} in seconds, "bulk": {"events_per_second"}}}, where a runtime may have one
@@ -14,6 +15,7 @@ of the two; `jaxad.compare` reads it.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -32,7 +34,7 @@ from tqdm import tqdm
 from jaxad import cli, report
 from jaxad.batches import SIZES
 from jaxad.errors import UserError
-from jaxad.export import cpp
+from jaxad.export import cpp, onnx
 from jaxad.run import provenance
 from jaxad.scorer import Scorer, load
 from jaxad.workdir import write_text
@@ -44,6 +46,18 @@ ANY_LENGTH = 100  # particles of an event where a scorer takes any number
 
 Function = Callable[[np.ndarray], np.ndarray]
 Key = tuple[str, str, str]  # run, score, runtime
+
+CONTRACT = {
+    "method": "timed",
+    "namespace": "timed",
+    "run_id": "",
+    "score": {"name": "score"},
+    "input": {"order": ""},
+    "versions": {"jaxad": ""},
+    "threshold": 0.0,
+    "fpr": {"target": 1.0, "n_calibration": 0, "knots": {"score": [0.0, 1.0], "fpr": [1.0, 0.5]}},
+}
+"""What a translated scorer says about itself, where only its time counts."""
 
 
 def machine() -> dict[str, str]:
@@ -68,25 +82,28 @@ def single_score(scorer: Scorer, name: str) -> Callable[[jax.Array], jax.Array]:
     return function
 
 
-def native(function: Callable, shape: Sequence[int | None]) -> Function | None:
-    """`function` as generated C++, raw (n, *shape) -> (n, 3), the score first; None without one."""
-    about = {
-        "method": "timed",
-        "namespace": "timed",
-        "run_id": "",
-        "score": {"name": "score"},
-        "input": {"order": ""},
-        "versions": {"jaxad": ""},
-        "threshold": 0.0,
-        "fpr": {"target": 1.0, "n_calibration": 0, "knots": {"score": [0.0], "fpr": [1.0]}},
-    }
+def native(function: Callable, shape: Sequence[int | None]) -> Function:
+    """`function` as generated C++, raw (n, *shape) -> (n, 3), the score first.
+
+    Raises:
+        UserError: no g++, or no such form.
+    """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "scorer.hpp"
-        try:
-            path.write_text(cpp.header(function, shape, about))
-            return cpp.compiled(path, about["namespace"])
-        except UserError:
-            return None
+        path.write_text(cpp.header(function, shape, CONTRACT))
+        return cpp.compiled(path, CONTRACT["namespace"])
+
+
+def onnx_runtime(function: Callable, shape: Sequence[int | None]) -> Function:
+    """The same as an ONNX model, run on one core.
+
+    Raises:
+        UserError: onnx or onnxruntime is missing, or no such form.
+    """
+    return onnx.loaded(onnx.model(function, shape, CONTRACT))
+
+
+TRANSLATED = {"cpp": native, "onnx": onnx_runtime}
 
 
 def runtimes(function: Callable, x: np.ndarray) -> dict[str, Function]:
@@ -140,9 +157,11 @@ def measure(scorers: Mapping[str, Scorer]) -> dict[str, dict]:
         for runtime, compiled in runtimes(function, x).items():
             single[run, score, runtime] = (compiled, x)
         bulk[run, score, "jit"] = (jax.jit(function), _event(scorer, BULK))
-        if (generated := native(function, scorer.shape)) is not None:
-            single[run, score, "cpp"] = (generated, x)
-            bulk[run, score, "cpp"] = (generated, _event(scorer, BULK))
+        for runtime, translated in TRANSLATED.items():
+            with contextlib.suppress(UserError):
+                generated = translated(function, scorer.shape)
+                single[run, score, runtime] = (generated, x)
+                bulk[run, score, runtime] = (generated, _event(scorer, BULK))
     found: dict[str, dict] = {
         run: {"machine": machine(), "bulk_batch": BULK, "scores": {}} for run in scorers
     }

@@ -54,7 +54,7 @@ def fitter(directory: Path) -> Callable[..., Fitted]:
     return bound
 
 
-def _held_out(dataset: Dataset) -> np.ndarray:
+def held_out(dataset: Dataset) -> np.ndarray:
     """Raw validation events; those of a resonant search only inside its mass window [TeV]."""
     if "window" not in dataset.info:
         return dataset.val["x"]
@@ -75,7 +75,7 @@ def build_scorer(config: ConfigDict, method: str, fitted: dict, dataset: Dataset
         format=dataset.info["format"],
         info={"data": dataset.info, "provenance": provenance()},
     )
-    background = np.sort(uncalibrated(_held_out(dataset)))
+    background = np.sort(uncalibrated(held_out(dataset)))
     return dataclasses.replace(uncalibrated, background=background)
 
 

@@ -1,1 +1,1 @@
-"""Trained scorers for other programs: C++, StableHLO."""
+"""Trained scorers for other programs: C++, StableHLO, ONNX."""

@@ -1,34 +1,46 @@
 """Trained runs for programs that know neither Python nor JAX.
 
-    python -m jaxad.export RUN --format cpp,stablehlo --out DIR
+    python -m jaxad.export RUN --format cpp,stablehlo,onnx --out DIR
     python -m jaxad.export verify DIR [--events FILE]
+    python -m jaxad.export quantize DIR --out DIR2
 
 DIR holds scorer.hpp (one C++ header without dependencies), scorer.stablehlo (jax.export, any number
-of events, CPU, CUDA and TPU), and whatever the format: scorer/, the archive that `jaxad.load` and
-verify read; golden.npz, 32 events with their outputs; export.json, the contract: features, units,
-score, threshold, rate, knots, calibration, versions. verify replays the golden rows, and the events
-of a file, in every runtime, and ends with 1 where one disagrees.
+of events, CPU, CUDA and TPU), scorer.onnx (ONNX Runtime, any number of events), and whatever the
+format: scorer/, the archive that `jaxad.load` and verify read; golden.npz, 32 events with their
+outputs; export.json, the contract: features, units, score, threshold, rate, knots, calibration,
+versions. verify replays the golden rows, and the events of a file, in every runtime, and ends with
+1 where one disagrees. quantize writes the ONNX model of DIR once more, its linear layers in int8,
+calibrated with the run's own data.
 """
 
 import argparse
+import contextlib
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxad import cli, data, score, workdir
 from jaxad.data.streams import opened_events
 from jaxad.errors import UserError
-from jaxad.export import cpp, stablehlo
+from jaxad.export import cpp, onnx, quantize, stablehlo
 from jaxad.export.contract import contract, function, golden_events
-from jaxad.export.verify import digest_of, verify, write_contract
+from jaxad.export.verify import (
+    digest_of,
+    exported_file,
+    golden_rows,
+    read_contract,
+    verify,
+    write_contract,
+)
 from jaxad.scorer import Scorer, load
 
-FORMATS = {"cpp": "scorer.hpp", "stablehlo": "scorer.stablehlo"}
+FORMATS = {"cpp": "scorer.hpp", "stablehlo": "scorer.stablehlo", "onnx": "scorer.onnx"}
 N_POOL = 2000  # events of a class that golden rows are chosen from
 N_EVENTS = 100_000  # of a file, to verify with
 
@@ -46,18 +58,39 @@ def of_file(scorer: Scorer, file: str, key: str | None, limit: int) -> np.ndarra
         return np.asarray(score.raw_rows(scorer, events[:limit]), np.float32)
 
 
+def _entry(path: Path) -> dict:
+    return {"file": path.name, "bytes": path.stat().st_size, "sha256": digest_of(path)}
+
+
+@contextlib.contextmanager
+def _new_folder(out: Path) -> Iterator[Path]:
+    """A temporary folder that becomes `out` at the end.
+
+    Raises:
+        UserError: something else is there.
+    """
+    if out.exists() and any(out.iterdir()) and not (out / "export.json").is_file():
+        raise UserError(f"{out}: holds something else: choose another --out")
+    temporary = out.with_name(f".{out.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    yield temporary
+    workdir.replace_folder(temporary, out)
+
+
 def write(scorer: Scorer, name: str, formats: Sequence[str], folder: Path, fpr: float) -> dict:
     """Write the formats into an empty `folder`; the contract, without golden rows."""
     about = contract(scorer, name, fpr)
-    evaluate, artefacts = function(scorer, about), {}
+    score, artefacts = partial(scorer.fn, jax.tree.map(jnp.asarray, scorer.params)), {}
     for form in formats:
         path = folder / FORMATS[form]
         if form == "cpp":
-            path.write_text(cpp.header(partial(scorer.fn, scorer.params), scorer.shape, about))
+            path.write_text(cpp.header(score, scorer.shape, about))
+        elif form == "onnx":
+            path.write_bytes(onnx.model(score, scorer.shape, about))
         else:
-            path.write_bytes(stablehlo.program(evaluate, scorer.shape))
-        about_file = {"bytes": path.stat().st_size, "sha256": digest_of(path)}
-        artefacts[form] = {"file": path.name, **about_file}
+            path.write_bytes(stablehlo.program(function(scorer, about), scorer.shape))
+        artefacts[form] = _entry(path)
     artefacts.get("cpp", {})["flags"] = " ".join(cpp.FLAGS)
     scorer.save(folder / "scorer")
     return about | {"artefacts": artefacts}
@@ -74,20 +107,38 @@ def export(
     unknown = [form for form in formats if form not in FORMATS]
     if unknown:
         raise UserError(f"--format: expected some of {', '.join(FORMATS)}, found {unknown[0]!r}")
-    if out.exists() and any(out.iterdir()) and not (out / "export.json").is_file():
-        raise UserError(f"{out}: holds something else: choose another --out")
     scorer = load(run)
-    temporary = out.with_name(f".{out.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    about = write(scorer, run.resolve().name, formats, temporary, fpr)
-    pool = of_file(scorer, events, key, N_POOL) if events else _of_run(scorer)
-    raw = golden_events(scorer, pool)
-    outputs = np.asarray(jax.jit(function(scorer, about))(raw))
-    np.savez(temporary / "golden.npz", raw=raw, outputs=outputs)
-    about["score"]["spread"] = float(np.std(outputs[:, 0]))
-    write_contract(temporary, about)
-    workdir.replace_folder(temporary, out)
+    with _new_folder(out) as folder:
+        about = write(scorer, run.resolve().name, formats, folder, fpr)
+        pool = of_file(scorer, events, key, N_POOL) if events else _of_run(scorer)
+        raw = golden_events(scorer, pool)
+        outputs = np.asarray(jax.jit(function(scorer, about))(raw))
+        np.savez(folder / "golden.npz", raw=raw, outputs=outputs)
+        about["score"]["spread"] = float(np.std(outputs[:, 0]))
+        write_contract(folder, about)
+
+
+def quantize_folder(source: Path, out: Path) -> None:
+    """Write the exported folder `out` with the ONNX model of another one in int8.
+
+    Raises:
+        UserError: no ONNX model there, or one that int8 spoils.
+    """
+    about = read_contract(source)
+    if "onnx" not in about["artefacts"]:
+        raise UserError(f"{source}: no ONNX model here: export it with --format onnx")
+    model = exported_file(source, about["artefacts"]["onnx"]).read_bytes()
+    raw, _ = golden_rows(source, about)
+    archive = load(source / "scorer")
+    about = {key: about[key] for key in about if key not in ("artefacts", "digest")}
+    model, about = quantize.quantized(model, about, archive, data.load(archive.config.data))
+    with _new_folder(out) as folder:
+        path = folder / FORMATS["onnx"]
+        path.write_bytes(model)
+        np.savez(folder / "golden.npz", raw=raw, outputs=onnx.loaded(model)(raw))
+        archive.save(folder / "scorer")
+        write_contract(folder, about | {"artefacts": {"onnx": _entry(path)}})
+    print(quantize.summary(about))
 
 
 def main(argv: Sequence[str]) -> int:
@@ -97,28 +148,29 @@ def main(argv: Sequence[str]) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("run", help="trained run, or verify")
-    parser.add_argument("folder", nargs="?", type=Path, help="exported folder, of verify")
+    parser.add_argument("run", help="trained run; or verify, or quantize")
+    parser.add_argument("folder", nargs="?", type=Path, help="exported folder, of these two")
     parser.add_argument("--format", default="cpp,stablehlo", help="default: %(default)s")
     parser.add_argument("--out", type=Path, help="folder to write")
     parser.add_argument("--fpr", type=float, default=0.01, help="of the threshold (%(default)s)")
     parser.add_argument("--events", help="file of raw events; default: the run's own test data")
     parser.add_argument("--key", help="array of events in that file; default: that of the run")
     args = parser.parse_args(argv)
-    if args.run != "verify" and (args.out is None or args.folder is not None):
-        parser.error("give RUN and --out DIR, or verify DIR")
-    if args.run == "verify" and args.folder is None:
-        parser.error("verify: which folder?")
+    of_folder = args.run in ("verify", "quantize")
+    if of_folder != (args.folder is not None) or (args.run != "verify") != (args.out is not None):
+        parser.error("give RUN --out DIR, verify DIR, or quantize DIR --out DIR2")
 
     def command() -> int:
         events = None
-        if args.run != "verify":
+        if args.run == "quantize":
+            quantize_folder(args.folder, args.out)
+        elif args.run != "verify":
             formats = args.format.split(",")
             export(Path(args.run), formats, args.out, args.fpr, args.events, args.key)
         elif args.events:
             archive = load(args.folder / "scorer")
             events = of_file(archive, args.events, args.key, N_EVENTS)
-        return 0 if verify(args.out if args.folder is None else args.folder, events) else 1
+        return 0 if verify(args.folder if args.run == "verify" else args.out, events) else 1
 
     return cli.exit_code(command)
 

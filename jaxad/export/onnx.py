@@ -121,23 +121,35 @@ def _stacked(graph: Graph, rows: list[Operand], shape: Sequence) -> Operand:
     return onnx_operations.stacked(graph, 0, rows, [shape] * len(rows))
 
 
-def _outputs(graph: Graph, score: Values, about: Mapping[str, Any]) -> None:
-    """Nodes score, fpr and flag (n,), and packed (n, 3), of a score (n,)."""
-    o = onnx_elementwise.Arithmetic(graph, np.float32)
+def calibration(about: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """The constants of a model that follow from its background: name -> array."""
     points = about["fpr"]["knots"]
     x, y = (np.array(points[key], np.float32) for key in ("score", "fpr"))
-    slopes = np.append(np.diff(y) / np.diff(x), 0).astype(np.float32)
+    return {
+        "knot_scores": x,
+        "knot_fprs": y,
+        "knot_slopes": np.append(np.diff(y) / np.diff(x), 0).astype(np.float32),
+        "knots_above_first": x[1:],
+        "first_knot": x[0, ...],
+        "last_knot": x[-1, ...],
+        "threshold": np.array(about["threshold"], np.float32),
+    }
+
+
+def _outputs(graph: Graph, score: Values, about: Mapping[str, Any]) -> None:
+    """Nodes score, fpr and flag (n,), and packed (n, 3), of a score (n,)."""
+    graph.named |= calibration(about)
+    o = onnx_elementwise.Arithmetic(graph, np.float32)
     one = graph.integers([1])
     name = o.Identity(score.name)
-    held = o.Min(o.Max(name, float(x[0])), float(x[-1]))
-    above = o.GreaterOrEqual(o.Unsqueeze(held, one), graph.constant(x[1:]))
-    counts = o.Cast(above, to=TYPES["int32"])
-    index = o.ReduceSum(counts, one, keepdims=0)
-    low, rate, slope = (o.Gather(graph.constant(a), index, axis=0) for a in (x, y, slopes))
+    held = o.Min(o.Max(name, "first_knot"), "last_knot")
+    above = o.GreaterOrEqual(o.Unsqueeze(held, one), "knots_above_first")
+    index = o.ReduceSum(o.Cast(above, to=TYPES["int32"]), one, keepdims=0)
+    columns = ("knot_scores", "knot_fprs", "knot_slopes")
+    low, rate, slope = (o.Gather(column, index, axis=0) for column in columns)
     rate = o.Add(rate, o.Mul(o.Sub(held, low), slope))
-    flag = o.Cast(o.GreaterOrEqual(name, about["threshold"]), to=TYPES["float32"])
-    columns = [o.Unsqueeze(each, one) for each in (name, rate, flag)]
-    packed = o.Concat(*columns, axis=1)
+    flag = o.Cast(o.GreaterOrEqual(name, "threshold"), to=TYPES["float32"])
+    packed = o.Concat(*(o.Unsqueeze(each, one) for each in (name, rate, flag)), axis=1)
     for old, new in zip((name, rate, flag, packed), (*OUTPUTS, PACKED), strict=True):
         graph.rename(old, new)
 
@@ -176,7 +188,6 @@ def model(
 
 
 def _serialised(graph: Graph, sizes: Sequence[str], about: Mapping[str, Any]) -> bytes:
-    import onnx
     from onnx import helper, numpy_helper
 
     def info(name: str, sizes: Sequence[str | int]) -> Any:
@@ -184,7 +195,10 @@ def _serialised(graph: Graph, sizes: Sequence[str], about: Mapping[str, Any]) ->
 
     nodes, constants = graph.needed([PACKED, *OUTPUTS])
     content = helper.make_graph(
-        [helper.make_node(n.op, n.inputs, n.outputs, **n.attributes) for n in nodes],
+        [
+            helper.make_node(n.op, n.inputs, n.outputs, name=n.outputs[0], **n.attributes)
+            for n in nodes
+        ],
         about["namespace"],
         [info(RAW, [int(size) if size.isdigit() else size for size in sizes])],
         [info(PACKED, [3]), *(info(name, []) for name in OUTPUTS)],
@@ -198,7 +212,15 @@ def _serialised(graph: Graph, sizes: Sequence[str], about: Mapping[str, Any]) ->
         producer_version=about["versions"]["jaxad"],
         doc_string=f"{about['method']} ({about['score']['name']}): larger is more anomalous",
     )
-    helper.set_model_props(found, {key: json.dumps(value) for key, value in about.items()})
+    return finished(found, about)
+
+
+def finished(found: Any, about: Mapping[str, Any]) -> bytes:
+    """A checked model (a protobuf message) with the contract in its metadata."""
+    import onnx
+
+    props = {key: json.dumps(value) for key, value in about.items()}
+    onnx.helper.set_model_props(found, props)
     onnx.checker.check_model(found, full_check=True)
     return found.SerializeToString()
 

@@ -57,7 +57,7 @@ class Node:
 
 
 class Graph:
-    """Collects nodes and constants.
+    """Collects nodes and constants; the `named` ones may be changed in the finished model.
 
     Args:
         shape: of one raw event, sizes as of `Values`.
@@ -66,6 +66,7 @@ class Graph:
     def __init__(self, shape: Sequence):
         self.nodes: list[Node] = []
         self.constants: dict[tuple, tuple[str, np.ndarray]] = {}
+        self.named: dict[str, np.ndarray] = {}
         self._shared: dict[tuple, list[str]] = {}
         self.raw = self.wrapped(RAW, shape, np.float32)
 
@@ -103,7 +104,7 @@ class Graph:
                 nodes.append(node)
                 wanted.update(node.inputs)
         constants = {name: array for name, array in self.constants.values() if name in wanted}
-        return nodes[::-1], constants
+        return nodes[::-1], constants | self.named
 
     def rename(self, old: str, new: str) -> None:
         """Give a tensor another name."""

@@ -1,0 +1,195 @@
+"""An exported ONNX model with its linear layers in int8.
+
+Recipes made for classifiers clip the tail, which is where an anomaly score lives. Here only matrix
+products and convolutions are quantized, the last one of every path stays float, ranges are true
+minima and maxima, a quarter of the events that they are taken from are the highest-scoring ones.
+Threshold and knots are those of the quantized scores, and a scorer whose rate of false positives
+then leaves its binomial interval on other events is refused.
+"""
+
+import dataclasses
+import logging
+import tempfile
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from jaxad import run
+from jaxad.data.dataset import Dataset
+from jaxad.errors import UserError
+from jaxad.export import onnx as onnx_format
+from jaxad.export.contract import contract
+from jaxad.scorer import Scorer
+
+LINEAR = ("MatMul", "Conv", "ConvTranspose")
+N_CALIBRATION = 2000
+BATCH = 256
+STANDARD_ERRORS = 3
+RECIPE = {
+    "weights": "int8, symmetric, per channel (ensembles: per layer), in 7 bits: safe without VNNI",
+    "activations": "uint8, true minimum and maximum",
+    "float": "the last linear layer of every path, everything that is not linear",
+    "calibration": f"{N_CALIBRATION} background events at most, a quarter the highest-scoring",
+}
+
+
+def _calibration(events: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """At most 2,000 events: a quarter those of the highest scores, the rest evenly spaced."""
+    n = min(N_CALIBRATION, len(events))
+    order = np.argsort(scores, kind="stable")
+    top, others = order[len(order) - n // 4 :], np.sort(order[: len(order) - n // 4])
+    chosen = others[np.linspace(0, len(others) - 1, n - n // 4).astype(int)]
+    return events[np.concatenate([chosen, top])]
+
+
+def linear_layers(graph: Any) -> list[str]:
+    """Names of the linear nodes with constant weights that another one comes after."""
+    constants = {tensor.name for tensor in graph.initializer}
+    leads_on: set[str] = set()  # tensors that a linear layer depends on
+    found = []
+    for node in reversed(graph.node):
+        linear = node.op_type in LINEAR and node.input[1] in constants
+        if linear and leads_on.intersection(node.output):
+            found.append(node.name)
+        if linear or leads_on.intersection(node.output):
+            leads_on.update(node.input)
+    return found[::-1]
+
+
+def _quantized(proto: Any, layers: list[str], events: np.ndarray) -> Any:
+    """The ONNX model with some layers in int8, ranges taken from raw events."""
+    import onnx
+    from onnxruntime import quantization
+
+    class Reader(quantization.CalibrationDataReader):
+        def __init__(self) -> None:
+            self._batches: Iterator = iter(range(0, len(events), BATCH))
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            start = next(self._batches, None)
+            return None if start is None else {onnx_format.RAW: events[start : start + BATCH]}
+
+    ranks = {tensor.name: len(tensor.dims) for tensor in proto.graph.initializer}
+    # An ensemble's stacked matrices, of which ONNX Runtime takes no scale a channel.
+    stacked = any(
+        node.op_type == "MatMul" and ranks[node.input[1]] > 2
+        for node in proto.graph.node
+        if node.name in layers
+    )
+    logging.disable(logging.WARNING)  # advice on preparing models
+    folder = tempfile.TemporaryDirectory()
+    written = f"{folder.name}/int8.onnx"
+    try:
+        quantization.quantize_static(
+            proto,
+            written,
+            Reader(),
+            per_channel=not stacked,
+            reduce_range=True,
+            nodes_to_quantize=layers,
+            op_types_to_quantize=list(LINEAR),
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
+            calibrate_method=quantization.CalibrationMethod.MinMax,
+        )
+        return onnx.load(written)
+    finally:
+        folder.cleanup()
+        logging.disable(logging.NOTSET)
+
+
+def _checked_rate(flagged: np.ndarray, about: Mapping[str, Any], sample: str) -> float:
+    """Fraction of flagged background.
+
+    Raises:
+        UserError: further from the target than both samples' statistics allow.
+    """
+    target, n, found = about["fpr"]["target"], len(flagged), float(np.mean(flagged))
+    per_event = 1 / n + 1 / about["fpr"]["n_calibration"]
+    allowed = STANDARD_ERRORS * np.sqrt(target * (1 - target) * per_event)
+    if abs(found - target) > allowed:
+        raise UserError(
+            f"int8: flags {found:.2g} of {n} events of {sample}, not {target:g} within "
+            f"{allowed:.2g}: this scorer does not survive quantization; use the float model"
+        )
+    return found
+
+
+def _recalibrated(proto: Any, about: Mapping[str, Any]) -> bytes:
+    """The model with threshold, knots and metadata of another contract."""
+    from onnx import numpy_helper
+
+    constants = onnx_format.calibration(about)
+    for tensor in proto.graph.initializer:
+        if tensor.name in constants:
+            tensor.CopyFrom(numpy_helper.from_array(constants[tensor.name], tensor.name))
+    del proto.graph.value_info[:]  # shapes of the knots there were
+    return onnx_format.finished(proto, about)
+
+
+def quantized(
+    model: bytes, about: Mapping[str, Any], archive: Scorer, dataset: Dataset
+) -> tuple[bytes, dict]:
+    """The model in int8 and its contract, from the float model and the run's own data.
+
+    Raises:
+        UserError: onnx is missing, nothing to quantize, or scores that int8 spoils.
+    """
+    onnx_format.require_onnx()
+    import onnx
+
+    float_model = onnx.load_from_string(model)
+    layers = linear_layers(float_model.graph)
+    if not layers:
+        raise UserError("int8: no linear layer before the last one: there is nothing to quantize")
+    before, background = onnx_format.loaded(model), run.held_out(dataset)
+    scores = before(background)[:, 0]
+    proto = _quantized(float_model, layers, _calibration(background, scores))
+    models = {"float": before, "int8": onnx_format.loaded(proto.SerializeToString())}
+    found = models["int8"](background)[:, 0]
+    calibrated = dataclasses.replace(archive, background=np.sort(found))
+    target = about["fpr"]["target"]
+    new = dict(about) | {
+        key: value
+        for key, value in contract(calibrated, "", target).items()
+        if key in ("threshold", "fpr")
+    }
+    test = {name: each(dataset.test["x"])[:, 0] for name, each in models.items()}
+    rate = _checked_rate(test["int8"] >= np.float32(new["threshold"]), new, "test background")
+    # At the target rate of all background at hand, so that the scorers are compared and not cuts.
+    pooled = {"float": np.append(test["float"], scores), "int8": np.append(test["int8"], found)}
+    cuts = {name: np.quantile(values, 1 - target) for name, values in pooled.items()}
+    efficiency = {
+        signal: {
+            name: float(np.mean(each(rows["x"])[:, 0] >= cuts[name]))
+            for name, each in models.items()
+        }
+        for signal, rows in dataset.signals.items()
+    }
+    relative = np.abs(found - scores) / (np.abs(scores) + about["score"]["spread"])
+    new["quantization"] = {
+        "recipe": RECIPE,
+        "layers": len(layers),
+        "drift": {"median": float(np.median(relative)), "largest": float(np.max(relative))},
+        "test_fpr": {"int8": rate, "n": len(test["int8"])},
+        "tpr_at_target": efficiency,
+    }
+    return _recalibrated(proto, new), new
+
+
+def summary(about: Mapping[str, Any]) -> str:
+    """What quantization changed, in a few lines."""
+    found = about["quantization"]
+    target, (rate, n) = about["fpr"]["target"], found["test_fpr"].values()
+    drift = "score drift: median {median:.1e}, largest {largest:.1e}".format(**found["drift"])
+    rows = [
+        f"{signal}: TPR {each['int8']:.4f} at FPR {target:g}, float {each['float']:.4f}"
+        for signal, each in found["tpr_at_target"].items()
+    ]
+    lines = [
+        f"{found['layers']} layers in int8; {drift}",
+        f"background: {rate:.4f} of {n} test events flagged",
+        *rows,
+    ]
+    return "\n".join(lines)
