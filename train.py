@@ -24,8 +24,9 @@ _WORKDIR = flags.DEFINE_string(
 
 
 def main() -> None:
-    from jaxad import run
+    from jaxad import hosts, run
 
+    hosts.initialize()
     run.train(_CONFIG.value, Path(_WORKDIR.value))
 
 

@@ -23,8 +23,19 @@ KEPT = 2
 
 
 def _manager(directory: Path) -> ocp.CheckpointManager:
+    """Of this process alone: where there are several, they need not do the same here."""
+    process = jax.process_index()
+    directory.mkdir(parents=True, exist_ok=True)
     options = ocp.CheckpointManagerOptions(
-        max_to_keep=KEPT, enable_async_checkpointing=False, cleanup_tmp_directories=True
+        max_to_keep=KEPT,
+        enable_async_checkpointing=False,
+        cleanup_tmp_directories=True,
+        create=False,
+        multiprocessing_options=ocp.options.MultiprocessingOptions(
+            primary_host=process,
+            active_processes={process},
+            barrier_sync_key_prefix=f"process{process}",
+        ),
     )
     return ocp.CheckpointManager(directory.absolute(), options=options)
 
@@ -38,7 +49,7 @@ def _digest(state: Any, meta: dict) -> str:
 
 
 def save(directory: Path, step: int, state: Any, meta: dict) -> None:
-    """Write `state` (pytree of arrays) and `meta` (JSON) as checkpoint `step`.
+    """Write `state` (pytree of NumPy arrays) and `meta` (JSON) as checkpoint `step`.
 
     A step that is already there is left alone: equal steps hold equal states.
 
@@ -68,12 +79,12 @@ def save(directory: Path, step: int, state: Any, meta: dict) -> None:
 def restore(directory: Path, template: Any) -> tuple[Any, dict] | None:
     """Newest readable checkpoint as (state, meta), or None when there is none.
 
-    `template` is a pytree of arrays, whose shapes, dtypes and shardings the result has.
+    The state has the tree, shapes and dtypes of `template`, its leaves are NumPy arrays.
     Unreadable checkpoints are moved aside, so that their step can be written again.
     """
     if not directory.is_dir():
         return None
-    target = jax.tree.map(ocp.utils.to_shape_dtype_struct, template)
+    target = jax.tree.map(lambda a: np.broadcast_to(np.zeros((), a.dtype), a.shape), template)
     arguments = ocp.args.Composite(
         state=ocp.args.StandardRestore(target), meta=ocp.args.JsonRestore()
     )

@@ -19,6 +19,7 @@ from jax import Array, lax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
+from jaxad import hosts
 from jaxad.data.dataset import Rows
 from jaxad.errors import UserError
 
@@ -269,6 +270,6 @@ def compile_programs(task: Task, config: ConfigDict, n_members: int, n_steps: in
         return jax.vmap(partial(_select, config=config))(members, value)
 
     def place(values, kind):
-        return jax.tree.map(lambda a: jax.device_put(a, sharding[kind]), values)
+        return jax.tree.map(lambda a: hosts.place(a, sharding[kind]), values)
 
     return Programs(init, train, validate, finish, place, devices)

@@ -1,5 +1,6 @@
 """Train a config in a work directory: data, method and scorer, in that order."""
 
+import contextlib
 import dataclasses
 import subprocess
 from collections.abc import Callable
@@ -9,7 +10,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxad import data, methods, workdir
+from jaxad import data, hosts, methods, workdir
 from jaxad.data.dataset import Dataset
 from jaxad.report.html import versions
 from jaxad.scorer import Scorer
@@ -32,22 +33,24 @@ def provenance() -> dict[str, str]:
     )
 
 
-def _banner(config: ConfigDict) -> None:
-    print(str(config).rstrip())
-    print("\n".join(f"{name}: {value}" for name, value in provenance().items()), flush=True)
+def _banner(config: ConfigDict) -> str:
+    return "\n".join(
+        [str(config).rstrip(), *(f"{name}: {value}" for name, value in provenance().items())]
+    )
 
 
 def fitter(directory: Path) -> Callable[..., Fitted]:
     """`jaxad.training.fit` bound to a work directory: checkpoints, history, signals."""
 
     def bound(*args: object, stage: str, **kwargs: object) -> Fitted:
+        history = workdir.history_writer(directory, stage)
         with workdir.stop_signals() as stop:
             return fit(
                 *args,
                 stage=stage,
                 directory=directory / "checkpoints",
                 stop=stop,
-                on_epoch=workdir.history_writer(directory, stage),
+                on_epoch=history if hosts.leads() else lambda _: None,
                 **kwargs,
             )
 
@@ -82,21 +85,30 @@ def build_scorer(config: ConfigDict, method: str, fitted: dict, dataset: Dataset
 def train(config: ConfigDict, directory: Path) -> None:
     """Fit the config's method in a work directory; the same call again resumes.
 
+    Of several processes (`jaxad.hosts`) all call this, and the leader writes.
+
     Raises:
         UserError: anything the user can mend.
         Preempted: stopped by SIGTERM or Ctrl-C after a checkpoint.
     """
-    with workdir.opened(directory):
-        workdir.settle_config(directory, config)
-        if (directory / "scorer" / "scorer.json").exists():
-            print(f"{directory}: already trained; evaluate.py --workdir={directory} shows it")
+    with contextlib.ExitStack() as held:
+        if hosts.leads():
+            held.enter_context(workdir.opened(directory))
+            workdir.settle_config(directory, config)
+        say = print if hosts.leads() else lambda *_, **__: None
+        (trained,) = hosts.largest((directory / "scorer" / "scorer.json").exists())
+        if trained:
+            say(f"{directory}: already trained; evaluate.py --workdir={directory} shows it")
             return
-        _banner(config)
-        dataset = data.load(config.data)
-        print(data.summary(dataset), flush=True)
+        say(_banner(config), flush=True)
+        with hosts.leader_first("data"):
+            dataset = data.load(config.data)
+        say(data.summary(dataset), flush=True)
         references = [name for name in config.baselines if name in methods.NAMES]
         for name in [*references, config.method.name]:
             fitted = methods.get(name).fit(config, dataset, fitter(directory))
             folder = "scorer" if name == config.method.name else f"baselines/{name}"
-            build_scorer(config, name, fitted, dataset).save(directory / folder)
-        print(f"trained: {directory}/scorer; next: evaluate.py --workdir={directory}")
+            scorer = build_scorer(config, name, fitted, dataset)
+            if hosts.leads():
+                scorer.save(directory / folder)
+        say(f"trained: {directory}/scorer; next: evaluate.py --workdir={directory}")

@@ -16,7 +16,7 @@ from jax import Array
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from jaxad import checkpoint
+from jaxad import checkpoint, hosts
 from jaxad.data.dataset import Rows
 from jaxad.engine import Task, compile_programs, make_batches, weighted_mean
 from jaxad.errors import Preempted, UserError
@@ -68,7 +68,7 @@ class Fitted(NamedTuple):
 
 
 def _means(sums: dict[str, Array]) -> dict[str, np.ndarray]:
-    host = {name: np.asarray(values, np.float64) for name, values in sums.items()}
+    host = {name: values.astype(np.float64) for name, values in hosts.fetch(sums).items()}
     weight = np.maximum(host.pop("weight"), 1e-30)
     return {name: values / weight for name, values in host.items()}
 
@@ -151,21 +151,24 @@ def fit(
     members = run.init(data, epoch_batches(0)[0], device_seeds)
     epoch, start, history = 0, 0, []
     folder = directory / stage if directory else None
-    restored = checkpoint.restore(folder, members) if folder else None
+    with hosts.leader_first(f"restore {stage}"):
+        restored = checkpoint.restore(folder, members) if folder else None
     if restored:
-        members, meta = restored
+        state, meta = restored
+        members = jax.tree.map(lambda a, old: hosts.place(a, old.sharding), state, members)
         epoch, start, history = meta["epoch"], meta["step"], meta["history"]
     on_epoch(history)
 
     def save(epoch: int, step: int) -> None:
-        if folder:
+        state = hosts.fetch(members)
+        if folder and hosts.leads():
             meta = {"epoch": epoch, "step": step, "history": history}
-            checkpoint.save(folder, epoch * steps + step, members, meta)
+            checkpoint.save(folder, epoch * steps + step, state, meta)
 
     def finished() -> bool:
-        return epoch >= config.epochs or bool(np.all(members.stopped))
+        return epoch >= config.epochs or bool(np.all(hosts.fetch(members.stopped)))
 
-    if not finished():
+    if not finished() and hosts.leads():
         count = sum(a.size for a in jax.tree.leaves(members.params)) // n_members
         many = f"{n_members} x " if n_members > 1 else ""
         going_on = f", going on at epoch {epoch}, step {start}" if restored else ""
@@ -177,7 +180,7 @@ def fit(
     saved_at, chunk = time.monotonic(), 1
     bar = tqdm(
         total=config.epochs * steps, initial=epoch * steps + start, desc=stage, unit="step",
-        disable=finished(), mininterval=0.5,
+        disable=finished() or not hosts.leads(), mininterval=0.5,
     )  # fmt: skip
     with bar:
         while not finished():
@@ -186,17 +189,19 @@ def fit(
             while start < steps:
                 upto, tick = min(start + chunk, steps), time.monotonic()
                 members = run.train(members, data, index, weight, device_seeds, epoch, start, upto)
-                bad = np.asarray(members.bad_step)
+                bad = hosts.fetch(members.bad_step)
                 if (bad >= 0).any():
                     raise _not_finite(stage, f"epoch {epoch}, step {bad.max()}", bad >= 0, folder)
                 bar.update(upto - start)
                 pace = (time.monotonic() - tick) / (upto - start)
-                chunk = int(np.clip(SECONDS_PER_CALL / max(pace, 1e-9), 1, 4 * chunk))
+                due = time.monotonic() - saved_at > config.checkpoint_seconds
+                chunk = np.clip(SECONDS_PER_CALL / max(pace, 1e-9), 1, 4 * chunk)
+                chunk, stopping, due = hosts.largest(chunk, stop(), due)
                 start = upto
-                if stop() and start < steps:
+                if stopping and start < steps:
                     save(epoch, start)
                     raise Preempted
-                if time.monotonic() - saved_at > config.checkpoint_seconds and start < steps:
+                if due and start < steps:
                     save(epoch, start)
                     saved_at = time.monotonic()
             train_means = _means(members.sums)
@@ -204,11 +209,11 @@ def fit(
             if config.monitor not in val_means:
                 known = ", ".join(val_means)
                 raise UserError(f"train.monitor: {config.monitor!r} is none of {known}")
-            bad = ~np.isfinite(val_means["loss"]) & ~np.asarray(members.stopped)
+            bad = ~np.isfinite(val_means["loss"]) & ~hosts.fetch(members.stopped)
             if bad.any():
                 raise _not_finite(stage, f"the validation of epoch {epoch}", bad, folder)
             value = val_means[config.monitor] * (-1.0 if config.maximize else 1.0)
-            rate = config.learning_rate * np.asarray(members.rate, np.float64)
+            rate = config.learning_rate * hosts.fetch(members.rate).astype(np.float64)
             members = run.finish(members, run.place(value.astype(np.float32), "members"))
             history.append(
                 {"stage": stage, "epoch": epoch}
@@ -223,15 +228,17 @@ def fit(
                 val=f"{val_means['loss'].mean():.4g}",
                 refresh=False,
             )
-            if finished() or stop() or time.monotonic() - saved_at > config.checkpoint_seconds:
+            due = finished() or time.monotonic() - saved_at > config.checkpoint_seconds
+            stopping, due = hosts.largest(stop(), due)
+            if stopping or due:
                 save(epoch, 0)
                 saved_at = time.monotonic()
             on_epoch(history)
-            if stop() and not finished():
+            if stopping and not finished():
                 raise Preempted
     # Fewer epochs than keep_best: the empty places take the best epoch.
-    value = np.asarray(members.best_value)
+    value, best = hosts.fetch((members.best_value, members.best))
     chosen = np.where(np.isfinite(value), np.arange(value.shape[1]), value.argmin(1)[:, None])
     every = np.arange(n_members)[:, None]
-    params, state = jax.tree.map(lambda a: np.asarray(a)[every, chosen], members.best)
+    params, state = jax.tree.map(lambda a: a[every, chosen], best)
     return Fitted(params, state, value[every, chosen], history)

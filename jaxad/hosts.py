@@ -1,0 +1,85 @@
+"""Several processes as one machine: each runs the same program, and they agree on every step.
+
+A computation over the devices of all processes must be called by all of them, with equal
+arguments. What depends on a clock, a signal or the disk is therefore agreed upon here. Process 0,
+the leader, alone writes to the work directory.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Sharding
+
+from jaxad.errors import UserError
+
+ENVIRONMENT = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
+LAUNCHERS = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
+"""Numbers of processes that srun and mpirun started together; JAX finds the rest."""
+
+
+def initialize() -> None:
+    """Join the other processes of a launcher; a single process has nothing to do.
+
+    Those of Slurm's srun and of Open MPI are recognised by their environment; anything else sets
+    JAX_COORDINATOR_ADDRESS (host:port of process 0), JAX_NUM_PROCESSES and JAX_PROCESS_ID. Call it
+    before anything touches a device.
+
+    Raises:
+        UserError: some of the three variables are missing.
+    """
+    values = [os.environ.get(name) for name in ENVIRONMENT]
+    if any(values):
+        if not all(values):
+            missing = ", ".join(n for n, v in zip(ENVIRONMENT, values, strict=True) if not v)
+            raise UserError(f"environment: several processes need {missing} too")
+        jax.distributed.initialize(values[0], int(values[1]), int(values[2]))
+    elif any(int(os.environ.get(name, 1)) > 1 for name in LAUNCHERS):
+        jax.distributed.initialize()
+
+
+def leads() -> bool:
+    """Whether this process is the leader; a single process is."""
+    return jax.process_index() == 0
+
+
+def largest(*values: float) -> list[int]:
+    """The largest of all processes' values, one by one: a vote where they are booleans."""
+    if jax.process_count() == 1:
+        return [int(value) for value in values]
+    votes = multihost_utils.process_allgather(np.asarray(values, np.int32))
+    return votes.max(axis=0).tolist()
+
+
+@contextlib.contextmanager
+def leader_first(what: str) -> Iterator[None]:
+    """The leader runs the body, then all others: what it made or mended, they find done."""
+    if not leads():
+        multihost_utils.sync_global_devices(what)
+    try:
+        yield
+    finally:
+        if leads() and jax.process_count() > 1:
+            multihost_utils.sync_global_devices(what)
+
+
+def place(values: np.ndarray, sharding: Sharding) -> jax.Array:
+    """An array of the host, equal in all processes, on the devices of all."""
+    if jax.process_count() == 1:
+        return jax.device_put(values, sharding)
+    return jax.make_array_from_callback(values.shape, sharding, lambda index: values[index])
+
+
+def fetch(tree: Any) -> Any:
+    """The arrays of a pytree, wherever their parts lie, as NumPy arrays in every process."""
+
+    def whole(a: jax.Array) -> np.ndarray:
+        if not (a.is_fully_addressable or a.is_fully_replicated):
+            a = multihost_utils.process_allgather(a, tiled=True)
+        return np.asarray(a)
+
+    return jax.tree.map(whole, tree)

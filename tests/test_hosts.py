@@ -1,0 +1,128 @@
+"""Two processes as two hosts: one run, written once, as a process with two devices does it."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from lhco_events import fake_events, write_frame
+
+import jaxad
+from jaxad import hosts
+from jaxad.data import lhco
+from jaxad.errors import UserError
+
+ROOT = Path(__file__).parents[1]
+DEVICES = "--xla_force_host_platform_device_count="
+
+
+def train(flags: list[str], folder: Path, process: int, port: int) -> subprocess.Popen:
+    """train.py as one of two processes with a device each, or with `port` 0 alone with two."""
+    flags_of_xla = f"{os.environ.get('XLA_FLAGS', '')} {DEVICES}{1 if port else 2}"
+    environment = os.environ | {"XLA_FLAGS": flags_of_xla, "JAX_PLATFORMS": "cpu"}
+    if port:
+        names = (f"127.0.0.1:{port}", "2", str(process))
+        environment |= dict(zip(hosts.ENVIRONMENT, names, strict=True))
+    return subprocess.Popen(
+        [sys.executable, ROOT / "train.py", *flags],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def start_two(flags: list[str], folder: Path) -> list[subprocess.Popen]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    return [train(flags, folder, process, port) for process in range(2)]
+
+
+def end(processes: list[subprocess.Popen]) -> list[str]:
+    said = [process.communicate(timeout=300)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0] * len(processes), said
+    return said
+
+
+def assert_equal_runs(one: Path, other: Path) -> None:
+    with np.load(one / "scorer/params.npz") as a, np.load(other / "scorer/params.npz") as b:
+        assert sorted(a) == sorted(b)
+        for name in a:
+            np.testing.assert_array_equal(a[name], b[name])
+
+
+@pytest.fixture(scope="module")
+def jets(tmp_path_factory) -> list[str]:
+    rng = np.random.default_rng(0)
+    path = tmp_path_factory.mktemp("images") / "images.npz"
+    x = rng.random((300, 16, 16), np.float32)
+    np.savez(path, x=x, label=rng.integers(0, 2, 300), mass=rng.random(300, np.float32))
+    return [
+        f"--config={ROOT / 'configs' / 'toptagging_ae.py'}:smoke",
+        "--config.data.name=arrays",
+        f"--config.data.source={path}",
+        "--config.data.format=image",
+        "--config.data.label_key=label",
+        "--config.data.signals=signal=1",
+        "--config.inputs.name=image",
+        "--config.model.width=8",
+        "--config.train.epochs=6",
+        "--config.train.checkpoint_seconds=0.0",
+    ]
+
+
+@pytest.mark.slow
+def test_killed_and_resumed_two_hosts_equal_one_process(jets, tmp_path):
+    flags = [*jets, "--workdir=two"]
+    processes = start_two(flags, tmp_path)
+    checkpoints = tmp_path / "two" / "checkpoints" / "autoencoder"
+    while len(list(checkpoints.glob("[0-9]*"))) < 2 and processes[0].poll() is None:
+        time.sleep(0.05)
+    for process in processes:
+        process.kill()
+        process.communicate()
+    leader, follower = end(start_two(flags, tmp_path))
+    assert "going on at epoch" in leader
+    assert "trained: two/scorer" in leader
+    assert "trained" not in follower and "parameters" not in follower
+    end([train([*jets, "--workdir=one"], tmp_path, 0, 0)])
+    assert_equal_runs(tmp_path / "two", tmp_path / "one")
+
+
+@pytest.mark.slow
+def test_density_and_ensemble_over_two_hosts(tmp_path):
+    """CATHODE: the flow over a sharded batch, then an ensemble with a member on each host."""
+    write_frame(tmp_path / "features.h5", fake_events(1000, 250), [*lhco.JETS, "label"])
+    flags = [
+        f"--config={ROOT / 'configs' / 'cathode.py'}:smoke",
+        "--config.data.source=features.h5",
+        "--config.data.n_signal=100",
+        "--config.flow.n_layers=2",
+        "--config.flow_train.epochs=1",
+        "--config.flow_train.keep_best=1",
+        "--config.train.epochs=1",
+        "--config.train.keep_best=1",
+    ]
+    end(start_two([*flags, "--workdir=two"], tmp_path))
+    end([train([*flags, "--workdir=one"], tmp_path, 0, 0)])
+    assert_equal_runs(tmp_path / "two", tmp_path / "one")
+    assert np.isfinite(jaxad.load(tmp_path / "two").background).all()
+
+
+def test_half_an_environment_is_refused(monkeypatch):
+    monkeypatch.setenv("JAX_NUM_PROCESSES", "2")
+    with pytest.raises(UserError, match="JAX_COORDINATOR_ADDRESS, JAX_PROCESS_ID too"):
+        hosts.initialize()
+
+
+def test_alone_a_vote_is_ones_own():
+    assert hosts.leads()
+    assert hosts.largest(3.7, True, False) == [3, 1, 0]
+    with hosts.leader_first("nothing"):
+        pass
