@@ -6,7 +6,9 @@ FILES are HDF5, npz or npy files that hold raw events as the run's scorer takes 
 the array), or ROOT files, FILE.root or FILE.root:TREE, whose branches --branches names:
 pt=Jet_pt,eta=Jet_eta,phi=Jet_phi for particles, any names in the order of the features otherwise;
 momenta in GeV. Events are read, scored and kept chunk by chunk, so the same command again goes on
-where it was killed. A bad file is left out, reported at the end, and makes the exit code 1.
+where it was killed. A bad file is left out, reported at the end, and makes the exit code 1. With
+--scheduler the workers of a dask cluster score the chunks; they read the run and the files by the
+same paths.
 
 Writes scores.h5 under a temporary name first: every score of the method as SCORE (N,), the number
 of the file "file" and the row in it "row", both (N,); attributes "run", "method", "files".
@@ -27,10 +29,10 @@ import h5py
 import numpy as np
 from tqdm import tqdm
 
-from jaxad import cli, workdir
+from jaxad import cli, cluster, workdir
 from jaxad.data import checks
 from jaxad.data.dataset import as_mapping
-from jaxad.data.streams import opened_events
+from jaxad.data.streams import Events, opened_events
 from jaxad.errors import UserError
 from jaxad.scorer import Scorer, load
 
@@ -56,6 +58,37 @@ def raw_rows(scorer: Scorer, events: Any) -> Any:
     return events
 
 
+def scores_of_rows(
+    scorer: Scorer, events: Events, file: str, key: str, start: int, stop: int
+) -> dict[str, np.ndarray]:
+    """Every score of some rows of a file, name -> (stop - start,) float32.
+
+    Raises:
+        UserError: they cannot be read, or are bad events.
+    """
+    with checks.reading(file, key):
+        rows = events[start:stop]
+    try:
+        return scorer.scores(raw_rows(scorer, rows))
+    except UserError as error:
+        raise UserError(f"{file}: rows from {start}: {error}") from None
+
+
+def _part(prefix: Path, start: int, stop: int) -> Path:
+    return prefix.with_name(f"{prefix.name}-{start}-{stop}.npz")
+
+
+def _save(part: Path, scores: Mapping[str, np.ndarray]) -> None:
+    temporary = part.with_name(f".{part.name}")
+    np.savez(temporary, **scores)
+    os.replace(temporary, part)
+
+
+def _bounds(scorer: Scorer, n: int) -> list[tuple[int, int]]:
+    step = _rows_per_chunk(scorer)
+    return [(start, min(start + step, n)) for start in range(0, n, step)]
+
+
 def score_file(
     scorer: Scorer, file: str, key: str, branches: Mapping[str, str], prefix: Path, bar: tqdm
 ) -> Iterator[Path]:
@@ -64,26 +97,39 @@ def score_file(
     Raises:
         UserError: a bad file, or bad events in it.
     """
-    step = _rows_per_chunk(scorer)
     with opened_events(file, key, branches) as events:
-        n = len(events)
         bar.set_description(Path(file).name, refresh=False)
-        bar.reset(n)
-        for start in range(0, n, step):
-            stop = min(start + step, n)
-            part = prefix.with_name(f"{prefix.name}-{start}-{stop}.npz")
+        bar.reset(len(events))
+        for start, stop in _bounds(scorer, len(events)):
+            part = _part(prefix, start, stop)
             if not part.exists():
-                with checks.reading(file, key):
-                    rows = events[start:stop]
-                try:
-                    scores = scorer.scores(raw_rows(scorer, rows))
-                except UserError as error:
-                    raise UserError(f"{file}: rows from {start}: {error}") from None
-                temporary = part.with_name(f".{part.name}")
-                np.savez(temporary, **scores)
-                os.replace(temporary, part)
+                _save(part, scores_of_rows(scorer, events, file, key, start, stop))
             bar.update(stop - start)
             yield part
+
+
+def _score_on_cluster(
+    scheduler: str,
+    run: Path,
+    scorer: Scorer,
+    prefixes: Mapping[str, Path],
+    key: str,
+    branches: Mapping[str, str],
+    bar: tqdm,
+) -> None:
+    """Leave the parts that are missing to the workers of a dask cluster."""
+    parts = {}
+    for file, prefix in prefixes.items():
+        # What is wrong with a file is said by who scores it alone.
+        with contextlib.suppress(UserError), opened_events(file, key, branches) as events:
+            for start, stop in _bounds(scorer, len(events)):
+                place = os.path.abspath(file), key, tuple(branches.items())
+                parts[cluster.Chunk(*place, start, stop)] = _part(prefix, start, stop)
+    missing = [chunk for chunk, part in parts.items() if not part.exists()]
+    bar.reset(sum(chunk.stop - chunk.start for chunk in missing))
+    for chunk, scores in cluster.scored(scheduler, str(run.resolve()), scorer.digest, missing):
+        _save(parts[chunk], scores)
+        bar.update(chunk.stop - chunk.start)
 
 
 def _identity(file: str) -> list[str | int]:
@@ -126,9 +172,18 @@ def write(out: Path, names: Sequence[str], parts: Mapping[str, list[Path]], abou
 
 
 def score(
-    run: Path, files: Sequence[str], out: Path, key: str | None, branches: Mapping[str, str]
+    run: Path,
+    files: Sequence[str],
+    out: Path,
+    key: str | None,
+    branches: Mapping[str, str],
+    scheduler: str | None = None,
 ) -> dict[str, str]:
-    """Score the files and write `out`; returns the bad files with what is wrong with each."""
+    """Score the files and write `out`; returns the bad files with what is wrong with each.
+
+    With the address of a dask `scheduler` its workers do it, chunk by chunk; the scores are the
+    same.
+    """
     scorer = load(run)
     key = key or default_key(scorer)
     folder = out.with_name(f".{out.name}.parts")
@@ -136,11 +191,19 @@ def score(
     problems: dict[str, str] = {}
     with workdir.opened(folder), contextlib.ExitStack() as stack:
         bar = stack.enter_context(tqdm(unit="event", delay=2, unit_scale=True))
+        prefixes = {}
         for file in dict.fromkeys(files):
             try:
                 asked = [scorer.digest, *_identity(file)]
-                asked += [file, key, dict(branches), _rows_per_chunk(scorer)]
-                prefix = folder / hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
+            except UserError as error:
+                problems[file] = str(error)
+                continue
+            asked += [file, key, dict(branches), _rows_per_chunk(scorer)]
+            prefixes[file] = folder / hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
+        if scheduler:
+            _score_on_cluster(scheduler, run, scorer, prefixes, key, branches, bar)
+        for file, prefix in prefixes.items():
+            try:
                 parts[file] = list(score_file(scorer, file, key, branches, prefix, bar))
             except UserError as error:
                 problems[file] = str(error)
@@ -165,11 +228,12 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--out", type=Path, required=True, help="HDF5 file to write")
     parser.add_argument("--key", help="array of events in the files; default: that of the run")
     parser.add_argument("--branches", default="", help="of ROOT files: COLUMN=BRANCH,...")
+    parser.add_argument("--scheduler", help="address of a dask scheduler, tcp://HOST:PORT")
     args = parser.parse_args(argv)
 
     def command() -> int:
         branches = as_mapping(args.branches, "--branches")
-        problems = score(args.run, args.files, args.out, args.key, branches)
+        problems = score(args.run, args.files, args.out, args.key, branches, args.scheduler)
         print(f"{args.out}: scores of {len(set(args.files)) - len(problems)} files")
         for problem in problems.values():
             print(f"left out: {problem}", file=sys.stderr)

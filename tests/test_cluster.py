@@ -1,0 +1,58 @@
+"""Scoring by the workers of a dask cluster: the same bits, whoever scores what."""
+
+import h5py
+import numpy as np
+import pytest
+from random_scorers import trigger_data, trigger_scorer
+
+from jaxad import score
+
+distributed = pytest.importorskip("distributed")
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A scheduler with two processes."""
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+    ) as cluster:
+        yield cluster
+
+
+def content(path):
+    with h5py.File(path) as file:
+        return {name: file[name][:].tobytes() for name in file} | dict(file.attrs)
+
+
+def test_two_workers_give_the_same_bits(cluster, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(score, "CHUNK", 57 * 32)
+    trigger_scorer("dense_ae").save(tmp_path / "run" / "scorer")
+    monkeypatch.chdir(tmp_path)
+    np.save("a.npy", trigger_data(150, seed=1))
+    np.savez("b.npz", Particles=trigger_data(70, seed=2))
+    bad = trigger_data(100, seed=3)
+    bad[60, 0, 0] = np.nan
+    np.save("bad.npy", bad)
+    command = ["run", "a.npy", "b.npz", "bad.npy", "none.npy", "--out"]
+    assert score.main([*command, "alone.h5"]) == 1
+    scored_here = []
+    rows_alone = score.scores_of_rows
+    monkeypatch.setattr(
+        score,
+        "scores_of_rows",
+        lambda *arguments: scored_here.append(arguments[2:]) or rows_alone(*arguments),
+    )
+    assert score.main([*command, "many.h5", "--scheduler", cluster.scheduler_address]) == 1
+    assert content("alone.h5") == content("many.h5")
+    assert scored_here == [("bad.npy", "Particles", 32, 64)]
+    report = capsys.readouterr().err
+    assert "1 of 12 chunks are scored here" in report and "event 28 holds NaN" in report
+
+
+def test_no_scheduler_is_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("jaxad.cluster.TIMEOUT", "1s")
+    trigger_scorer("dense_ae").save(tmp_path / "run" / "scorer")
+    np.save(tmp_path / "a.npy", trigger_data(5))
+    command = [str(tmp_path / "run"), str(tmp_path / "a.npy"), "--out", str(tmp_path / "s.h5")]
+    assert score.main([*command, "--scheduler", "tcp://127.0.0.1:9"]) == 2
+    assert "no dask scheduler at tcp://127.0.0.1:9" in capsys.readouterr().err
