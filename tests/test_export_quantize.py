@@ -58,6 +58,20 @@ def test_contract_is_inside_the_model(folder):
             assert stored[key] == about[key]
 
 
+def test_triton_finds_a_repository(folder):
+    command = ["--format", "triton", "--fpr", "0.02", "--out", str(folder / "triton")]
+    assert main([str(folder / "run"), *command]) == 0
+    repository = folder / "triton" / "triton" / "jaxad_run"
+    model = onnx.load(repository / "1" / "model.onnx")
+    text = (repository / "config.pbtxt").read_text()
+    assert 'name: "jaxad_run"' in text and "dims: [ 19, 3 ]" in text and "dims: [ 3 ]" in text
+    assert text.count("{") == text.count("}")
+    assert {tensor.name for tensor in (*model.graph.input, *model.graph.output)} >= {
+        "raw",
+        "packed",
+    }
+
+
 def test_int8_keeps_the_tail(folder):
     before, after = (read_contract(folder / name) for name in ("float", "int8"))
     found = after["quantization"]

@@ -5,12 +5,12 @@
     python -m jaxad.export quantize DIR --out DIR2
 
 DIR holds scorer.hpp (one C++ header without dependencies), scorer.stablehlo (jax.export, any number
-of events, CPU, CUDA and TPU), scorer.onnx (ONNX Runtime, any number of events), and whatever the
-format: scorer/, the archive that `jaxad.load` and verify read; golden.npz, 32 events with their
-outputs; export.json, the contract: features, units, score, threshold, rate, knots, calibration,
-versions. verify replays the golden rows, and the events of a file, in every runtime, and ends with
-1 where one disagrees. quantize writes the ONNX model of DIR once more, its linear layers in int8,
-calibrated with the run's own data.
+of events, CPU, CUDA and TPU), scorer.onnx (ONNX Runtime, any number of events) or triton/, a model
+repository with it, and whatever the format: scorer/, the archive that `jaxad.load` and verify read;
+golden.npz, 32 events with their outputs; export.json, the contract: features, units, score,
+threshold, rate, knots, calibration, versions. verify replays the golden rows, and the events of a
+file, in every runtime, and ends with 1 where one disagrees. quantize writes the ONNX model of DIR
+once more, its linear layers in int8, calibrated with the run's own data.
 """
 
 import argparse
@@ -28,7 +28,7 @@ import numpy as np
 from jaxad import cli, data, score, workdir
 from jaxad.data.streams import opened_events
 from jaxad.errors import UserError
-from jaxad.export import cpp, onnx, quantize, stablehlo
+from jaxad.export import cpp, onnx, quantize, stablehlo, triton
 from jaxad.export.contract import contract, function, golden_events
 from jaxad.export.verify import (
     digest_of,
@@ -40,7 +40,12 @@ from jaxad.export.verify import (
 )
 from jaxad.scorer import Scorer, load
 
-FORMATS = {"cpp": "scorer.hpp", "stablehlo": "scorer.stablehlo", "onnx": "scorer.onnx"}
+FORMATS = {
+    "cpp": "scorer.hpp",
+    "stablehlo": "scorer.stablehlo",
+    "onnx": "scorer.onnx",
+    "triton": "triton/{namespace}/1/model.onnx",
+}
 N_POOL = 2000  # events of a class that golden rows are chosen from
 N_EVENTS = 100_000  # of a file, to verify with
 
@@ -58,8 +63,9 @@ def of_file(scorer: Scorer, file: str, key: str | None, limit: int) -> np.ndarra
         return np.asarray(score.raw_rows(scorer, events[:limit]), np.float32)
 
 
-def _entry(path: Path) -> dict:
-    return {"file": path.name, "bytes": path.stat().st_size, "sha256": digest_of(path)}
+def _entry(path: Path, folder: Path) -> dict:
+    file = str(path.relative_to(folder))
+    return {"file": file, "bytes": path.stat().st_size, "sha256": digest_of(path)}
 
 
 @contextlib.contextmanager
@@ -83,14 +89,17 @@ def write(scorer: Scorer, name: str, formats: Sequence[str], folder: Path, fpr: 
     about = contract(scorer, name, fpr)
     score, artefacts = partial(scorer.fn, jax.tree.map(jnp.asarray, scorer.params)), {}
     for form in formats:
-        path = folder / FORMATS[form]
+        path = folder / FORMATS[form].format(namespace=about["namespace"])
+        path.parent.mkdir(parents=True, exist_ok=True)
         if form == "cpp":
             path.write_text(cpp.header(score, scorer.shape, about))
-        elif form == "onnx":
+        elif form in ("onnx", "triton"):
             path.write_bytes(onnx.model(score, scorer.shape, about))
         else:
             path.write_bytes(stablehlo.program(function(scorer, about), scorer.shape))
-        artefacts[form] = _entry(path)
+        artefacts[form] = _entry(path, folder)
+        if form == "triton":
+            (path.parents[1] / "config.pbtxt").write_text(triton.config(about))
     artefacts.get("cpp", {})["flags"] = " ".join(cpp.FLAGS)
     scorer.save(folder / "scorer")
     return about | {"artefacts": artefacts}
@@ -137,7 +146,7 @@ def quantize_folder(source: Path, out: Path) -> None:
         path.write_bytes(model)
         np.savez(folder / "golden.npz", raw=raw, outputs=onnx.loaded(model)(raw))
         archive.save(folder / "scorer")
-        write_contract(folder, about | {"artefacts": {"onnx": _entry(path)}})
+        write_contract(folder, about | {"artefacts": {"onnx": _entry(path, folder)}})
     print(quantize.summary(about))
 
 

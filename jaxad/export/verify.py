@@ -76,7 +76,7 @@ def runtime(folder: Path, about: Mapping[str, Any], name: str) -> Runtime:
     if name == "cpp" and path.is_file():
         return cpp.compiled(path, about["namespace"])
     path = exported_file(folder, entry)
-    if name == "onnx":
+    if name in ("onnx", "triton"):
         return onnx.loaded(path)
     call = jax.jit(stablehlo.loaded(path.read_bytes()))
     return lambda raw: np.asarray(call(raw))
