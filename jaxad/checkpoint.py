@@ -8,6 +8,8 @@ when it has to fall back.
 
 import hashlib
 import json
+import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -65,11 +67,11 @@ def save(directory: Path, step: int, state: Any, meta: dict) -> None:
             if step not in manager.all_steps():
                 manager.save(step, args=arguments)
     except (OSError, ValueError) as error:
-        # tensorstore reports a full disk as ValueError; anything else of that type is a bug.
-        if isinstance(error, ValueError) and "RESOURCE_EXHAUSTED" not in str(error):
+        # tensorstore reports what a disk refuses as ValueError; others of that type are bugs.
+        code = re.search(r"os_error_code='(\d+)'", str(error))
+        if isinstance(error, ValueError) and code is None:
             raise
-        full = "No space left" in str(error)
-        reason = "no space left on the device" if full else str(error).splitlines()[0][:200]
+        reason = os.strerror(int(code[1])) if code else str(error).splitlines()[0][:200]
         raise UserError(
             f"{directory}: checkpoint {step} could not be written ({reason}); earlier checkpoints "
             "are kept: free space or mend the permissions, then run the same command again"

@@ -23,15 +23,11 @@ def _line(error: Exception) -> str:
     """The line that names a user's mistake or what a disk refused; raises what is a bug."""
     if isinstance(error, UserError):
         return str(error)
-    # h5py has no errno where closing a file fails.
-    full = "No space left" in str(error) or "File too large" in str(error)
-    if not full and getattr(error, "errno", None) not in DISK_ERRORS:
+    if not isinstance(error, OSError) or error.errno not in DISK_ERRORS:
         raise error
-    where = getattr(error, "filename", None) or "output"
-    reason = getattr(error, "strerror", None) or "no space left on the device"
     return (
-        f"{where}: {reason}: free space or mend the permissions and run the same command again; "
-        "what was saved before is kept"
+        f"{error.filename or 'output'}: {error.strerror}: free space or mend the permissions and "
+        "run the same command again; what was saved before is kept"
     )
 
 
@@ -69,7 +65,7 @@ def run(main: Callable[[], None]) -> None:
         logging.set_verbosity(logging.FATAL)  # Orbax logs what is raised anyway
         try:
             main()
-        except (UserError, OSError, RuntimeError) as error:
+        except (UserError, OSError) as error:
             _fail(_line(error))
         except Preempted:
             print("stopped; the same command goes on from here", file=sys.stderr)
@@ -88,7 +84,7 @@ def exit_code(command: Callable[[], int | None]) -> int:
     """
     try:
         return command() or 0
-    except (UserError, OSError, RuntimeError) as error:
+    except (UserError, OSError) as error:
         print("error: " + " ".join(_line(error).split()), file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -261,18 +261,19 @@ def evaluate(directory: Path, source: str = "", n_bootstrap: int = 200) -> dict:
     metrics |= {"data": dataset.info, "provenance": provenance()}
 
     folder = directory / "eval"
-    folder.mkdir(exist_ok=True)
-    _write_scores(folder / "scores.h5", table, classes)
-    workdir.write_text(folder / "metrics.json", json.dumps(metrics, indent=2) + "\n")
-    report.save_figures(figures, folder)
-    report.write_report(
-        folder / "report.html",
-        title=f"{config.method.name} on {config.data.name}",
-        metrics=metrics,
-        figures=figures,
-        config=config.to_dict(),
-        provenance=metrics["provenance"],
-    )
+    with workdir.writing(folder):
+        folder.mkdir(exist_ok=True)
+        _write_scores(folder / "scores.h5", table, classes)
+        workdir.write_text(folder / "metrics.json", json.dumps(metrics, indent=2) + "\n")
+        report.save_figures(figures, folder)
+        report.write_report(
+            folder / "report.html",
+            title=f"{config.method.name} on {config.data.name}",
+            metrics=metrics,
+            figures=figures,
+            config=config.to_dict(),
+            provenance=metrics["provenance"],
+        )
     print(report.metrics_table(metrics))
     print(f"report: {folder / 'report.html'}")
     return metrics

@@ -151,7 +151,8 @@ def write(out: Path, names: Sequence[str], parts: Mapping[str, list[Path]], abou
     """Join the parts of every file into one HDF5 file."""
     n = sum(stop - start for paths in parts.values() for start, stop in map(_rows, paths))
     temporary = out.with_name(f".{out.name}.tmp")
-    with h5py.File(temporary, "w") as file:
+    n_bytes = n * (4 * len(names) + 12)
+    with workdir.writing(out, n_bytes), h5py.File(temporary, "w") as file:
         for name in names:
             file.create_dataset(name, (n,), np.float32)
         file.create_dataset("file", (n,), np.int32)
@@ -189,8 +190,8 @@ def score(
     folder = out.with_name(f".{out.name}.parts")
     parts: dict[str, list[Path]] = {}
     problems: dict[str, str] = {}
-    with workdir.opened(folder), contextlib.ExitStack() as stack:
-        bar = stack.enter_context(tqdm(unit="event", delay=2, unit_scale=True))
+    with workdir.writing(out), workdir.opened(folder), contextlib.ExitStack() as stack:
+        bar = stack.enter_context(tqdm(unit="event", unit_scale=True))
         prefixes = {}
         for file in dict.fromkeys(files):
             try:

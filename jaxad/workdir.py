@@ -1,9 +1,11 @@
 """The work directory of a run: its config, lock and history, and the signals that end it."""
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
+import re
 import shutil
 import signal
 import sys
@@ -20,6 +22,26 @@ def write_text(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_text(text)
     os.replace(temporary, path)
+
+
+@contextlib.contextmanager
+def writing(path: Path, n_bytes: int = 0) -> Iterator[None]:
+    """Gives errors of the disk the name of what is written: NumPy and h5py give them none.
+
+    h5py reports a full disk as RuntimeError where a file is closed, and may crash thereafter:
+    what it writes is announced as `n_bytes`, which are refused where they cannot fit.
+    """
+    try:
+        if n_bytes and n_bytes > shutil.disk_usage(path.parent).free:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        yield
+    except (OSError, RuntimeError) as error:
+        number = re.search(r"errno = (\d+)", str(error))
+        if number is None and not isinstance(error, OSError):
+            raise
+        code = int(number[1]) if number else error.errno
+        where = getattr(error, "filename", None) or str(path)
+        raise OSError(code, os.strerror(code or 0), where) from error
 
 
 def replace_folder(temporary: Path, folder: Path) -> None:

@@ -18,6 +18,7 @@ import numpy as np
 
 from jaxad.data.checks import DAMAGED
 from jaxad.errors import UserError
+from jaxad.workdir import writing
 
 ENVIRONMENT = "JAXAD_CACHE"
 
@@ -90,7 +91,8 @@ def _write(path: Path, arrays: Mapping[str, np.ndarray], settings: Mapping) -> N
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with h5py.File(temporary, "w", libver="latest") as file:
+        n_bytes = sum(np.asarray(array).nbytes for array in arrays.values())
+        with writing(path, n_bytes), h5py.File(temporary, "w", libver="latest") as file:
             file.attrs["settings"] = json.dumps(settings, sort_keys=True)
             for name, array in arrays.items():
                 checked = {"fletcher32": True} if np.size(array) and np.ndim(array) else {}

@@ -54,9 +54,10 @@ class _Tree:
 
     def __init__(self, tree: Any, branches: Mapping[str, str], path: str):
         self._tree, self._branches, self._path = tree, branches, path
+        self._n = int(tree.num_entries)
 
     def __len__(self) -> int:
-        return self._tree.num_entries
+        return self._n
 
     def __getitem__(self, rows: slice) -> Any:
         import awkward as ak
@@ -99,16 +100,16 @@ def _tree(path: str, branches: Mapping[str, str]) -> Iterator[Events]:
             trees = file.keys(filter_classname=["TTree", "ROOT::RNTuple"], cycle=False)
             chosen = [tree for tree in trees if tree_name in ("", tree)]
             tree = file[chosen[0]] if len(chosen) == 1 else None
+            found = [] if tree is None else tree.keys()
+            missing = [name for name in branches.values() if tree is not None and name not in tree]
+            events = None if tree is None else _Tree(tree, branches, path)
         except Exception as error:
             raise _damaged(path, error) from None
-        if tree is None:
+        if events is None:
             raise UserError(f"{path}: expected FILE.root:TREE, one of {', '.join(trees) or 'none'}")
-        missing = [branch for branch in branches.values() if branch not in tree]
         if missing:
-            raise UserError(
-                f"{path}: no branch {missing[0]!r}; found {', '.join(tree.keys()[:20])}"
-            )
-        yield _Tree(tree, branches, path)
+            raise UserError(f"{path}: no branch {missing[0]!r}; found {', '.join(found[:20])}")
+        yield events
 
 
 @contextlib.contextmanager

@@ -78,10 +78,11 @@ def _new_folder(out: Path) -> Iterator[Path]:
     if out.exists() and any(out.iterdir()) and not (out / "export.json").is_file():
         raise UserError(f"{out}: holds something else: choose another --out")
     temporary = out.with_name(f".{out.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    yield temporary
-    workdir.replace_folder(temporary, out)
+    with workdir.writing(out):
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        yield temporary
+        workdir.replace_folder(temporary, out)
 
 
 def write(scorer: Scorer, name: str, formats: Sequence[str], folder: Path, fpr: float) -> dict:

@@ -45,6 +45,7 @@ def golden_rows(folder: Path, about: Mapping[str, Any]) -> tuple[np.ndarray, np.
     with opened(path) as file:
         stored = {name: stored_array(file, name, path) for name in ("raw", "outputs")}
     raw, outputs = (checks.finite_float32(values, path, name) for name, values in stored.items())
+    checks.require_shape(raw.shape, (None, *about["input"]["shape"]), path, "raw")
     checks.require_shape(outputs.shape, (len(raw), len(OUTPUTS)), path, "outputs")
     return raw, outputs
 
