@@ -10,7 +10,7 @@ import numpy as np
 
 Result = dict[str, Any]  # name -> array, bytes or plain value
 
-CHANGING = ("provenance", "seconds", "versions", "bytes")
+CHANGING = ("provenance", "seconds", "versions", "bytes", "sha256", "digest")
 
 
 def _plain(value: Any) -> Any:
