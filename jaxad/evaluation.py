@@ -1,6 +1,7 @@
 """Evaluate a trained run: scores of test events, metrics, figures, one report."""
 
 import json
+import sys
 from pathlib import Path
 
 import h5py
@@ -248,6 +249,13 @@ def evaluate(directory: Path, source: str = "", n_bootstrap: int = 200) -> dict:
     if "teacher" in config.baselines:
         scorers["teacher"] = explain.teacher(scorers["method"])
     dataset = data.load(config.data)
+    trained_on = scorers["method"].info.get("data", {}).get("digest", dataset.info["digest"])
+    if not source and trained_on != dataset.info["digest"]:
+        print(
+            f"warning: {config.data.source}: no longer the data that the run was trained on; "
+            "its test events may have trained it",
+            file=sys.stderr,
+        )
     if not dataset.signals:
         raise UserError(
             f"{config.data.source}: no signal to evaluate on: name some in data.signals"

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 import jaxad.data as data
 from jaxad.data import cache, checks
-from jaxad.data.dataset import Dataset, as_mapping, check, concatenate, counts, n_rows, take
+from jaxad.data.dataset import Dataset, as_mapping, check, concatenate, counts, digest, n_rows, take
 from jaxad.data.particles import four_momenta, jet_observables
 from jaxad.data.settings import complete
 from jaxad.data.splits import choose, k_fold, split_indices
@@ -45,6 +45,21 @@ def test_check_and_summary():
     assert table[0] == "toy from toy.h5: x (2, 3) float32"
     assert table[2].split() == ["background", "5", "3", "2"]
     assert table[3].split() == ["a", "-", "-", "4"]
+
+
+def test_digest_is_of_values_types_and_places():
+    rows = {"x": np.arange(6, dtype=np.float32).reshape(3, 2)}
+    dataset = Dataset(rows, rows, rows, {"s": rows})
+    assert digest(dataset) == digest(Dataset(rows, rows, {"x": rows["x"].copy()}, {"s": rows}))
+    others = (
+        {"x": rows["x"] + 1},
+        {"x": rows["x"].T},
+        {"x": rows["x"].astype(int)},
+        {"y": rows["x"]},
+    )
+    found = {digest(Dataset(rows, other, rows, {"s": rows})) for other in others}
+    found |= {digest(Dataset(rows, rows, rows, {"t": rows})), digest(dataset)}
+    assert len(found) == 6
 
 
 def test_check_copes_without_signals():

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 import jaxad
+from jaxad import evaluation
 from jaxad.errors import UserError
 
 ROOT = Path(__file__).parents[1]
@@ -94,6 +96,21 @@ def test_evaluate_writes_what_scripts_rely_on(trained, program):
     page = (trained / "eval" / "report.html").read_text()
     assert "data:image/png;base64" in page
     assert "http://" not in page.replace("http://www.w3.org", "")
+
+
+def test_evaluation_says_when_the_data_have_changed(trained, images, tmp_path, capsys):
+    """The same events in another order: the split is another one."""
+    moved = tmp_path / "images.npz"
+    with np.load(images) as arrays:
+        np.savez(moved, **{name: array[::-1] for name, array in arrays.items()})
+    shutil.copytree(trained, tmp_path / "run")
+    images.replace(tmp_path / "kept.npz")
+    try:
+        shutil.copy(moved, images)
+        evaluation.evaluate(tmp_path / "run", n_bootstrap=2)
+    finally:
+        (tmp_path / "kept.npz").replace(images)
+    assert "no longer the data that the run was trained on" in capsys.readouterr().err
 
 
 def test_scorer_of_a_run(trained, images):

@@ -10,7 +10,7 @@ import importlib.util
 
 from ml_collections import ConfigDict
 
-from jaxad.data.dataset import Dataset, Rows, check, counts, summary
+from jaxad.data.dataset import Dataset, Rows, check, counts, digest, summary
 from jaxad.data.settings import COMMON, complete
 from jaxad.errors import UserError
 
@@ -56,7 +56,8 @@ def load(config: ConfigDict) -> Dataset:
             f"{settings.source}: does not fit into memory ({error}); "
             "take fewer events, or the file is damaged"
         ) from None
-    return dataclasses.replace(dataset, info={**dataset.info, "counts": counts(dataset)})
+    content = {"counts": counts(dataset), "digest": digest(dataset)}
+    return dataclasses.replace(dataset, info=dataset.info | content)
 
 
 def _without_other_readers(config: ConfigDict) -> dict:

@@ -5,6 +5,7 @@ would fail later in a less clear place (ragged, empty, not finite), and `summary
 a run prints before it trains. Indices of splits are in `jaxad.data.splits`.
 """
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -133,6 +134,16 @@ def summary(dataset: Dataset) -> str:
     ]
     lines += [f"{'extra ' + name:<24}{n_rows(rows):>10,}" for name, rows in dataset.extra.items()]
     return "\n".join(lines)
+
+
+def digest(dataset: Dataset) -> str:
+    """Hexadecimal digest of the content of all parts: equal data sets have equal ones."""
+    found = hashlib.sha256()
+    for name, rows in dataset.parts():
+        for key in sorted(rows):
+            found.update(f"{name} {key} {rows[key].dtype.str} {rows[key].shape}".encode())
+            found.update(np.ascontiguousarray(rows[key]).data)
+    return found.hexdigest()
 
 
 def counts(dataset: Dataset) -> dict[str, int]:
