@@ -8,9 +8,10 @@ kills in a row of the same command in the same folder, and then the command left
 history, scores and files at its end must be those of the undisturbed run, bit for bit.
 
 Half of the kills come at an instant drawn from the whole life of the process, half as soon as a new
-file or folder is there; one in three is SIGTERM, the others SIGKILL. In one trial of five Python
-starts anew, in the others the process is forked from one that has imported all it needs. Prints a
-table and writes DIR/faults.json. What lies in DIR (simulations, compiled programs) is used again.
+file or folder is there; one in three is SIGTERM, the others SIGKILL. In a share --cold of the
+trials Python starts anew, in the others the process is forked from one that has imported all it
+needs. Prints a table and writes DIR/faults.json. What lies in DIR (simulations, compiled programs)
+is used again.
 """
 
 import argparse
@@ -180,11 +181,11 @@ class Bench:
         odd = differences(self.target.result(self.state), result)
         return f"differs in {', '.join(odd[:5])}" if odd else None
 
-    def measure(self, kills: int, bar: tqdm.tqdm) -> Count:
-        """Trials until `kills` signals were sent."""
+    def measure(self, kills: int, cold_share: float, bar: tqdm.tqdm) -> Count:
+        """Trials until `kills` signals were sent, a share of them in a Python of their own."""
         count, began, expected = self.count, time.monotonic(), {}
         while (done := count.injected.total()) < kills:
-            cold = self.target.cold or bool(self.rng.random() < 1 / 5)
+            cold = self.target.cold or bool(self.rng.random() < cold_share)
             if cold not in expected:
                 expected[cold] = self.undisturbed(cold)
             problem = self.trial(min(IN_A_ROW, kills - done), cold, expected[cold])
@@ -214,6 +215,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--kills", type=int, default=8, help="of every target (%(default)s)")
+    parser.add_argument("--cold", type=float, default=0.2, help="share of trials (%(default)s)")
     parser.add_argument("--targets", default="", help="NAME,NAME,...; default: all")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("faults"), help="default: %(default)s")
@@ -232,7 +234,7 @@ def main() -> None:
     with tqdm.tqdm(total=args.kills * len(chosen), unit="fault") as bar:
         for name in chosen:
             bar.set_description(name)
-            counts[name] = Bench(name, known[name], out, rng).measure(args.kills, bar)
+            counts[name] = Bench(name, known[name], out, rng).measure(args.kills, args.cold, bar)
             text = json.dumps({key: vars(count) for key, count in counts.items()}, indent=1)
             (out / "faults.json").write_text(text + "\n")
     print(table(counts))
