@@ -88,7 +88,11 @@ def test_only_the_last_linear_layers_stay_float(folder):
     total = sum(node.op_type == "MatMul" for node in graphs[0].node)
     chosen = linear_layers(graphs[0])
     assert len(chosen) == total - 1
-    scaled = {tensor.name for tensor in graphs[1].initializer if tensor.data_type == 3}
+    scaled = {
+        tensor.name
+        for tensor in graphs[1].initializer
+        if tensor.data_type == onnx.TensorProto.UINT8
+    }
     stored = [n for n in graphs[1].node if n.op_type == "DequantizeLinear" and n.input[0] in scaled]
     assert len(stored) == len(chosen)
 
