@@ -12,6 +12,8 @@ import os
 import re
 import shutil
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,12 @@ def _digest(state: Any, meta: dict) -> str:
     return found.hexdigest()
 
 
+def _unless_loop_is_closed(hook: Callable[[Any], object], unraisable: Any) -> None:
+    """Leaves out what the other writes of a checkpoint say after one of them has failed."""
+    if "Event loop is closed" not in str(unraisable.exc_value):
+        hook(unraisable)
+
+
 def save(directory: Path, step: int, state: Any, meta: dict) -> None:
     """Write `state` (pytree of NumPy arrays) and `meta` (JSON) as checkpoint `step`.
 
@@ -62,10 +70,13 @@ def save(directory: Path, step: int, state: Any, meta: dict) -> None:
         state=ocp.args.StandardSave(state),
         meta=ocp.args.JsonSave(meta | {"digest": _digest(state, meta)}),
     )
+    hook = sys.unraisablehook
+    sys.unraisablehook = partial(_unless_loop_is_closed, hook)
     try:
         with _manager(directory) as manager:
             if step not in manager.all_steps():
                 manager.save(step, args=arguments)
+        sys.unraisablehook = hook
     except (OSError, ValueError) as error:
         # tensorstore reports what a disk refuses as ValueError; others of that type are bugs.
         code = re.search(r"os_error_code='(\d+)'", str(error))

@@ -349,10 +349,10 @@ def tiny(module):
 @pytest.mark.parametrize(
     ("module", "default"),
     [
-        pytest.param(codvae, "mse", marks=pytest.mark.slow),
-        pytest.param(qcd_or_what, "mse", marks=pytest.mark.slow),
+        pytest.param(codvae, "mse", marks=pytest.mark.long),
+        pytest.param(qcd_or_what, "mse", marks=pytest.mark.long),
         (dirichlet_vae, "rare"),
-        pytest.param(cct, "signal", marks=pytest.mark.slow),
+        pytest.param(cct, "signal", marks=pytest.mark.long),
     ],
 )
 def test_methods_train_and_score(module, default):

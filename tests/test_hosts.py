@@ -95,7 +95,7 @@ def test_killed_and_resumed_two_hosts_equal_one_process(jets, tmp_path):
     assert_equal_runs(tmp_path / "two", tmp_path / "one")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_density_and_ensemble_over_two_hosts(tmp_path):
     """CATHODE: the flow over a sharded batch, then an ensemble with a member on each host."""
     write_frame(tmp_path / "features.h5", fake_events(1000, 250), [*lhco.JETS, "label"])

@@ -220,7 +220,7 @@ def undisturbed(images, tmp_path_factory) -> dict[str, np.ndarray]:
     return params_of(workdir)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_killed_at_random_moments_and_resumed_bit_for_bit(images, tmp_path, undisturbed):
     """SIGKILL several times over in one run: the parameters end as those of an undisturbed one."""
     rng, kills = np.random.default_rng(0), 0
