@@ -129,11 +129,11 @@ class Scorer:
         def all_scores(params: Any, x: Array) -> dict[str, Array]:
             return {k: _mean_over_members(v) for k, v in self.member_fn(params, x).items()}
 
-        return {
-            "default": jax.jit(self.fn),
-            "scores": jax.jit(all_scores),
-            "members": jax.jit(self.member_fn),
-        }
+        functions = {"default": self.fn, "scores": all_scores, "members": self.member_fn}
+        module = methods.get(self.method)
+        if hasattr(module, "outputs"):
+            functions["outputs"] = module.outputs(self.config)
+        return {name: jax.jit(function) for name, function in functions.items()}
 
     @cached_property
     def _device_params(self) -> Any:
@@ -166,10 +166,9 @@ class Scorer:
 
     def outputs(self, x: ArrayLike) -> dict[str, np.ndarray]:
         """Inputs, reconstructions and latents as the method names them; {} if it has none."""
-        module = methods.get(self.method)
-        if not hasattr(module, "outputs"):
+        if "outputs" not in self._compiled:
             return {}
-        result = jax.jit(module.outputs(self.config))(self._device_params, self._checked(x))
+        result = self._compiled["outputs"](self._device_params, self._checked(x))
         return {name: np.asarray(values) for name, values in result.items()}
 
     def threshold(self, fpr: float) -> dict:
