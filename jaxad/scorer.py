@@ -62,6 +62,15 @@ def seal(description: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> st
     return found.hexdigest()
 
 
+def _filled(x: np.ndarray | Array, start: int, size: int) -> np.ndarray | Array:
+    """Rows of x from `start` on, `size` of them, zeros where there are no more."""
+    part = x[start : start + size]
+    if len(part) == size:
+        return part
+    zeros = jnp if isinstance(x, Array) else np
+    return zeros.concatenate([part, zeros.zeros((size - len(part), *x.shape[1:]), x.dtype)])
+
+
 @dataclass(frozen=True)
 class Scorer:
     """A trained anomaly detector.
@@ -168,8 +177,12 @@ class Scorer:
         """Inputs, reconstructions and latents as the method names them; {} if it has none."""
         if "outputs" not in self._compiled:
             return {}
-        result = self._compiled["outputs"](self._device_params, self._checked(x))
-        return {name: np.asarray(values) for name, values in result.items()}
+        x, function = self._checked(x), self._compiled["outputs"]
+        done = [
+            jax.tree.map(np.asarray, function(self._device_params, _filled(x, start, size)))
+            for start, size in batches(len(x))
+        ]
+        return {name: np.concatenate([part[name] for part in done])[: len(x)] for name in done[0]}
 
     def threshold(self, fpr: float) -> dict:
         """Score above which a fraction `fpr` of held-out background lies, with its error.
@@ -230,13 +243,9 @@ class Scorer:
 
     def _run(self, which: str, x: ArrayLike) -> Any:
         x, function = self._checked(x), self._compiled[which]
-        zeros = jnp if isinstance(x, Array) else np
         done: list[Any] = []
         for start, size in batches(len(x)):
-            part = x[start : start + size]
-            if len(part) < size:
-                rest = zeros.zeros((size - len(part), *x.shape[1:]), x.dtype)
-                part = zeros.concatenate([part, rest])
+            part = _filled(x, start, size)
             if size >= SHARDED and jax.local_device_count() > 1:
                 part = jax.device_put(part, over_devices(PartitionSpec("batch")))
                 done.append(function(self._replicated_params, part))

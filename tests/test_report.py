@@ -270,6 +270,17 @@ def test_reconstructions_stand_below_their_inputs_with_the_score():
     assert len({id(axes.images[0].norm) for axes in grid.flat if axes.images}) == 1
 
 
+def test_many_classes_stand_side_by_side():
+    images = {str(i): np.full((2, 4, 4), i + 1.0) for i in range(7)}
+    figure = report.reconstruction_figure(images, images, {name: np.ones(2) for name in images})
+    grid = np.array([axes for axes in figure.axes if axes.get_label() != "<colorbar>"])
+    grid = grid.reshape(8, 4)
+    assert grid[6, 0].get_ylabel() == "3\ninput" and grid[0, 2].get_ylabel() == "4\ninput"
+    np.testing.assert_allclose(grid[5, 3].images[0].get_array(), images["6"][1])
+    assert not any(axes.get_visible() for axes in grid[6:, 2:].flat)
+    figure.draw_without_rendering()
+
+
 def test_binary_images_keep_a_scale_for_their_reconstruction():
     images = {"QCD": (RNG.uniform(size=(1, 9, 9)) > 0.8).astype(float)}
     figure = report.reconstruction_figure(images, images, {"QCD": np.ones(1)})

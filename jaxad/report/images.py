@@ -92,6 +92,9 @@ def average_image_figure(
     return figure
 
 
+CLASSES_IN_A_BLOCK = 5  # one below the other
+
+
 @styled
 def reconstruction_figure(
     inputs: Mapping[str, ArrayLike],
@@ -108,8 +111,8 @@ def reconstruction_figure(
     """Events of every class: the input above its reconstruction, with the event's score.
 
     inputs, reconstructions: class -> (n, ny, nx) or (n, ny, nx, 1), the first `n_events` shown, on
-    one logarithmic colour scale (values below it white); scores: class -> (n,). The rest as in
-    `average_image_figure`.
+    one logarithmic colour scale (values below it white); scores: class -> (n,). More than five
+    classes stand side by side in blocks. The rest as in `average_image_figure`.
     """
     pairs = {
         name: (
@@ -120,9 +123,15 @@ def reconstruction_figure(
     }
     n_columns = max(len(pair[0]) for pair in pairs.values())
     first = next(iter(pairs.values()))[0][0]
-    height = 2.0 * _shape(first, extent)
-    figure = new_figure(2.0 * n_columns + 1.6, 2 * height * len(pairs) + 0.5 * len(pairs) + 0.6)
-    grid = figure.subplots(2 * len(pairs), n_columns, squeeze=False, sharex=True, sharey=True)
+    height, n_blocks = 2.0 * _shape(first, extent), -(-len(pairs) // CLASSES_IN_A_BLOCK)
+    n_rows = -(-len(pairs) // n_blocks)
+    size = (2.0 * n_columns + 0.6) * n_blocks + 1.0, (2 * height + 0.5) * n_rows + 0.6
+    figure = new_figure(*size)
+    whole = figure.subplots(
+        2 * n_rows, n_blocks * n_columns, squeeze=False, sharex=True, sharey=True
+    )
+    # Blocks of all rows, one below the other: grid[2 i] and grid[2 i + 1] are those of class i.
+    grid = np.concatenate(np.split(whole, n_blocks, axis=1))
     norm = _log_scale([image for pair in pairs.values() for image in pair[0]])
     for axes in grid.flat:
         axes.set_visible(False)
@@ -140,8 +149,6 @@ def reconstruction_figure(
     figure.supxlabel(labels[0], fontsize="medium")
     figure.supylabel(labels[1], fontsize="medium")
     content = "pixel" + (f" [{unit}]" if unit else "")
-    figure.colorbar(
-        drawn, ax=grid.ravel().tolist(), label=content, aspect=20 * len(pairs), pad=0.015
-    )
+    figure.colorbar(drawn, ax=grid.ravel().tolist(), label=content, aspect=20 * n_rows, pad=0.015)
     figure.suptitle(title)
     return figure
