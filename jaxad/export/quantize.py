@@ -78,24 +78,23 @@ def _quantized(proto: Any, layers: list[str], events: np.ndarray) -> Any:
         if node.name in layers
     )
     logging.disable(logging.WARNING)  # advice on preparing models
-    folder = tempfile.TemporaryDirectory()
-    written = f"{folder.name}/int8.onnx"
     try:
-        quantization.quantize_static(
-            proto,
-            written,
-            Reader(),
-            per_channel=not stacked,
-            nodes_to_quantize=layers,
-            op_types_to_quantize=list(LINEAR),
-            activation_type=quantization.QuantType.QUInt8,
-            weight_type=quantization.QuantType.QUInt8,
-            extra_options={"WeightSymmetric": True},
-            calibrate_method=quantization.CalibrationMethod.MinMax,
-        )
-        return onnx.load(written)
+        with tempfile.TemporaryDirectory() as folder:
+            written = f"{folder}/int8.onnx"
+            quantization.quantize_static(
+                proto,
+                written,
+                Reader(),
+                per_channel=not stacked,
+                nodes_to_quantize=layers,
+                op_types_to_quantize=list(LINEAR),
+                activation_type=quantization.QuantType.QUInt8,
+                weight_type=quantization.QuantType.QUInt8,
+                extra_options={"WeightSymmetric": True},
+                calibrate_method=quantization.CalibrationMethod.MinMax,
+            )
+            return onnx.load(written)
     finally:
-        folder.cleanup()
         logging.disable(logging.NOTSET)
 
 
