@@ -6,6 +6,7 @@ the leader, alone writes to the work directory.
 """
 
 import contextlib
+import itertools
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -14,12 +15,15 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Sharding
+from orbax.checkpoint import multihost
 
 from jaxad.errors import UserError
 
 ENVIRONMENT = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 LAUNCHERS = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
 """Numbers of processes that srun and mpirun started together; JAX finds the rest."""
+_MEETINGS = itertools.count()
+"""Numbers of the meetings so far, the same in all processes: each needs a name of its own."""
 
 
 def initialize() -> None:
@@ -55,16 +59,26 @@ def largest(*values: float) -> list[int]:
     return votes.max(axis=0).tolist()
 
 
+def meet(what: str) -> None:
+    """Wait for the last of the processes, a day if need be; the first computation waits 30 s."""
+    key = f"jaxad {what} {next(_MEETINGS)}"
+    multihost.get_barrier_sync_fn()(key=key, timeout_ms=24 * 3_600_000)
+
+
 @contextlib.contextmanager
 def leader_first(what: str) -> Iterator[None]:
-    """The leader runs the body, then all others: what it made or mended, they find done."""
+    """The leader runs the body, then all others: what it made or mended, they find done.
+
+    They end together.
+    """
     if not leads():
-        multihost_utils.sync_global_devices(what)
+        meet(f"before {what}")
     try:
         yield
     finally:
-        if leads() and jax.process_count() > 1:
-            multihost_utils.sync_global_devices(what)
+        if leads():
+            meet(f"before {what}")
+        meet(f"after {what}")
 
 
 def place(values: np.ndarray, sharding: Sharding) -> jax.Array:

@@ -20,15 +20,15 @@ ROOT = Path(__file__).parents[1]
 DEVICES = "--xla_force_host_platform_device_count="
 
 
-def train(flags: list[str], folder: Path, process: int, port: int) -> subprocess.Popen:
-    """train.py as one of two processes with a device each, or with `port` 0 alone with two."""
+def start(command: list[str], folder: Path, process: int, port: int) -> subprocess.Popen:
+    """Python as one of two processes with a device each, or with `port` 0 alone with two."""
     flags_of_xla = f"{os.environ.get('XLA_FLAGS', '')} {DEVICES}{1 if port else 2}"
     environment = os.environ | {"XLA_FLAGS": flags_of_xla, "JAX_PLATFORMS": "cpu"}
     if port:
         names = (f"127.0.0.1:{port}", "2", str(process))
         environment |= dict(zip(hosts.ENVIRONMENT, names, strict=True))
     return subprocess.Popen(
-        [sys.executable, ROOT / "train.py", *flags],
+        [sys.executable, *command],
         cwd=folder,
         env=environment,
         stdout=subprocess.PIPE,
@@ -37,11 +37,11 @@ def train(flags: list[str], folder: Path, process: int, port: int) -> subprocess
     )
 
 
-def start_two(flags: list[str], folder: Path) -> list[subprocess.Popen]:
+def start_two(command: list[str], folder: Path) -> list[subprocess.Popen]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    return [train(flags, folder, process, port) for process in range(2)]
+    return [start(command, folder, process, port) for process in range(2)]
 
 
 def end(processes: list[subprocess.Popen]) -> list[str]:
@@ -64,6 +64,7 @@ def jets(tmp_path_factory) -> list[str]:
     x = rng.random((300, 16, 16), np.float32)
     np.savez(path, x=x, label=rng.integers(0, 2, 300), mass=rng.random(300, np.float32))
     return [
+        str(ROOT / "train.py"),
         f"--config={ROOT / 'configs' / 'toptagging_ae.py'}:smoke",
         "--config.data.name=arrays",
         f"--config.data.source={path}",
@@ -91,7 +92,7 @@ def test_killed_and_resumed_two_hosts_equal_one_process(jets, tmp_path):
     assert "going on at epoch" in leader
     assert "trained: two/scorer" in leader
     assert "trained" not in follower and "parameters" not in follower
-    end([train([*jets, "--workdir=one"], tmp_path, 0, 0)])
+    end([start([*jets, "--workdir=one"], tmp_path, 0, 0)])
     assert_equal_runs(tmp_path / "two", tmp_path / "one")
 
 
@@ -100,6 +101,7 @@ def test_density_and_ensemble_over_two_hosts(tmp_path):
     """CATHODE: the flow over a sharded batch, then an ensemble with a member on each host."""
     write_frame(tmp_path / "features.h5", fake_events(1000, 250), [*lhco.JETS, "label"])
     flags = [
+        str(ROOT / "train.py"),
         f"--config={ROOT / 'configs' / 'cathode.py'}:smoke",
         "--config.data.source=features.h5",
         "--config.data.n_signal=100",
@@ -110,9 +112,26 @@ def test_density_and_ensemble_over_two_hosts(tmp_path):
         "--config.train.keep_best=1",
     ]
     end(start_two([*flags, "--workdir=two"], tmp_path))
-    end([train([*flags, "--workdir=one"], tmp_path, 0, 0)])
+    end([start([*flags, "--workdir=one"], tmp_path, 0, 0)])
     assert_equal_runs(tmp_path / "two", tmp_path / "one")
     assert np.isfinite(jaxad.load(tmp_path / "two").background).all()
+
+
+WAIT = """
+import time
+from jaxad import hosts
+hosts.initialize()
+with hosts.leader_first("work"):
+    time.sleep(35 if hosts.leads() else 0)
+print(hosts.largest(hosts.leads()))
+"""
+
+
+@pytest.mark.long
+def test_the_leader_may_take_longer_than_a_computation_waits():
+    """JAX gives up on other processes after 30 seconds when it first computes with them."""
+    processes = start_two(["-c", WAIT], ROOT)
+    assert [said.splitlines()[-1] for said in end(processes)] == ["[1]"] * 2
 
 
 def test_half_an_environment_is_refused(monkeypatch):
