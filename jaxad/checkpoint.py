@@ -6,8 +6,6 @@ array, for which each checkpoint carries a digest. `restore` tries them newest f
 when it has to fall back.
 """
 
-import hashlib
-import json
 import os
 import re
 import shutil
@@ -21,6 +19,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from jaxad.digest import digest
 from jaxad.errors import UserError
 
 KEPT = 2
@@ -45,11 +44,7 @@ def _manager(directory: Path) -> ocp.CheckpointManager:
 
 
 def _digest(state: Any, meta: dict) -> str:
-    """Hexadecimal digest of a checkpoint's content."""
-    found = hashlib.sha256(json.dumps(meta, sort_keys=True).encode())
-    for leaf in jax.tree.leaves(state):
-        found.update(np.ascontiguousarray(leaf).tobytes())
-    return found.hexdigest()
+    return digest(meta, {str(i): leaf for i, leaf in enumerate(jax.tree.leaves(state))})
 
 
 def _unless_loop_is_closed(hook: Callable[[Any], object], unraisable: Any) -> None:

@@ -30,6 +30,7 @@ from jaxad.batches import SHARDED, batches, over_devices
 from jaxad.data.checks import DAMAGED
 from jaxad.data.dataset import first_not_finite
 from jaxad.data.ragged import is_ragged, padded
+from jaxad.digest import digest
 from jaxad.errors import UserError
 from jaxad.metrics import MIN_BACKGROUND, binomial_error, checked_scores, threshold_at_fpr
 
@@ -50,16 +51,6 @@ def _unflatten(arrays: Mapping[str, np.ndarray]) -> dict:
             node = node.setdefault(key, {})
         node[last] = array
     return tree
-
-
-def seal(description: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str:
-    """Hexadecimal digest of a JSON tree and arrays, less the "digest" that the tree carries."""
-    content = {key: value for key, value in description.items() if key != "digest"}
-    found = hashlib.sha256(json.dumps(content, sort_keys=True).encode())
-    for name, array in sorted(arrays.items()):
-        found.update(f"{name} {array.dtype.str} {array.shape}".encode())
-        found.update(np.ascontiguousarray(array).tobytes())
-    return found.hexdigest()
 
 
 def _filled(x: np.ndarray | Array, start: int, size: int) -> np.ndarray | Array:
@@ -128,10 +119,9 @@ class Scorer:
     @cached_property
     def digest(self) -> str:
         """Hexadecimal digest of everything that a score depends on, beside the event."""
-        found = hashlib.sha256(f"{self.method} {self.config.to_json()}".encode())
-        for leaf in jax.tree.leaves(self.params):
-            found.update(np.ascontiguousarray(leaf).tobytes())
-        return found.hexdigest()
+        return digest(
+            {"method": self.method, "config": self.config.to_json()}, _flatten(self.params)
+        )
 
     @cached_property
     def _compiled(self) -> dict[str, Callable]:
@@ -280,7 +270,7 @@ class Scorer:
             "info": self.info,
         }
         description = json.loads(json.dumps(description))
-        description["digest"] = seal(description, arrays | {"background": self.background})
+        description["digest"] = digest(description, arrays | {"background": self.background})
         (temporary / "scorer.json").write_text(json.dumps(description, indent=2))
         workdir.replace_folder(temporary, folder)
 
@@ -305,7 +295,7 @@ def load(path: str | os.PathLike, name: str = "scorer") -> Scorer:
         with np.load(folder / "params.npz", allow_pickle=False) as stored:
             arrays = {key: stored[key] for key in stored.files}
         background = np.load(folder / "background.npy", allow_pickle=False)
-        sealed = seal(description, arrays | {"background": background})
+        sealed = digest(description, arrays | {"background": background})
     except FileNotFoundError as error:
         raise UserError(
             f"{path}: no trained scorer here ({Path(error.filename).name} is missing): "

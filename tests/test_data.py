@@ -10,7 +10,16 @@ from ml_collections import ConfigDict
 
 import jaxad.data as data
 from jaxad.data import cache, checks
-from jaxad.data.dataset import Dataset, as_mapping, check, concatenate, counts, digest, n_rows, take
+from jaxad.data.dataset import (
+    Dataset,
+    as_mapping,
+    check,
+    concatenate,
+    content_digest,
+    counts,
+    n_rows,
+    take,
+)
 from jaxad.data.particles import four_momenta, jet_observables
 from jaxad.data.settings import complete
 from jaxad.data.splits import choose, k_fold, split_indices
@@ -50,15 +59,17 @@ def test_check_and_summary():
 def test_digest_is_of_values_types_and_places():
     rows = {"x": np.arange(6, dtype=np.float32).reshape(3, 2)}
     dataset = Dataset(rows, rows, rows, {"s": rows})
-    assert digest(dataset) == digest(Dataset(rows, rows, {"x": rows["x"].copy()}, {"s": rows}))
+    assert content_digest(dataset) == content_digest(
+        Dataset(rows, rows, {"x": rows["x"].copy()}, {"s": rows})
+    )
     others = (
         {"x": rows["x"] + 1},
         {"x": rows["x"].T},
         {"x": rows["x"].astype(int)},
         {"y": rows["x"]},
     )
-    found = {digest(Dataset(rows, other, rows, {"s": rows})) for other in others}
-    found |= {digest(Dataset(rows, rows, rows, {"t": rows})), digest(dataset)}
+    found = {content_digest(Dataset(rows, other, rows, {"s": rows})) for other in others}
+    found |= {content_digest(Dataset(rows, rows, rows, {"t": rows})), content_digest(dataset)}
     assert len(found) == 6
 
 

@@ -10,7 +10,7 @@ import importlib.util
 
 from ml_collections import ConfigDict
 
-from jaxad.data.dataset import Dataset, Rows, check, counts, digest, summary
+from jaxad.data.dataset import Dataset, Rows, check, content_digest, counts, summary
 from jaxad.data.settings import COMMON, complete
 from jaxad.errors import UserError
 
@@ -56,7 +56,7 @@ def load(config: ConfigDict) -> Dataset:
             f"{settings.source}: does not fit into memory ({error}); "
             "take fewer events, or the file is damaged"
         ) from None
-    content = {"counts": counts(dataset), "digest": digest(dataset)}
+    content = {"counts": counts(dataset), "digest": content_digest(dataset)}
     return dataclasses.replace(dataset, info=dataset.info | content)
 
 

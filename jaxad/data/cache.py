@@ -76,12 +76,6 @@ def cached(
     return arrays
 
 
-def digest(array: np.ndarray) -> str:
-    """Of the values, type and shape of an array: what its products depend on."""
-    text = f"{array.dtype.str} {array.shape}".encode()
-    return hashlib.sha256(text + np.ascontiguousarray(array).tobytes()).hexdigest()
-
-
 def _read(path: Path) -> dict[str, np.ndarray]:
     with h5py.File(path) as file:
         return {name: array[()] for name, array in file.items()}

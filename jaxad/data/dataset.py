@@ -5,12 +5,12 @@ would fail later in a less clear place (ragged, empty, not finite), and `summary
 a run prints before it trains. Indices of splits are in `jaxad.data.splits`.
 """
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from jaxad.digest import digest
 from jaxad.errors import UserError
 
 Rows = dict[str, np.ndarray]
@@ -136,14 +136,10 @@ def summary(dataset: Dataset) -> str:
     return "\n".join(lines)
 
 
-def digest(dataset: Dataset) -> str:
-    """Hexadecimal digest of the content of all parts: equal data sets have equal ones."""
-    found = hashlib.sha256()
-    for name, rows in dataset.parts():
-        for key in sorted(rows):
-            found.update(f"{name} {key} {rows[key].dtype.str} {rows[key].shape}".encode())
-            found.update(np.ascontiguousarray(rows[key]).data)
-    return found.hexdigest()
+def content_digest(dataset: Dataset) -> str:
+    """Digest of the content of all parts: equal data sets have equal ones."""
+    parts = dataset.parts()
+    return digest({}, {f"{part} {key}": rows[key] for part, rows in parts for key in rows})
 
 
 def counts(dataset: Dataset) -> dict[str, int]:

@@ -19,6 +19,7 @@ from jaxad.data import cache, checks, download
 from jaxad.data.dataset import Dataset, Rows, concatenate, n_rows, take
 from jaxad.data.particles import jet_observables
 from jaxad.data.splits import split_indices
+from jaxad.digest import digest
 from jaxad.errors import UserError
 from jaxad.observables.batching import in_batches
 from jaxad.observables.efp import compute_efps
@@ -153,7 +154,7 @@ def observables(x: np.ndarray, graphs: Graphs, folder: Path, n_taus: int = 0) ->
             "efps": compute_efps(graphs, particles),
         } | ({"taus": n_subjettiness(x, max_n=n_taus)} if n_taus else {})
 
-    settings = {"jets": cache.digest(x), "graphs": graphs, "n_taus": n_taus}
+    settings = {"jets": digest({}, {"x": x}), "graphs": graphs, "n_taus": n_taus}
     found = cache.cached(folder, "jet_observables", settings, make)
     return np.column_stack([found[key] for key in ("mass", "pt", "efps", "taus") if key in found])
 

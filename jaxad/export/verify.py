@@ -12,6 +12,7 @@ import numpy as np
 from jaxad import scorer, workdir
 from jaxad.data import checks
 from jaxad.data.array_files import opened, stored_array
+from jaxad.digest import digest
 from jaxad.errors import UserError
 from jaxad.export import cpp, onnx, stablehlo
 from jaxad.export.contract import FORMAT, OUTPUTS
@@ -34,7 +35,7 @@ def read_contract(folder: Path) -> dict[str, Any]:
     found = about.get("format_version") if isinstance(about, dict) else None
     if found != FORMAT:
         raise UserError(f"{path}: format_version: expected {FORMAT}, found {found!r}")
-    if about.get("digest", expected := scorer.seal(about, {})) != expected:
+    if about.get("digest", expected := digest(about, {})) != expected:
         raise UserError(f"{path}: damaged or edited (digest): export again")
     return about
 
@@ -142,5 +143,5 @@ def verify(folder: Path, events: np.ndarray | None = None) -> bool:
 def write_contract(folder: Path, about: Mapping[str, Any]) -> None:
     """Write export.json, with a digest of its content."""
     content = json.loads(json.dumps(about))
-    content["digest"] = scorer.seal(content, {})
+    content["digest"] = digest(content, {})
     workdir.write_text(folder / "export.json", json.dumps(content, indent=2) + "\n")

@@ -10,6 +10,7 @@ from jax import Array
 from ml_collections import ConfigDict
 
 from jaxad.data import cache
+from jaxad.digest import digest
 from jaxad.errors import UserError
 from jaxad.observables.batching import in_batches
 from jaxad.observables.images import jet_image
@@ -60,5 +61,5 @@ def images(config: ConfigDict, x: np.ndarray, name: str, folder: Path | None = N
 
     if folder is None:
         return make()["image"]
-    settings = {"events": cache.digest(x), **config.to_dict()}
+    settings = {"events": digest({}, {"x": x}), **config.to_dict()}
     return cache.cached(folder, "images", settings, make)["image"]
