@@ -137,7 +137,7 @@ def fit(
     size = min(config.batch_size, train_rows.shape[1])
     steps = -(-train_rows.shape[1] // size)
     run = compile_programs(task, config, n_members, config.epochs * steps)
-    width = -(-size // run.devices) * run.devices
+    width = run.width(size)
     data = run.place(train, "replicated")
     val_data = run.place(val, "replicated")
     device_seeds = run.place(np.asarray(seeds, np.uint32), "members")

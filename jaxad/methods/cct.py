@@ -52,7 +52,7 @@ def task(config: ConfigDict) -> Task:
         losses = optax.softmax_cross_entropy(logits, target)
         return weighted_mean(losses, weight), ({"accuracy": weighted_mean(right, weight)}, state)
 
-    return Task(init, loss)
+    return Task(init, loss, in_parts=True)
 
 
 def fit(config: ConfigDict, dataset: Dataset, fitter: Callable[..., Fitted]) -> dict:

@@ -120,7 +120,7 @@ def task(config: ConfigDict) -> Task:
             value += config.method.decorrelation * metrics["distance_correlation"]
         return value, (metrics, state)
 
-    return Task(init, loss)
+    return Task(init, loss, in_parts=not config.method.decorrelation)
 
 
 def published(config: ConfigDict) -> tuple[dict, dict]:

@@ -34,7 +34,7 @@ def task(config: ConfigDict) -> Task:
         metrics = {"ssim": weighted_mean(ssim(x, y), batch["weight"])}
         return weighted_mean(errors, batch["weight"]), (metrics, state)
 
-    return Task(init, loss)
+    return Task(init, loss, in_parts=True)
 
 
 def fit(config: ConfigDict, dataset: Dataset, fitter: Callable[..., Fitted]) -> dict:
