@@ -411,13 +411,17 @@ def test_isolation_counts_what_is_around_a_lepton():
     from jaxad.simulation.adc2021 import isolated_leptons
     from jaxad.simulation.detector import TRACK, Objects
 
+    eta = np.array([0.0, 0.1, 2.0, 0.0, 0.1, 2.0])
+    phi = np.array([3.1, -3.1, 0.0, 3.1, -3.1, 0.0])
     objects = Objects(
         event=np.array([0, 0, 0, 1, 1, 1]),
         pt=np.array([30.0, 10.0, 20.0, 30.0, 20.0, 2.0]),
-        eta=np.array([0.0, 0.1, 2.0, 0.0, 0.1, 2.0]),
-        phi=np.array([3.1, -3.1, 0.0, 3.1, -3.1, 0.0]),
+        eta=eta,
+        phi=phi,
         kind=np.full(6, TRACK, np.int8),
         pdg=np.array([13, 211, -11, 13, 211, 11]),
+        surface_eta=eta,
+        surface_phi=phi,
     )
     assert isolated_leptons(objects).tolist() == [True, False, True, False, False, False]
 

@@ -7,9 +7,9 @@ energy [GeV], with `labels`, `masses` (index) and `n_tracks`.
 
 13 TeV, HT > 500 GeV of anti-kT 0.4 jets above 30 GeV with |eta| < 2.5, CMS card. Calorimeters see
 the non-diffractive part of 40 pile-up interactions on average, drawn from a fixed pool and turned
-by a random phi; tracks and HT are those of the hard event. QCD is generated with a pT bias whose
-weights are left out, as in the original. Light mediators of SUEP recoil against jets, else HT
-hardly ever passes.
+by a random phi; HT and tracks, filled where they hit the calorimeters, are those of the hard event.
+QCD is generated with a pT bias whose weights are left out, as in the original. Light mediators of
+SUEP recoil against jets, else HT hardly ever passes.
 """
 
 import os
@@ -136,6 +136,7 @@ def simulate(
     ]
     request = {
         "name": name,
+        "version": 2,
         "n_events": n_events,
         "seed": seed,
         "settings": SETTINGS | {"pile-up": MINIMUM_BIAS},
@@ -198,9 +199,10 @@ def select(
 
     track = (objects.kind == detector.TRACK) & (new[objects.event] >= 0)
     track &= np.abs(objects.eta) < MAX_ETA
-    event = new[objects.event[track]]
+    tracks = detector.Objects(*(field[track] for field in objects))
+    event = new[tracks.event]
     images = np.zeros((len(passed), N_PHI, N_ETA, 3), np.float32)
-    _fill(images, 0, event, objects.eta[track], objects.phi[track], objects.pt[track])
+    _fill(images, 0, event, tracks.surface_eta, tracks.surface_phi, tracks.pt)
 
     hard = deposits(visible.select(new[visible.event] >= 0))
     hard["event"] = new[hard["event"]]
@@ -212,7 +214,7 @@ def select(
         places = (both["event"], both["eta"], both["phi"], both[kind])
         event, eta, phi, energy = detector.towers(calorimeter, *places, rng)
         _fill(images, channel, event, eta, phi, energy / np.cosh(eta))
-    n_tracks = np.bincount(new[objects.event[track]], minlength=len(passed))
+    n_tracks = np.bincount(new[tracks.event], minlength=len(passed))
     return {"images": images, "n_tracks": n_tracks[:, None].astype(np.float32)}
 
 

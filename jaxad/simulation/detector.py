@@ -26,7 +26,8 @@ class Objects(NamedTuple):
     """Energy-flow objects (massless), flat, ordered by event.
 
     event: (O,) int64; pt [GeV], eta, phi: (O,) float64; kind: (O,) int8, TRACK, PHOTON or
-    NEUTRAL_HADRON; pdg: (O,) int32 of a track's true particle, 22 and 0 for towers.
+    NEUTRAL_HADRON; pdg: (O,) int32 of a track's true particle, 22 and 0 for towers; surface_eta,
+    surface_phi: (O,) float64, where it hits the calorimeter.
     """
 
     event: np.ndarray
@@ -35,6 +36,8 @@ class Objects(NamedTuple):
     phi: np.ndarray
     kind: np.ndarray
     pdg: np.ndarray
+    surface_eta: np.ndarray
+    surface_phi: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -118,6 +121,8 @@ def respond(particles: Particles, card: Card, rng: np.random.Generator) -> Objec
         tracks.phi,
         np.full(len(tracks.pt), TRACK, np.int8),
         tracks.pdg,
+        tracks.surface_eta,
+        tracks.surface_phi,
     )
     merged = Objects(*(np.concatenate(f) for f in zip(charged, photons, neutrals, strict=True)))
     order = np.argsort(merged.event, kind="stable")
@@ -337,12 +342,12 @@ def _calorimeter(calorimeter, deposits, tracks, stops, kind, rng):
 
     tower_event, tower_eta, tower_phi = _places(calorimeter, keys, rng)
     n = int(significant.sum())
+    event, eta, phi, pt = (
+        values[significant]
+        for values in (tower_event, tower_eta, tower_phi, neutral / np.cosh(tower_eta))
+    )
+    pdg = 22 if kind == PHOTON else 0
     objects = Objects(
-        tower_event[significant],
-        (neutral / np.cosh(tower_eta))[significant],
-        tower_eta[significant],
-        tower_phi[significant],
-        np.full(n, kind, np.int8),
-        np.full(n, 22 if kind == PHOTON else 0, np.int32),
+        event, pt, eta, phi, np.full(n, kind, np.int8), np.full(n, pdg, np.int32), eta, phi
     )
     return objects, tracks._replace(pt=track_pt)
