@@ -1,56 +1,24 @@
-"""Chunks of files scored by the workers of a dask cluster; `distributed` is imported only here.
+"""Work done by the workers of a dask cluster; `distributed` is imported only here."""
 
-Workers read the run and the files by the same paths as the caller and send scores back; whatever
-they cannot score is left to the caller.
-"""
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
-import functools
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
-
-import numpy as np
-
-from jaxad.data.streams import opened_events
 from jaxad.errors import UserError
-from jaxad.scorer import Scorer, load
 
 TIMEOUT = "20s"
 
 
-class Chunk(NamedTuple):
-    """Rows of one file."""
+def completed(
+    address: str, function: Callable[[Any], Any], items: Sequence[Any]
+) -> Iterator[tuple[Any, Any, BaseException | None]]:
+    """(item, function(item), None) in the order in which the workers finish.
 
-    file: str
-    key: str
-    branches: tuple[tuple[str, str], ...]  # column, branch
-    start: int
-    stop: int
-
-
-@functools.lru_cache(maxsize=1)
-def _scorer(run: str, digest: str) -> Scorer:
-    scorer = load(run)
-    if scorer.digest != digest:
-        raise UserError(f"{run}: the worker finds another scorer there")
-    return scorer
-
-
-def _scores(run: str, digest: str, chunk: Chunk) -> dict[str, np.ndarray]:
-    from jaxad.score import scores_of_rows
-
-    scorer = _scorer(run, digest)
-    with opened_events(chunk.file, chunk.key, dict(chunk.branches)) as events:
-        return scores_of_rows(scorer, events, chunk.file, chunk.key, chunk.start, chunk.stop)
-
-
-def scored(
-    address: str, run: str, digest: str, chunks: Sequence[Chunk]
-) -> Iterator[tuple[Chunk, dict[str, np.ndarray]]]:
-    """Chunks with their scores, in the order in which the workers of a scheduler finish them.
+    An item that no worker could do comes as (item, None, its error).
 
     Args:
-        run, digest: work directory of the scorer, and the scorer's `digest`.
+        address: of the scheduler, tcp://HOST:PORT.
+        function: what workers can import, with arguments that can be pickled.
+        items: hashable.
 
     Raises:
         UserError: distributed is missing, or there is no scheduler.
@@ -58,26 +26,18 @@ def scored(
     try:
         from distributed import Client, as_completed
     except ImportError:
-        raise UserError("--scheduler: distributed is missing: pip install 'jaxad[dask]'") from None
+        raise UserError(
+            "a dask scheduler was given, but distributed is missing: pip install 'jaxad[dask]'"
+        ) from None
     try:
         client = Client(address, timeout=TIMEOUT, set_as_default=False)
     except (OSError, ValueError) as error:
-        raise UserError(f"--scheduler: no dask scheduler at {address} ({error})") from None
-    refused: dict[Chunk, Any] = {}
+        raise UserError(f"no dask scheduler at {address} ({error})") from None
     with client:
-        tasks: Mapping[Any, Chunk] = {
-            client.submit(_scores, run, digest, chunk, pure=False): chunk for chunk in chunks
-        }
+        tasks = {client.submit(function, item, pure=False): item for item in items}
         for task in as_completed(tasks, loop=client.loop):
             if task.status == "finished":
-                yield tasks[task], task.result()
+                yield tasks[task], task.result(), None
             else:
-                refused[tasks[task]] = task.exception()
+                yield tasks[task], None, task.exception()
             task.release()
-    if refused:
-        chunk, error = next(iter(refused.items()))
-        print(
-            f"{len(refused)} of {len(chunks)} chunks are scored here, because workers could not: "
-            f"{chunk.file}: {error}",
-            file=sys.stderr,
-        )

@@ -16,6 +16,7 @@ of the file "file" and the row in it "row", both (N,); attributes "run", "method
 
 import argparse
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -23,7 +24,7 @@ import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -108,6 +109,30 @@ def score_file(
             yield part
 
 
+class Chunk(NamedTuple):
+    """Rows of one file, for a worker."""
+
+    file: str
+    key: str
+    branches: tuple[tuple[str, str], ...]  # column, branch
+    start: int
+    stop: int
+
+
+@functools.lru_cache(maxsize=1)
+def _scorer(run: str, digest: str) -> Scorer:
+    scorer = load(run)
+    if scorer.digest != digest:
+        raise UserError(f"{run}: the worker finds another scorer there")
+    return scorer
+
+
+def _scores_of_chunk(run: str, digest: str, chunk: Chunk) -> dict[str, np.ndarray]:
+    with opened_events(chunk.file, chunk.key, dict(chunk.branches)) as events:
+        scorer, (file, key, _, start, stop) = _scorer(run, digest), chunk
+        return scores_of_rows(scorer, events, file, key, start, stop)
+
+
 def _score_on_cluster(
     scheduler: str,
     run: Path,
@@ -117,19 +142,29 @@ def _score_on_cluster(
     branches: Mapping[str, str],
     bar: tqdm,
 ) -> None:
-    """Leave the parts that are missing to the workers of a dask cluster."""
+    """Leave the parts that are missing to a dask cluster, which may leave some to the caller."""
     parts = {}
     for file, prefix in prefixes.items():
         # What is wrong with a file is said by who scores it alone.
         with contextlib.suppress(UserError), opened_events(file, key, branches) as events:
             for start, stop in _bounds(scorer, len(events)):
                 place = os.path.abspath(file), key, tuple(branches.items())
-                parts[cluster.Chunk(*place, start, stop)] = _part(prefix, start, stop)
+                parts[Chunk(*place, start, stop)] = _part(prefix, start, stop)
     missing = [chunk for chunk, part in parts.items() if not part.exists()]
     bar.reset(sum(chunk.stop - chunk.start for chunk in missing))
-    for chunk, scores in cluster.scored(scheduler, str(run.resolve()), scorer.digest, missing):
+    function, refused = functools.partial(_scores_of_chunk, str(run.resolve()), scorer.digest), []
+    for chunk, scores, error in cluster.completed(scheduler, function, missing):
+        if error:
+            refused.append(f"{chunk.file}: {error}")
+            continue
         _save(parts[chunk], scores)
         bar.update(chunk.stop - chunk.start)
+    if refused:
+        print(
+            f"{len(refused)} of {len(missing)} chunks are scored here, because workers could not: "
+            f"{refused[0]}",
+            file=sys.stderr,
+        )
 
 
 def _identity(file: str) -> list[str | int]:

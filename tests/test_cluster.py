@@ -1,4 +1,4 @@
-"""Scoring by the workers of a dask cluster: the same bits, whoever scores what."""
+"""Scoring and simulation by the workers of a dask cluster: the same bits, whoever does what."""
 
 import h5py
 import numpy as np
@@ -6,6 +6,8 @@ import pytest
 from random_scorers import trigger_data, trigger_scorer
 
 from jaxad import score
+from jaxad.errors import UserError
+from jaxad.simulation import runner
 
 distributed = pytest.importorskip("distributed")
 
@@ -56,3 +58,24 @@ def test_no_scheduler_is_one_line(tmp_path, monkeypatch, capsys):
     command = [str(tmp_path / "run"), str(tmp_path / "a.npy"), "--out", str(tmp_path / "s.h5")]
     assert score.main([*command, "--scheduler", "tcp://127.0.0.1:9"]) == 2
     assert "no dask scheduler at tcp://127.0.0.1:9" in capsys.readouterr().err
+
+
+def normal_rows(process, n, rng):
+    if process == "bad":
+        raise ValueError("no such process")
+    return {"x": rng.normal(size=(n, 3))}
+
+
+def test_tasks_on_workers_give_the_same_bits(cluster, tmp_path):
+    tasks = runner.make_tasks("good", "train", 70, 20)
+    address = cluster.scheduler_address
+    alone, many = (
+        runner.run_tasks(normal_rows, tasks, 3, tmp_path / str(workers)[:3], workers, "test")
+        for workers in (1, address)
+    )
+    assert [part.name for part in alone] == [part.name for part in many]
+    for one, other in zip(alone, many, strict=True):
+        np.testing.assert_array_equal(runner.load_part(one)["x"], runner.load_part(other)["x"])
+    bad = runner.make_tasks("bad", "train", 5, 20)
+    with pytest.raises(UserError, match=r"bad-train-000000-5: a worker of .* no such process"):
+        runner.run_tasks(normal_rows, bad, 3, tmp_path / "bad", address, "test")

@@ -32,7 +32,7 @@ def simulate(
     out_dir: str | os.PathLike,
     n_events: int,
     seed: int = 0,
-    workers: int | None = None,
+    workers: int | str | None = None,
 ) -> list[Path]:
     """Simulate a data set.
 
@@ -47,7 +47,8 @@ def simulate(
         out_dir: folder to fill; finished files carry `simulation.json` beside them.
         n_events: size, see `name`.
         seed: everything random follows from (name, n_events, seed).
-        workers: processes, None for all cores; the output does not depend on it.
+        workers: processes, None for all cores, or the address of a dask scheduler whose workers
+            make the events; the output does not depend on it.
 
     Returns:
         The files of the published layout.

@@ -27,8 +27,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     parser.add_argument(
         "--workers",
-        type=int,
-        help="processes (default: all cores); the output does not depend on it",
+        type=lambda text: text if ":" in text else int(text),
+        help="processes (default: all cores), or the address of a dask scheduler, "
+        "tcp://HOST:PORT; the output does not depend on it",
     )
     parser.add_argument("--plot", metavar="FILE.png", help="also draw the physics check")
     parser.add_argument(

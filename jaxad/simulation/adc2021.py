@@ -101,7 +101,7 @@ SIGNALS = [name for name in SETTINGS if name not in FRACTIONS]
 
 
 def simulate(
-    name: str, out_dir: str | os.PathLike, n_events: int, seed: int, workers: int | None
+    name: str, out_dir: str | os.PathLike, n_events: int, seed: int, workers: int | str | None
 ) -> list[Path]:
     """Write the background, n_events, and the signals, a fifth as many each."""
     background = f"{BACKGROUND}.h5"

@@ -121,7 +121,7 @@ _CODES = {
 
 
 def simulate(
-    name: str, out_dir: str | os.PathLike, n_events: int, seed: int, workers: int | None
+    name: str, out_dir: str | os.PathLike, n_events: int, seed: int, workers: int | str | None
 ) -> list[Path]:
     """Write n_events QCD images, a third of them to test on, and a tenth as many of each signal."""
     if n_events < TEST_SHARE:

@@ -97,7 +97,7 @@ SETTINGS = {
 
 
 def simulate(
-    name: str, out_dir: str | os.PathLike, n_events: int, seed: int, workers: int | None
+    name: str, out_dir: str | os.PathLike, n_events: int, seed: int, workers: int | str | None
 ) -> list[Path]:
     """Write `qcd_dijet.h5` with n_events jets, and eight signal files with a fifth as many each."""
     counts = {kind: max(n_events // SIGNAL_SHARE, 1) for kind in SETTINGS}

@@ -68,7 +68,7 @@ SETTINGS = {
 
 
 def simulate(
-    name: str, out_dir: str | os.PathLike, n_events: int, seed: int, workers: int | None
+    name: str, out_dir: str | os.PathLike, n_events: int, seed: int, workers: int | str | None
 ) -> list[Path]:
     """Write one features file of `n_events` QCD ("lhco") or signal ("lhco_signal") events."""
     process = "signal" if name == "lhco_signal" else "qcd"

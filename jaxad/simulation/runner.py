@@ -18,11 +18,13 @@ import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
+from jaxad import cluster
 from jaxad.data.checks import DAMAGED
 from jaxad.errors import UserError
 from jaxad.simulation.pythia import require_simulation_packages
@@ -82,7 +84,12 @@ def accept(
 
 
 def run_tasks(
-    generate: Generate, tasks: list[Task], seed: int, folder: Path, workers: int | None, name: str
+    generate: Generate,
+    tasks: list[Task],
+    seed: int,
+    folder: Path,
+    workers: int | str | None,
+    name: str,
 ) -> list[Path]:
     """Run every task whose part is not there yet.
 
@@ -91,7 +98,8 @@ def run_tasks(
         tasks: what to run.
         seed: the user's seed.
         folder: where the parts lie.
-        workers: processes; None means all cores, 1 runs in this process.
+        workers: processes; None means all cores, 1 runs in this process. A string is the address
+            of a dask scheduler whose workers run the tasks.
         name: shown at the progress bar.
 
     Returns:
@@ -100,7 +108,8 @@ def run_tasks(
     folder.mkdir(parents=True, exist_ok=True)
     parts = [folder / f"{task.name}.npz" for task in tasks]
     todo = [(t, p) for t, p in zip(tasks, parts, strict=True) if not p.exists()]
-    workers = min(workers or len(os.sched_getaffinity(0)), max(len(todo), 1))
+    if not isinstance(workers, str):
+        workers = min(workers or len(os.sched_getaffinity(0)), max(len(todo), 1))
     total = sum(task.n for task in tasks)
     done = total - sum(task.n for task, _ in todo)
     with tqdm(total=total, initial=done, desc=name, unit="ev", leave=False) as bar:
@@ -108,9 +117,20 @@ def run_tasks(
             for task, part in todo:
                 bar.update(_run_task(generate, task, seed, part))
         else:
-            for n in _run_parallel(generate, todo, seed, workers):
+            run = _run_on_cluster if isinstance(workers, str) else _run_parallel
+            for n in run(generate, todo, seed, workers):
                 bar.update(n)
     return parts
+
+
+def _run_on_cluster(generate, todo, seed, address) -> Iterator[int]:
+    parts = dict(todo)
+    rows_of = partial(_rows_of_task, generate, seed)
+    for task, rows, error in cluster.completed(address, rows_of, list(parts)):
+        if error:
+            raise UserError(f"{task.name}: a worker of {address} failed: {error}") from error
+        _save_part(parts[task], rows)
+        yield task.n
 
 
 def _run_parallel(generate, todo, seed, workers) -> Iterator[int]:
@@ -146,10 +166,17 @@ def _start_worker() -> None:
 
 
 def _run_task(generate: Generate, task: Task, seed: int, part: Path) -> int:
-    rows = generate(task.process, task.n, task_rng(seed, task))
+    _save_part(part, _rows_of_task(generate, seed, task))
+    return task.n
+
+
+def _rows_of_task(generate: Generate, seed: int, task: Task) -> dict[str, np.ndarray]:
+    return generate(task.process, task.n, task_rng(seed, task))
+
+
+def _save_part(part: Path, rows: dict[str, np.ndarray]) -> None:
     with replacing(part) as temporary, open(temporary, "wb") as file:
         np.savez_compressed(file, **rows)
-    return task.n
 
 
 def load_part(part: Path) -> dict[str, np.ndarray]:
@@ -187,7 +214,7 @@ def simulate_into(
     tasks: list[Task],
     generate: Generate,
     write: Callable[[Path, str, dict[str, list[Path]]], None],
-    workers: int | None,
+    workers: int | str | None,
 ) -> list[Path]:
     """Produce the published files once in `out_dir`, or return those of an earlier, equal run.
 

@@ -54,7 +54,7 @@ BLOCKS: list[Block] = [
 
 
 def simulate(
-    name: str, out_dir: str | os.PathLike, n_events: int, seed: int, workers: int | None
+    name: str, out_dir: str | os.PathLike, n_events: int, seed: int, workers: int | str | None
 ) -> list[Path]:
     """Write `train.h5`, `val.h5` and `test.h5`: 60, 20 and 20 % of n_events jets a class."""
     counts = split_counts(n_events)
