@@ -34,11 +34,11 @@ def jaxad_steps(x: np.ndarray, batch: int, n: int) -> Steps:
     order = np.random.default_rng(0).permutation(len(x))[None]
     index, weight = engine.make_batches(order, batch, batch)
     seeds = run.place(np.zeros(1, np.uint32), "members")
-    index, weight = run.place(index, "index"), run.place(weight, "weight")
-    state = [run.init(data, index, seeds)]
+    block = engine.Block(data, run.place(index, "index"), run.place(weight, "weight"), 0)
+    state = [run.init(block, seeds)]
 
     def steps() -> None:
-        state[0] = jax.block_until_ready(run.train(state[0], data, index, weight, seeds, 0, 0, n))
+        state[0] = jax.block_until_ready(run.train(state[0], block, seeds, 0, 0, n))
 
     return steps
 

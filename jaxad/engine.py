@@ -229,12 +229,21 @@ def _select(members: Member, value: Array, config: ConfigDict) -> Member:
     )
 
 
+class Block(NamedTuple):
+    """Consecutive steps of an epoch, and the rows that they need."""
+
+    data: Rows
+    index: Array  # (members, steps, rows of a batch) int32, row numbers in `data`
+    weight: Array  # (steps, rows of a batch)
+    first: int  # number of its first step
+
+
 class Programs(NamedTuple):
     """The compiled functions of one fit, and where their arguments live."""
 
     init: Callable
-    train: Callable  # (members, data, index, weight, seeds, epoch, start, stop) -> members
-    validate: Callable  # (members, data, index, weight, seeds) -> sums
+    train: Callable  # (members, block, seeds, epoch, start, stop) -> members
+    validate: Callable  # (members, sums, block, seeds, start, stop) -> sums
     finish: Callable  # (members, value) -> members
     place: Callable  # host array, kind -> device array
     width: Callable[[int], int]  # rows of a batch -> rows with its padding
@@ -280,23 +289,23 @@ def compile_programs(task: Task, config: ConfigDict, n_members: int, n_steps: in
         )
 
     @partial(jax.jit, out_shardings=sharding["members"], compiler_options=rarely)
-    def init(data, index, seeds):
-        return jax.vmap(partial(init_member, data))(index[:, 0], seeds)
+    def init(block, seeds):
+        return jax.vmap(partial(init_member, block.data))(block.index[:, 0], seeds)
 
     @jit_members
-    def train(members, data, index, weight, seeds, epoch, start, stop):
+    def train(members, block, seeds, epoch, start, stop):
         def body(step, members):
-            one = partial(_train_step, task, optimizer, rows_at_once, data)
-            one = partial(one, weight[step], epoch, step)
-            return jax.vmap(one)(members, index[:, step], seeds)
+            one = partial(_train_step, task, optimizer, rows_at_once, block.data)
+            one = partial(one, block.weight[step - block.first], epoch, step)
+            return jax.vmap(one)(members, block.index[:, step - block.first], seeds)
 
         return lax.fori_loop(start, stop, body, members)
 
     @jax.jit
-    def validate(members, data, index, weight, seeds):
+    def validate(members, sums, block, seeds, start, stop):
         def body(step, sums):
             def one(member, sums, index, seed):
-                batch = _batch(data, index, weight[step])
+                batch = _batch(block.data, index, block.weight[step - block.first])
                 key = jax.random.fold_in(jax.random.key(seed), step)
 
                 def values(state: Any, batch: Rows, key: Array) -> tuple[Any, tuple]:
@@ -306,10 +315,9 @@ def compile_programs(task: Task, config: ConfigDict, n_members: int, n_steps: in
                 _, means = _in_parts(values, rows_at_once, member.state, batch, key)
                 return _accumulate(sums, *means, batch["weight"])
 
-            return jax.vmap(one)(members, sums, index[:, step], seeds)
+            return jax.vmap(one)(members, sums, block.index[:, step - block.first], seeds)
 
-        zero = jax.tree.map(jnp.zeros_like, members.sums)
-        return lax.fori_loop(0, index.shape[1], body, zero)
+        return lax.fori_loop(start, stop, body, sums)
 
     @partial(jit_members, compiler_options=rarely)
     def finish(members, value):

@@ -2,7 +2,8 @@
 
 The data lie on the device, stretches of an epoch run compiled (`jaxad.engine`), and the host sees
 one small pytree of sums between them: that is where progress, SIGTERM and checkpoints happen, in
-the middle of an epoch too. A resumed run repeats an undisturbed one bit for bit.
+the middle of an epoch too. A resumed run repeats an undisturbed one bit for bit. Rows on disk
+(`jaxad.data.on_disk`) go to the device in blocks of steps, in the same order.
 """
 
 import time
@@ -11,14 +12,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from jaxad import checkpoint, hosts
-from jaxad.data.dataset import Rows
-from jaxad.engine import Task, compile_programs, make_batches, weighted_mean
+from jaxad.data import on_disk
+from jaxad.data.dataset import Rows, n_rows
+from jaxad.engine import Block, Programs, Task, compile_programs, make_batches, weighted_mean
 from jaxad.errors import Preempted, UserError
 
 __all__ = ["Fitted", "Task", "fit", "get_config", "weighted_mean"]
@@ -83,6 +86,48 @@ def _shuffled(members: np.ndarray, seeds: Sequence[int], epoch: int) -> np.ndarr
     return np.take_along_axis(members, np.stack(order), axis=1)
 
 
+def _feed(run: Programs, rows: Rows) -> Callable[[np.ndarray, np.ndarray], Callable]:
+    """Function (index, weight) of an epoch's batches -> function step -> the block that holds it.
+
+    Rows in memory are placed on the device once, and an epoch is one block. Of rows on disk a
+    block is read when it is asked for, in their order there; all blocks have one shape.
+    """
+    if not on_disk.folder_of(*rows.values()):
+        data = run.place(rows, "replicated")
+
+        def whole_epoch(index: np.ndarray, weight: np.ndarray) -> Callable[[int], Block]:
+            block = Block(data, run.place(index, "index"), run.place(weight, "weight"), 0)
+            return lambda step: block
+
+        return whole_epoch
+
+    def from_disk(index: np.ndarray, weight: np.ndarray) -> Callable[[int], Block]:
+        members, steps, width = index.shape
+        row_bytes = sum(values[:1].nbytes for values in rows.values())
+        length = int(np.clip(on_disk.BLOCK_BYTES // (members * width * row_bytes), 1, steps))
+        capacity = min(members * length * width, n_rows(rows))
+
+        def filled(values: np.ndarray, n: int, axis: int = 0) -> np.ndarray:
+            missing = [(0, n - size if i == axis else 0) for i, size in enumerate(values.shape)]
+            return np.pad(values, missing)
+
+        def block(step: int) -> Block:
+            first = step // length * length
+            here = slice(first, first + length)
+            needed, local = np.unique(index[:, here], return_inverse=True)
+            local = local.astype(np.int32).reshape(index[:, here].shape)
+            return Block(
+                run.place({k: filled(a[needed], capacity) for k, a in rows.items()}, "replicated"),
+                run.place(filled(local, length, axis=1), "index"),
+                run.place(filled(weight[here], length), "weight"),
+                first,
+            )
+
+        return block
+
+    return from_disk
+
+
 def _not_finite(stage: str, where: str, bad: np.ndarray, folder: Path | None) -> UserError:
     which = f", member {int(np.argmax(bad))}" if len(bad) > 1 else ""
     kept = f"; the last good checkpoint is in {folder}" if folder else ""
@@ -138,17 +183,24 @@ def fit(
     steps = -(-train_rows.shape[1] // size)
     run = compile_programs(task, config, n_members, config.epochs * steps)
     width = run.width(size)
-    data = run.place(train, "replicated")
-    val_data = run.place(val, "replicated")
+    train_blocks, val_blocks = _feed(run, train), _feed(run, val)
     device_seeds = run.place(np.asarray(seeds, np.uint32), "members")
     val_batches = make_batches(val_rows, min(size, val_rows.shape[1]), width)
-    val_batches = run.place(val_batches[0], "index"), run.place(val_batches[1], "weight")
+    block_of_val, val_steps = val_blocks(*val_batches), len(val_batches[1])
 
-    def epoch_batches(epoch: int) -> tuple[Array, Array]:
-        index, weight = make_batches(_shuffled(train_rows, seeds, epoch), size, width)
-        return run.place(index, "index"), run.place(weight, "weight")
+    def block_of_epoch(epoch: int) -> Callable[[int], Block]:
+        return train_blocks(*make_batches(_shuffled(train_rows, seeds, epoch), size, width))
 
-    members = run.init(data, epoch_batches(0)[0], device_seeds)
+    def validated(members: Any) -> dict[str, np.ndarray]:
+        sums, step = jax.tree.map(jnp.zeros_like, members.sums), 0
+        while step < val_steps:
+            block = block_of_val(step)
+            upto = min(step + block.index.shape[1], val_steps)
+            sums = run.validate(members, sums, block, device_seeds, step, upto)
+            step = upto
+        return _means(sums)
+
+    members = run.init(block_of_epoch(0)(0), device_seeds)
     epoch, start, history = 0, 0, []
     folder = directory / stage if directory else None
     with hosts.leader_first(f"restore {stage}"):
@@ -185,10 +237,14 @@ def fit(
     with bar:
         while not finished():
             began = time.monotonic()
-            index, weight = epoch_batches(epoch)
+            block_of = block_of_epoch(epoch)
+            block = block_of(start)
             while start < steps:
-                upto, tick = min(start + chunk, steps), time.monotonic()
-                members = run.train(members, data, index, weight, device_seeds, epoch, start, upto)
+                if start == block.first + block.index.shape[1]:
+                    block = block_of(start)
+                last = min(block.first + block.index.shape[1], steps)
+                upto, tick = min(start + chunk, last), time.monotonic()
+                members = run.train(members, block, device_seeds, epoch, start, upto)
                 bad = hosts.fetch(members.bad_step)
                 if (bad >= 0).any():
                     raise _not_finite(stage, f"epoch {epoch}, step {bad.max()}", bad >= 0, folder)
@@ -205,7 +261,7 @@ def fit(
                     save(epoch, start)
                     saved_at = time.monotonic()
             train_means = _means(members.sums)
-            val_means = _means(run.validate(members, val_data, *val_batches, device_seeds))
+            val_means = validated(members)
             if config.monitor not in val_means:
                 known = ", ".join(val_means)
                 raise UserError(f"train.monitor: {config.monitor!r} is none of {known}")

@@ -7,10 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 from jaxad.data import get_config, load
 from jaxad.data.codae import augment, mass_in_name, masses_of, read_file
+from jaxad.data.dataset import content_digest
 from jaxad.errors import UserError
+from jaxad.methods import event_images
 
 
 def write(path: Path, label=0, index=0, n=10, channels=3, **change):
@@ -79,6 +82,15 @@ def test_load(folder):
     np.testing.assert_array_equal(data.train["x"], again.train["x"])
     few = load(get_config("codae", source=str(folder), n_events=10))
     assert [len(rows["x"]) for rows in (*few.signals.values(), few.test)] == [10, 10, 10]
+
+
+def test_images_on_disk_are_the_same(folder):
+    settings = {"source": str(folder), "n_events": 13, "cache": str(folder / "cache")}
+    in_memory, stored = (load(get_config("codae", on_disk=d, **settings)) for d in (False, True))
+    assert content_digest(in_memory) == content_digest(stored)
+    assert all(isinstance(rows["x"], np.memmap) for _, rows in stored.parts())
+    made = event_images.stored(ConfigDict({"name": "event_image", "pixels": "mask"}), stored.train)
+    assert isinstance(made["x"], np.memmap) and made["x"].dtype == np.uint8
 
 
 def test_supervised_parts_are_held_out_of_the_test(folder):

@@ -159,7 +159,7 @@ def test_images_and_features(tmp_path, format, shape):
 def test_blocks_do_not_change_what_is_read(jets, monkeypatch):
     changes = {"label_key": "label", "signals": "one=1"}
     whole = _load(jets, **changes)
-    monkeypatch.setattr("jaxad.data.array_files.BLOCK_BYTES", 8 * 60 * 7)
+    monkeypatch.setattr("jaxad.data.on_disk.BLOCK_BYTES", 4 * 60 * 7)
     _same(whole, _load(jets, **changes))
 
 

@@ -123,6 +123,13 @@ def test_toptagging_files_are_pooled_by_a_glob(tops):
     assert len(dataset.info["files"]) == 2
 
 
+def test_jets_on_disk_are_the_same(tops, tmp_path):
+    settings = {"n_jets": 0, "cache": str(tmp_path)}
+    in_memory, stored = (_load_tops(tops, on_disk=disk, **settings) for disk in (False, True))
+    assert in_memory.info["digest"] == stored.info["digest"]
+    assert all(isinstance(rows["x"], np.memmap) for _, rows in stored.parts())
+
+
 def test_blocks_do_not_change_what_is_read(tops, monkeypatch):
     whole = _load_tops(tops, n_jets=0)
     monkeypatch.setattr("jaxad.data.pandas_table.BLOCK_BYTES", 4 * 801 * 37)

@@ -13,6 +13,7 @@ import optax
 import pytest
 
 from jaxad import checkpoint, engine, training
+from jaxad.data import on_disk
 from jaxad.errors import Preempted, UserError
 from jaxad.models.autoencoder import DenseAutoencoder
 from jaxad.training import Task, fit, get_config, weighted_mean
@@ -262,6 +263,26 @@ def test_stop_and_resume_bit_for_bit(tmp_path, polls, monkeypatch):
         assert {n: one[n] for n in names} == {n: other[n] for n in names}
     again = fit(TASK, data, val, config, seed=5, directory=tmp_path)
     assert_equal(again.params, undisturbed.params)
+
+
+@pytest.mark.parametrize("steps_a_block", [1, 2, 100])
+def test_rows_on_disk_train_as_those_in_memory(tmp_path, steps_a_block, monkeypatch):
+    """The same bits, of members with their own rows, stopped within a block and resumed too."""
+    monkeypatch.setattr(training, "SECONDS_PER_CALL", 0.0)  # one step a call
+    monkeypatch.setattr(on_disk, "BLOCK_BYTES", steps_a_block * 2 * 16 * 20)
+    config = get_config(epochs=3, batch_size=16, ensemble=2)
+    index = np.stack([np.arange(41), np.arange(29, 70)])
+    train, val = rows(70), rows(40, 1)
+    in_memory = fit(TASK, train, val, config, seed=5, train_index=index)
+    train, val = ({"x": on_disk.concatenate([part["x"]], tmp_path)} for part in (train, val))
+    streamed = fit(TASK, train, val, config, seed=5, train_index=index)
+    calls = iter(range(5))
+    settings = {"seed": 5, "train_index": index, "directory": tmp_path}
+    with pytest.raises(Preempted):
+        fit(TASK, train, val, config, **settings, stop=lambda: next(calls, None) is None)
+    resumed = fit(TASK, train, val, config, **settings)
+    for found in (streamed, resumed):
+        assert_equal((found.params, found.value), (in_memory.params, in_memory.value))
 
 
 def test_falls_back_to_the_older_checkpoint(tmp_path, capsys):

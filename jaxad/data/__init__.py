@@ -54,7 +54,7 @@ def load(config: ConfigDict) -> Dataset:
     except MemoryError as error:
         raise UserError(
             f"{settings.source}: does not fit into memory ({error}); "
-            "take fewer events, or the file is damaged"
+            "take fewer events, set data.on_disk, or the file is damaged"
         ) from None
     content = {"counts": counts(dataset), "digest": content_digest(dataset)}
     return dataclasses.replace(dataset, info=dataset.info | content)

@@ -7,11 +7,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from jaxad.data import checks
+from jaxad.data import checks, on_disk
 from jaxad.errors import UserError
 
 SUFFIXES = (".h5", ".hdf5", ".npz", ".npy")
-BLOCK_BYTES = 1 << 26
 
 
 @contextlib.contextmanager
@@ -67,10 +66,12 @@ def n_events_in(path: Path, key: str) -> int:
         return len(stored_array(file, key, path))
 
 
-def chosen_rows(stored: h5py.Dataset | np.ndarray, index: np.ndarray) -> np.ndarray:
-    """stored[index] as float32 for a sorted index, read in blocks of bounded memory."""
-    values = np.empty((len(index), *stored.shape[1:]), np.float32)
-    step = max(1, BLOCK_BYTES // (8 * max(1, int(np.prod(stored.shape[1:])))))
+def chosen_rows(
+    stored: h5py.Dataset | np.ndarray, index: np.ndarray, folder: Path | None = None
+) -> np.ndarray:
+    """stored[index] as float32 for a sorted index, read in blocks; on the disk of a folder."""
+    values = on_disk.empty((len(index), *stored.shape[1:]), np.float32, folder)
+    step = on_disk.rows_at_once(stored)
     for start in range(0, len(stored), step):
         low, high = np.searchsorted(index, (start, start + step))
         if high > low:

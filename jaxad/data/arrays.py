@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxad.data import checks
+from jaxad.data import cache, checks, on_disk
 from jaxad.data.array_files import chosen_rows, n_events_in, opened, stored_array
-from jaxad.data.dataset import Dataset, Rows, as_mapping, take
+from jaxad.data.dataset import Dataset, Rows, as_mapping, concatenate, take
 from jaxad.data.particles import jet_observables
 from jaxad.data.splits import choose, split_indices
 from jaxad.errors import UserError
@@ -43,6 +43,7 @@ DEFAULTS = {
     "n_events": 0,  # at most so many random events of each class; 0: all
     "val_fraction": 0.16,
     "test_fraction": 0.2,
+    "on_disk": False,  # x lies in files of the cache folder, not in memory
 }
 
 
@@ -225,7 +226,7 @@ def _read(
 ) -> Rows:
     """The events `index` (sorted, counted through all files), checked, momenta in GeV."""
     parts: list[Rows] = []
-    first = 0
+    folder, first = cache.root(config.cache) if config.on_disk else None, 0
     for path in paths:
         with opened(path) as file:
             stored = {field: stored_array(file, key, path) for field, key in keys.items()}
@@ -234,18 +235,26 @@ def _read(
             first += n_events
             _check_shapes(stored, keys, path, config.format)
             with checks.reading(path, ", ".join(keys.values())):
-                rows = {field: chosen_rows(array, here) for field, array in stored.items()}
+                rows = {
+                    field: chosen_rows(array, here, folder if field == "x" else None)
+                    for field, array in stored.items()
+                }
         for field, values in rows.items():
             rows[field] = values if field == "x" else values.reshape(len(here))
             checks.require_finite(values, path, keys[field], here)
         if config.format in PARTICLES:
-            rows = {**_jets(rows["x"], path, here, config), **rows}
+            step = on_disk.rows_at_once(rows["x"])
+            jets = [
+                _jets(rows["x"][start : start + step], path, here[start:], config)
+                for start in range(0, max(len(here), 1), step)
+            ]
+            rows = {**concatenate(jets), **rows}
         if len(here):
             parts.append(rows)
     if len({part["x"].shape[1:] for part in parts}) > 1:
         shapes = sorted({part["x"].shape[1:] for part in parts})
         raise UserError(f"{paths[0].parent}: {config.x_key}: files of different shapes {shapes}")
-    return {field: np.concatenate([part[field] for part in parts]) for field in parts[0]}
+    return concatenate(parts)
 
 
 def _check_shapes(stored: Mapping, keys: Mapping[str, str], path: Path, format: str) -> None:

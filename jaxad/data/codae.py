@@ -15,7 +15,7 @@ import numpy as np
 from jax import Array
 from ml_collections import ConfigDict
 
-from jaxad.data import cache, checks
+from jaxad.data import cache, checks, on_disk
 from jaxad.data.array_files import opened, stored_array
 from jaxad.data.dataset import Dataset, Rows, concatenate, take
 from jaxad.data.splits import choose, split_indices
@@ -48,6 +48,7 @@ DEFAULTS = {
     "n_simulated": 2000,  # QCD events; see jaxad.simulation
     "simulation_seed": 0,
     "workers": 0,  # 0: all cores
+    "on_disk": False,  # images lie in files of the cache folder, not in memory
 }
 
 
@@ -60,7 +61,9 @@ def load(config: ConfigDict) -> Dataset:
     """
     _check_settings(config)
     folder = _folder(config)
-    train, test = (_limited(_read_folder(folder / part), config) for part in ("train", "test"))
+    train, test = (
+        _limited(_read_folder(folder / part, config), config) for part in ("train", "test")
+    )
     if (train["label"] != 0).any():
         raise UserError(f"{folder / 'train'}: labels: expected QCD only (0), found signal events")
     extra = _supervised(folder, config) if config.supervised else {}
@@ -127,8 +130,13 @@ def _files(folder: Path) -> list[Path]:
     return paths
 
 
-def _read_folder(folder: Path) -> Rows:
-    return concatenate([read_file(path) for path in _files(folder)])
+def _read_folder(folder: Path, config: ConfigDict) -> Rows:
+    disk = cache.root(config.cache) if config.on_disk else None
+    parts = []
+    for path in _files(folder):
+        rows = read_file(path)
+        parts.append(rows | {"x": on_disk.concatenate([rows["x"]], disk)})
+    return concatenate(parts)
 
 
 def _limited(rows: Rows, config: ConfigDict) -> Rows:
@@ -149,7 +157,9 @@ def _supervised(folder: Path, config: ConfigDict) -> dict[str, Rows]:
     parts = {"supervised_train": "supervised_train", "supervised_val": "supervised_valid"}
     if not all((folder / name).is_dir() for name in parts.values()):
         return {}
-    return {part: _limited(_read_folder(folder / name), config) for part, name in parts.items()}
+    return {
+        part: _limited(_read_folder(folder / name, config), config) for part, name in parts.items()
+    }
 
 
 def _hold_out(test: Rows, config: ConfigDict) -> tuple[dict[str, Rows], Rows]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from jaxad.data import on_disk
 from jaxad.digest import digest
 from jaxad.errors import UserError
 
@@ -51,12 +52,12 @@ def n_rows(rows: Rows) -> int:
 
 def take(rows: Rows, index: np.ndarray | slice) -> Rows:
     """The chosen rows of every array."""
-    return {key: values[index] for key, values in rows.items()}
+    return {key: on_disk.take(values, index) for key, values in rows.items()}
 
 
 def concatenate(parts: Sequence[Rows]) -> Rows:
     """One block of rows from several with the same keys."""
-    return {key: np.concatenate([rows[key] for rows in parts]) for key in parts[0]}
+    return {key: on_disk.concatenate([rows[key] for rows in parts]) for key in parts[0]}
 
 
 def first_not_finite(values: np.ndarray) -> int | None:

@@ -12,7 +12,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from jaxad.data import cache, checks, download
+from jaxad.data import cache, checks, download, on_disk
 from jaxad.data.dataset import Dataset, Rows
 from jaxad.data.pandas_table import PandasTable
 from jaxad.data.particles import jet_observables
@@ -38,6 +38,7 @@ DEFAULTS = {
     "n_simulated": 12_500,  # jets of each class
     "simulation_seed": 0,
     "workers": 0,  # 0: all cores
+    "on_disk": False,  # jets lie in files of the cache folder, not in memory
 }
 
 
@@ -58,7 +59,8 @@ def load(config: ConfigDict) -> Dataset:
         parts = _random_parts(np.concatenate(labels), config)
     else:
         parts = _published_parts(labels, config)
-    rows = read_jets(paths, parts, config.n_constituents)
+    folder = cache.root(config.cache) if config.on_disk else None
+    rows = read_jets(paths, parts, config.n_constituents, folder)
     checks.require_gev(rows["train"]["pt"], paths[0], "sum of PX, PY")
     background, signal = _classes(config)
     return Dataset(
@@ -171,15 +173,20 @@ def _published_parts(labels: list[np.ndarray], config: ConfigDict) -> dict[str, 
 
 
 def read_jets(
-    paths: list[Path], parts: Mapping[str, np.ndarray], n_constituents: int = N_STORED
+    paths: list[Path],
+    parts: Mapping[str, np.ndarray],
+    n_constituents: int = N_STORED,
+    folder: Path | None = None,
 ) -> dict[str, Rows]:
     """Rows of each part, given as row numbers counted through all files; rows in file order.
+
+    With a `folder`, their constituents lie on its disk.
 
     Raises:
       UserError: columns missing, NaN or infinity, or a negative energy.
     """
     parts = {name: np.sort(index) for name, index in parts.items()}
-    rows = {name: _empty_rows(len(index), n_constituents) for name, index in parts.items()}
+    rows = {name: _empty_rows(len(index), n_constituents, folder) for name, index in parts.items()}
     first = 0
     n_jets = max(int(index[-1]) for index in parts.values()) + 1
     with tqdm(total=n_jets, unit="jet", desc="reading", delay=2, leave=False) as progress:
@@ -207,10 +214,10 @@ def _check_block(values: np.ndarray, path: Path, start: int) -> None:
         )
 
 
-def _empty_rows(n_jets: int, n_constituents: int) -> Rows:
+def _empty_rows(n_jets: int, n_constituents: int, folder: Path | None) -> Rows:
     columns = ("mass", "pt", "multiplicity", "label")
     return {
-        "x": np.empty((n_jets, n_constituents, 4), np.float32),
+        "x": on_disk.empty((n_jets, n_constituents, 4), np.float32, folder),
         **{name: np.empty(n_jets, np.float32) for name in columns},
     }
 

@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 
 from jaxad.data.dataset import Rows
 from jaxad.errors import UserError
+from jaxad.observables.batching import in_batches
 
 EPSILON = 1e-7
 MAX_ENERGY = 2000.0
@@ -50,8 +51,9 @@ def channels(config: ConfigDict) -> int:
 
 def stored(config: ConfigDict, rows: Rows) -> Rows:
     """{"x": network input} of rows, masks as bytes: what lies on the device in training."""
-    x = np.asarray(network_input(config)(jnp.asarray(rows["x"])))
-    return {"x": x.astype(np.uint8) if config.pixels in ("mask", "masks") else x}
+    function = network_input(config)
+    dtype = jnp.uint8 if config.pixels in ("mask", "masks") else jnp.float32
+    return {"x": in_batches(lambda x: function(x).astype(dtype), rows["x"], CHUNK)}
 
 
 def in_chunks(function: Callable[[Array], Any], x: Array, size: int = CHUNK) -> Any:

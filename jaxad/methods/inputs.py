@@ -9,7 +9,7 @@ import numpy as np
 from jax import Array
 from ml_collections import ConfigDict
 
-from jaxad.data import cache
+from jaxad.data import cache, on_disk
 from jaxad.digest import digest
 from jaxad.errors import UserError
 from jaxad.observables.batching import in_batches
@@ -53,13 +53,14 @@ def _unit_sum(images: Array) -> Array:
 def images(config: ConfigDict, x: np.ndarray, name: str, folder: Path | None = None) -> np.ndarray:
     """`image_of(config)` of all raw rows, in bounded memory, with a progress bar of this name.
 
-    With a cache `folder` they are kept there, under the digest of the rows and every setting.
+    With a cache `folder` they are kept there, under the digest of the rows and every setting;
+    those of rows on disk are not.
     """
 
     def make() -> dict[str, np.ndarray]:
         return {"image": in_batches(image_of(config), x, desc=f"images of {name}")}
 
-    if folder is None:
+    if folder is None or on_disk.folder_of(x):
         return make()["image"]
     settings = {"events": digest({}, {"x": x}), **config.to_dict()}
     return cache.cached(folder, "images", settings, make)["image"]

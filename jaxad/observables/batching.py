@@ -8,6 +8,8 @@ import numpy as np
 from jax import Array
 from tqdm import tqdm
 
+from jaxad.data import on_disk
+
 _AHEAD = 4
 
 
@@ -21,22 +23,30 @@ def in_batches(
 
     The function maps rows to rows, (B, ...) to (B, ...). The last batch is filled up with its own
     last row, so that one program is compiled; a progress bar named `desc` shows on stderr when it
-    takes over two seconds.
+    takes over two seconds. The result lies where x does, in memory or on disk.
     """
     n = len(x)
     batch_size = max(1, min(batch_size, n))
     compiled = jax.jit(function)
-    results: list[Array | np.ndarray] = []
+    shape = jax.eval_shape(function, jax.ShapeDtypeStruct(x.shape, jnp.asarray(x[:0]).dtype))
+    values = on_disk.empty(shape.shape, shape.dtype, on_disk.folder_of(x))
+    results: dict[int, Array] = {}
     for start in tqdm(range(0, n, batch_size), desc=desc, delay=2, leave=False):
         rows = x[start : start + batch_size]
         missing = batch_size - len(rows)
         if missing:
             rows = np.concatenate([rows, np.repeat(rows[-1:], missing, axis=0)])
-        results.append(compiled(jnp.asarray(rows)))
+        results[start] = compiled(jnp.asarray(rows))
         # The device works ahead of the host, by a few batches, so that memory stays bounded.
         if len(results) > _AHEAD:
-            results[-_AHEAD - 1] = np.asarray(results[-_AHEAD - 1])
-    if not results:
-        shape = jax.eval_shape(function, jax.ShapeDtypeStruct(x.shape, jnp.asarray(x).dtype))
-        return np.zeros(shape.shape, shape.dtype)
-    return np.concatenate(results)[:n]
+            _store(values, results)
+    while results:
+        _store(values, results)
+    return values
+
+
+def _store(values: np.ndarray, results: dict[int, Array]) -> None:
+    """Move the first of the results to its place."""
+    start = next(iter(results))
+    place = values[start : start + len(results[start])]
+    place[...] = np.asarray(results.pop(start))[: len(place)]
