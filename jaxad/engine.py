@@ -26,8 +26,6 @@ from jaxad.errors import UserError
 
 _RUNS_ONCE = {"xla_backend_optimization_level": 0}
 """Compiler options for what runs once a fit or epoch: on CPU compiled in a fifth of the time."""
-CPU_ROWS = 8
-"""Rows of a task `in_parts` that a CPU takes at once; with more devices, one row of each."""
 
 
 class Task(NamedTuple):
@@ -37,13 +35,13 @@ class Task(NamedTuple):
         reaches (running averages), {} for most networks.
     loss: (params, state, batch, key, training) -> (scalar, (metrics, state)). `batch["weight"]`
         is 0 on the padding of a ragged batch: means over the batch are weighted means.
-    in_parts: loss and metrics are weighted means over rows with large activations: a CPU takes
-        CPU_ROWS at once and adds up their gradients, so that activations stay in its cache.
+    cpu_rows: rows whose gradient a CPU takes at once, so that activations stay in its cache, and
+        adds up: for losses and metrics that are weighted means over rows. 0: the whole batch.
     """
 
     init: Callable[[Array, Rows], tuple[Any, Any]]
     loss: Callable[[Any, Any, Rows, Array, bool], tuple[Array, tuple[dict[str, Array], Any]]]
-    in_parts: bool = False
+    cpu_rows: int = 0
 
 
 class Member(NamedTuple):
@@ -252,7 +250,7 @@ class Programs(NamedTuple):
 def compile_programs(task: Task, config: ConfigDict, n_members: int, n_steps: int) -> Programs:
     """Build the compiled functions; the mesh shards the ensemble if it divides, else the batch."""
     devices, on_cpu = jax.device_count(), jax.default_backend() == "cpu"
-    rows_at_once = math.lcm(CPU_ROWS, devices) if task.in_parts and on_cpu else 0
+    rows_at_once = math.lcm(task.cpu_rows, devices) if on_cpu else 0
     mesh = jax.make_mesh((devices,), ("devices",), axis_types=(AxisType.Auto,))
     by_member = n_members % devices == 0
     spec = {

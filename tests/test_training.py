@@ -36,7 +36,7 @@ def quiet(params, state, batch, key, training):
 
 
 TASK = Task(init, loss)
-IN_PARTS = Task(init, quiet, in_parts=True)
+IN_PARTS = Task(init, quiet, cpu_rows=8)
 
 
 def rows(n, seed=0):
@@ -83,7 +83,7 @@ def test_ragged_batches_count_every_row_once():
 
 
 @pytest.mark.parametrize("cpu_rows", [1, 8, 13])
-def test_gradients_in_parts_equal_those_of_the_batch(cpu_rows, monkeypatch):
+def test_gradients_in_parts_equal_those_of_the_batch(cpu_rows):
     """61 weighted rows, two members, batches of 24 with a last one of 13: the same steps."""
 
     def row_loss(params, state, batch, key, training):
@@ -99,8 +99,7 @@ def test_gradients_in_parts_equal_those_of_the_batch(cpu_rows, monkeypatch):
     train, val = rows(61) | {"weight": weight}, rows(40, 1)
     config = get_config(epochs=2, batch_size=24, optimizer="sgd", learning_rate=0.1, ensemble=2)
     whole = fit(Task(counting_init, row_loss), train, val, config)
-    monkeypatch.setattr(engine, "CPU_ROWS", cpu_rows)
-    parts = fit(Task(counting_init, row_loss, in_parts=True), train, val, config)
+    parts = fit(Task(counting_init, row_loss, cpu_rows), train, val, config)
     assert_equal((parts.params, parts.state), (whole.params, whole.state), rtol=1e-5, atol=1e-6)
     assert_equal(parts.value, whole.value, rtol=1e-5)
     for name in ("train_largest", "val_largest"):

@@ -48,7 +48,7 @@ def task(network: nn.Module) -> Task:
         errors = squared_error(batch["x"], network.apply({"params": params}, batch["x"]))
         return weighted_mean(errors, batch["weight"]), ({}, state)
 
-    return Task(init, loss)
+    return Task(init, loss, cpu_rows=32 if isinstance(network, ConvAutoencoder) else 0)
 
 
 def fit(config: ConfigDict, dataset: Dataset, fitter: Callable[..., Fitted]) -> dict:

@@ -52,7 +52,7 @@ def task(config: ConfigDict) -> Task:
         losses = optax.softmax_cross_entropy(logits, target)
         return weighted_mean(losses, weight), ({"accuracy": weighted_mean(right, weight)}, state)
 
-    return Task(init, loss, in_parts=True)
+    return Task(init, loss, cpu_rows=8)
 
 
 def fit(config: ConfigDict, dataset: Dataset, fitter: Callable[..., Fitted]) -> dict:

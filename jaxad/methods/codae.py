@@ -120,7 +120,7 @@ def task(config: ConfigDict) -> Task:
             value += config.method.decorrelation * metrics["distance_correlation"]
         return value, (metrics, state)
 
-    return Task(init, loss, in_parts=not config.method.decorrelation)
+    return Task(init, loss, cpu_rows=0 if config.method.decorrelation else 8)
 
 
 def published(config: ConfigDict) -> tuple[dict, dict]:

@@ -34,7 +34,7 @@ def task(config: ConfigDict) -> Task:
         metrics = {"ssim": weighted_mean(ssim(x, y), batch["weight"])}
         return weighted_mean(errors, batch["weight"]), (metrics, state)
 
-    return Task(init, loss, in_parts=True)
+    return Task(init, loss, cpu_rows=8)
 
 
 def fit(config: ConfigDict, dataset: Dataset, fitter: Callable[..., Fitted]) -> dict:
