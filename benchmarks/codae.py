@@ -18,9 +18,9 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
+from engine_steps import engine_steps
 
 from configs.codae import get_config
-from jaxad import engine
 from jaxad.methods.codae import model, task
 from jaxad.models.codae import FEATURES, N_PARAMETERS
 
@@ -30,18 +30,7 @@ Steps = Callable[[], None]
 def jaxad_steps(x: np.ndarray, batch: int, n: int) -> Steps:
     config = get_config()
     config.train.batch_size = batch
-    run = engine.compile_programs(task(config), config.train, 1, n)
-    data = run.place({"x": x}, "replicated")
-    order = np.random.default_rng(0).permutation(len(x))[None]
-    index, weight = engine.make_batches(order, batch, batch)
-    seeds = run.place(np.zeros(1, np.uint32), "members")
-    block = engine.Block(data, run.place(index, "index"), run.place(weight, "weight"), 0)
-    state = [run.init(block, seeds)]
-
-    def steps() -> None:
-        state[0] = jax.block_until_ready(run.train(state[0], block, seeds, 0, 0, n))
-
-    return steps
+    return engine_steps(task(config), config.train, x, n)
 
 
 def torch_network():

@@ -19,8 +19,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import jax
 import numpy as np
+from engine_steps import engine_steps
 
-from jaxad import engine, training
+from jaxad import training
 from jaxad.methods.autoencoder import task
 from jaxad.models.autoencoder import ConvAutoencoder
 
@@ -29,18 +30,7 @@ Steps = Callable[[], None]
 
 def jaxad_steps(x: np.ndarray, batch: int, n: int) -> Steps:
     config = training.get_config(batch_size=batch, epochs=1)
-    run = engine.compile_programs(task(ConvAutoencoder()), config, 1, n)
-    data = run.place({"x": x}, "replicated")
-    order = np.random.default_rng(0).permutation(len(x))[None]
-    index, weight = engine.make_batches(order, batch, batch)
-    seeds = run.place(np.zeros(1, np.uint32), "members")
-    block = engine.Block(data, run.place(index, "index"), run.place(weight, "weight"), 0)
-    state = [run.init(block, seeds)]
-
-    def steps() -> None:
-        state[0] = jax.block_until_ready(run.train(state[0], block, seeds, 0, 0, n))
-
-    return steps
+    return engine_steps(task(ConvAutoencoder()), config, x, n)
 
 
 def torch_steps(x: np.ndarray, batch: int, n: int) -> Steps:

@@ -14,9 +14,9 @@ from tqdm import tqdm
 
 from jaxad.data import cache, checks, download
 from jaxad.data.dataset import Dataset, Rows, as_mapping, take
+from jaxad.data.simulated import simulated
 from jaxad.data.splits import choose, split_indices
 from jaxad.errors import UserError
-from jaxad.simulation import simulate
 
 KEY = "Particles"
 N_OBJECTS = 19
@@ -94,15 +94,7 @@ def _files(config: ConfigDict) -> tuple[Path, dict[str, Path]]:
         paths = [download.fetch("adc2021", f"{name}.h5", folder) for name in names]
         return paths[0], own or dict(zip(SIGNALS, paths[1:], strict=True))
     if config.source == "simulation":
-        folder = cache.root(config.cache) / "simulation"
-        folder /= f"adc2021-n{config.n_simulated}-seed{config.simulation_seed}"
-        simulate(
-            "adc2021",
-            folder,
-            config.n_simulated,
-            seed=config.simulation_seed,
-            workers=config.workers or None,
-        )
+        folder = simulated("adc2021", config)[0].parent
     else:
         folder = Path(config.source).expanduser()
     if folder.is_dir():

@@ -18,11 +18,11 @@ from ml_collections import ConfigDict
 from jaxad.data import cache, checks, on_disk
 from jaxad.data.array_files import opened, stored_array
 from jaxad.data.dataset import Dataset, Rows, concatenate, take
+from jaxad.data.simulated import simulated
 from jaxad.data.splits import choose, split_indices
 from jaxad.errors import UserError
 from jaxad.observables.batching import in_batches
 from jaxad.observables.images import from_cells
-from jaxad.simulation import simulate
 
 LABELS = ("QCD", "SUEP", "SVJ")
 SVJ_MASS = {5: 2100.0, 6: 3100.0, 7: 4100.0}
@@ -101,16 +101,7 @@ def _check_settings(config: ConfigDict) -> None:
 
 def _folder(config: ConfigDict) -> Path:
     if config.source == "simulation":
-        name = f"codae-n{config.n_simulated}-seed{config.simulation_seed}"
-        folder = cache.root(config.cache) / "simulation" / name
-        simulate(
-            "codae",
-            folder,
-            config.n_simulated,
-            seed=config.simulation_seed,
-            workers=config.workers or None,
-        )
-        return folder
+        return simulated("codae", config)[0].parents[1]
     if config.source == "download":
         raise UserError(
             "data.source: the event images have no record to download: clone "

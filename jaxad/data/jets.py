@@ -18,6 +18,7 @@ from tqdm import tqdm
 from jaxad.data import cache, checks, download
 from jaxad.data.dataset import Dataset, Rows, concatenate, n_rows, take
 from jaxad.data.particles import jet_observables
+from jaxad.data.simulated import simulated
 from jaxad.data.splits import split_indices
 from jaxad.digest import digest
 from jaxad.errors import UserError
@@ -26,7 +27,6 @@ from jaxad.observables.efp import compute_efps
 from jaxad.observables.graphs import Graphs
 from jaxad.observables.kinematics import epxpypz_to_ptyphi, jet_mass, jet_ptetaphi
 from jaxad.observables.substructure import n_subjettiness
-from jaxad.simulation import simulate
 
 BACKGROUND = "qcd_dijet.h5"
 SIGNALS = {
@@ -176,10 +176,7 @@ def _check_settings(config: ConfigDict) -> None:
 def _files(config: ConfigDict) -> tuple[Path, dict[str, Path]]:
     """The background file, and the signal files that there are."""
     if config.source == "simulation":
-        folder = cache.root(config.cache) / "simulation"
-        folder /= f"jets-n{config.n_simulated}-seed{config.simulation_seed}"
-        workers = config.workers or None
-        simulate("jets", folder, config.n_simulated, seed=config.simulation_seed, workers=workers)
+        folder = simulated("jets", config)[0].parent
     elif config.source == "download":
         folder = cache.root(config.cache) / "download"
         for file in (BACKGROUND, *SIGNALS.values()):

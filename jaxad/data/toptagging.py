@@ -16,9 +16,9 @@ from jaxad.data import cache, checks, download, on_disk
 from jaxad.data.dataset import Dataset, Rows
 from jaxad.data.pandas_table import PandasTable
 from jaxad.data.particles import jet_observables
+from jaxad.data.simulated import simulated
 from jaxad.data.splits import choose, split_indices
 from jaxad.errors import UserError
-from jaxad.simulation import simulate
 
 RECORD = "toptagging"
 FILES = ("train.h5", "val.h5", "test.h5")
@@ -103,15 +103,7 @@ def _classes(config: ConfigDict) -> tuple[int, int]:
 def _files(config: ConfigDict) -> list[Path]:
     names = [config.file] if config.split == "random" else list(FILES)
     if config.source == "simulation":
-        folder = cache.root(config.cache) / "simulation"
-        folder /= f"toptagging-n{config.n_simulated}-seed{config.simulation_seed}"
-        return simulate(
-            "toptagging",
-            folder,
-            config.n_simulated,
-            seed=config.simulation_seed,
-            workers=config.workers or None,
-        )
+        return simulated("toptagging", config)
     if config.source == "download":
         folder = cache.root(config.cache) / "download"
         return [download.fetch(RECORD, name, folder) for name in names]

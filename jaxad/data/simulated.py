@@ -1,0 +1,20 @@
+"""Where a reader's simulated files are: in the cache, made on first use."""
+
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from jaxad.data import cache
+from jaxad.simulation import simulate
+
+
+def simulated(name: str, config: ConfigDict) -> list[Path]:
+    """Files of the set `name` of `n_simulated` events and `simulation_seed`; see `simulate`."""
+    folder = f"{name}-n{config.n_simulated}-seed{config.simulation_seed}"
+    return simulate(
+        name,
+        cache.root(config.cache) / "simulation" / folder,
+        config.n_simulated,
+        seed=config.simulation_seed,
+        workers=config.workers or None,
+    )
