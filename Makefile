@@ -14,7 +14,9 @@ INSTALLED := $(ENVIRONMENT)/.jaxad-installed
 DEMO := runs/demo
 ADC2021 := runs/adc2021
 
-.PHONY: demo adc2021 test lint
+EXTRAS := simulation efp export onnx dask root dev
+
+.PHONY: demo adc2021 test lint extras
 
 demo: $(INSTALLED)
 	$(PYTHON) train.py --config=configs/toptagging_ae.py --workdir=$(DEMO)
@@ -49,6 +51,15 @@ test: $(INSTALLED) lint
 lint: $(INSTALLED)
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
+
+# Each extra beside jaxad's own versions, in an environment that is removed: it resolves and imports.
+extras:
+	for extra in $(EXTRAS); do \
+	  rm -rf .venv-extra && $(BASE_PYTHON) -m venv .venv-extra \
+	  && .venv-extra/bin/python -m pip install --quiet ".[$$extra]" \
+	  && .venv-extra/bin/python -m pip check \
+	  && .venv-extra/bin/python -c "import jaxad; print('$$extra: installed')" || exit 1; \
+	done; rm -rf .venv-extra
 
 # The lock leaves out wasserstein, which EnergyFlow asks for and EFPs do not need: it is compiled
 # on installation. An active environment keeps its own versions where they fit.

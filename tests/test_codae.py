@@ -21,6 +21,7 @@ from jaxad.models import qcd_or_what as qcd_model
 from jaxad.models import vae
 from jaxad.models.codae import CoDAE, CoDVAE, count_parameters, from_keras_arrays
 from jaxad.models.convolution import GroupedConv, conv, pad_same
+from jaxad.observables.batching import in_chunks
 from jaxad.scorer import Scorer
 from jaxad.training import fit, get_config
 
@@ -316,7 +317,7 @@ def test_chunks_change_nothing():
     x = random(10, 3)
     function = lambda x: {"a": x.sum(1), "b": x[:, :2]}  # noqa: E731
     for size in (3, 5, 10, 100):
-        found = event_images.in_chunks(function, x, size)
+        found = in_chunks(function, x, size)
         jax.tree.map(np.testing.assert_allclose, found, function(x))
 
 

@@ -27,6 +27,7 @@ from jaxad.methods import autoencoder
 from jaxad.methods.teacher import load_teacher
 from jaxad.models.layers import on_cpu
 from jaxad.models.mimicker import Mimicker
+from jaxad.observables.batching import in_chunks
 from jaxad.observables.efp import efp_function
 from jaxad.observables.graphs import Edges, Graphs, standard_graphs
 from jaxad.observables.kinematics import jet_mass, jet_ptetaphi
@@ -239,22 +240,13 @@ def observe(wanted: list[Observable], x: Array) -> Array:
     columns = {"mass": jet_mass(x), "pt": jet_ptetaphi(x)[:, 0]}
     graphs = {o.name: o.edges for o in wanted if o.edges}
     if graphs:
-        found = _in_chunks(efp_function(graphs), coordinates(x), CHUNK[on_cpu()])
+        found = in_chunks(efp_function(graphs), coordinates(x), CHUNK[on_cpu()])
         columns |= dict(zip(graphs, found.T, strict=True))
     if len(graphs) < len(wanted):
         shape = jax.ShapeDtypeStruct((len(x), MAX_TAUS), jnp.float32)
         taus = jax.pure_callback(partial(n_subjettiness, max_n=MAX_TAUS), shape, x)
         columns |= {f"tau_{n}": taus[:, n - 1] for n in range(1, MAX_TAUS + 1)}
     return jnp.stack([columns[name] for name in (*ALWAYS, *(o.name for o in wanted))], axis=1)
-
-
-def _in_chunks(function: Callable[[Array], Array], x: Array, size: int) -> Array:
-    """`function` of rows (n, ...) to rows (n, k), `size` rows at a time: bounded memory in jit."""
-    n = len(x)
-    size = max(1, min(size, n))
-    padded = jnp.pad(x, ((0, -n % size), *((0, 0),) * (x.ndim - 1)))
-    found = jax.lax.map(function, padded.reshape(-1, size, *x.shape[1:]))
-    return found.reshape(len(padded), -1)[:n]
 
 
 def pass_scores(fitted: dict, x: Array) -> list[Array]:

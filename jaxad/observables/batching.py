@@ -1,6 +1,7 @@
-"""Bulk evaluation of array functions: equal batches, one compilation, bounded memory."""
+"""Array functions of many rows in bounded memory, with one compilation."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -43,6 +44,20 @@ def in_batches(
     while results:
         _store(values, results)
     return values
+
+
+def in_chunks(function: Callable[[Array], Any], x: Array, size: int) -> Any:
+    """`function` of rows of x (n, ...), a pytree of arrays (n, ...), `size` rows at a time.
+
+    For functions that are compiled with what is around them: `in_batches` compiles its own.
+    """
+    n = x.shape[0]
+    if not isinstance(n, int) or n <= size:
+        return function(x)
+    missing = -n % size
+    filled = jnp.concatenate([x, jnp.zeros((missing, *x.shape[1:]), x.dtype)]) if missing else x
+    parts = jax.lax.map(function, filled.reshape(-1, size, *x.shape[1:]))
+    return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:])[:n], parts)
 
 
 def _store(values: np.ndarray, results: dict[int, Array]) -> None:
