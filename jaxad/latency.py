@@ -4,10 +4,10 @@
 
 Every score of every run is compiled by itself, parameters inside, NumPy in and out, in one process.
 Batch 1 is timed as jitted, as compiled ahead of time, as exported, serialised and read again; and,
-where the tools are there and the score has that form, as generated C++ through ctypes and as ONNX
-by ONNX Runtime; bulk as jitted and in these two forms, on one core. Rounds go through all of them
-in turn, so that a busy machine slows all alike. The input is random: no scorer takes another path
-for it.
+where the tools are there and the score has that form, as generated C++ through ctypes, as ONNX by
+ONNX Runtime and as TFLite by LiteRT; bulk as jitted and in these three forms, on one core. Rounds
+go through all of them in turn, so that a busy machine slows all alike. The input is random: no
+scorer takes another path for it.
 
 Writes RUN/eval/latency.json: {"machine", "bulk_batch", "scores": SCORE -> RUNTIME -> {"single":
 {"median", "p10", "p99"} in seconds, "bulk": {"events_per_second"}}}, where a runtime may have one
@@ -34,7 +34,7 @@ from tqdm import tqdm
 from jaxad import cli, report
 from jaxad.batches import SIZES
 from jaxad.errors import UserError
-from jaxad.export import cpp, onnx
+from jaxad.export import cpp, onnx, tflite
 from jaxad.run import provenance
 from jaxad.scorer import Scorer, load
 from jaxad.workdir import write_text
@@ -103,7 +103,16 @@ def onnx_runtime(function: Callable, shape: Sequence[int | None]) -> Function:
     return onnx.loaded(onnx.model(function, shape, CONTRACT))
 
 
-TRANSLATED = {"cpp": native, "onnx": onnx_runtime}
+def litert(function: Callable, shape: Sequence[int | None]) -> Function:
+    """The same as a TFLite model, run by LiteRT on one core.
+
+    Raises:
+        UserError: litert-converter or ai-edge-litert is missing, or no such form.
+    """
+    return tflite.loaded(tflite.model(function, _sizes(shape), CONTRACT))
+
+
+TRANSLATED = {"cpp": native, "onnx": onnx_runtime, "tflite": litert}
 
 
 def runtimes(function: Callable, x: np.ndarray) -> dict[str, Function]:
@@ -116,9 +125,12 @@ def runtimes(function: Callable, x: np.ndarray) -> dict[str, Function]:
     return found
 
 
+def _sizes(shape: Sequence[int | None]) -> list[int]:
+    return [ANY_LENGTH if size is None else size for size in shape]
+
+
 def _event(scorer: Scorer, n: int) -> np.ndarray:
-    shape = (n, *(ANY_LENGTH if size is None else size for size in scorer.shape))
-    return np.random.default_rng(0).random(shape, np.float32)
+    return np.random.default_rng(0).random((n, *_sizes(scorer.shape)), np.float32)
 
 
 def _round(function: Function, x: np.ndarray, n_calls: int) -> list[float]:

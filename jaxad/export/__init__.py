@@ -1,1 +1,1 @@
-"""Trained scorers for other programs: C++, StableHLO, ONNX."""
+"""Trained scorers for other programs: C++, StableHLO, ONNX, TFLite, HLS."""

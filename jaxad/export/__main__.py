@@ -1,16 +1,18 @@
 """Trained runs for programs that know neither Python nor JAX.
 
-    python -m jaxad.export RUN --format cpp,stablehlo,onnx --out DIR
+    python -m jaxad.export RUN --format cpp,stablehlo,onnx,tflite,hls --out DIR
     python -m jaxad.export verify DIR [--events FILE]
     python -m jaxad.export quantize DIR --out DIR2
 
 DIR holds scorer.hpp (one C++ header without dependencies), scorer.stablehlo (jax.export, any number
-of events, CPU, CUDA and TPU), scorer.onnx (ONNX Runtime, any number of events) or triton/, a model
-repository with it, and whatever the format: scorer/, the archive that `jaxad.load` and verify read;
-golden.npz, 32 events with their outputs; export.json, the contract: features, units, score,
-threshold, rate, knots, calibration, versions. verify replays the golden rows, and the events of a
-file, in every runtime, and ends with 1 where one disagrees. quantize writes the ONNX model of DIR
-once more, its linear layers in int8, calibrated with the run's own data.
+of events, CPU, CUDA and TPU), scorer.onnx (ONNX Runtime, any number of events), triton/, a model
+repository with it, scorer.tflite (LiteRT, batches of 1 and 256 events), or hls/, a project of
+hls4ml in fixed point (dense trigger autoencoders), and whatever the format: scorer/, the archive
+that `jaxad.load` and verify read; golden.npz, 32 events with their outputs; export.json, the
+contract: features, units, score, threshold, rate, knots, calibration, versions. verify replays the
+golden rows, and the events of a file, in every runtime, and ends with 1 where one disagrees.
+quantize writes the ONNX model of DIR once more, its linear layers in int8, calibrated with the
+run's own data.
 """
 
 import argparse
@@ -28,7 +30,7 @@ import numpy as np
 from jaxad import cli, data, score, workdir
 from jaxad.data.streams import opened_events
 from jaxad.errors import UserError
-from jaxad.export import cpp, onnx, quantize, stablehlo, triton
+from jaxad.export import cpp, hls, onnx, quantize, stablehlo, tflite, triton
 from jaxad.export.contract import contract, function, golden_events
 from jaxad.export.verify import (
     digest_of,
@@ -45,6 +47,8 @@ FORMATS = {
     "stablehlo": "scorer.stablehlo",
     "onnx": "scorer.onnx",
     "triton": "triton/{namespace}/1/model.onnx",
+    "tflite": "scorer.tflite",
+    "hls": "hls/firmware/scorer.cpp",
 }
 N_POOL = 2000  # events of a class that golden rows are chosen from
 N_EVENTS = 100_000  # of a file, to verify with
@@ -85,8 +89,13 @@ def _new_folder(out: Path) -> Iterator[Path]:
         workdir.replace_folder(temporary, out)
 
 
-def write(scorer: Scorer, name: str, formats: Sequence[str], folder: Path, fpr: float) -> dict:
-    """Write the formats into an empty `folder`; the contract, without golden rows."""
+def write(
+    scorer: Scorer, name: str, formats: Sequence[str], folder: Path, fpr: float, shape: Sequence
+) -> dict:
+    """Write the formats into an empty `folder`; the contract, without golden rows.
+
+    `shape` is that of an event at hand, for the format whose events have one size.
+    """
     about = contract(scorer, name, fpr)
     score, artefacts = partial(scorer.fn, jax.tree.map(jnp.asarray, scorer.params)), {}
     for form in formats:
@@ -96,6 +105,8 @@ def write(scorer: Scorer, name: str, formats: Sequence[str], folder: Path, fpr: 
             path.write_text(cpp.header(score, scorer.shape, about))
         elif form in ("onnx", "triton"):
             path.write_bytes(onnx.model(score, scorer.shape, about))
+        elif form == "tflite":
+            path.write_bytes(tflite.model(score, shape, about))
         else:
             path.write_bytes(stablehlo.program(function(scorer, about), scorer.shape))
         artefacts[form] = _entry(path, folder)
@@ -118,13 +129,26 @@ def export(
     if unknown:
         raise UserError(f"--format: expected some of {', '.join(FORMATS)}, found {unknown[0]!r}")
     scorer = load(run)
+    if "hls" in formats:
+        hls.check(scorer)
     with _new_folder(out) as folder:
-        about = write(scorer, run.resolve().name, formats, folder, fpr)
+        others = [form for form in formats if form != "hls"]
         pool = of_file(scorer, events, key, N_POOL) if events else _of_run(scorer)
+        about = write(scorer, run.resolve().name, others, folder, fpr, pool.shape[1:])
         raw = golden_events(scorer, pool)
         outputs = np.asarray(jax.jit(function(scorer, about))(raw))
         np.savez(folder / "golden.npz", raw=raw, outputs=outputs)
         about["score"]["spread"] = float(np.std(outputs[:, 0]))
+        if "hls" in formats:
+            dataset = data.load(scorer.config.data)
+            about["hls"] = hls.project(scorer, about, dataset, raw, folder / "hls")
+            about["artefacts"]["hls"] = _entry(folder / FORMATS["hls"], folder)
+            print(hls.drift_line(about["hls"]["drift"]))
+            print(
+                "hls: da4ml: {lut} LUT, {ff} FF, {stages} stages".format(
+                    **about["hls"]["estimates"]
+                )
+            )
         write_contract(folder, about)
 
 
@@ -140,7 +164,7 @@ def quantize_folder(source: Path, out: Path) -> None:
     model = exported_file(source, about["artefacts"]["onnx"]).read_bytes()
     raw, _ = golden_rows(source, about)
     archive = load(source / "scorer")
-    about = {key: about[key] for key in about if key not in ("artefacts", "digest")}
+    about = {key: about[key] for key in about if key not in ("artefacts", "digest", "hls")}
     model, about = quantize.quantized(model, about, archive, data.load(archive.config.data))
     with _new_folder(out) as folder:
         path = folder / FORMATS["onnx"]

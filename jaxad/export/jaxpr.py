@@ -7,6 +7,7 @@ handed to the translator of a format.
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
@@ -85,5 +86,6 @@ def computed(primitive: Any, operands: Sequence, params: dict) -> list[np.ndarra
     """Outputs of a primitive of jax on arrays."""
     if primitive.name in NUMPY and len(operands) == 1:
         return [NUMPY[primitive.name](np.asarray(operands[0]), params)]
-    found = primitive.bind(*map(jnp.asarray, operands), **params)
+    with jax.ensure_compile_time_eval():
+        found = primitive.bind(*map(jnp.asarray, operands), **params)
     return [np.asarray(array) for array in (found if primitive.multiple_results else [found])]

@@ -14,7 +14,7 @@ from jaxad.data import checks
 from jaxad.data.array_files import opened, stored_array
 from jaxad.digest import digest
 from jaxad.errors import UserError
-from jaxad.export import cpp, onnx, stablehlo
+from jaxad.export import cpp, hls, onnx, stablehlo, tflite
 from jaxad.export.contract import FORMAT, OUTPUTS
 
 TOLERANCE = 1e-4
@@ -78,8 +78,12 @@ def runtime(folder: Path, about: Mapping[str, Any], name: str) -> Runtime:
     if name == "cpp" and path.is_file():
         return cpp.compiled(path, about["namespace"])
     path = exported_file(folder, entry)
+    if name == "hls":
+        return hls.loaded(folder, about)
     if name in ("onnx", "triton"):
         return onnx.loaded(path)
+    if name == "tflite":
+        return tflite.loaded(path)
     call = jax.jit(stablehlo.loaded(path.read_bytes()))
     return lambda raw: np.asarray(call(raw))
 
@@ -105,12 +109,12 @@ def verify(folder: Path, events: np.ndarray | None = None) -> bool:
     """Print, runtime by runtime, how well an exported scorer agrees; whether all do.
 
     Golden rows are compared with their stored outputs, `events` with the archived scorer. How far
-    a quantized scorer is from that one is printed, and no disagreement.
+    a quantized or fixed-point scorer is from that one is printed, and no disagreement.
     """
     about = read_contract(folder)
-    raw, outputs = golden_rows(folder, about)
+    raw, golden = golden_rows(folder, about)
     archive = scorer.load(folder / "scorer")
-    samples = {f"{len(raw)} golden rows": (raw, outputs[:, 0])}
+    samples = {f"{len(raw)} golden rows": (raw, golden[:, 0])}
     if events is not None:
         samples[f"{len(events)} events"] = (events, archive(events))
     agreed, quantized = True, "quantization" in about
@@ -122,17 +126,25 @@ def verify(folder: Path, events: np.ndarray | None = None) -> bool:
             agreed = False
             continue
         for sample, (x, expected) in samples.items():
-            found = differences(about, run(x), expected)
+            if name == "hls" and x is raw:
+                expected = np.float32(about["hls"]["golden"])
+            outputs = run(x)
+            found = differences(about, outputs, expected)
+            if name == "hls":
+                changes = hls.drift(outputs[:, 0], expected, about["threshold"])
+                found["score"] = changes["largest"]
             figures = ", ".join(f"{output} {value:.1e}" for output, value in found.items())
-            if quantized and x is events:
+            if (quantized or name == "hls") and x is events:
                 del found["score"]
             # NaN fails too.
             good = all(value <= TOLERANCE for value in found.values())
             print(f"{name}: {'agrees' if good else 'FAILED'} on {sample}: {figures}")
             agreed &= good
+            if name == "hls" and x is events:
+                print(hls.drift_line(changes))
     if quantized:
         return agreed
-    change = differences(about, np.c_[archive(raw), outputs[:, 1:]], outputs[:, 0])["score"]
+    change = differences(about, np.c_[archive(raw), golden[:, 1:]], golden[:, 0])["score"]
     good = change <= TOLERANCE
     print(
         f"archive: {'agrees' if good else 'FAILED'} on {len(raw)} golden rows: score {change:.1e}"

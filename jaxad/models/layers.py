@@ -7,7 +7,9 @@ phases, groups one by one); on accelerators they call the native operation. Padd
 kernel layout follow TensorFlow/Keras, so published Keras weights load unchanged.
 """
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 
 import flax.linen as nn
 import jax
@@ -17,9 +19,22 @@ from jax import Array, lax
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 
 
+_for_others = ContextVar("_for_others", default=False)
+
+
 def on_cpu() -> bool:
-    """Whether computations are traced for a CPU, where native convolutions are slow."""
-    return jax.default_backend() == "cpu"
+    """Whether computations are traced for XLA on a CPU, where native convolutions are slow."""
+    return jax.default_backend() == "cpu" and not _for_others.get()
+
+
+@contextlib.contextmanager
+def native_convolutions() -> Iterator[None]:
+    """Traces inside have native convolutions, whatever the backend: for other runtimes."""
+    token = _for_others.set(True)
+    try:
+        yield
+    finally:
+        _for_others.reset(token)
 
 
 def _padding(size: int, kernel: int, stride: int, padding: str) -> tuple[int, int]:

@@ -1,0 +1,153 @@
+"""Fixed-point projects of trigger autoencoders: their scores are those of the scorer."""
+
+import dataclasses
+import os
+import shutil
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from random_scorers import calibrated, mixture_scorer, trigger_data, trigger_scorer
+
+from jaxad import data
+from jaxad.errors import UserError
+from jaxad.export import hls, hls_estimates, hls_network
+from jaxad.export.__main__ import main
+from jaxad.export.verify import read_contract
+from jaxad.scorer import Scorer
+
+os.environ["KERAS_BACKEND"] = "jax"  # read when Keras is first imported
+for package in ("hls4ml", "keras", "da4ml"):
+    pytest.importorskip(package)
+compiles = pytest.mark.skipif(shutil.which("g++") is None, reason="g++ is not installed")
+
+
+def single(name: str, loss: str) -> Scorer:
+    """The first network of the trigger autoencoder `name`."""
+    scorer = trigger_scorer(name, 10)
+    scorer.config.method.loss = loss
+    params = scorer.params | {
+        part: jax.tree.map(lambda leaf: leaf[:1, :1], scorer.params[part])
+        for part in ("params", "state")
+        if part in scorer.params
+    }
+    return calibrated(dataclasses.replace(scorer, params=params), trigger_data(2000, seed=2))
+
+
+@pytest.mark.parametrize(
+    ("name", "loss"),
+    [
+        ("exercise", "plain"),
+        ("exercise", "masked"),
+        ("challenge", "plain"),
+        ("dense_ae", "masked"),
+        ("dense_ae", "plain"),
+        ("dense_vae", "masked_per_object"),
+    ],
+)
+def test_the_network_gives_the_scorers_scores(name, loss, monkeypatch):
+    exact = hls_network.fixed
+    monkeypatch.setattr(hls_network, "fixed", lambda values: exact(values, 48))
+    scorer, x = single(name, loss), trigger_data(300)
+    host = hls_network.preprocessing(scorer)
+    model, types = hls_network.keras_model(hls_network.dense_layers(scorer, host), host)
+    found = hls.score(host, model.predict(hls.standardised(host, x), verbose=0))
+    np.testing.assert_allclose(found, scorer(x), rtol=2e-4, atol=1e-4)
+    assert all(found["weight"].width == 48 for found in types.values())
+
+
+def test_types_hold_what_they_were_made_for():
+    found = hls_network.fixed(np.array([0.3, -5.0]), 8)
+    assert found == (8, 4) and str(found) == "fixed<8,4,RND,SAT>"
+    np.testing.assert_array_equal(
+        found.rounded(np.array([5.03, -5.04, 9.0, -9.0])), [5.0, -5.0625, 7.9375, -8.0]
+    )
+    assert hls_network.fixed(np.array([4.0]), 8, margin=1).integer == 5
+    assert hls_network.fixed(np.zeros(2)).integer == 1
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """An exported run on files of one's own."""
+    folder = tmp_path_factory.mktemp("exported")
+    np.savez(folder / "events.npz", x=trigger_data(3000, seed=3))
+    scorer = single("exercise", "plain")
+    settings = {"val_fraction": 0.4, "test_fraction": 0.4}
+    scorer.config.data = data.get_config("arrays", source=str(folder / "events.npz"), **settings)
+    scorer.save(folder / "run" / "scorer")
+    command = ["--format", "hls", "--fpr", "0.02", "--out", str(folder / "out")]
+    assert main([str(folder / "run"), *command]) == 0
+    return folder
+
+
+@compiles
+@pytest.mark.slow
+def test_scores_flags_and_verify(folder, capsys):
+    about = read_contract(folder / "out")
+    drift, estimates = about["hls"]["drift"], about["hls"]["estimates"]
+    assert drift["events"] == 1200 and drift["median"] < 0.003 and drift["largest"] < 0.05
+    assert drift["flags_changed"] <= 3
+    assert estimates["lut"] > 1000 and estimates["ff"] > 1000 and estimates["stages"] > 1
+    assert about["hls"]["bits"]["dense_1"].keys() == {"weight", "bias", "result"}
+    texts = [path.read_bytes() for path in (folder / "out" / "hls").rglob("*") if path.is_file()]
+    assert not any(str(folder).encode() in text for text in texts)
+    assert main(["verify", str(folder / "out"), "--events", str(folder / "events.npz")]) == 0
+    printed = capsys.readouterr().out
+    assert "hls: agrees on 32 golden rows: score 0.0e+00" in printed
+    assert "hls: agrees on 3000 events" in printed and "flags change" in printed
+
+
+@compiles
+@pytest.mark.slow
+def test_estimates_are_of_what_is_emulated(tmp_path):
+    scorer, x = single("exercise", "plain"), trigger_data(300)
+    host = hls_network.preprocessing(scorer) | {"outputs": 1}
+    model, types = hls_network.keras_model(hls_network.dense_layers(scorer, host), host)
+    (z,) = hls.standardised(host, x)
+    results = hls_network.output_types(model, [z])
+    types = {name: types.get(name, {}) | results[name] for name in results}
+    hls._write(model, types, tmp_path / "hls")
+    found = hls_estimates.logic(model, types).predict(np.float64(types["z"]["result"].rounded(z)))
+    np.testing.assert_array_equal(np.float32(found[:, 0]), hls.emulated(tmp_path / "hls", host)(x))
+
+
+@compiles
+@pytest.mark.slow
+def test_changed_sources_are_noticed(folder, tmp_path, capsys):
+    copy = tmp_path / "copy"
+    shutil.copytree(folder / "out", copy)
+    weights = copy / "hls" / "firmware" / "weights" / "b2.txt"
+    weights = weights if weights.is_file() else next(weights.parent.glob("b*.txt"))
+    weights.write_text(", ".join("1.0" for _ in weights.read_text().split(",")))
+    assert main(["verify", str(copy)]) == 1
+    assert "hls: FAILED on 32 golden rows" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("scorer", "reason"),
+    [
+        (mixture_scorer(), "dense trigger autoencoders only"),
+        (trigger_scorer("conv_vae", 10), "found trigger_autoencoder conv_vae"),
+        (trigger_scorer("dense_ae", 10), "found 2 members of 2 epochs"),
+        (single("dense_ae", "masked_per_object"), "masked_per_object divides"),
+    ],
+)
+def test_other_scorers_are_refused(scorer, reason):
+    with pytest.raises(UserError, match=reason):
+        hls.check(scorer)
+
+
+def test_refusals_take_one_line_and_leave_nothing(tmp_path, capsys):
+    trigger_scorer("conv_ae").save(tmp_path / "run" / "scorer")
+    command = [str(tmp_path / "run"), "--format", "hls", "--fpr", "0.02"]
+    assert main([*command, "--out", str(tmp_path / "out")]) == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: --format hls") and printed.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_missing_package_is_named(monkeypatch):
+    monkeypatch.setattr(hls, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"pip install 'jaxad\[hls\]'"):
+        hls.check(single("dense_vae", "masked"))
