@@ -14,7 +14,7 @@ INSTALLED := $(ENVIRONMENT)/.jaxad-installed
 DEMO := runs/demo
 ADC2021 := runs/adc2021
 
-EXTRAS := simulation efp export onnx dask root dev
+EXTRAS := simulation efp export onnx tflite hls dask root dev
 
 .PHONY: demo adc2021 test lint extras
 
