@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
@@ -74,6 +74,7 @@ class Scorer:
         format: what an event is, e.g. "epxpypz" (GeV).
         background: default scores of held-out background, sorted, for thresholds.
         info: provenance (data set, versions).
+        default: name of the default score; "": the method's first.
         program: serialised jax.export program, raw -> (n, 3) with the default score first, which
             then stands for the method's code: no other score and no gradient.
     """
@@ -85,6 +86,7 @@ class Scorer:
     format: str
     background: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
     info: dict = field(default_factory=dict)
+    default: str = ""
     program: bytes = b""
 
     @cached_property
@@ -100,7 +102,8 @@ class Scorer:
         """Pure function (params, x) -> default score (n,), for your own jit, vmap or grad."""
 
         def default_score(params: Any, x: Array) -> Array:
-            return _mean_over_members(next(iter(self.member_fn(params, x).values())))
+            found = self.member_fn(params, x)
+            return _mean_over_members(found[self.default or next(iter(found))])
 
         return default_score
 
@@ -114,14 +117,14 @@ class Scorer:
 
         event = jax.ShapeDtypeStruct((1, *(s or 1 for s in self.shape)), jnp.float32)
         jax.eval_shape(trace, self._device_params, event)
-        return found
+        return sorted(found, key=lambda name: name != self.default)
 
     @cached_property
     def digest(self) -> str:
         """Hexadecimal digest of everything that a score depends on, beside the event."""
-        return digest(
-            {"method": self.method, "config": self.config.to_json()}, _flatten(self.params)
-        )
+        about = {"method": self.method, "config": self.config.to_json()}
+        about |= {"default": self.default} if self.default else {}
+        return digest(about, _flatten(self.params))
 
     @cached_property
     def _compiled(self) -> dict[str, Callable]:
@@ -173,6 +176,17 @@ class Scorer:
             for start, size in batches(len(x))
         ]
         return {name: np.concatenate([part[name] for part in done])[: len(x)] for name in done[0]}
+
+    def with_default(self, name: str, background: ArrayLike) -> "Scorer":
+        """The scorer whose default score is another of its `names`, calibrated on raw background.
+
+        Raises:
+            UserError: no such score.
+        """
+        if name not in self.names:
+            raise UserError(f"score: expected one of {', '.join(self.names)}, found {name!r}")
+        chosen = replace(self, default=name)
+        return replace(chosen, background=np.sort(chosen(background)))
 
     def threshold(self, fpr: float) -> dict:
         """Score above which a fraction `fpr` of held-out background lies, with its error.
@@ -268,6 +282,7 @@ class Scorer:
             "config": json.loads(self.config.to_json()),
             "input": {"shape": self.shape, "format": self.format},
             "info": self.info,
+            "default": self.default,
         }
         description = json.loads(json.dumps(description))
         description["digest"] = digest(description, arrays | {"background": self.background})
@@ -315,6 +330,7 @@ def load(path: str | os.PathLike, name: str = "scorer") -> Scorer:
             f"{folder}: damaged scorer (its files are not those that were saved together): train "
             "again or copy it anew"
         )
+    program = _program(Path(path))
     return Scorer(
         method=description["method"],
         config=ConfigDict(description["config"]),
@@ -323,7 +339,8 @@ def load(path: str | os.PathLike, name: str = "scorer") -> Scorer:
         format=description["input"]["format"],
         background=background,
         info=description["info"],
-        program=_program(Path(path)),
+        default="" if program else description.get("default", ""),
+        program=program,
     )
 
 

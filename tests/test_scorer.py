@@ -14,6 +14,7 @@ from random_scorers import trigger_data, trigger_scorer
 
 from jaxad.data.ragged import padded
 from jaxad.errors import UserError
+from jaxad.scorer import load
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +55,24 @@ def test_rate_and_threshold_are_inverse(scorer):
 def test_a_scorer_without_background_has_no_rate(scorer):
     with pytest.raises(UserError, match="background"):
         dataclasses.replace(scorer, background=np.zeros(0, np.float32)).rate(0.0)
+
+
+def test_another_score_may_be_the_default(tmp_path):
+    scorer, x = trigger_scorer("dense_vae"), trigger_data(200)
+    other, held_out = scorer.names[-1], trigger_data(500, seed=9)
+    chosen = scorer.with_default(other, held_out)
+    assert chosen.names[0] == other != scorer.names[0]
+    assert sorted(chosen.names) == sorted(scorer.names) and chosen.digest != scorer.digest
+    np.testing.assert_allclose(chosen(x), scorer.scores(x)[other], rtol=1e-5)
+    np.testing.assert_allclose(
+        chosen.background, np.sort(scorer.scores(held_out)[other]), rtol=1e-5
+    )
+    chosen.save(tmp_path / "scorer")
+    again = load(tmp_path)
+    np.testing.assert_array_equal(again(x), chosen(x))
+    assert again.digest == chosen.digest
+    with pytest.raises(UserError, match=f"expected one of .*{other}.*, found 'none'"):
+        scorer.with_default("none", held_out)
 
 
 def test_awkward_events_are_padded():

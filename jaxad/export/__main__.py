@@ -40,6 +40,7 @@ from jaxad.export.verify import (
     verify,
     write_contract,
 )
+from jaxad.run import held_out
 from jaxad.scorer import Scorer, load
 
 FORMATS = {
@@ -118,17 +119,26 @@ def write(
 
 
 def export(
-    run: Path, formats: Sequence[str], out: Path, fpr: float, events: str | None, key: str | None
+    run: Path,
+    formats: Sequence[str],
+    out: Path,
+    fpr: float,
+    events: str | None,
+    key: str | None,
+    name: str | None,
 ) -> None:
-    """Write the exported folder `out`, by a temporary one.
+    """Write the exported folder `out`, by a temporary one, with the score `name` of the run.
 
     Raises:
-        UserError: an unknown format, a scorer it cannot express, or something else at `out`.
+        UserError: an unknown format or score, a scorer it cannot express, or something else at
+            `out`.
     """
     unknown = [form for form in formats if form not in FORMATS]
     if unknown:
         raise UserError(f"--format: expected some of {', '.join(FORMATS)}, found {unknown[0]!r}")
     scorer = load(run)
+    if name:
+        scorer = scorer.with_default(name, held_out(data.load(scorer.config.data)))
     if "hls" in formats:
         hls.check(scorer)
     with _new_folder(out) as folder:
@@ -186,6 +196,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("folder", nargs="?", type=Path, help="exported folder, of these two")
     parser.add_argument("--format", default="cpp,stablehlo", help="default: %(default)s")
     parser.add_argument("--out", type=Path, help="folder to write")
+    parser.add_argument("--score", help="of the run; default: the method's own")
     parser.add_argument("--fpr", type=float, default=0.01, help="of the threshold (%(default)s)")
     parser.add_argument("--events", help="file of raw events; default: the run's own test data")
     parser.add_argument("--key", help="array of events in that file; default: that of the run")
@@ -200,7 +211,7 @@ def main(argv: Sequence[str]) -> int:
             quantize_folder(args.folder, args.out)
         elif args.run != "verify":
             formats = args.format.split(",")
-            export(Path(args.run), formats, args.out, args.fpr, args.events, args.key)
+            export(Path(args.run), formats, args.out, args.fpr, args.events, args.key, args.score)
         elif args.events:
             archive = load(args.folder / "scorer")
             events = of_file(archive, args.events, args.key, N_EVENTS)

@@ -76,6 +76,8 @@ def check(scorer: Scorer) -> None:
             "--format hls: dense trigger autoencoders only (trigger_autoencoder with model.name "
             f"{', '.join(LAYERS)}), found {scorer.method} {network}".rstrip()
         )
+    if scorer.default:
+        raise UserError(f"--format hls: writes the method's own score only, not {scorer.default}")
     members, epochs = jax.tree.leaves(scorer.params["params"])[0].shape[:2]
     if (members, epochs) != (1, 1):
         raise UserError(
