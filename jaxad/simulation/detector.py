@@ -149,7 +149,7 @@ def propagate(
     A charge moves on a circle of radius pt / (0.3 |q| B) in the transverse plane; it leaves through
     the barrel when the circle is wide enough and z still inside, else through an end cap.
     """
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):  # no charge, no pt
         circle = np.where(charge != 0, pt / (0.29979 * np.abs(charge) * card.field), np.inf)
         circle = np.maximum(circle, 1e-6)
         end_cap_arc = card.half_length / np.maximum(np.abs(np.sinh(eta)), 1e-9)
