@@ -44,12 +44,12 @@ def _score_edges(classes: list[np.ndarray]) -> tuple[np.ndarray, bool]:
     return edges(low, high, n_bins + 1), logarithmic
 
 
-def _beside(axes: Axes, n_labels: int) -> None:
+def _beside(axes: Axes, n_labels: int, title: str | None = None) -> None:
     """Legend inside while short, else beside the axes."""
     if n_labels > MAX_LEGEND:
-        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), title=title)
     else:
-        axes.legend(loc="best")
+        axes.legend(loc="best", title=title)
 
 
 @styled
@@ -161,7 +161,7 @@ def latent_figure(
         axes.set(xlim=limits[0], ylim=limits[1], title=space)
         axes.set_xlabel("component 1")
         axes.set_ylabel("component 2")
-    panels[-1].legend(loc="best", title="68 and 95 % contours")
+    _beside(panels[-1], max(map(len, spaces.values())), "68 and 95 % contours")
     figure.suptitle(title)
     return figure
 
