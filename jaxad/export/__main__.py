@@ -125,7 +125,7 @@ def export(
     fpr: float,
     events: str | None,
     key: str | None,
-    name: str | None,
+    name: str | None = None,
 ) -> None:
     """Write the exported folder `out`, by a temporary one, with the score `name` of the run.
 
