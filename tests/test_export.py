@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from export_case import ABOUT, RAW, assert_rates_and_flags
 from jax import lax
 from ml_collections import ConfigDict
 from random_scorers import (
@@ -28,20 +29,6 @@ from jaxad.methods import density
 
 compiles = pytest.mark.skipif(shutil.which("g++") is None, reason="g++ is not installed")
 RNG = np.random.default_rng(0)
-ABOUT = {
-    "method": "test",
-    "namespace": "jaxad_test",
-    "run_id": "0",
-    "score": {"name": "score"},
-    "input": {"order": "row-major"},
-    "versions": {"jaxad": "0"},
-    "threshold": 2.0,
-    "fpr": {
-        "target": 0.1,
-        "n_calibration": 100,
-        "knots": {"score": [0.0, 1.0, 3.0], "fpr": [1.0, 0.5, 0.01]},
-    },
-}
 
 
 def compiled(function, shape, folder: Path):
@@ -118,11 +105,7 @@ def test_cpp_has_the_operations_of_jax(tmp_path):
 
 @compiles
 def test_cpp_rates_and_flags(tmp_path):
-    raw = np.array([-1, 0, 0.5, 1, 2, 3, 9, np.nan], np.float32)[:, None]
-    score, fpr, flag = compiled(lambda x: x[:, 0], (1,), tmp_path)(raw).T
-    np.testing.assert_array_equal(score, raw[:, 0])
-    np.testing.assert_allclose(fpr, [1, 1, 0.75, 0.5, 0.255, 0.01, 0.01, np.nan], rtol=1e-6)
-    np.testing.assert_array_equal(flag, [0, 0, 0, 0, 1, 1, 1, 0])
+    assert_rates_and_flags(compiled(lambda x: x[:, 0], (1,), tmp_path)(RAW))
 
 
 @pytest.mark.parametrize(

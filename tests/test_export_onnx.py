@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from export_case import ABOUT, RAW, assert_rates_and_flags
 from jax import lax
 from random_scorers import (
     classifier_scorer,
@@ -23,14 +24,6 @@ onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
 RNG = np.random.default_rng(0)
-ABOUT = {
-    "method": "test",
-    "namespace": "jaxad_test",
-    "score": {"name": "score"},
-    "versions": {"jaxad": "0"},
-    "threshold": 2.0,
-    "fpr": {"knots": {"score": [0.0, 1.0, 3.0], "fpr": [1.0, 0.5, 0.01]}},
-}
 
 
 def scores_of(function, shape):
@@ -175,14 +168,11 @@ def test_rates_and_flags_and_their_names():
     import onnxruntime
 
     found = model(lambda raw: raw[:, 0], (1,), ABOUT)
-    raw = np.array([-1, 0, 0.5, 1, 2, 3, 9, np.nan], np.float32)[:, None]
-    score, fpr, flag = loaded(found)(raw).T
-    np.testing.assert_array_equal(score, raw[:, 0])
-    np.testing.assert_allclose(fpr, [1, 1, 0.75, 0.5, 0.255, 0.01, 0.01, np.nan], rtol=1e-6)
-    np.testing.assert_array_equal(flag, [0, 0, 0, 0, 1, 1, 1, 0])
+    outputs = loaded(found)(RAW)
+    assert_rates_and_flags(outputs)
     session = onnxruntime.InferenceSession(found)
-    named = dict(zip(("score", "fpr", "flag"), (score, fpr, flag), strict=True))
-    for name, values in zip(named, session.run(list(named), {"raw": raw}), strict=True):
+    named = dict(zip(("score", "fpr", "flag"), outputs.T, strict=True))
+    for name, values in zip(named, session.run(list(named), {"raw": RAW}), strict=True):
         np.testing.assert_array_equal(values, named[name])
     assert {output.type for output in session.get_outputs()} == {"tensor(float)"}
     stored = session.get_modelmeta().custom_metadata_map

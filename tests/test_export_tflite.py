@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from export_case import ABOUT, RAW, assert_rates_and_flags
 from jax import lax
 from random_scorers import classifier_scorer, jet_scorer, jets, trigger_data, trigger_scorer
 
@@ -19,10 +20,6 @@ pytest.importorskip("litert_converter")
 pytest.importorskip("ai_edge_litert")
 
 RNG = np.random.default_rng(0)
-ABOUT = {
-    "threshold": 2.0,
-    "fpr": {"knots": {"score": [0.0, 1.0, 3.0], "fpr": [1.0, 0.5, 0.01]}},
-}
 
 
 def scored(scorer, shape):
@@ -90,11 +87,7 @@ def test_tflite_does_as_jax():
 
 def test_rates_and_flags_and_the_contract():
     found = model(lambda raw: raw[:, 0], (1,), ABOUT)
-    raw = np.array([-1, 0, 0.5, 1, 2, 3, 9, np.nan], np.float32)[:, None]
-    score, fpr, flag = loaded(found)(raw).T
-    np.testing.assert_array_equal(score, raw[:, 0])
-    np.testing.assert_allclose(fpr, [1, 1, 0.75, 0.5, 0.255, 0.01, 0.01, np.nan], rtol=1e-6)
-    np.testing.assert_array_equal(flag, [0, 0, 0, 0, 1, 1, 1, 0])
+    assert_rates_and_flags(loaded(found)(RAW))
     with zipfile.ZipFile(io.BytesIO(found)) as archive:
         assert json.loads(archive.read("export.json")) == ABOUT
 

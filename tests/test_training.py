@@ -86,7 +86,10 @@ def test_ragged_batches_count_every_row_once():
 def test_gradients_in_parts_equal_those_of_the_batch(cpu_rows):
     """61 weighted rows, two members, batches of 24 with a last one of 13: the same steps."""
 
+    sizes = set()
+
     def row_loss(params, state, batch, key, training):
+        sizes.add(len(batch["x"]))
         value, _ = loss(params, state, batch, key, False)
         count = state["count"] + batch["weight"].sum()
         largest = weighted_mean(jnp.abs(batch["x"]).max(1), batch["weight"])
@@ -99,7 +102,9 @@ def test_gradients_in_parts_equal_those_of_the_batch(cpu_rows):
     train, val = rows(61) | {"weight": weight}, rows(40, 1)
     config = get_config(epochs=2, batch_size=24, optimizer="sgd", learning_rate=0.1, ensemble=2)
     whole = fit(Task(counting_init, row_loss), train, val, config)
+    sizes.clear()
     parts = fit(Task(counting_init, row_loss, cpu_rows), train, val, config)
+    assert sizes == {cpu_rows, 26 if cpu_rows == 13 else 24}  # whole batches shape the metrics
     assert_equal((parts.params, parts.state), (whole.params, whole.state), rtol=1e-5, atol=1e-6)
     assert_equal(parts.value, whole.value, rtol=1e-5)
     for name in ("train_largest", "val_largest"):
@@ -262,6 +267,26 @@ def test_stop_and_resume_bit_for_bit(tmp_path, polls, monkeypatch):
         assert {n: one[n] for n in names} == {n: other[n] for n in names}
     again = fit(TASK, data, val, config, seed=5, directory=tmp_path)
     assert_equal(again.params, undisturbed.params)
+
+
+def test_blocks_from_disk_hold_the_rows_of_their_steps(tmp_path, monkeypatch):
+    monkeypatch.setattr(on_disk, "BLOCK_BYTES", 2 * 2 * 16 * 20)  # two steps of two members
+    run = engine.compile_programs(TASK, get_config(batch_size=16, ensemble=2), 2, 5)
+    x = rows(70)["x"]
+    stored = on_disk.concatenate([x], tmp_path)
+    order = np.stack([np.random.default_rng(seed).permutation(70) for seed in range(2)])
+    index, weight = engine.make_batches(order, 16, run.width(16))
+    block_of, seen = training._feed(run, {"x": stored})(index, weight), set()
+    for step in range(5):
+        block = block_of(step)
+        here = step - block.first
+        assert block.index.shape == (2, 2, 16) and len(block.data["x"]) == 64
+        np.testing.assert_array_equal(
+            np.asarray(block.data["x"])[np.asarray(block.index)[:, here]], x[index[:, step]]
+        )
+        np.testing.assert_array_equal(block.weight[here], weight[step])
+        seen.add(block.first)
+    assert seen == {0, 2, 4}
 
 
 @pytest.mark.parametrize("steps_a_block", [1, 2, 100])

@@ -52,9 +52,10 @@ def load(config: ConfigDict) -> Dataset:
     try:
         dataset = check(reader.load(settings))
     except MemoryError as error:
+        mend = "set data.on_disk, " if "on_disk" in settings else ""
         raise UserError(
             f"{settings.source}: does not fit into memory ({error}); "
-            "take fewer events, set data.on_disk, or the file is damaged"
+            f"{mend}take fewer events, or the file is damaged"
         ) from None
     content = {"counts": counts(dataset), "digest": content_digest(dataset)}
     return dataclasses.replace(dataset, info=dataset.info | content)

@@ -20,7 +20,7 @@ import contextlib
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import jax
@@ -55,9 +55,8 @@ N_POOL = 2000  # events of a class that golden rows are chosen from
 N_EVENTS = 100_000  # of a file, to verify with
 
 
-def _of_run(scorer: Scorer) -> np.ndarray:
-    """Raw test events of the run's own data, background and signals."""
-    dataset = data.load(scorer.config.data)
+def _of_run(dataset: data.Dataset) -> np.ndarray:
+    """Raw test events of a run's own data, background and signals."""
     classes = [dataset.test, *dataset.signals.values()]
     return np.concatenate([rows["x"][:N_POOL] for rows in classes])
 
@@ -91,13 +90,12 @@ def _new_folder(out: Path) -> Iterator[Path]:
 
 
 def write(
-    scorer: Scorer, name: str, formats: Sequence[str], folder: Path, fpr: float, shape: Sequence
+    scorer: Scorer, about: dict, formats: Sequence[str], folder: Path, shape: Sequence
 ) -> dict:
-    """Write the formats into an empty `folder`; the contract, without golden rows.
+    """Write the formats into an empty `folder`; the contract `about` with what was written.
 
     `shape` is that of an event at hand, for the format whose events have one size.
     """
-    about = contract(scorer, name, fpr)
     score, artefacts = partial(scorer.fn, jax.tree.map(jnp.asarray, scorer.params)), {}
     for form in formats:
         path = folder / FORMATS[form].format(namespace=about["namespace"])
@@ -137,21 +135,22 @@ def export(
     if unknown:
         raise UserError(f"--format: expected some of {', '.join(FORMATS)}, found {unknown[0]!r}")
     scorer = load(run)
-    if name:
-        scorer = scorer.with_default(name, held_out(data.load(scorer.config.data)))
+    dataset = cache(lambda: data.load(scorer.config.data))
+    if name and name != scorer.names[0]:
+        scorer = scorer.with_default(name, held_out(dataset()))
     if "hls" in formats:
         hls.check(scorer)
+    about = contract(scorer, run.resolve().name, fpr)
     with _new_folder(out) as folder:
         others = [form for form in formats if form != "hls"]
-        pool = of_file(scorer, events, key, N_POOL) if events else _of_run(scorer)
-        about = write(scorer, run.resolve().name, others, folder, fpr, pool.shape[1:])
+        pool = of_file(scorer, events, key, N_POOL) if events else _of_run(dataset())
+        about = write(scorer, about, others, folder, pool.shape[1:])
         raw = golden_events(scorer, pool)
         outputs = np.asarray(jax.jit(function(scorer, about))(raw))
         np.savez(folder / "golden.npz", raw=raw, outputs=outputs)
         about["score"]["spread"] = float(np.std(outputs[:, 0]))
         if "hls" in formats:
-            dataset = data.load(scorer.config.data)
-            about["hls"] = hls.project(scorer, about, dataset, raw, folder / "hls")
+            about["hls"] = hls.project(scorer, about, dataset(), raw, folder / "hls")
             about["artefacts"]["hls"] = _entry(folder / FORMATS["hls"], folder)
             print(hls.drift_line(about["hls"]["drift"]))
             print(
