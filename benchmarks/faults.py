@@ -3,9 +3,10 @@
     python benchmarks/faults.py [--kills 8] [--targets adc2021_ae,export] [--seed 0] [--out DIR]
 
 Targets are the training of every config (variant smoke, a checkpoint as often as can be), a
-simulation, a whole run with empty caches, evaluation, scoring of files and export. A trial is some
-kills in a row of the same command in the same folder, and then the command left alone: arrays,
-history, scores and files at its end must be those of the undisturbed run, bit for bit.
+simulation, the clustering of raw events, a whole run with empty caches, evaluation, scoring of
+files and export. A trial is some kills in a row of the same command in the same folder, and then
+the command left alone: arrays, history, scores and files at its end must be those of the
+undisturbed run, bit for bit.
 
 Half of the kills come at an instant drawn from the whole life of the process, half as soon as a new
 file or folder is there; one in three is SIGTERM, the others SIGKILL. In a share --cold of the
@@ -34,6 +35,8 @@ import numpy as np
 import tqdm
 from fault_processes import ROOT, Process, draw, import_programs, watched
 from fault_results import Result, differences, evaluated, exported, scored, simulated, trained
+
+from jaxad.simulation.frames import write_fixed
 
 IN_A_ROW = 6
 KILLED = (143, -signal.SIGTERM, -signal.SIGKILL)
@@ -101,6 +104,8 @@ def targets(out: Path) -> dict[str, Target]:
     found: dict[str, Target] = {}
     simulation = "-m jaxad.simulation toptagging --events 40 --workers 2 --out {state}/simulation"
     found["simulation"] = Target(simulation.split(), simulated, cold=True)
+    clustering = f"-m jaxad.data.lhco_raw {out}/raw.h5 --workers 2 --out {{state}}/simulation"
+    found["clustering"] = Target(clustering.split(), simulated, cold=True)
     own = {"JAXAD_CACHE": "{state}/cache", "JAX_COMPILATION_CACHE_DIR": "{state}/xla"}
     whole = training("toptagging_ae", out, "--config.data.n_simulated=100")
     found["empty caches"] = whole._replace(environment=own, cold=True)
@@ -124,6 +129,11 @@ def prepare(out: Path) -> None:
     jets = rng.gamma(2, 20, (600, 30, 3)) * [1, 0.01, 0.01]
     out.mkdir(parents=True, exist_ok=True)
     np.savez(out / "jets.npz", constituents=jets.astype(np.float32), label=np.arange(600) % 5)
+    raw = np.zeros((6000, 2101), np.float32)
+    particles = raw[:, :-1].reshape(6000, 700, 3)
+    particles[:, :40] = rng.gamma(2, 30, (6000, 40, 3)) * [1, 0.005, 0.005]
+    particles[:, 1:40:2, 2] += np.pi
+    write_fixed(out / "raw.h5", "df", [str(number) for number in range(2101)], raw)
     (out / "events").mkdir(exist_ok=True)
     for number in range(12):
         x = rng.gamma(2, 20, (3000, 19, 3)) * [1, 0.01, 0.01] * (rng.random((3000, 19, 1)) < 0.5)

@@ -1,5 +1,6 @@
 """How the command-line programs begin and end: one line for a user's mistake, a trace for a bug."""
 
+import argparse
 import errno
 import os
 import sys
@@ -90,3 +91,21 @@ def exit_code(command: Callable[[], int | None]) -> int:
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from what is saved", file=sys.stderr)
         return 130
+
+
+def add_workers(parser: argparse.ArgumentParser) -> None:
+    """The flag --workers, an int or the str of an address, of work that is cut into tasks."""
+    parser.add_argument(
+        "--workers",
+        type=_workers,
+        help="processes (default: all cores), or the address of a dask scheduler, "
+        "tcp://HOST:PORT; the output does not depend on it",
+    )
+
+
+def _workers(text: str) -> int | str:
+    if ":" in text:
+        return text
+    if not text.isdigit() or text == "0":
+        raise argparse.ArgumentTypeError(f"expected a number or tcp://HOST:PORT, found {text!r}")
+    return int(text)

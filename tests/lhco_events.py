@@ -1,4 +1,4 @@
-"""Made-up dijet events in the official feature layout, for tests."""
+"""Made-up dijet events in the official layouts of features and of particles, for tests."""
 
 import h5py
 import numpy as np
@@ -31,3 +31,16 @@ def write_frame(path, values, columns):
         group["axis0"], group["block0_items"] = names, names
         group["axis1"] = np.arange(len(values))
         group["block0_values"] = values
+
+
+def fake_particles(n_events=50, n_particles=20, seed=0):
+    """Rows (N, 2101) of a raw file: two back-to-back sprays of particles, and a label."""
+    rng = np.random.default_rng(seed)
+    rows = np.zeros((n_events, 2101), np.float32)
+    particles = rows[:, :-1].reshape(n_events, 700, 3)[:, : 2 * n_particles]
+    particles[..., 0] = rng.gamma(2, 30, particles.shape[:2])
+    particles[..., 1:] = rng.normal(0, 0.2, (*particles.shape[:2], 2))
+    particles[:, ::2, 2] += np.pi / 2
+    particles[:, 1::2, 2] -= np.pi / 2
+    rows[:, -1] = rng.integers(0, 2, n_events)
+    return rows

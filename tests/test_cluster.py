@@ -1,11 +1,13 @@
-"""Scoring and simulation by the workers of a dask cluster: the same bits, whoever does what."""
+"""The workers of a dask cluster score, simulate and cluster jets: the same bits, whoever works."""
 
 import h5py
 import numpy as np
 import pytest
+from lhco_events import fake_particles, write_frame
 from random_scorers import trigger_data, trigger_scorer
 
 from jaxad import score
+from jaxad.data import lhco_raw
 from jaxad.errors import UserError
 from jaxad.simulation import runner
 
@@ -68,9 +70,9 @@ def normal_rows(process, n, rng):
 
 def test_tasks_on_workers_give_the_same_bits(cluster, tmp_path):
     tasks = runner.make_tasks("good", "train", 70, 20)
-    address = cluster.scheduler_address
+    address, rows_of = cluster.scheduler_address, runner.seeded(normal_rows, 3)
     alone, many = (
-        runner.run_tasks(normal_rows, tasks, 3, tmp_path / str(workers)[:3], workers, "test")
+        runner.run_tasks(rows_of, tasks, tmp_path / str(workers)[:3], workers, "test")
         for workers in (1, address)
     )
     assert [part.name for part in alone] == [part.name for part in many]
@@ -78,4 +80,16 @@ def test_tasks_on_workers_give_the_same_bits(cluster, tmp_path):
         np.testing.assert_array_equal(runner.load_part(one)["x"], runner.load_part(other)["x"])
     bad = runner.make_tasks("bad", "train", 5, 20)
     with pytest.raises(UserError, match=r"bad-train-000000-5: a worker of .* no such process"):
-        runner.run_tasks(normal_rows, bad, 3, tmp_path / "bad", address, "test")
+        runner.run_tasks(rows_of, bad, tmp_path / "bad", address, "test")
+
+
+def test_workers_cluster_raw_events_to_the_same_bytes(cluster, tmp_path, monkeypatch):
+    pytest.importorskip("fastjet")
+    monkeypatch.setattr(lhco_raw, "TASK_SIZE", 20)
+    raw = tmp_path / "raw.h5"
+    write_frame(raw, fake_particles(), [str(i) for i in range(2101)])
+    alone, many = (
+        lhco_raw.feature_file(raw, tmp_path / str(workers)[:3], workers).read_bytes()
+        for workers in (1, cluster.scheduler_address)
+    )
+    assert alone == many

@@ -222,8 +222,8 @@ def simulated(folder: Path) -> list[Path]:
     def write(path: Path, name: str, parts: dict[str, list[Path]]) -> None:
         path.write_text(str([runner.load_part(part)["x"].sum() for part in parts["a"]]))
 
-    request, tasks = {"name": "toy", "seed": 0}, runner.make_tasks("a", "f.h5", 5, 2)
-    return runner.simulate_into(folder, request, ["f.h5"], tasks, generated, write, 1)
+    request, tasks = {"name": "toy"}, runner.make_tasks("a", "f.h5", 5, 2)
+    return runner.produce(folder, request, ["f.h5"], tasks, runner.seeded(generated, 0), write, 1)
 
 
 def test_a_simulation_goes_on_whatever_a_kill_left(tmp_path):

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from lhco_events import fake_events, write_frame
+from lhco_events import fake_events, fake_particles, write_frame
 
-from jaxad.data import get_config, lhco, load
+from jaxad.data import get_config, lhco, lhco_raw, load
 from jaxad.errors import UserError
 
 
@@ -125,8 +125,10 @@ def test_prepared_arrays(shared_data):
     assert len(data.signals["Wprime"]["x"]) == 101 + 6599
 
 
-def test_raw_events_reproduce_the_feature_file(shared_data):
-    raw, label = lhco.read_jets(shared_data / "lhco_raw_1k.h5")
+def test_raw_events_reproduce_the_feature_file(shared_data, tmp_path):
+    raw, label = lhco.read_jets(
+        lhco_raw.feature_file(shared_data / "lhco_raw_1k.h5", tmp_path, workers=1)
+    )
     with lhco.PandasTable(shared_data / "lhco_features_60k.h5") as table:
         known = table.read([*lhco.JETS, "label", "tau_valid"], 0, 1000, dtype=np.float32)
     np.testing.assert_array_equal(label, known[:, -2])
@@ -138,3 +140,60 @@ def test_raw_events_reproduce_the_feature_file(shared_data):
     valid = known[:, -1] == 1
     tau = np.abs(raw - known[:, :14])[valid][:, [4, 5, 6, 11, 12, 13]]
     assert (np.median(tau, axis=0) < 2e-3).all()
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory):
+    pytest.importorskip("fastjet")
+    path = tmp_path_factory.mktemp("raw") / "raw.h5"
+    write_frame(path, fake_particles(), [str(i) for i in range(2101)])
+    return path
+
+
+def test_raw_events_are_clustered_once_by_any_number_of_workers(raw, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(lhco_raw, "TASK_SIZE", 20)
+    files = [lhco_raw.feature_file(raw, tmp_path / str(n), workers=n) for n in (1, 2)]
+    assert files[0].read_bytes() == files[1].read_bytes()
+    assert sorted(path.name for path in (tmp_path / "2").glob("[!.]*")) == [
+        "raw.features.h5",
+        "simulation.json",
+    ]
+    jets, label = lhco.read_jets(files[0])
+    np.testing.assert_array_equal(label, fake_particles()[:, -1])
+    particles = fake_particles()[:, :-1].reshape(50, 700, 3)
+    np.testing.assert_array_equal(jets, lhco_raw.cluster_events(particles).astype(np.float32))
+    monkeypatch.setattr(lhco_raw, "cluster_events", None)
+    assert lhco_raw.main([str(raw), "--out", str(tmp_path / "1")]) == 0
+    assert capsys.readouterr().out == f"{files[0]}\n"
+
+
+def test_a_source_of_raw_events_equals_one_of_their_features(raw, tmp_path):
+    changes = {"n_signal": 5, "window_low": 2.2, "window_high": 2.6, "workers": 1}
+    made = lhco_raw.feature_file(raw, tmp_path / "features", workers=1)
+    from_raw, from_features = (
+        load(get_config("lhco", source=str(path), cache=str(tmp_path), **changes))
+        for path in (raw, made)
+    )
+    assert from_raw.info["digest"] == from_features.info["digest"]
+    assert from_raw.info["files"] == [str(raw)]
+
+
+def test_bad_raw_events_are_named(raw, events, tmp_path, monkeypatch):
+    monkeypatch.setattr(lhco_raw, "TASK_SIZE", 20)
+    rows = fake_particles()
+    rows[33, 4] = np.nan
+    path = tmp_path / "bad.h5"
+    write_frame(path, rows, [str(i) for i in range(2101)])
+    with pytest.raises(UserError, match=r"bad.h5.*particles.*33"):
+        lhco_raw.feature_file(path, tmp_path / "nan", workers=1)
+    rows[33, :-1] = 0
+    write_frame(path, rows, [str(i) for i in range(2101)])
+    with pytest.raises(UserError, match=r"bad.h5: event 33 has fewer than two jets"):
+        lhco_raw.feature_file(path, tmp_path / "jets", workers=1)
+    write_frame(path, events, [*lhco.JETS, "label"])
+    with pytest.raises(UserError, match="expected raw events of 2101 columns, found 15"):
+        lhco_raw.feature_file(path, tmp_path / "features", workers=1)
+    lhco_raw.feature_file(raw, tmp_path / "folder", workers=1)
+    path.write_bytes(raw.read_bytes() + b"0")
+    with pytest.raises(UserError, match=r"holds files made with other settings \(bytes"):
+        lhco_raw.feature_file(path.rename(tmp_path / "raw.h5"), tmp_path / "folder", workers=1)

@@ -103,7 +103,7 @@ def test_finished_folder_is_reused_and_another_refused(toptagging):
 
 def test_foreign_files_are_not_overwritten(tmp_path):
     (tmp_path / "train.h5").write_bytes(b"precious")
-    with pytest.raises(UserError, match="no simulation of jaxad made"):
+    with pytest.raises(UserError, match="which jaxad did not make"):
         simulate("toptagging", tmp_path, 10)
     assert (tmp_path / "train.h5").read_bytes() == b"precious"
 

@@ -13,23 +13,22 @@ import numpy as np
 from jax import Array
 from ml_collections import ConfigDict
 
-from jaxad.data import cache, checks, download
+from jaxad.data import cache, checks, download, lhco_raw
 from jaxad.data.array_files import opened, stored_array
 from jaxad.data.dataset import Dataset, Rows, concatenate, n_rows, take
 from jaxad.data.pandas_table import PandasTable
 from jaxad.data.splits import split_indices
 from jaxad.errors import UserError
 from jaxad.simulation import simulate
+from jaxad.simulation.lhco import FEATURES
 
-JET = ("px", "py", "pz", "m", "tau1", "tau2", "tau3")
-JETS = [f"{name}j{jet}" for jet in (1, 2) for name in JET]
+JETS = list(FEATURES)
 PARTS = {"train": 1 / 2, "val": 1 / 6, "test": 1 / 3}
 EXTRA_PARTS = {"train": 200_000, "val": 66_666}
 MAX_TEST_SIGNAL = 20_000
 SIGNAL = "Wprime"
-N_PARTICLES = 700
-FEATURES = "events_anomalydetection_v2.features.h5"
-EXTRA_FEATURES = "events_anomalydetection_qcd_extra_inneronly_features.h5"
+FEATURE_FILE = "events_anomalydetection_v2.features.h5"
+EXTRA_FILE = "events_anomalydetection_qcd_extra_inneronly_features.h5"
 
 DEFAULTS = {
     "window_low": 3.3,  # signal region in mjj [TeV]
@@ -102,17 +101,20 @@ def load(config: ConfigDict) -> Dataset:
         )
         files = _simulate(folder, config)
     elif config.source == "download":
-        files = [_download(FEATURES, config)]
+        files = [_download(FEATURE_FILE, config)]
     elif _is_prepared(config.source):
         return _prepared(Path(config.source), config)
     else:
         files = checks.resolve(config.source, "*.h5")
-    jets, label = (np.concatenate(parts) for parts in zip(*map(read_jets, files), strict=True))
+    jets, label = (
+        np.concatenate(parts)
+        for parts in zip(*(read_jets(_features(path, config)) for path in files), strict=True)
+    )
     extra = None
     if config.extra_background == "download":
-        extra = read_jets(_download(EXTRA_FEATURES, config))[0]
+        extra = read_jets(_download(EXTRA_FILE, config))[0]
     elif config.extra_background:
-        extra = read_jets(Path(config.extra_background).expanduser())[0]
+        extra = read_jets(_features(Path(config.extra_background).expanduser(), config))[0]
     return _split(_rows(jets, label, config), config, extra, [str(path) for path in files])
 
 
@@ -120,14 +122,22 @@ def _download(name: str, config: ConfigDict) -> Path:
     return download.fetch("lhco", name, cache.root(config.cache) / "download")
 
 
+def _features(path: Path, config: ConfigDict) -> Path:
+    """`path`, or the feature file of a raw one, which the cache keeps."""
+    if not lhco_raw.is_raw(path):
+        return path
+    about = path.stat()
+    name = cache.key({"file": str(path.resolve()), "at": [about.st_size, about.st_mtime_ns]})
+    folder = cache.root(config.cache) / f"lhco-raw-{name}"
+    return lhco_raw.feature_file(path, folder, config.workers or None)
+
+
 def read_jets(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Jets (N, 14) float32 (columns `JETS` [GeV]) and labels (N,) of a feature or raw file.
+    """Jets (N, 14) float32 (columns `JETS` [GeV]) and labels (N,) of a feature file.
 
     Rows that the file marks with tau_valid = 0 are left out.
     """
     with PandasTable(path) as table:
-        if len(table.columns) == 3 * N_PARTICLES + 1:
-            return _read_raw(table)
         table.require([*JETS, "label"])
         values = table.read([*JETS, "label"], dtype=np.float32)
         if "tau_valid" in table.columns:
@@ -135,18 +145,6 @@ def read_jets(path: Path) -> tuple[np.ndarray, np.ndarray]:
     checks.require_finite(values, path, "features")
     checks.require_gev(np.hypot(values[:, 0], values[:, 1]), path, "pxj1, pyj1")
     return values[:, :-1], values[:, -1]
-
-
-def _read_raw(table: PandasTable, block: int = 10_000) -> tuple[np.ndarray, np.ndarray]:
-    from jaxad.data.lhco_raw import cluster_events
-
-    jets, labels = [], []
-    for start in range(0, table.n_rows, block):
-        rows = table.read(table.columns, start, start + block, dtype=np.float64)
-        checks.require_finite(rows, table.path, "particles", start)
-        jets.append(cluster_events(rows[:, :-1].reshape(len(rows), -1, 3)))
-        labels.append(rows[:, -1].astype(np.float32))
-    return np.concatenate(jets).astype(np.float32), np.concatenate(labels)
 
 
 def _rows(x: np.ndarray, label: np.ndarray, config: ConfigDict) -> Rows:

@@ -1,35 +1,103 @@
 """From raw LHC Olympics events to the official jet features, with FastJet.
 
+    python -m jaxad.data.lhco_raw events_anomalydetection_v2.h5 --out FOLDER
+
 Anti-kT R = 1.0 jets of up to 700 massless particles (Zenodo 4536377, `events_anomalydetection.h5`);
 N-subjettiness with exclusive-kT axes and normalised measure, beta = 1.
 FastJet is GPL-2 and comes with `pip install 'jaxad[simulation]'`.
 """
 
-import importlib.util
+import argparse
+import sys
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 
+from jaxad import cli
+from jaxad.data import checks
+from jaxad.data.pandas_table import PandasTable
 from jaxad.errors import UserError
+from jaxad.simulation import runner
+from jaxad.simulation.frames import write_fixed
 from jaxad.simulation.jets import cluster, n_subjettiness
+from jaxad.simulation.lhco import FEATURES
 
 RADIUS = 1.0
 MIN_PT = 20.0  # GeV
+N_PARTICLES = 700
+TASK_SIZE = 2000
 
 
-def cluster_events(particles: np.ndarray) -> np.ndarray:
+def is_raw(path: Path) -> bool:
+    """Whether a file holds particles, not features."""
+    with PandasTable(path) as table:
+        return len(table.columns) == 3 * N_PARTICLES + 1
+
+
+def feature_file(path: Path, folder: Path, workers: int | str | None = None) -> Path:
+    """The raw file `path` as an official feature file, written once into `folder`.
+
+    Called again it goes on where it stopped, or returns the finished file.
+
+    Args:
+        path: raw events, see `cluster_events`, and their label.
+        folder: where the file, and until it is complete its parts, lie.
+        workers: processes, None for all cores, or the address of a dask scheduler, whose workers
+            read `path` by the same name; the output does not depend on it.
+
+    Raises:
+        UserError: FastJet is missing, the file is not a raw one or damaged, or `folder` holds the
+            features of another file.
+    """
+    path = path.expanduser().resolve()
+    with PandasTable(path) as table:
+        if len(table.columns) != 3 * N_PARTICLES + 1:
+            raise UserError(
+                f"{path}: expected raw events of {3 * N_PARTICLES + 1} columns, "
+                f"found {len(table.columns)}"
+            )
+        n_events = table.n_rows
+    name = f"{path.stem}.features.h5"
+    about = path.stat()
+    request = {"name": name, "bytes": about.st_size, "modified": about.st_mtime_ns}
+
+    def write(temporary: Path, _: str, parts: dict[str, list[Path]]) -> None:
+        rows = np.concatenate([runner.load_part(part)["rows"] for part in parts["raw"]])
+        write_fixed(temporary, "df", [*FEATURES, "label"], rows)
+
+    tasks = runner.make_tasks("raw", name, n_events, TASK_SIZE)
+    rows_of = partial(_rows_of, path, TASK_SIZE)
+    packages = ("fastjet", "awkward")
+    (made,) = runner.produce(folder, request, [name], tasks, rows_of, write, workers, packages)
+    return made
+
+
+def _rows_of(path: Path, size: int, task: runner.Task) -> dict[str, np.ndarray]:
+    start = task.index * size
+    with PandasTable(path) as table:
+        rows = table.read(table.columns, start, start + task.n, dtype=np.float64)
+    checks.require_finite(rows, path, "particles", start)
+    try:
+        jets = cluster_events(rows[:, :-1].reshape(len(rows), -1, 3), start)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    return {"rows": np.column_stack([jets, rows[:, -1]])}
+
+
+def cluster_events(particles: np.ndarray, first: int = 0) -> np.ndarray:
     """Features (N, 14) float64 of the two leading jets of `particles` (N, n, 3).
 
     Args:
         particles: (pT [GeV], eta, phi), zero padded, massless.
+        first: the number of the first event in its file, to name one.
 
     Returns:
         px, py, pz, m [GeV], tau1, tau2, tau3 of the leading jet in pT, then of the second.
 
     Raises:
-        UserError: FastJet is not installed, or an event holds fewer than two jets.
+        UserError: an event holds fewer than two jets.
     """
-    if importlib.util.find_spec("fastjet") is None:
-        raise UserError("raw events need FastJet: pip install 'jaxad[simulation]'")
     event, column = np.nonzero(particles[..., 0] > 0)
     pt, eta, phi = particles[event, column].astype(np.float64).T
     momenta = pt * np.cos(phi), pt * np.sin(phi), pt * np.sinh(eta), pt * np.cosh(eta)
@@ -38,10 +106,28 @@ def cluster_events(particles: np.ndarray) -> np.ndarray:
     n_jets = np.bincount(jets.event, minlength=len(particles))
     if (n_jets < 2).any():
         raise UserError(
-            f"raw events: event {int(np.argmin(n_jets))} has fewer than two jets of pT > "
+            f"event {first + int(np.argmin(n_jets))} has fewer than two jets of pT > "
             f"{MIN_PT:g} GeV; remove such events"
         )
     constituents = [p[jets.members] for p in momenta]
     tau = n_subjettiness(*constituents, np.diff(jets.offsets), RADIUS, axes="KT_Axes")
     values = np.column_stack([jets.px, jets.py, jets.pz, jets.mass, tau])
     return values.reshape(len(particles), -1)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse the command line, cluster, say where the file is; 2 for a user's mistake."""
+    parser = argparse.ArgumentParser(
+        prog="python -m jaxad.data.lhco_raw",
+        description="Cluster raw LHC Olympics events (FastJet) into the official feature file. "
+        "Running the same command again goes on where it was stopped.",
+    )
+    parser.add_argument("file", type=Path, help="raw events in the published layout")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write to")
+    cli.add_workers(parser)
+    args = parser.parse_args(arguments)
+    return cli.exit_code(lambda: print(feature_file(args.file, args.out, args.workers)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -7,14 +7,6 @@ from jaxad import cli
 from jaxad.simulation import NAMES, simulate
 
 
-def _workers(text: str) -> int | str:
-    if ":" in text:
-        return text
-    if not text.isdigit() or text == "0":
-        raise argparse.ArgumentTypeError(f"expected a number or tcp://HOST:PORT, found {text!r}")
-    return int(text)
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Parse the command line, simulate, say where the files are; 2 for a user's mistake."""
     parser = argparse.ArgumentParser(
@@ -33,12 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
         "(default: %(default)s)",
     )
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
-    parser.add_argument(
-        "--workers",
-        type=_workers,
-        help="processes (default: all cores), or the address of a dask scheduler, "
-        "tcp://HOST:PORT; the output does not depend on it",
-    )
+    cli.add_workers(parser)
     parser.add_argument("--plot", metavar="FILE.png", help="also draw the physics check")
     parser.add_argument(
         "--real", metavar="FILE", help="published LHCO features to draw beside the simulated ones"

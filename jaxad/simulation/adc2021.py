@@ -123,7 +123,8 @@ def simulate(
         rng = np.random.default_rng([seed, files.index(file)])
         _write(path, rng.permutation(np.concatenate(loaded)))
 
-    return runner.simulate_into(out_dir, request, files, tasks, generate, write, workers)
+    rows_of = runner.seeded(generate, seed)
+    return runner.produce(out_dir, request, files, tasks, rows_of, write, workers)
 
 
 def _write(path: Path, particles: np.ndarray) -> None:

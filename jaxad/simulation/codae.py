@@ -143,7 +143,8 @@ def simulate(
     }
     for part in ("train", "test"):
         (Path(out_dir) / part).mkdir(parents=True, exist_ok=True)
-    return runner.simulate_into(out_dir, request, list(FILES), tasks, generate, _write, workers)
+    rows_of = runner.seeded(generate, seed)
+    return runner.produce(out_dir, request, list(FILES), tasks, rows_of, _write, workers)
 
 
 def _write(path: Path, file: str, parts: dict[str, list[Path]]) -> None:

@@ -109,7 +109,8 @@ def simulate(
     ]
     request = {"name": name, "n_events": n_events, "seed": seed, "settings": SETTINGS}
     files = [f"{kind}.h5" for kind in SETTINGS]
-    return runner.simulate_into(out_dir, request, files, tasks, generate, _write, workers)
+    rows_of = runner.seeded(generate, seed)
+    return runner.produce(out_dir, request, files, tasks, rows_of, _write, workers)
 
 
 def generate(process: str, n: int, rng: np.random.Generator) -> dict[str, np.ndarray]:

@@ -86,7 +86,8 @@ def simulate(
         write_fixed(path, "df", [*FEATURES, "label"], rows)
 
     tasks = runner.make_tasks(process, file, n_events, TASK_SIZE)
-    return runner.simulate_into(out_dir, request, [file], tasks, generate, write, workers)
+    rows_of = runner.seeded(generate, seed)
+    return runner.produce(out_dir, request, [file], tasks, rows_of, write, workers)
 
 
 def generate(process: str, n: int, rng: np.random.Generator) -> dict[str, np.ndarray]:

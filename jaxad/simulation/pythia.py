@@ -5,12 +5,15 @@ Pythia 8.3: Bierlich et al., arXiv:2203.11601. The package `pythia8mc` is GPL-2 
 only when a generator is made.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
 from jaxad.errors import UserError
+
+PACKAGES = ("pythia8mc", "fastjet", "awkward")
 
 INVISIBLE = (12, 14, 16)
 
@@ -47,9 +50,7 @@ class Batch(NamedTuple):
     record: dict[str, np.ndarray]
 
 
-def require_simulation_packages(
-    packages: tuple[str, ...] = ("pythia8mc", "fastjet", "awkward"),
-) -> None:
+def require_packages(packages: Sequence[str]) -> None:
     """Raise one UserError when a package of the extra `simulation` is missing."""
     missing = []
     for package in packages:

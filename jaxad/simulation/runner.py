@@ -1,9 +1,9 @@
-"""Runs many seeded tasks in spawned processes and keeps their results on disk until all are done.
+"""Runs many tasks in spawned processes and keeps their results on disk until all are done.
 
-The work is cut into tasks of fixed size, each with its own seed, and gathered in order: the output
-is the same for any number of workers. Finished tasks lie in a folder of parts, so that an
-interrupted simulation goes on where it stopped; the files of the published layout appear under
-their names only when complete.
+The work is cut into tasks of fixed size, each with its own seed where it needs one, and gathered in
+order: the output is the same for any number of workers. Finished tasks lie in a folder of parts, so
+that interrupted work goes on where it stopped; the files of the published layout appear under their
+names only when complete.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ import shutil
 import signal
 import threading
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import partial
@@ -27,16 +27,17 @@ from tqdm import tqdm
 from jaxad import cluster
 from jaxad.data.checks import DAMAGED
 from jaxad.errors import UserError
-from jaxad.simulation.pythia import require_simulation_packages
+from jaxad.simulation.pythia import PACKAGES, require_packages
 
 SUMMARY = "simulation.json"
 
 Generate = Callable[[str, int, np.random.Generator], dict[str, np.ndarray]]
+RowsOf = Callable[["Task"], dict[str, np.ndarray]]
 
 
 @dataclass(frozen=True)
 class Task:
-    """`n` accepted events of `process`, for the part of the output called `split`."""
+    """`n` events of `process`, the `index`-th task of the part of the output called `split`."""
 
     process: str
     split: str
@@ -83,10 +84,18 @@ def accept(
     return concatenate(batches, n)
 
 
+def seeded(generate: Generate, seed: int) -> RowsOf:
+    """The rows of a task by `generate`, module-level: (process, n, rng) -> arrays with n rows."""
+    return partial(_generated, generate, seed)
+
+
+def _generated(generate: Generate, seed: int, task: Task) -> dict[str, np.ndarray]:
+    return generate(task.process, task.n, task_rng(seed, task))
+
+
 def run_tasks(
-    generate: Generate,
+    rows_of: RowsOf,
     tasks: list[Task],
-    seed: int,
     folder: Path,
     workers: int | str | None,
     name: str,
@@ -94,9 +103,8 @@ def run_tasks(
     """Run every task whose part is not there yet.
 
     Args:
-        generate: module-level function (process, n, rng) -> arrays with n rows.
+        rows_of: arrays with one leading axis of a task; it must pickle. See `seeded`.
         tasks: what to run.
-        seed: the user's seed.
         folder: where the parts lie.
         workers: processes; None means all cores, 1 runs in this process. A string is the address
             of a dask scheduler whose workers run the tasks.
@@ -115,17 +123,16 @@ def run_tasks(
     with tqdm(total=total, initial=done, desc=name, unit="ev", leave=False) as bar:
         if workers == 1:
             for task, part in todo:
-                bar.update(_run_task(generate, task, seed, part))
+                bar.update(_run_task(rows_of, task, part))
         else:
             run = _run_on_cluster if isinstance(workers, str) else _run_parallel
-            for n in run(generate, todo, seed, workers):
+            for n in run(rows_of, todo, workers):
                 bar.update(n)
     return parts
 
 
-def _run_on_cluster(generate, todo, seed, address) -> Iterator[int]:
+def _run_on_cluster(rows_of, todo, address) -> Iterator[int]:
     parts = dict(todo)
-    rows_of = partial(_rows_of_task, generate, seed)
     for task, rows, error in cluster.completed(address, rows_of, list(parts)):
         if error:
             raise UserError(f"{task.name}: a worker of {address} failed: {error}") from error
@@ -133,13 +140,13 @@ def _run_on_cluster(generate, todo, seed, address) -> Iterator[int]:
         yield task.n
 
 
-def _run_parallel(generate, todo, seed, workers) -> Iterator[int]:
+def _run_parallel(rows_of, todo, workers) -> Iterator[int]:
     others = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(
         workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker
     )
     try:
-        futures = [pool.submit(_run_task, generate, task, seed, part) for task, part in todo]
+        futures = [pool.submit(_run_task, rows_of, task, part) for task, part in todo]
         for future in as_completed(futures):
             yield future.result()
         pool.shutdown()
@@ -165,13 +172,9 @@ def _start_worker() -> None:
     threading.Thread(target=follow, daemon=True).start()
 
 
-def _run_task(generate: Generate, task: Task, seed: int, part: Path) -> int:
-    _save_part(part, _rows_of_task(generate, seed, task))
+def _run_task(rows_of: RowsOf, task: Task, part: Path) -> int:
+    _save_part(part, rows_of(task))
     return task.n
-
-
-def _rows_of_task(generate: Generate, seed: int, task: Task) -> dict[str, np.ndarray]:
-    return generate(task.process, task.n, task_rng(seed, task))
 
 
 def _save_part(part: Path, rows: dict[str, np.ndarray]) -> None:
@@ -201,34 +204,36 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _lock(folder: Path) -> Iterator[None]:
-    """One simulation at a time in a folder; a second one waits, then finds it finished."""
+    """One process at a time in a folder; a second one waits, then finds the work finished."""
     with open(folder / ".lock", "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
-def simulate_into(
+def produce(
     out_dir: str | os.PathLike,
     request: dict,
     files: list[str],
     tasks: list[Task],
-    generate: Generate,
+    rows_of: RowsOf,
     write: Callable[[Path, str, dict[str, list[Path]]], None],
     workers: int | str | None,
+    packages: Sequence[str] = PACKAGES,
 ) -> list[Path]:
     """Produce the published files once in `out_dir`, or return those of an earlier, equal run.
 
     Args:
         out_dir: folder to fill.
-        request: JSON-able settings that decide the content; holds "name" and "seed".
+        request: JSON-able settings that decide the content; holds "name".
         files: names of the files.
         tasks: every task, of all files; `task.split` is the file it belongs to.
-        generate: see `run_tasks`.
+        rows_of: see `run_tasks`.
         write: (temporary path, file name, {process: parts in order}) writes one file.
         workers: see `run_tasks`.
+        packages: what the tasks need of the extra `simulation`.
 
     Raises:
-        UserError: the folder holds another simulation, or a package is missing.
+        UserError: the folder holds files made otherwise, or a package is missing.
     """
     out_dir = Path(out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
@@ -241,8 +246,8 @@ def simulate_into(
         if _is_finished(out_dir, request, paths):
             shutil.rmtree(folder, ignore_errors=True)
             return paths
-        require_simulation_packages()
-        parts = run_tasks(generate, tasks, request["seed"], folder, workers, request["name"])
+        require_packages(packages)
+        parts = run_tasks(rows_of, tasks, folder, workers, request["name"])
         for path in paths:
             chosen: dict[str, list[Path]] = {}
             for task, part in zip(tasks, parts, strict=True):
@@ -270,7 +275,7 @@ def _is_finished(out_dir: Path, request: dict, paths: list[Path]) -> bool:
         if present and not list(out_dir.glob("parts-*")):
             raise UserError(
                 f"{out_dir}: already holds {', '.join(present)}, "
-                "which no simulation of jaxad made; choose another folder"
+                "which jaxad did not make; choose another folder"
             )
         return False
     try:
@@ -283,7 +288,7 @@ def _is_finished(out_dir: Path, request: dict, paths: list[Path]) -> bool:
         return True
     differing = sorted(k for k in request | found if request.get(k) != found.get(k))
     raise UserError(
-        f"{out_dir}: holds a simulation with other settings "
+        f"{out_dir}: holds files made with other settings "
         f"({', '.join(f'{k}: {found.get(k)!r} here, {request.get(k)!r} asked' for k in differing)}"
         "); choose another folder, or remove this one"
     )

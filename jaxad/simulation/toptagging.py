@@ -70,7 +70,8 @@ def simulate(
         rows = _mixed_rows(split, parts, np.random.default_rng([seed, TTV[split]]))
         write_table(path, "table", BLOCKS, rows, 2 * counts[split])
 
-    return runner.simulate_into(out_dir, request, list(counts), tasks, generate, write, workers)
+    rows_of = runner.seeded(generate, seed)
+    return runner.produce(out_dir, request, list(counts), tasks, rows_of, write, workers)
 
 
 def split_counts(n_events: int) -> dict[str, int]:
