@@ -171,7 +171,7 @@ def template_figure(quality: dict[str, Any]) -> Figure:
         axes[0, i].set_title(f"$\\chi^2$/ndof {chi2:.0f}/{ndof}", fontsize="medium")
     axes[0, 0].set_ylabel("events / bin width")
     axes[1, 0].set_ylabel("pull")
-    axes[0, -1].legend(title=f"AUC {quality['auc']:.3f} ± {quality['auc_err']:.3f}")
+    axes[0, 0].legend(title=f"AUC {quality['auc']:.3f} ± {quality['auc_err']:.3f}")
     return figure
 
 
@@ -198,7 +198,7 @@ def discovery_figure(fits: dict[str, dict[str, Any]], window: list[float]) -> Fi
 def scan_figure(results: list[dict[str, Any]], what: str) -> Figure:
     """Median and 68 % band over seeds and runs of the figures of merit against the value.
 
-    What was refused for want of background events, None, is left out.
+    What was refused for want of background events, None, is a cross.
     """
     values = list(dict.fromkeys(r["value"] for r in results))
     panels = {
@@ -215,8 +215,14 @@ def scan_figure(results: list[dict[str, Any]], what: str) -> Figure:
             median, low, high = np.transpose(bands)
             axes.plot(places, median, "o-")
             axes.fill_between(places, low, high, alpha=0.25, linewidth=0)
-        else:
-            axes.text(0.5, 0.5, "too few background events", ha="center", transform=axes.transAxes)
+        if refused := [i for i in range(len(values)) if i not in places]:
+            bottom = axes.get_xaxis_transform()
+            few = "too few background events"
+            axes.plot(refused, np.full(len(refused), 0.04), "x", transform=bottom, label=few)
+            axes.legend()
+        if key != "significance":
+            axes.set_ylim(0, 1.1 * max(1, axes.dataLim.y1))
+        axes.set_xlim(-0.5, len(values) - 0.5)
         axes.set_xticks(range(len(values)), values)
         axes.set(xlabel=_QUANTITIES.get(what, what), ylabel=label)
     return figure
