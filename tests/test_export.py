@@ -22,7 +22,7 @@ from random_scorers import (
 import jaxad
 from jaxad.data import scaling
 from jaxad.errors import UserError
-from jaxad.export import cpp
+from jaxad.export import cpp, stablehlo
 from jaxad.export.__main__ import main
 from jaxad.export.contract import contract, knots
 from jaxad.methods import density
@@ -160,6 +160,20 @@ def test_verify_replays_golden_rows_and_a_file(exported, capsys):
     assert main(["verify", str(folder / "out"), "--events", str(folder / "events.npy")]) == 0
     printed = capsys.readouterr().out
     assert "stablehlo: agrees on 3000 events" in printed and "FAILED" not in printed
+
+
+def test_programs_hold_no_parameters_that_the_score_does_not_need():
+    pytest.importorskip("flatbuffers")
+    used, unused = RNG.normal(size=(2, 5)), RNG.normal(size=(5, 1000))
+
+    def score(x):
+        both = {"needed": x @ used.T, "other": jnp.tanh(x @ unused)}
+        return both["needed"].sum(axis=1)
+
+    program = stablehlo.program(score, (5,))
+    assert len(program) < unused.size
+    x = RNG.normal(size=(7, 5)).astype(np.float32)
+    np.testing.assert_allclose(stablehlo.loaded(program)(x), score(x), rtol=1e-6)
 
 
 def test_contract_says_what_a_trigger_needs(exported):

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
+from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, jaxpr_as_fun
 
 CALLS = ("jit", "pjit", "closed_call", "custom_jvp_call", "custom_vjp_call", "remat", "checkpoint")
 
@@ -58,6 +58,17 @@ def _needed(jaxpr: Jaxpr) -> list:
             kept.append(equation)
             wanted.update(id(atom) for atom in equation.invars)
     return kept[::-1]
+
+
+def pruned(function: Callable[[jax.Array], jax.Array]) -> Callable[[jax.Array], jax.Array]:
+    """`function` without what its output does not depend on, parameters included."""
+
+    def needed_alone(x: jax.Array) -> jax.Array:
+        closed = jax.make_jaxpr(function)(x)
+        kept = closed.jaxpr.replace(eqns=_needed(closed.jaxpr))
+        return jaxpr_as_fun(ClosedJaxpr(kept, closed.consts))(x)[0]
+
+    return needed_alone
 
 
 def _broadcast(a: np.ndarray, shape: Sequence, axes: Sequence[int]) -> np.ndarray:

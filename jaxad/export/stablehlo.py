@@ -12,6 +12,7 @@ import numpy as np
 from jax import export
 
 from jaxad.errors import UserError
+from jaxad.export.jaxpr import pruned
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
@@ -23,13 +24,16 @@ def require_flatbuffers() -> None:
 
 
 def program(function: Callable[[jax.Array], jax.Array], shape: Sequence[int | None]) -> bytearray:
-    """Serialised function(raw) of any number of events (n, *shape), and of particles."""
+    """Serialised function(raw) of any number of events (n, *shape), and of particles.
+
+    Holds what the outputs need, and no other parameters.
+    """
     require_flatbuffers()
     sizes = export.symbolic_shape(", ".join(["n", *(str(size or "p") for size in shape)]))
 
     # Event by event: what asks for the length of a batch finds a number, 1.
     def each(raw: jax.Array) -> jax.Array:
-        return jax.vmap(lambda event: function(event[None])[0])(raw)
+        return jax.vmap(pruned(lambda event: function(event[None])[0]))(raw)
 
     try:
         exported = export.export(jax.jit(each), platforms=PLATFORMS)(
