@@ -12,9 +12,16 @@ from jaxad import data
 from jaxad.data.dataset import Dataset
 from jaxad.errors import UserError
 from jaxad.export import onnx as onnx_format
+from jaxad.export import quantize
 from jaxad.export.__main__ import main
 from jaxad.export.contract import contract
-from jaxad.export.quantize import _calibration, linear_layers, quantized
+from jaxad.export.quantize import (
+    MAX_SHIFT,
+    _calibration,
+    linear_layers,
+    quantized,
+    tail_shift,
+)
 from jaxad.export.verify import read_contract
 
 onnx = pytest.importorskip("onnx")
@@ -75,12 +82,30 @@ def test_triton_finds_a_repository(folder):
 def test_int8_keeps_the_tail(folder):
     before, after = (read_contract(folder / name) for name in ("float", "int8"))
     found = after["quantization"]
-    assert found["layers"] > 1 and 0 < found["drift"]["largest"] < 0.1
+    assert len(found["layers"]) > 1 and 0 < found["drift"]["largest"] < 0.1
+    assert 0 < found["drift"]["tail_shift"] < 1.5 * MAX_SHIFT
     assert abs(found["test_fpr"]["int8"] - 0.02) < 0.012
     efficiency = found["tpr_at_target"]["hot"]
     assert abs(efficiency["int8"] - efficiency["float"]) < 0.05
     assert after["threshold"] != before["threshold"]
     assert after["artefacts"]["onnx"]["bytes"] < before["artefacts"]["onnx"]["bytes"]
+
+
+def test_a_shift_is_that_of_the_tail_over_its_width():
+    scores = np.arange(1000.0)
+    assert tail_shift(scores + 5, scores) == pytest.approx(5 / 50, rel=0.02)
+    assert tail_shift(np.where(scores < 900, 0, scores), scores) == 0
+
+
+@pytest.mark.parametrize(("limit", "n"), [(1e9, 5), (0.0, 0)])
+def test_layers_that_shift_the_tail_stay_float(folder, limit, n, monkeypatch):
+    """Of five linear layers before the last, all where any shift is allowed; none: refused."""
+    monkeypatch.setattr(quantize, "MAX_SHIFT", limit)
+    out = folder / f"limited-{n}"
+    assert main(["quantize", str(folder / "float"), "--out", str(out)]) == (0 if n else 2)
+    if n:
+        assert len(read_contract(out)["quantization"]["layers"]) == n
+    assert out.exists() == (n > 0)
 
 
 def test_only_the_last_linear_layers_stay_float(folder):

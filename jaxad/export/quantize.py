@@ -3,6 +3,7 @@
 Recipes made for classifiers clip the tail, which is where an anomaly score lives. Here only matrix
 products and convolutions are quantized, the last one of every path stays float, ranges are true
 minima and maxima, a quarter of the events that they are taken from are the highest-scoring ones.
+Each layer is tried alone, and those stay float that would move the tail of the background's scores.
 Threshold and knots are those of the quantized scores, and a scorer whose rate of false positives
 then leaves its binomial interval on other events is refused.
 """
@@ -14,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from jaxad import run
 from jaxad.data.dataset import Dataset
@@ -26,10 +28,13 @@ LINEAR = ("MatMul", "Conv", "ConvTranspose")
 N_CALIBRATION = 2000
 BATCH = 256
 STANDARD_ERRORS = 3
+TAIL, MAX_SHIFT = 0.1, 0.05
 RECIPE = {
     "weights": "uint8 about 128, per channel (ensembles: per layer): no overflow without VNNI",
     "activations": "uint8, true minimum and maximum",
-    "float": "the last linear layer of every path, everything that is not linear",
+    "float": "the last linear layer of every path, everything that is not linear, and layers that "
+    f"would shift the highest {TAIL:.0%} of background scores by more than {MAX_SHIFT:g} of their "
+    "width, together",
     "calibration": f"{N_CALIBRATION} background events at most, a quarter the highest-scoring",
 }
 
@@ -57,7 +62,46 @@ def linear_layers(graph: Any) -> list[str]:
     return found[::-1]
 
 
-def _quantized(proto: Any, layers: list[str], events: np.ndarray) -> Any:
+def tail_shift(found: np.ndarray, scores: np.ndarray) -> float:
+    """Median |found - scores| of the highest tenth of the scores, over the width of that tenth.
+
+    The width is the distance between quartiles.
+    """
+    tail = scores >= np.quantile(scores, 1 - TAIL)
+    width = np.subtract(*np.quantile(scores[tail], (0.75, 0.25)))
+    return float(np.median(np.abs(found - scores)[tail]) / width)
+
+
+def _chosen(model: bytes, calibration: np.ndarray, background: np.ndarray) -> list[str]:
+    """The layers to put into int8: those that shift the tail least, by MAX_SHIFT all together."""
+    import onnx
+
+    layers = linear_layers(onnx.load_from_string(model).graph)
+    if not layers:
+        raise UserError("int8: no linear layer before the last one: there is nothing to quantize")
+    scores = onnx_format.loaded(model)(background)[:, 0]
+
+    def shift(names: list[str]) -> float:
+        changed = _quantized(model, names, calibration).SerializeToString()
+        return tail_shift(onnx_format.loaded(changed)(background)[:, 0], scores)
+
+    bar = tqdm(layers, "int8", unit="layer", leave=False)
+    alone = {layer: shift([layer]) for layer in bar}
+    chosen = sorted(layers, key=alone.__getitem__)
+    together = np.sqrt(np.cumsum(np.square([alone[layer] for layer in chosen])))  # as if random
+    chosen = chosen[: np.searchsorted(together, MAX_SHIFT, side="right")]
+    while len(chosen) > 1 and shift(chosen) > MAX_SHIFT:
+        chosen.pop()
+    if not chosen:
+        raise UserError(
+            f"int8: every layer shifts the highest {TAIL:.0%} of background scores by more than "
+            f"{MAX_SHIFT:g} of their width (the least: {min(alone.values()):.2g}); use the float "
+            "model"
+        )
+    return chosen
+
+
+def _quantized(model: bytes, layers: list[str], events: np.ndarray) -> Any:
     """The ONNX model with some layers in int8, ranges taken from raw events."""
     import onnx
     from onnxruntime import quantization
@@ -70,6 +114,7 @@ def _quantized(proto: Any, layers: list[str], events: np.ndarray) -> Any:
             start = next(self._batches, None)
             return None if start is None else {onnx_format.RAW: events[start : start + BATCH]}
 
+    proto = onnx.load_from_string(model)
     ranks = {tensor.name: len(tensor.dims) for tensor in proto.graph.initializer}
     # An ensemble's stacked matrices, of which ONNX Runtime takes no scale a channel.
     stacked = any(
@@ -136,15 +181,11 @@ def quantized(
         UserError: onnx is missing, nothing to quantize, or scores that int8 spoils.
     """
     onnx_format.require_onnx()
-    import onnx
-
-    float_model = onnx.load_from_string(model)
-    layers = linear_layers(float_model.graph)
-    if not layers:
-        raise UserError("int8: no linear layer before the last one: there is nothing to quantize")
     before, background = onnx_format.loaded(model), run.held_out(dataset)
     scores = before(background)[:, 0]
-    proto = _quantized(float_model, layers, _calibration(background, scores))
+    calibration = _calibration(background, scores)
+    chosen = _chosen(model, calibration, background)
+    proto = _quantized(model, chosen, calibration)
     models = {"float": before, "int8": onnx_format.loaded(proto.SerializeToString())}
     found = models["int8"](background)[:, 0]
     calibrated = dataclasses.replace(archive, background=np.sort(found))
@@ -169,8 +210,12 @@ def quantized(
     relative = np.abs(found - scores) / (np.abs(scores) + about["score"]["spread"])
     new["quantization"] = {
         "recipe": RECIPE,
-        "layers": len(layers),
-        "drift": {"median": float(np.median(relative)), "largest": float(np.max(relative))},
+        "layers": chosen,
+        "drift": {
+            "median": float(np.median(relative)),
+            "largest": float(np.max(relative)),
+            "tail_shift": tail_shift(found, scores),
+        },
         "test_fpr": {"int8": rate, "n": len(test["int8"])},
         "tpr_at_target": efficiency,
     }
@@ -181,13 +226,16 @@ def summary(about: Mapping[str, Any]) -> str:
     """What quantization changed, in a few lines."""
     found = about["quantization"]
     target, (rate, n) = about["fpr"]["target"], found["test_fpr"].values()
-    drift = "score drift: median {median:.1e}, largest {largest:.1e}".format(**found["drift"])
+    drift = (
+        "score drift: median {median:.1e}, largest {largest:.1e}; "
+        "the tail shifts by {tail_shift:.2g} of its width"
+    ).format(**found["drift"])
     rows = [
         f"{signal}: TPR {each['int8']:.4f} at FPR {target:g}, float {each['float']:.4f}"
         for signal, each in found["tpr_at_target"].items()
     ]
     lines = [
-        f"{found['layers']} layers in int8; {drift}",
+        f"{len(found['layers'])} layers in int8; {drift}",
         f"background: {rate:.4f} of {n} test events flagged",
         *rows,
     ]
