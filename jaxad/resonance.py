@@ -96,7 +96,7 @@ def _dijet_basis(edges: Array, sqrt_s: float, n_parameters: int) -> Array:
 
 def _expected(basis: Array, p: Array) -> tuple[Array, Array]:
     """Events in each bin (K,), the density averaged over it, and the gradient in p (K, P)."""
-    density = _WEIGHTS[:, None] * np.exp(np.minimum(basis @ p, 50.0))
+    density = _WEIGHTS[:, None] * np.exp(np.clip(basis @ p, -500.0, 50.0))
     return density.sum(0), np.einsum("qk,qkp->kp", density, basis)
 
 
@@ -152,7 +152,13 @@ def sideband_fit(
             f"{window[0]}-{window[1]} TeV, found {filled}: loosen the cut or widen the span"
         )
     basis = _dijet_basis(edges, sqrt_s, n_parameters)
-    p, covariance = _fit(basis[:, ~inside], counts[~inside])
+    try:
+        p, covariance = _fit(basis[:, ~inside], counts[~inside])
+    except np.linalg.LinAlgError:
+        raise UserError(
+            "sideband fit: the spectrum outside the window does not fix the dijet function: "
+            "loosen the cut or widen the span"
+        ) from None
     fit, gradient = _expected(basis, p)
     slope = gradient[inside].sum(0)
     expected, error = fit[inside].sum(), np.sqrt(slope @ covariance @ slope)

@@ -14,6 +14,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from absl import flags
 from matplotlib.figure import Figure
@@ -31,6 +32,7 @@ from jaxad.scorer import Scorer, load
 from jaxad.sculpting import mass_sculpting
 
 EFFICIENCIES = (0.2, 0.05, 0.01, 0.001)
+DENSITY_RATIOS = ("anode", "ranode")
 NAMES = ("$m_{J1}$ [TeV]", "$\\Delta m_J$ [TeV]", "$\\tau_{21}^{J1}$", "$\\tau_{21}^{J2}$")
 N_BINS = 30
 _QUANTITIES = {
@@ -107,28 +109,36 @@ def discovery(config: ConfigDict, scorer: Scorer, dataset: Dataset) -> dict[str,
     """Excess in the window of held-out data before and after cuts, estimated in two ways.
 
     "sideband": a smooth fit of the mass spectrum outside the window, before ("1") and after cuts
-    of a given efficiency in the sidebands; "template" (CATHODE): background samples above the same
-    cut, normalised by the sideband fit before it.
+    of a given efficiency in the sidebands; "template" (CATHODE, ANODE, R-ANODE): background samples
+    above the same cut, normalised by the sideband fit before it. The score of a density ratio says
+    nothing outside the window: its cuts are of a given efficiency of the samples, and no fit is
+    made after them.
     """
     rows = held_out_data(dataset)
     mass, window = rows["mass"] / 1000, tuple(dataset.info["window"])
     inside = (mass > window[0]) & (mass < window[1])
-    score = scorer(rows["x"])
-    found = {
-        "sideband": resonance.sideband_fits(mass, score, window, EFFICIENCIES, span=fit_span(mass))
-    }
-    if config.method.name == "cathode":
+    score, everywhere = scorer(rows["x"]), config.method.name not in DENSITY_RATIOS
+    cuts = EFFICIENCIES if everywhere else ()
+    found = {"sideband": resonance.sideband_fits(mass, score, window, cuts, span=fit_span(mass))}
+    if config.method.name in ("cathode", *DENSITY_RATIOS):
         samples = cathode.template(config, scorer.params["background"], mass[inside])
-        raw = np.column_stack([samples["m"], samples["x"]])
-        template = weak.score(config, scorer.params["classifier"], samples["x"], raw).mean(axis=0)
+        template = _default_score(scorer, np.column_stack([samples["m"], samples["x"]]))
         expected = found["sideband"]["1"]["expected"]
+        reference = score[~inside] if everywhere else template
         found["template"] = {
             f"{efficiency:g}": resonance.count_above(
-                score[inside], template, np.quantile(score[~inside], 1 - efficiency), expected
+                score[inside], template, np.quantile(reference, 1 - efficiency), expected
             )
             for efficiency in EFFICIENCIES
         }
     return found
+
+
+def _default_score(scorer: Scorer, rows: np.ndarray, size: int = 4096) -> np.ndarray:
+    """Score (N,) of [mjj, features] (N, 1 + F), whatever the run's own rows are."""
+    function = jax.jit(scorer.fn)
+    blocks = np.array_split(rows, -(-len(rows) // size))
+    return np.concatenate([np.asarray(function(scorer.params, block)) for block in blocks])
 
 
 def measure(scorer: Scorer, dataset: Dataset) -> tuple[dict[str, Any], dict[str, Figure]]:
@@ -137,13 +147,14 @@ def measure(scorer: Scorer, dataset: Dataset) -> tuple[dict[str, Any], dict[str,
     if "background" in scorer.params:
         found["template"] = template_quality(config, scorer.params["background"], dataset)
         figures["template"] = template_figure(found["template"])
-    background = concatenate([dataset.test, dataset.extra["sideband"]])
-    found["sculpting"] = mass_sculpting(
-        background["mass"], scorer(background["x"]), efficiencies=EFFICIENCIES
-    )
-    figures["sculpting"] = report.sculpting_figure(
-        found["sculpting"], observable="dijet mass", unit="GeV"
-    )
+    if config.method.name not in DENSITY_RATIOS:
+        background = concatenate([dataset.test, dataset.extra["sideband"]])
+        found["sculpting"] = mass_sculpting(
+            background["mass"], scorer(background["x"]), efficiencies=EFFICIENCIES
+        )
+        figures["sculpting"] = report.sculpting_figure(
+            found["sculpting"], observable="dijet mass", unit="GeV"
+        )
     found["discovery"] = discovery(config, scorer, dataset)
     figures["discovery"] = discovery_figure(found["discovery"]["sideband"], dataset.info["window"])
     return found, figures
@@ -237,7 +248,8 @@ def _summary(scorer: Scorer, dataset: Dataset, found: dict[str, Any]) -> dict[st
         one = metrics.summarise(b, s, fprs=(1e-2,))
         sics.append(one["sic_at_fpr"]["1e-2"]["value"])
         maxima.append(one["max_sic"])
-    after = found["discovery"]["sideband"]["0.01"].get("significance")
+    way = "template" if scorer.method in DENSITY_RATIOS else "sideband"
+    after = found["discovery"][way]["0.01"].get("significance")
     return {"sic": sics, "max_sic": maxima, "significance": [after]}
 
 

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from lhco_events import fake_events, write_frame
 
-from configs import cathode
-from jaxad import search
+from configs import cathode, ranode
+from jaxad import data, run, search
 from jaxad.data import lhco
+from jaxad.scorer import load
 
 
 def test_two_sample_auc():
@@ -58,3 +59,26 @@ def test_scan_trains_evaluates_and_does_not_repeat_what_is_done(tmp_path):
     search.scan(config, tmp_path / "scan", "signal_over_background", ["0.3"], 1)
     assert (tmp_path / "scan" / "scan.json").read_text() == first
     assert evaluated.stat().st_mtime_ns == written
+
+
+@pytest.mark.slow
+def test_a_density_ratio_is_counted_against_its_background_samples(tmp_path):
+    """R-ANODE's score says nothing outside the window: no fit after a cut, no sculpting."""
+    source = tmp_path / "features.h5"
+    write_frame(source, fake_events(2000, 500), [*lhco.JETS, "label"])
+    config = ranode.get_config("smoke")
+    config.data.update({"source": str(source)})
+    for flow in (config.flow, config.signal_flow):
+        flow.update({"coupling": "affine", "n_layers": 2, "hidden": (8,)})
+    for stage in (config.flow_train, config.train):
+        stage.update({"epochs": 1, "keep_best": 1})
+    run.train(config, tmp_path / "run")
+    scorer = load(tmp_path / "run")
+    found, figures = search.measure(scorer, data.load(config.data))
+    assert set(figures) == {"template", "discovery"} and "sculpting" not in found
+    assert set(found["discovery"]["sideband"]) == {"1"}
+    expected = found["discovery"]["sideband"]["1"]["expected"]
+    for efficiency in search.EFFICIENCIES[:3]:
+        counted = found["discovery"]["template"][f"{efficiency:g}"]
+        assert counted["expected"] == pytest.approx(efficiency * expected, rel=0.3)
+        assert np.isfinite(counted["significance"])

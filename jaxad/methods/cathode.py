@@ -31,8 +31,8 @@ def template(config: ConfigDict, background: dict, m: np.ndarray) -> Rows:
 
     Masses follow those of the data `m` (N,) [TeV]; `method.oversampling` x N samples a run.
     """
-    runs, n = config.classifier.runs, round(config.method.oversampling * len(m))
-    masses = density.sample_mass(m, runs * n, config.seed, config.method.bandwidth)
+    runs, n = config.classifier.runs, round(config.method.get("oversampling", 4.0) * len(m))
+    masses = density.sample_mass(m, runs * n, config.seed, config.method.get("bandwidth", 0.01))
     x = density.sample(config, background, config.seed, masses)
     # Best epochs take contiguous shares: deal the samples out so that a run holds all of them.
     return {"x": x, "m": masses, "run": np.arange(runs * n) % runs}
