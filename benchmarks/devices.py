@@ -10,8 +10,11 @@ rounding, some 1e-6 of float32, unless a sum over the batch is wrong.
 """
 
 import argparse
+import contextlib
 import importlib
+import io
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +27,8 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from jaxad import data, methods
+from configs import adc2021_ae
+from jaxad import data, methods, run
 from jaxad.data.dataset import Rows
 from jaxad.training import Fitted, Task, fit
 
@@ -67,7 +71,11 @@ def check(name: str) -> None:
     """Print the differences of every fit of a config."""
     config = importlib.import_module(f"configs.{name}").get_config("smoke")
     dataset = data.load(config.data)
-    n_fits = 0
+    n_fits, teacher = 0, tempfile.TemporaryDirectory()
+    if name == "adc2021_student":
+        config.method.teacher = teacher.name
+        with contextlib.redirect_stdout(io.StringIO()):
+            run.train(adc2021_ae.get_config("smoke"), Path(teacher.name))
 
     def fitter(task: Task, train: Rows, *rest: Any, stage: str, **more: Any) -> Fitted:
         nonlocal n_fits
@@ -76,6 +84,7 @@ def check(name: str) -> None:
         return fit(task, train, *rest, stage=stage, **more)
 
     methods.get(config.method.name).fit(config, dataset, fitter)
+    teacher.cleanup()
     if not n_fits:
         print(f"{name:22s} trains nothing by gradients")
 

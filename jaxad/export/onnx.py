@@ -22,7 +22,7 @@ from jaxad.export.onnx_graph import RAW, TYPES, Graph, Operand, Values, refusal
 
 OPSET, IR_VERSION = 18, 8
 PACKED = "packed"
-N_NODES = 5000
+N_NODES = 10_000
 """Nodes at most that a loop is written out to."""
 
 
