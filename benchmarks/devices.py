@@ -71,11 +71,7 @@ def check(name: str) -> None:
     """Print the differences of every fit of a config."""
     config = importlib.import_module(f"configs.{name}").get_config("smoke")
     dataset = data.load(config.data)
-    n_fits, teacher = 0, tempfile.TemporaryDirectory()
-    if name == "adc2021_student":
-        config.method.teacher = teacher.name
-        with contextlib.redirect_stdout(io.StringIO()):
-            run.train(adc2021_ae.get_config("smoke"), Path(teacher.name))
+    n_fits = 0
 
     def fitter(task: Task, train: Rows, *rest: Any, stage: str, **more: Any) -> Fitted:
         nonlocal n_fits
@@ -83,8 +79,12 @@ def check(name: str) -> None:
         print(f"{name:22s} {stage:22s} {differences(task, train)}", flush=True)
         return fit(task, train, *rest, stage=stage, **more)
 
-    methods.get(config.method.name).fit(config, dataset, fitter)
-    teacher.cleanup()
+    with tempfile.TemporaryDirectory() as teacher:
+        if name == "adc2021_student":
+            config.method.teacher = teacher
+            with contextlib.redirect_stdout(io.StringIO()):
+                run.train(adc2021_ae.get_config("smoke"), Path(teacher))
+        methods.get(config.method.name).fit(config, dataset, fitter)
     if not n_fits:
         print(f"{name:22s} trains nothing by gradients")
 

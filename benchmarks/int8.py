@@ -10,7 +10,6 @@ that only what quantization does to the order of events counts.
 """
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -23,16 +22,9 @@ FPRS = (0.02, 0.01)
 LARGEST = 1_000_000  # events of a file
 
 
-def shifts(float_model: Callable, int8_model: Callable, background: np.ndarray, x: np.ndarray):
-    """TPR of the int8 model less that of the float one, for every FPR."""
-    found = []
-    for fpr in FPRS:
-        rates = [
-            np.mean(model(x)[:, 0] >= np.quantile(model(background)[:, 0], 1 - fpr))
-            for model in (float_model, int8_model)
-        ]
-        found.append(rates[1] - rates[0])
-    return found
+def tpr(signal: np.ndarray, background: np.ndarray) -> np.ndarray:
+    """Of scores, at every FPR."""
+    return np.array([np.mean(signal >= np.quantile(background, 1 - fpr)) for fpr in FPRS])
 
 
 def main() -> None:
@@ -50,14 +42,20 @@ def main() -> None:
         scorer = load(folder / "scorer")
         background = of_file(scorer, args.background, None, LARGEST)
         original = args.exported / folder.name
-        before = runtime(original, read_contract(original), "onnx")
-        after = runtime(folder, about, "onnx")
+        models = [
+            runtime(original, read_contract(original), "onnx"),
+            runtime(folder, about, "onnx"),
+        ]
+        found = [model(background) for model in models]
         cells = [folder.name, str(len(about["quantization"]["layers"]))]
         cells.append(f"{about['quantization']['drift']['tail_shift']:.3f}")
-        cells.append(f"{np.mean(after(background)[:, 2]):.4f}")
+        cells.append(f"{np.mean(found[1][:, 2]):.4f}")
         for path in args.signals:
             x = of_file(scorer, path, None, LARGEST)
-            cells += [f"{shift:+.4f}" for shift in shifts(before, after, background, x)]
+            before, after = (
+                tpr(model(x)[:, 0], each[:, 0]) for model, each in zip(models, found, strict=True)
+            )
+            cells += [f"{shift:+.4f}" for shift in after - before]
         print(f"| {' | '.join(cells)} |", flush=True)
 
 

@@ -8,5 +8,5 @@ from configs import cathode
 def get_config(variant: str = "") -> ConfigDict:
     """The experiment; variant "smoke" takes seconds."""
     config = cathode.get_config(variant)
-    config.method = ConfigDict({"name": "anode"})
+    config.method.name = "anode"
     return config

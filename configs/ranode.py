@@ -11,7 +11,7 @@ def get_config(variant: str = "") -> ConfigDict:
     """The experiment; variant "smoke" takes seconds."""
     smoke = variant == "smoke"
     config = cathode.get_config(variant)
-    config.method = ConfigDict({"name": "ranode", "initial_fraction": 0.01})
+    config.method.update({"name": "ranode", "initial_fraction": 0.01})
     config.signal_flow = density.get_config(
         coupling="spline", n_layers=2 if smoke else 6, hidden=(16,) if smoke else (64, 64)
     )

@@ -106,6 +106,6 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
 def _workers(text: str) -> int | str:
     if ":" in text:
         return text
-    if not text.isdigit() or text == "0":
+    if not text.isdecimal() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"expected a number or tcp://HOST:PORT, found {text!r}")
     return int(text)

@@ -155,13 +155,15 @@ def sideband_fit(
     try:
         p, covariance = _fit(basis[:, ~inside], counts[~inside])
     except np.linalg.LinAlgError:
-        raise UserError(
-            "sideband fit: the spectrum outside the window does not fix the dijet function: "
-            "loosen the cut or widen the span"
-        ) from None
+        p, covariance = np.full(n_parameters, np.nan), np.eye(n_parameters)
     fit, gradient = _expected(basis, p)
     slope = gradient[inside].sum(0)
     expected, error = fit[inside].sum(), np.sqrt(slope @ covariance @ slope)
+    if not 0 < error < expected:
+        raise UserError(
+            f"sideband fit: {counts[~inside].sum()} events outside the window do not fix the dijet "
+            "function inside it: loosen the cut or widen the span"
+        )
     z = significance(counts[inside].sum(), expected, error)
     chi2, ndof = _deviance(counts[~inside], fit[~inside]), int((~inside).sum()) - n_parameters
     return {
@@ -234,5 +236,5 @@ def look_elsewhere(
         "upcrossings": float(crossings),
         "p_global": p_global,
         "z_global": float(norm.isf(p_global)) if p_global < 1 else None,
-        "trials_factor": p_global / p_local,
+        "trials_factor": p_global / p_local if p_local else None,
     }

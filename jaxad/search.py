@@ -117,14 +117,19 @@ def discovery(config: ConfigDict, scorer: Scorer, dataset: Dataset) -> dict[str,
     rows = held_out_data(dataset)
     mass, window = rows["mass"] / 1000, tuple(dataset.info["window"])
     inside = (mass > window[0]) & (mass < window[1])
-    score, everywhere = scorer(rows["x"]), config.method.name not in DENSITY_RATIOS
-    cuts = EFFICIENCIES if everywhere else ()
-    found = {"sideband": resonance.sideband_fits(mass, score, window, cuts, span=fit_span(mass))}
+    score, span = scorer(rows["x"]), fit_span(mass)
+    everywhere = config.method.name not in DENSITY_RATIOS
+    if everywhere:
+        fits = resonance.sideband_fits(mass, score, window, EFFICIENCIES, span=span)
+    else:
+        fits = {"1": resonance.sideband_fit(mass, window, span=span)}
+    found = {"sideband": fits}
     if config.method.name in ("cathode", *DENSITY_RATIOS):
-        samples = cathode.template(config, scorer.params["background"], mass[inside])
+        # Not the samples that the classifiers were trained on, nor those that are tested.
+        seed = config.seed + 2
+        samples = cathode.template(config, scorer.params["background"], mass[inside], seed)
         template = _default_score(scorer, np.column_stack([samples["m"], samples["x"]]))
-        expected = found["sideband"]["1"]["expected"]
-        reference = score[~inside] if everywhere else template
+        reference, expected = score[~inside] if everywhere else template, fits["1"]["expected"]
         found["template"] = {
             f"{efficiency:g}": resonance.count_above(
                 score[inside], template, np.quantile(reference, 1 - efficiency), expected
@@ -137,7 +142,7 @@ def discovery(config: ConfigDict, scorer: Scorer, dataset: Dataset) -> dict[str,
 def _default_score(scorer: Scorer, rows: np.ndarray, size: int = 4096) -> np.ndarray:
     """Score (N,) of [mjj, features] (N, 1 + F), whatever the run's own rows are."""
     function = jax.jit(scorer.fn)
-    blocks = np.array_split(rows, -(-len(rows) // size))
+    blocks = np.array_split(rows, max(1, -(-len(rows) // size)))
     return np.concatenate([np.asarray(function(scorer.params, block)) for block in blocks])
 
 
@@ -228,7 +233,7 @@ def scan_figure(results: list[dict[str, Any]], what: str) -> Figure:
             axes.fill_between(places, low, high, alpha=0.25, linewidth=0)
         if refused := [i for i in range(len(values)) if i not in places]:
             bottom = axes.get_xaxis_transform()
-            few = "too few background events"
+            few = "refused: too few background events"
             axes.plot(refused, np.full(len(refused), 0.04), "x", transform=bottom, label=few)
             axes.legend()
         if key != "significance":

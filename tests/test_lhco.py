@@ -193,7 +193,13 @@ def test_bad_raw_events_are_named(raw, events, tmp_path, monkeypatch):
     write_frame(path, events, [*lhco.JETS, "label"])
     with pytest.raises(UserError, match="expected raw events of 2101 columns, found 15"):
         lhco_raw.feature_file(path, tmp_path / "features", workers=1)
+    write_frame(path, rows[:0], [str(i) for i in range(2101)])
+    with pytest.raises(UserError, match=r"bad.h5: holds no events"):
+        lhco_raw.feature_file(path, tmp_path / "none", workers=1)
     lhco_raw.feature_file(raw, tmp_path / "folder", workers=1)
+    monkeypatch.setattr(lhco_raw, "TASK_SIZE", 10)  # parts of another size are no parts of this
+    with pytest.raises(UserError, match="task_size: 20 here, 10 asked"):
+        lhco_raw.feature_file(raw, tmp_path / "folder", workers=1)
     path.write_bytes(raw.read_bytes() + b"0")
     with pytest.raises(UserError, match=r"holds files made with other settings \(bytes"):
         lhco_raw.feature_file(path.rename(tmp_path / "raw.h5"), tmp_path / "folder", workers=1)

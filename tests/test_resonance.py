@@ -157,8 +157,17 @@ def test_look_elsewhere_from_one_scan_is_json_and_bounded():
     json.dumps(resonance.look_elsewhere([-0.3, -0.2]), allow_nan=False)
 
 
-def test_a_fit_whose_density_underflows_gives_numbers():
+def test_a_fit_that_says_nothing_of_the_window_is_refused():
     """A score that is blind outside the window leaves a few events there, all of them far above."""
     mass = np.repeat([6.15, 6.25, 6.35, 6.45, 6.55, 6.75, 3.5], [1, 2, 2, 1, 1, 2, 4000])
-    found = resonance.sideband_fit(mass, WINDOW, span=(2.9, 6.9))
-    assert np.isfinite([found[name] for name in ("expected", "error", "significance")]).all()
+    with pytest.raises(UserError, match="9 events outside the window do not fix"):
+        resonance.sideband_fit(mass, WINDOW, span=(2.9, 6.9))
+    smooth = dijet_masses(30_000, 0)
+    score = np.append(np.zeros(len(smooth)), np.ones(len(mass)))
+    fits = resonance.sideband_fits(np.append(smooth, mass), score, WINDOW, (1e-4,), span=(2.4, 7.0))
+    assert "do not fix" in fits["0.0001"]["reason"]
+
+
+def test_look_elsewhere_beyond_the_range_of_floats():
+    found = resonance.look_elsewhere([0.1, 77.4, 0.2])
+    assert found["p_local"] == 0 and found["trials_factor"] is None

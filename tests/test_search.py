@@ -37,7 +37,7 @@ def test_scans_leave_out_what_was_refused():
     np.testing.assert_array_equal(line.get_ydata(), [2.0, 4.0])
     refused = [lines[-1] for lines in (axes[0].lines, axes[1].lines)]
     assert [list(line.get_xdata()) for line in refused] == [[0], [0, 1, 2]]
-    assert {line.get_label() for line in refused} == {"too few background events"}
+    assert {line.get_label() for line in refused} == {"refused: too few background events"}
 
 
 @pytest.mark.slow

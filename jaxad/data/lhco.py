@@ -124,10 +124,10 @@ def _download(name: str, config: ConfigDict) -> Path:
 
 def _features(path: Path, config: ConfigDict) -> Path:
     """`path`, or the feature file of a raw one, which the cache keeps."""
-    if not lhco_raw.is_raw(path):
-        return path
-    about = path.stat()
-    name = cache.key({"file": str(path.resolve()), "at": [about.st_size, about.st_mtime_ns]})
+    with PandasTable(path) as table:
+        if not lhco_raw.is_raw(table):
+            return path
+    name = cache.key(lhco_raw.request(path) | {"folder": str(path.resolve().parent)})
     folder = cache.root(config.cache) / f"lhco-raw-{name}"
     return lhco_raw.feature_file(path, folder, config.workers or None)
 

@@ -11,6 +11,7 @@ import argparse
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -27,12 +28,26 @@ RADIUS = 1.0
 MIN_PT = 20.0  # GeV
 N_PARTICLES = 700
 TASK_SIZE = 2000
+VERSION = 1  # of what is computed
 
 
-def is_raw(path: Path) -> bool:
+def is_raw(table: PandasTable) -> bool:
     """Whether a file holds particles, not features."""
-    with PandasTable(path) as table:
-        return len(table.columns) == 3 * N_PARTICLES + 1
+    return len(table.columns) == 3 * N_PARTICLES + 1
+
+
+def request(path: Path) -> dict[str, Any]:
+    """What decides the features of a raw file, JSON-able; the file by its size and time."""
+    about = path.stat()
+    return {
+        "name": f"{path.stem}.features.h5",
+        "bytes": about.st_size,
+        "modified": about.st_mtime_ns,
+        "version": VERSION,
+        "radius": RADIUS,
+        "min_pt": MIN_PT,
+        "task_size": TASK_SIZE,
+    }
 
 
 def feature_file(path: Path, folder: Path, workers: int | str | None = None) -> Path:
@@ -47,20 +62,21 @@ def feature_file(path: Path, folder: Path, workers: int | str | None = None) -> 
             read `path` by the same name; the output does not depend on it.
 
     Raises:
-        UserError: FastJet is missing, the file is not a raw one or damaged, or `folder` holds the
-            features of another file.
+        UserError: FastJet is missing, the file is no raw one, empty or damaged, or `folder` holds
+            the features of another file.
     """
     path = path.expanduser().resolve()
     with PandasTable(path) as table:
-        if len(table.columns) != 3 * N_PARTICLES + 1:
+        if not is_raw(table):
             raise UserError(
                 f"{path}: expected raw events of {3 * N_PARTICLES + 1} columns, "
                 f"found {len(table.columns)}"
             )
         n_events = table.n_rows
-    name = f"{path.stem}.features.h5"
-    about = path.stat()
-    request = {"name": name, "bytes": about.st_size, "modified": about.st_mtime_ns}
+    if not n_events:
+        raise UserError(f"{path}: holds no events")
+    asked = request(path)
+    name = asked["name"]
 
     def write(temporary: Path, _: str, parts: dict[str, list[Path]]) -> None:
         rows = np.concatenate([runner.load_part(part)["rows"] for part in parts["raw"]])
@@ -68,8 +84,8 @@ def feature_file(path: Path, folder: Path, workers: int | str | None = None) -> 
 
     tasks = runner.make_tasks("raw", name, n_events, TASK_SIZE)
     rows_of = partial(_rows_of, path, TASK_SIZE)
-    packages = ("fastjet", "awkward")
-    (made,) = runner.produce(folder, request, [name], tasks, rows_of, write, workers, packages)
+    packages = ("fastjet", "awkward", "tables")
+    (made,) = runner.produce(folder, asked, [name], tasks, rows_of, write, workers, packages)
     return made
 
 

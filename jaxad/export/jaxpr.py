@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, jaxpr_as_fun
+from jax.interpreters.partial_eval import dce_jaxpr
 
 CALLS = ("jit", "pjit", "closed_call", "custom_jvp_call", "custom_vjp_call", "remat", "checkpoint")
 
@@ -65,8 +66,9 @@ def pruned(function: Callable[[jax.Array], jax.Array]) -> Callable[[jax.Array], 
 
     def needed_alone(x: jax.Array) -> jax.Array:
         closed = jax.make_jaxpr(function)(x)
-        kept = closed.jaxpr.replace(eqns=_needed(closed.jaxpr))
-        return jaxpr_as_fun(ClosedJaxpr(kept, closed.consts))(x)[0]
+        kept, _ = dce_jaxpr(closed.jaxpr, [True], instantiate=True)
+        (y,) = jaxpr_as_fun(ClosedJaxpr(kept, closed.consts))(x)
+        return y
 
     return needed_alone
 

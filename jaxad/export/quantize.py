@@ -65,11 +65,12 @@ def linear_layers(graph: Any) -> list[str]:
 def tail_shift(found: np.ndarray, scores: np.ndarray) -> float:
     """Median |found - scores| of the highest tenth of the scores, over the width of that tenth.
 
-    The width is the distance between quartiles.
+    The width is the distance between quartiles; infinite where that or a score is no number.
     """
     tail = scores >= np.quantile(scores, 1 - TAIL)
-    width = np.subtract(*np.quantile(scores[tail], (0.75, 0.25)))
-    return float(np.median(np.abs(found - scores)[tail]) / width)
+    width = float(np.subtract(*np.quantile(scores[tail], (0.75, 0.25))))
+    shift = float(np.median(np.abs(found - scores)[tail]))
+    return shift / width if width > 0 and np.isfinite(shift) else np.inf
 
 
 def _chosen(model: bytes, calibration: np.ndarray, background: np.ndarray) -> list[str]:

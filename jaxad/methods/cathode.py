@@ -26,14 +26,15 @@ def fit_background(config: ConfigDict, data: Rows, fitter: Callable[..., Fitted]
     return density.fit(config, train, val, fitter, config.seed, stage="background density")
 
 
-def template(config: ConfigDict, background: dict, m: np.ndarray) -> Rows:
+def template(config: ConfigDict, background: dict, m: np.ndarray, seed: int) -> Rows:
     """Background samples in the signal region, a fresh set for every run.
 
     Masses follow those of the data `m` (N,) [TeV]; `method.oversampling` x N samples a run.
+    Samples of one seed share their random numbers, whatever the masses.
     """
-    runs, n = config.classifier.runs, round(config.method.get("oversampling", 4.0) * len(m))
-    masses = density.sample_mass(m, runs * n, config.seed, config.method.get("bandwidth", 0.01))
-    x = density.sample(config, background, config.seed, masses)
+    runs, n = config.classifier.runs, round(config.method.oversampling * len(m))
+    masses = density.sample_mass(m, runs * n, seed, config.method.bandwidth)
+    x = density.sample(config, background, seed, masses)
     # Best epochs take contiguous shares: deal the samples out so that a run holds all of them.
     return {"x": x, "m": masses, "run": np.arange(runs * n) % runs}
 
@@ -43,7 +44,7 @@ def fit(config: ConfigDict, dataset: Dataset, fitter: Callable[..., Fitted]) -> 
     data = weak.data_events(config, dataset)
     background = fit_background(config, data, fitter)
     region = take(data, data["inside"])
-    samples = template(config, background, region["m"])
+    samples = template(config, background, region["m"], config.seed)
     return {"background": background, "classifier": weak.fit(config, fitter, region, samples)}
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxad.errors import UserError
 
-PACKAGES = ("pythia8mc", "fastjet", "awkward")
+PACKAGES = ("pythia8mc", "fastjet", "awkward", "tables")
 
 INVISIBLE = (12, 14, 16)
 
@@ -61,7 +61,7 @@ def require_packages(packages: Sequence[str]) -> None:
     if missing:
         raise UserError(
             f"needs {', '.join(missing)}, which cannot be imported: "
-            "pip install 'jaxad[simulation]', or point data.source at existing files"
+            "pip install 'jaxad[simulation]', or point data.source at files that need none"
         )
 
 
