@@ -65,7 +65,7 @@ def linear_layers(graph: Any) -> list[str]:
 def tail_shift(found: np.ndarray, scores: np.ndarray) -> float:
     """Median |found - scores| of the highest tenth of the scores, over the width of that tenth.
 
-    The width is the distance between quartiles; infinite where that or a score is no number.
+    The width is the distance between quartiles. Infinite where that is 0 or a score is NaN.
     """
     tail = scores >= np.quantile(scores, 1 - TAIL)
     width = float(np.subtract(*np.quantile(scores[tail], (0.75, 0.25))))
