@@ -13,8 +13,10 @@ import argparse
 from pathlib import Path
 
 import numpy as np
+import onnx
 
 from jaxad.export.__main__ import of_file
+from jaxad.export.quantize import linear_layers
 from jaxad.export.verify import read_contract, runtime
 from jaxad.scorer import load
 
@@ -47,7 +49,8 @@ def main() -> None:
             runtime(folder, about, "onnx"),
         ]
         found = [model(background) for model in models]
-        cells = [folder.name, str(len(about["quantization"]["layers"]))]
+        layers = linear_layers(onnx.load(original / "scorer.onnx").graph)
+        cells = [folder.name, f"{len(about['quantization']['layers'])} of {len(layers)}"]
         cells.append(f"{about['quantization']['drift']['tail_shift']:.3f}")
         cells.append(f"{np.mean(found[1][:, 2]):.4f}")
         for path in args.signals:

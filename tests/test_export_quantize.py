@@ -110,6 +110,27 @@ def test_layers_that_shift_the_tail_stay_float(folder, limit, n, monkeypatch):
     assert out.exists() == (n > 0)
 
 
+def test_the_layers_that_shift_the_tail_least_are_chosen(folder, monkeypatch):
+    model = (folder / "float" / "scorer.onnx").read_bytes()
+    events = trigger_data(1000, seed=5)
+    scores = onnx_format.loaded(model)(events)[:, 0]
+    calibration = _calibration(events, scores)
+
+    def shift(layers):
+        changed = quantize._quantized(model, layers, calibration).SerializeToString()
+        return tail_shift(onnx_format.loaded(changed)(events)[:, 0], scores)
+
+    layers = linear_layers(onnx.load_from_string(model).graph)
+    alone = {layer: shift([layer]) for layer in layers}
+    in_order = sorted(layers, key=alone.get)
+    limit = 1.01 * np.sqrt(sum(alone[layer] ** 2 for layer in in_order[:3]))
+    monkeypatch.setattr(quantize, "MAX_SHIFT", limit)
+    chosen = quantize._chosen(model, calibration, events, scores)
+    assert 1 <= len(chosen) <= 3 and chosen == in_order[: len(chosen)]
+    assert len(chosen) == 1 or shift(chosen) <= limit
+    assert len(chosen) == 3 or shift(in_order[: len(chosen) + 1]) > limit
+
+
 def test_only_the_last_linear_layers_stay_float(folder):
     graphs = [onnx.load(folder / name / "scorer.onnx").graph for name in ("float", "int8")]
     total = sum(node.op_type == "MatMul" for node in graphs[0].node)

@@ -27,6 +27,7 @@ def walk(
     Args:
         apply: (equation, operands) -> outputs, for equations with an operand that is not an array.
     """
+    jaxpr, _ = dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars), instantiate=True)
     known: dict[Any, Any] = dict(
         zip([*jaxpr.constvars, *jaxpr.invars], [*map(np.asarray, consts), *inputs], strict=True)
     )
@@ -34,7 +35,7 @@ def walk(
     def read(atom: Any) -> Any:
         return np.asarray(atom.val, atom.aval.dtype) if isinstance(atom, Literal) else known[atom]
 
-    for equation in _needed(jaxpr):
+    for equation in jaxpr.eqns:
         operands = [read(atom) for atom in equation.invars]
         known.update(zip(equation.outvars, _outputs(equation, operands, apply), strict=True))
     return [read(atom) for atom in jaxpr.outvars]
@@ -49,16 +50,6 @@ def _outputs(equation: Any, operands: list, apply: Callable) -> Sequence:
     if operands and all(isinstance(operand, np.ndarray) for operand in operands):
         return computed(equation.primitive, operands, params)
     return apply(equation, operands)
-
-
-def _needed(jaxpr: Jaxpr) -> list:
-    """Equations that the outputs depend on, in their order."""
-    wanted, kept = set(map(id, jaxpr.outvars)), []
-    for equation in reversed(jaxpr.eqns):
-        if any(id(variable) in wanted for variable in equation.outvars):
-            kept.append(equation)
-            wanted.update(id(atom) for atom in equation.invars)
-    return kept[::-1]
 
 
 def pruned(function: Callable[[jax.Array], jax.Array]) -> Callable[[jax.Array], jax.Array]:

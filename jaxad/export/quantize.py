@@ -73,14 +73,15 @@ def tail_shift(found: np.ndarray, scores: np.ndarray) -> float:
     return shift / width if width > 0 and np.isfinite(shift) else np.inf
 
 
-def _chosen(model: bytes, calibration: np.ndarray, background: np.ndarray) -> list[str]:
+def _chosen(
+    model: bytes, calibration: np.ndarray, background: np.ndarray, scores: np.ndarray
+) -> list[str]:
     """The layers to put into int8: those that shift the tail least, by MAX_SHIFT all together."""
     import onnx
 
     layers = linear_layers(onnx.load_from_string(model).graph)
     if not layers:
         raise UserError("int8: no linear layer before the last one: there is nothing to quantize")
-    scores = onnx_format.loaded(model)(background)[:, 0]
 
     def shift(names: list[str]) -> float:
         changed = _quantized(model, names, calibration).SerializeToString()
@@ -185,7 +186,7 @@ def quantized(
     before, background = onnx_format.loaded(model), run.held_out(dataset)
     scores = before(background)[:, 0]
     calibration = _calibration(background, scores)
-    chosen = _chosen(model, calibration, background)
+    chosen = _chosen(model, calibration, background, scores)
     proto = _quantized(model, chosen, calibration)
     models = {"float": before, "int8": onnx_format.loaded(proto.SerializeToString())}
     found = models["int8"](background)[:, 0]
