@@ -10,11 +10,11 @@ The first adds to a trained run; the others train a run for every value and seed
 and draw one figure. After Hallin et al., arXiv:2109.00546, section VI, and arXiv:2210.14924.
 """
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from absl import flags
 from matplotlib.figure import Figure
@@ -112,7 +112,7 @@ def discovery(config: ConfigDict, scorer: Scorer, dataset: Dataset) -> dict[str,
     of a given efficiency in the sidebands; "template" (CATHODE, ANODE, R-ANODE): background samples
     above the same cut, normalised by the sideband fit before it. The score of a density ratio says
     nothing outside the window: its cuts are of a given efficiency of the samples, and no fit is
-    made after them.
+    made after them. "true_background" counts what of "observed" is labelled so.
     """
     rows = held_out_data(dataset)
     mass, window = rows["mass"] / 1000, tuple(dataset.info["window"])
@@ -128,22 +128,17 @@ def discovery(config: ConfigDict, scorer: Scorer, dataset: Dataset) -> dict[str,
         # Not the samples that the classifiers were trained on, nor those that are tested.
         seed = config.seed + 2
         samples = cathode.template(config, scorer.params["background"], mass[inside], seed)
-        template = _default_score(scorer, np.column_stack([samples["m"], samples["x"]]))
+        sampled = np.column_stack([samples["m"], samples["x"]])
+        template = dataclasses.replace(scorer, shape=sampled.shape[1:])(sampled)
         reference, expected = score[~inside] if everywhere else template, fits["1"]["expected"]
-        found["template"] = {
-            f"{efficiency:g}": resonance.count_above(
-                score[inside], template, np.quantile(reference, 1 - efficiency), expected
-            )
-            for efficiency in EFFICIENCIES
-        }
+        background = score[inside & (rows["label"] == 0)]
+        found["template"] = {}
+        for efficiency in EFFICIENCIES:
+            cut = np.quantile(reference, 1 - efficiency)
+            counted = resonance.count_above(score[inside], template, cut, expected)
+            truth = {"true_background": int((background >= cut).sum())}
+            found["template"][f"{efficiency:g}"] = counted | truth
     return found
-
-
-def _default_score(scorer: Scorer, rows: np.ndarray, size: int = 4096) -> np.ndarray:
-    """Score (N,) of [mjj, features] (N, 1 + F), whatever the run's own rows are."""
-    function = jax.jit(scorer.fn)
-    blocks = np.array_split(rows, max(1, -(-len(rows) // size)))
-    return np.concatenate([np.asarray(function(scorer.params, block)) for block in blocks])
 
 
 def measure(scorer: Scorer, dataset: Dataset) -> tuple[dict[str, Any], dict[str, Figure]]:
@@ -233,7 +228,7 @@ def scan_figure(results: list[dict[str, Any]], what: str) -> Figure:
             axes.fill_between(places, low, high, alpha=0.25, linewidth=0)
         if refused := [i for i in range(len(values)) if i not in places]:
             bottom = axes.get_xaxis_transform()
-            few = "refused: too few background events"
+            few = "refused: too few events"
             axes.plot(refused, np.full(len(refused), 0.04), "x", transform=bottom, label=few)
             axes.legend()
         if key != "significance":
