@@ -53,17 +53,18 @@ def random_like(shapes, *leading: int):
     )
 
 
-def classifier_scorer() -> Scorer:
+def classifier_scorer(folds: int = 0) -> Scorer:
+    """CATHODE's ensemble of three networks, one a fold where there are three folds."""
     config = cathode.get_config()
     network = weak._network(config)
     shapes = jax.eval_shape(lambda: network.init(jax.random.key(0), jnp.zeros((1, 4))))
     fitted = {
         "shift": np.full(4, 0.1, np.float32),
         "scale": np.full(4, 2.0, np.float32),
-        "fold": np.zeros(3, int),
+        "fold": np.arange(3) * (folds > 0),
         "params": random_like(shapes, 3, 2),
     }
-    config.classifier.members = 3
+    config.classifier.update({"members": 3 // max(folds, 1), "folds": folds})
     return Scorer("cathode", config, {"classifier": fitted}, (5,), "features")
 
 

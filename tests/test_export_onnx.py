@@ -20,6 +20,7 @@ from random_scorers import (
 from jaxad.errors import UserError
 from jaxad.export import onnx as onnx_format
 from jaxad.export.onnx import loaded, model
+from jaxad.methods import trees, weak
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -44,10 +45,11 @@ def scored(scorer):
         (trigger_scorer("dense_ae", 10), trigger_data(300)),
         (trigger_scorer("dense_vae", 10), trigger_data(300)),
         (trigger_scorer("conv_vae", 10), trigger_data(300)),
+        (classifier_scorer(folds=3), RNG.normal(0, 2, (300, 5)).astype(np.float32)),
         (classifier_scorer(), RNG.normal(0, 2, (300, 5)).astype(np.float32)),
         (mixture_scorer(), trigger_data(300)),
     ],
-    ids=["dense_ae", "dense_vae", "conv_vae", "classifier", "mixture"],
+    ids=["dense_ae", "dense_vae", "conv_vae", "folds", "classifier", "mixture"],
 )
 def test_onnx_gives_the_scorers_scores(scorer, x):
     run, expected = scored(scorer), scorer(x)
@@ -122,7 +124,8 @@ def looped(x):
     def each(event):
         carry, steps = lax.scan(step, (jnp.float32(0), event[0]), event, reverse=True)
         flipped = lax.map(lambda row: row @ event[0], jnp.arange(12.0).reshape(2, 6))
-        return jnp.concatenate([carry[0][None], carry[1], steps.ravel(), flipped])
+        repeated = jax.jit(lambda n: lax.fori_loop(0, n, lambda i, a: a * 0.5 + i, event[1]))(3)
+        return jnp.concatenate([carry[0][None], carry[1], steps.ravel(), flipped, repeated])
 
     return jax.vmap(each)(x)
 
@@ -165,6 +168,38 @@ def test_onnx_has_the_operations_of_jax(function):
     np.testing.assert_allclose(run(x), expected, rtol=1e-4, atol=1e-4)
 
 
+def test_bits_are_exact():
+    """A hash of all bits of numbers of every kind: NaN, infinite, subnormal, -0, powers of 2."""
+    powers = np.arange(256, dtype=np.uint32) << 23
+    special = np.array([0, 1, 1 << 31, 1 << 31 | 1, 0xFF800000, 0x7FFFFF, 0x7FC00000], np.uint32)
+    some = RNG.integers(0, 2**32, 20_000, dtype=np.uint32)
+    x = np.concatenate([powers, powers - 1, powers | 1 << 31, special, some]).view(np.float32)
+    x = np.where(np.isnan(x), np.float32(np.nan), x)[:, None]
+
+    def hashed(raw, folds):
+        low = lax.bitcast_convert_type(raw[:, 0], jnp.uint32) & jnp.uint32(0xFFFF)
+        shifted = (~low | jnp.uint32(5)) ^ (low << 3)
+        return weak.fold_of(raw, folds) + lax.rem(shifted, jnp.uint32(64)).astype(jnp.int32)
+
+    for folds in (5, 1 << 16):
+        run = scores_of(lambda raw, folds=folds: hashed(raw, folds) * 1.0, (1,))
+        np.testing.assert_array_equal(run(x), hashed(jnp.asarray(x), folds))
+
+
+@pytest.mark.parametrize("n_features", [1, 4])
+def test_trees_end_in_the_same_leaves(n_features):
+    x = RNG.normal(0, 1, (600, n_features)).astype(np.float32)
+    y = (x.sum(axis=1) + RNG.normal(0, 1, 600) > 0).astype(np.float32)
+    members = [np.arange(500), np.arange(100, 600), np.arange(0, 600, 2)]
+    fitted = trees.fit(x, y, np.ones(600, np.float32), members, 0, max_iter=20)
+    on_cuts = np.resize(fitted["threshold"], (fitted["threshold"].size, n_features))
+    rows = np.concatenate([x, on_cuts, np.nextafter(on_cuts, np.inf), np.full_like(x, np.nan)[:1]])
+    weights = np.array([1.0, 10.0, 100.0], np.float32)
+    run = scores_of(lambda raw: weights @ trees.leaf_sums(fitted, raw), (n_features,))
+    expected = weights @ np.asarray(trees.leaf_sums(fitted, rows))
+    np.testing.assert_allclose(run(rows), expected, rtol=1e-5, atol=1e-5)
+
+
 def test_rates_and_flags_and_their_names():
     import onnxruntime
 
@@ -193,7 +228,8 @@ def test_old_runtimes_and_root_can_read_it():
     [
         (lambda x: lax.while_loop(lambda c: c[0] < 9, lambda c: c * 2, x[:, 0]), (5,), "'while'"),
         (lambda x: jnp.sort(x, axis=1)[:, 2], (5,), "'sort'"),
-        (lambda x: lax.bitcast_convert_type(x[:, 0], jnp.int32) * 1.0, (5,), "'bitcast"),
+        (lambda x: lax.bitcast_convert_type(x[:, 0], jnp.int32) * 1.0, (5,), "bits of float32"),
+        (lambda x: x[:, 0].astype(jnp.int32) & 3, (5,), "signed bits"),
         (lambda x: lax.fori_loop(0, 900, lambda _, a: a * a[0] + 1, x[:, 0]), (5,), "900 steps"),
         (lambda x: x[:, ::-1].sum((1, 2)), (None, 3), "axis of size"),
         (lambda x: jnp.zeros(1), (5,), "does not depend"),

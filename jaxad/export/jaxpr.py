@@ -21,11 +21,13 @@ def walk(
     consts: Sequence,
     inputs: Sequence,
     apply: Callable[[Any, list], Sequence],
+    whole: Sequence[str] = (),
 ) -> list:
     """The outputs of a jaxpr whose `inputs` are NumPy arrays or a translator's own operands.
 
     Args:
         apply: (equation, operands) -> outputs, for equations with an operand that is not an array.
+        whole: names of jitted functions that `apply` is given as one equation.
     """
     jaxpr, _ = dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars), instantiate=True)
     known: dict[Any, Any] = dict(
@@ -37,19 +39,36 @@ def walk(
 
     for equation in jaxpr.eqns:
         operands = [read(atom) for atom in equation.invars]
-        known.update(zip(equation.outvars, _outputs(equation, operands, apply), strict=True))
+        known.update(zip(equation.outvars, _outputs(equation, operands, apply, whole), strict=True))
     return [read(atom) for atom in jaxpr.outvars]
 
 
-def _outputs(equation: Any, operands: list, apply: Callable) -> Sequence:
+def _outputs(equation: Any, operands: list, apply: Callable, whole: Sequence[str]) -> Sequence:
     params = equation.params
     inner = params.get("jaxpr", params.get("call_jaxpr", params.get("fun_jaxpr")))
-    if equation.primitive.name in CALLS and inner is not None:
+    if equation.primitive.name in CALLS and inner is not None and params.get("name") not in whole:
         consts = inner.consts if isinstance(inner, ClosedJaxpr) else []
-        return walk(getattr(inner, "jaxpr", inner), consts, operands, apply)
+        return walk(getattr(inner, "jaxpr", inner), consts, operands, apply, whole)
     if operands and all(isinstance(operand, np.ndarray) for operand in operands):
         return computed(equation.primitive, operands, params)
+    if equation.primitive.name == "while":
+        return _repeated(equation, operands, apply, whole)
     return apply(equation, operands)
+
+
+def _repeated(equation: Any, operands: list, apply: Callable, whole: Sequence[str]) -> Sequence:
+    """The outputs of a loop whose end depends on parameters alone, step by step."""
+    params = equation.params
+    first, last = np.cumsum([params["cond_nconsts"], params["body_nconsts"]])
+    limits, consts, carry = operands[:first], operands[first:last], operands[last:]
+    while True:
+        until, body = params["cond_jaxpr"], params["body_jaxpr"]
+        (goes_on,) = walk(until.jaxpr, until.consts, [*limits, *carry], apply, whole)
+        if not isinstance(goes_on, np.ndarray):
+            return apply(equation, operands)
+        if not goes_on:
+            return carry
+        carry = walk(body.jaxpr, body.consts, [*consts, *carry], apply, whole)
 
 
 def pruned(function: Callable[[jax.Array], jax.Array]) -> Callable[[jax.Array], jax.Array]:

@@ -20,7 +20,8 @@ from jaxad.export.contract import OUTPUTS
 from jaxad.export.jaxpr import computed, walk
 from jaxad.export.onnx_graph import RAW, TYPES, Graph, Operand, Values, refusal
 
-OPSET, IR_VERSION = 18, 8
+OPSET, ML_OPSET, IR_VERSION = 18, 3, 8
+FOREST = "leaf_sums"
 PACKED = "packed"
 N_NODES = 10_000
 """Nodes at most that a loop is written out to."""
@@ -72,6 +73,8 @@ def _apply(graph: Graph, equation: Any, operands: list[Operand]) -> Sequence[Ope
             return [onnx_indexing.scattered_sum(graph, equation, operands)]
         case "scan":
             return _scan(graph, params, operands, shapes)
+        case "jit" | "pjit":
+            return [onnx_operations.forest(graph, *operands)]
     if name in onnx_operations.REDUCED:
         return [onnx_operations.reduced(graph, name, params, first)]
     if name in onnx_operations.WINDOWED:
@@ -84,7 +87,7 @@ def _apply(graph: Graph, equation: Any, operands: list[Operand]) -> Sequence[Ope
 
 
 def _translate(graph: Graph, closed: Any, inputs: Sequence[Operand]) -> list[Operand]:
-    return walk(closed.jaxpr, closed.consts, inputs, lambda *each: _apply(graph, *each))
+    return walk(closed.jaxpr, closed.consts, inputs, lambda *each: _apply(graph, *each), [FOREST])
 
 
 def _scan(graph: Graph, params: dict, operands: list[Operand], shapes: Sequence) -> list[Operand]:
@@ -196,7 +199,9 @@ def _serialised(graph: Graph, sizes: Sequence[str], about: Mapping[str, Any]) ->
     nodes, constants = graph.needed([PACKED, *OUTPUTS])
     content = helper.make_graph(
         [
-            helper.make_node(n.op, n.inputs, n.outputs, name=n.outputs[0], **n.attributes)
+            helper.make_node(
+                n.op, n.inputs, n.outputs, name=n.outputs[0], domain=n.domain, **n.attributes
+            )
             for n in nodes
         ],
         about["namespace"],
@@ -204,9 +209,10 @@ def _serialised(graph: Graph, sizes: Sequence[str], about: Mapping[str, Any]) ->
         [info(PACKED, [3]), *(info(name, []) for name in OUTPUTS)],
         [numpy_helper.from_array(array, name) for name, array in constants.items()],
     )
+    used = {"": OPSET} | {n.domain: ML_OPSET for n in nodes if n.domain}
     found = helper.make_model(
         content,
-        opset_imports=[helper.make_opsetid("", OPSET)],
+        opset_imports=[helper.make_opsetid(*each) for each in used.items()],
         ir_version=IR_VERSION,
         producer_name="jaxad",
         producer_version=about["versions"]["jaxad"],

@@ -6,6 +6,7 @@ used, because ROOT's SOFIE does not read it.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -63,6 +64,26 @@ def _atan2(o: Arithmetic, y: str, x: str, params: dict) -> str:
     return o.Where(o.Less(y, 0), o.Neg(angle), angle)
 
 
+def _product(o: Arithmetic, a: str, b: str, params: dict) -> str:
+    """Of uint32, which wraps around."""
+    a, b, low = (o.Cast(each, to=TYPES["int64"]) for each in (a, b, 2**32 - 1))
+    return o.Cast(o.BitwiseAnd(o.Mul(a, b), low), to=TYPES["uint32"])
+
+
+def _bits(o: Arithmetic, x: str) -> str:
+    """The bits of float32 as uint32, by arithmetic in float64, which `o` writes."""
+    x = o.Cast(x, to=TYPES["float64"])
+    size = o.Abs(x)
+    # Exact powers of two are 8e-8 above their neighbour and must not fall below themselves.
+    power = o.Floor(o.Add(o.Div(o.Log(size), np.log(2)), 1e-9))
+    power = o.Min(o.Max(power, -126), 127)
+    bits = o.Mul(o.Add(power, 126), 2**23)
+    bits = o.Min(o.Add(bits, o.Mul(size, o.Pow(2, o.Sub(23, power)))), 0x7F800000)
+    bits = o.Where(o.IsNaN(x), 0x7FC00000, bits)
+    negative = o.Or(o.Less(x, 0), o.Less(o.Div(1, x), 0))
+    return o.Cast(o.Where(negative, o.Add(bits, 2**31), bits), to=TYPES["uint32"])
+
+
 def _round(o: Arithmetic, a: str, params: dict) -> str:
     if int(params["rounding_method"]) != 1:
         raise refusal("rounding away from zero")
@@ -84,6 +105,17 @@ COMPOSED: dict[str, Callable[..., str]] = {
     "atan2": _atan2,
     "round": _round,
 }
+BITS: dict[str, Callable[..., str]] = {
+    "and": lambda o, a, b, p: o.BitwiseAnd(a, b),
+    "or": lambda o, a, b, p: o.BitwiseOr(a, b),
+    "xor": lambda o, a, b, p: o.BitwiseXor(a, b),
+    "not": lambda o, a, p: o.BitwiseNot(a),
+    "shift_left": lambda o, a, b, p: o.BitShift(a, b, direction="LEFT"),
+    "shift_right_logical": lambda o, a, b, p: o.BitShift(a, b, direction="RIGHT"),
+    "rem": lambda o, a, b, p: o.Mod(a, b),
+    "mul": _product,
+}
+"""Primitives of jax on unsigned integers."""
 
 
 def apply(graph: Graph, equation: Any, operands: list[Operand]) -> Values | None:
@@ -93,19 +125,25 @@ def apply(graph: Graph, equation: Any, operands: list[Operand]) -> Values | None
         return operands[0]
     if name == "convert_element_type":
         return graph.cast(operands[0], params["new_dtype"])
+    if name == "bitcast_convert_type":
+        if (operands[0].dtype, params["new_dtype"]) != (np.float32, np.uint32):
+            raise refusal(f"the bits of {operands[0].dtype} as {params['new_dtype']}")
+        found = _bits(Arithmetic(graph, np.float64), operands[0].name)
+        return replace(operands[0], name=found, dtype=np.dtype(np.uint32))
     if name == "select_n":
         return _selected(graph, operands, aval)
-    if name not in SAME and name not in COMPOSED:
+    composed = (BITS if aval.dtype == np.uint32 else COMPOSED).get(name)
+    if name not in SAME and composed is None:
         return None
     if aval.dtype.name not in TYPES:
         raise refusal(f"numbers of type {aval.dtype}")
-    if name in ("and", "or", "xor", "not") and aval.dtype != bool:
-        raise refusal(f"the operation {name!r} on bits")
+    if name in ("and", "or", "xor", "not") and aval.dtype not in (bool, np.uint32):
+        raise refusal(f"the operation {name!r} on signed bits")
     names, held = graph.together(operands, aval.shape)
-    if name in SAME:
-        found = graph.node(SAME[name], *names)
+    if composed is not None:
+        found = composed(Arithmetic(graph, operands[0].dtype), *names, params)
     else:
-        found = COMPOSED[name](Arithmetic(graph, operands[0].dtype), *names, params)
+        found = graph.node(SAME[name], *names)
     return Values(found, aval.shape, held, aval.dtype)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from jaxad.errors import UserError
 
-TYPES = {"float32": 1, "int32": 6, "int64": 7, "bool": 9}
+TYPES = {"float32": 1, "int32": 6, "int64": 7, "bool": 9, "float64": 11, "uint32": 12}
 """dtype -> ONNX's number of it."""
 RAW = "raw"
 
@@ -54,6 +54,7 @@ class Node:
     inputs: list[str]
     outputs: list[str]
     attributes: dict[str, Any]
+    domain: str
 
 
 class Graph:
@@ -83,12 +84,14 @@ class Graph:
     def integers(self, values: Sequence[int]) -> str:
         return self.constant(np.array(values, np.int64))
 
-    def add(self, op: str, *inputs: str, n_outputs: int = 1, **attributes: Any) -> list[str]:
+    def add(
+        self, op: str, *inputs: str, n_outputs: int = 1, domain: str = "", **attributes: Any
+    ) -> list[str]:
         """Names of the outputs of a node; an equal node is not added twice."""
         key = (op, inputs, n_outputs, tuple(sorted(attributes.items())))
         if key not in self._shared:
             outputs = [f"{op}_{len(self.nodes)}_{k}" for k in range(n_outputs)]
-            self.nodes.append(Node(op, list(inputs), outputs, attributes))
+            self.nodes.append(Node(op, list(inputs), outputs, attributes, domain))
             self._shared[key] = outputs
         return self._shared[key]
 

@@ -160,3 +160,48 @@ def padded(graph: Graph, equation: Any, values: Values, value: np.ndarray) -> Va
     dims = [shape[k] for k in axes]
     found = graph.wrapped(name, dims, values.dtype)
     return Values(found.name, tuple(shape), tuple(shape), values.dtype)
+
+
+def forest(
+    graph: Graph,
+    base: np.ndarray,
+    depth: np.ndarray,
+    feature: np.ndarray,
+    left: np.ndarray,
+    right: np.ndarray,
+    threshold: np.ndarray,
+    value: np.ndarray,
+    x: Values,
+) -> Values:
+    """`jaxad.methods.trees.leaf_sums`: the operator that runtimes have for ensembles of trees."""
+    inner = left != np.arange(left.shape[2])
+    there = np.zeros(left.shape, bool)
+    there[..., 0] = True
+    member, tree, _ = np.nonzero(inner)
+    for child in (left, right):
+        there[member, tree, child[inner]] = True
+    member, tree, node = np.nonzero(there)
+    number = member * left.shape[1] + tree
+    leaf = ~inner[there]
+    columns = {
+        "nodes_treeids": number,
+        "nodes_nodeids": node,
+        "nodes_featureids": feature[there],
+        "nodes_values": threshold[there],
+        "nodes_modes": np.where(leaf, "LEAF", "BRANCH_LEQ"),
+        "nodes_truenodeids": np.where(leaf, 0, left[there]),
+        "nodes_falsenodeids": np.where(leaf, 0, right[there]),
+        "target_treeids": number[leaf],
+        "target_nodeids": node[leaf],
+        "target_ids": member[leaf],
+        "target_weights": value[there][leaf],
+        "base_values": base,
+    }
+    found = graph.node(
+        "TreeEnsembleRegressor",
+        graph.laid(graph.full(x), [1]),
+        domain="ai.onnx.ml",
+        n_targets=len(base),
+        **{name: tuple(column.tolist()) for name, column in columns.items()},
+    )
+    return graph.wrapped(found, (len(base), 1), np.float32)

@@ -18,7 +18,7 @@ from jaxad.methods.trigger_events import features, subsample
 
 
 def fit(config: ConfigDict, dataset: Dataset, fitter: object) -> dict[str, np.ndarray]:
-    """Nodes (1, trees, nodes) as `jaxad.methods.trees.logits` reads them; leaves hold the depth.
+    """Nodes (1, trees, nodes) as `jaxad.methods.trees.leaf_sums` reads them; leaves hold the depth.
 
     "norm" (): number of trees times the mean depth of a random tree.
     """
@@ -69,7 +69,7 @@ def scores(config: ConfigDict) -> Callable[[dict, Array], dict[str, Array]]:
     prepare = features(config.inputs)
 
     def function(fitted: dict, raw: Array) -> dict[str, Array]:
-        depth = trees.logits(fitted, prepare(raw))[0]
+        depth = trees.leaf_sums(fitted, prepare(raw))[0]
         return {"isolation": jnp.exp2(-depth / fitted["norm"])}
 
     return function

@@ -71,8 +71,12 @@ def _as_arrays(members: Sequence[HistGradientBoostingClassifier]) -> dict[str, n
     return arrays | {"base": base, "depth": np.int32(depth)}
 
 
-def logits(trees: dict[str, Array], x: Array) -> Array:
-    """Logits (members, N) of features `x` (N, F): the sum of the leaves each row ends in."""
+@jax.jit
+def leaf_sums(trees: dict[str, Array], x: Array) -> Array:
+    """Sums (members, N) of the leaves in which features `x` (N, F) end: logits, once boosted.
+
+    Exports know a forest by the name of this function and the sorted names of `trees`.
+    """
 
     def tree_value(tree: dict[str, Array]) -> Array:
         def descend(_: int, node: Array) -> Array:

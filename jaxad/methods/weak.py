@@ -77,7 +77,7 @@ def fold_of(raw: Array, folds: int) -> Array:
     for column in range(bits.shape[-1]):
         value = (value ^ bits[..., column]) * jnp.uint32(16777619)
         value = value ^ (value >> 15)
-    return (value % max(folds, 1)).astype(jnp.int32)
+    return jax.lax.rem(value, jnp.uint32(max(folds, 1))).astype(jnp.int32)
 
 
 def balanced(group: np.ndarray, shares: dict[int, float]) -> np.ndarray:
@@ -196,7 +196,7 @@ def score(config: ConfigDict, fitted: dict, x: Array, raw: Array) -> Array:
     """Probability of "data" (runs, N): mean over the members (out of fold) and best epochs."""
     z = (x - fitted["shift"]) / fitted["scale"]
     if "trees" in fitted:
-        probability = jax.nn.sigmoid(trees.logits(fitted["trees"], z))
+        probability = jax.nn.sigmoid(trees.leaf_sums(fitted["trees"], z))
     else:
         network = _network(config)
         apply = jax.vmap(lambda params: jax.nn.sigmoid(network.apply(params, z)))
