@@ -6,7 +6,7 @@
 
 `exported` and `int8` hold folders of the same names, as `python -m jaxad.export` and its `quantize`
 write them. Cuts are those of the float and of the int8 scores at the same FPR of these events, so
-that only what quantization does to the order of events counts.
+that only what quantization does to the order of events counts; errors by resampling the events.
 """
 
 import argparse
@@ -22,11 +22,21 @@ from jaxad.scorer import load
 
 FPRS = (0.02, 0.01)
 LARGEST = 1_000_000  # events of a file
+N_RESAMPLED = 200
 
 
-def tpr(signal: np.ndarray, background: np.ndarray) -> np.ndarray:
-    """Of scores, at every FPR."""
-    return np.array([np.mean(signal >= np.quantile(background, 1 - fpr)) for fpr in FPRS])
+def shift(signal: np.ndarray, background: np.ndarray) -> np.ndarray:
+    """TPR by the second column of scores less that by the first, at every FPR."""
+    cuts = np.quantile(background, 1 - np.array(FPRS), axis=0)
+    tpr = np.mean(signal >= cuts[:, None], axis=1)
+    return tpr[:, 1] - tpr[:, 0]
+
+
+def shift_error(signal: np.ndarray, background: np.ndarray) -> np.ndarray:
+    """Standard deviation of the shift over resampled events."""
+    rng = np.random.default_rng(0)
+    draw = lambda rows: rows[rng.integers(len(rows), size=len(rows))]  # noqa: E731
+    return np.std([shift(draw(signal), draw(background)) for _ in range(N_RESAMPLED)], axis=0)
 
 
 def main() -> None:
@@ -49,16 +59,16 @@ def main() -> None:
             runtime(folder, about, "onnx"),
         ]
         found = [model(background) for model in models]
+        background_scores = np.column_stack([each[:, 0] for each in found])
         layers = linear_layers(onnx.load(original / "scorer.onnx").graph)
         cells = [folder.name, f"{len(about['quantization']['layers'])} of {len(layers)}"]
         cells.append(f"{about['quantization']['drift']['tail_shift']:.3f}")
         cells.append(f"{np.mean(found[1][:, 2]):.4f}")
         for path in args.signals:
             x = of_file(scorer, path, None, LARGEST)
-            before, after = (
-                tpr(model(x)[:, 0], each[:, 0]) for model, each in zip(models, found, strict=True)
-            )
-            cells += [f"{shift:+.4f}" for shift in after - before]
+            scores = [np.column_stack([model(x)[:, 0] for model in models]), background_scores]
+            moved = zip(shift(*scores), shift_error(*scores), strict=True)
+            cells += [f"{value:+.4f} ± {error:.4f}" for value, error in moved]
         print(f"| {' | '.join(cells)} |", flush=True)
 
 
