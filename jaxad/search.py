@@ -128,6 +128,7 @@ def discovery(config: ConfigDict, scorer: Scorer, dataset: Dataset) -> dict[str,
         # Not the samples that the classifiers were trained on, nor those that are tested.
         seed = config.seed + 2
         samples = cathode.template(config, scorer.params["background"], mass[inside], seed)
+        # Features, whatever the rows of the run are.
         sampled = np.column_stack([samples["m"], samples["x"]])
         template = dataclasses.replace(scorer, shape=sampled.shape[1:])(sampled)
         reference, expected = score[~inside] if everywhere else template, fits["1"]["expected"]

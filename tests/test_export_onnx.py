@@ -190,8 +190,10 @@ def test_bits_are_exact():
 def test_trees_end_in_the_same_leaves(n_features):
     x = RNG.normal(0, 1, (600, n_features)).astype(np.float32)
     y = (x.sum(axis=1) + RNG.normal(0, 1, 600) > 0).astype(np.float32)
-    members = [np.arange(500), np.arange(100, 600), np.arange(0, 600, 2)]
+    members = [np.arange(500), np.arange(24), np.arange(0, 600, 2)]  # of 24 rows: single leaves
     fitted = trees.fit(x, y, np.ones(600, np.float32), members, 0, max_iter=20)
+    assert (fitted["left"][:, 0, 0] > 0).tolist() == [True, False, True]
+    fitted["norm"] = np.float32(1)  # what a method keeps beside its trees
     on_cuts = np.resize(fitted["threshold"], (fitted["threshold"].size, n_features))
     rows = np.concatenate([x, on_cuts, np.nextafter(on_cuts, np.inf), np.full_like(x, np.nan)[:1]])
     weights = np.array([1.0, 10.0, 100.0], np.float32)
@@ -223,10 +225,28 @@ def test_old_runtimes_and_root_can_read_it():
     assert "Clip" not in operators and not any(node.domain for node in found.graph.node)
 
 
+STUMP = {
+    **{name: np.zeros((1, 1, 1), dtype) for name, (_, dtype) in trees.FIELDS.items()},
+    **{"base": np.zeros(1, np.float32), "depth": np.int32(1)},
+}
+
+
 @pytest.mark.parametrize(
     ("function", "shape", "message"),
     [
         (lambda x: lax.while_loop(lambda c: c[0] < 9, lambda c: c * 2, x[:, 0]), (5,), "'while'"),
+        (
+            lambda x: jax.jit(lambda n: lax.fori_loop(0, n, lambda _, a: a + a[0], x[:, 0]))(900),
+            (5,),
+            "'while'",
+        ),
+        (
+            lambda x: jax.vmap(lambda rows: trees.leaf_sums(STUMP, rows)[0, 0])(
+                x.reshape(-1, 2, 2)
+            ),
+            (4,),
+            "several rows",
+        ),
         (lambda x: jnp.sort(x, axis=1)[:, 2], (5,), "'sort'"),
         (lambda x: lax.bitcast_convert_type(x[:, 0], jnp.int32) * 1.0, (5,), "bits of float32"),
         (lambda x: x[:, 0].astype(jnp.int32) & 3, (5,), "signed bits"),

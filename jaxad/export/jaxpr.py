@@ -1,7 +1,7 @@
 """A traced function walked equation by equation, for the formats that are translated.
 
-What depends on parameters alone is computed here, and calls are followed; every other equation is
-handed to the translator of a format.
+What depends on parameters alone is computed here, and calls and loops of known length are followed;
+every other equation is handed to the translator of a format.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,6 +13,8 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, jaxpr_as_fun
 from jax.interpreters.partial_eval import dce_jaxpr
 
+MAX_STEPS = 256
+"""Of a loop whose length is found on the way."""
 CALLS = ("jit", "pjit", "closed_call", "custom_jvp_call", "custom_vjp_call", "remat", "checkpoint")
 
 
@@ -57,18 +59,19 @@ def _outputs(equation: Any, operands: list, apply: Callable, whole: Sequence[str
 
 
 def _repeated(equation: Any, operands: list, apply: Callable, whole: Sequence[str]) -> Sequence:
-    """The outputs of a loop whose end depends on parameters alone, step by step."""
+    """The outputs of a loop whose end depends on parameters alone, step by step; else `apply`'s."""
     params = equation.params
     first, last = np.cumsum([params["cond_nconsts"], params["body_nconsts"]])
     limits, consts, carry = operands[:first], operands[first:last], operands[last:]
-    while True:
-        until, body = params["cond_jaxpr"], params["body_jaxpr"]
+    until, body = params["cond_jaxpr"], params["body_jaxpr"]
+    for _ in range(MAX_STEPS):
         (goes_on,) = walk(until.jaxpr, until.consts, [*limits, *carry], apply, whole)
         if not isinstance(goes_on, np.ndarray):
-            return apply(equation, operands)
+            break
         if not goes_on:
             return carry
         carry = walk(body.jaxpr, body.consts, [*consts, *carry], apply, whole)
+    return apply(equation, operands)
 
 
 def pruned(function: Callable[[jax.Array], jax.Array]) -> Callable[[jax.Array], jax.Array]:

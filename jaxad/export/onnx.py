@@ -19,10 +19,11 @@ from jaxad.export import onnx_elementwise, onnx_indexing, onnx_operations, onnx_
 from jaxad.export.contract import OUTPUTS
 from jaxad.export.jaxpr import computed, walk
 from jaxad.export.onnx_graph import RAW, TYPES, Graph, Operand, Values, refusal
+from jaxad.methods import trees
 
 OPSET, ML_OPSET, IR_VERSION = 18, 3, 8
-FOREST = "leaf_sums"
 PACKED = "packed"
+FORESTS = [trees.leaf_sums.__name__]
 N_NODES = 10_000
 """Nodes at most that a loop is written out to."""
 
@@ -74,7 +75,7 @@ def _apply(graph: Graph, equation: Any, operands: list[Operand]) -> Sequence[Ope
         case "scan":
             return _scan(graph, params, operands, shapes)
         case "jit" | "pjit":
-            return [onnx_operations.forest(graph, *operands)]
+            return [onnx_operations.forest(graph, shapes[-1], *operands)]
     if name in onnx_operations.REDUCED:
         return [onnx_operations.reduced(graph, name, params, first)]
     if name in onnx_operations.WINDOWED:
@@ -87,7 +88,7 @@ def _apply(graph: Graph, equation: Any, operands: list[Operand]) -> Sequence[Ope
 
 
 def _translate(graph: Graph, closed: Any, inputs: Sequence[Operand]) -> list[Operand]:
-    return walk(closed.jaxpr, closed.consts, inputs, lambda *each: _apply(graph, *each), [FOREST])
+    return walk(closed.jaxpr, closed.consts, inputs, lambda *each: _apply(graph, *each), FORESTS)
 
 
 def _scan(graph: Graph, params: dict, operands: list[Operand], shapes: Sequence) -> list[Operand]:

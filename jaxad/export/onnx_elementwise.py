@@ -1,5 +1,6 @@
 """Operations number by number of a traced scorer, in the operators of ONNX.
 
+Floats and integers, and the bits of uint32, into which those of floats are computed.
 ONNX has no log1p, expm1, erfc or atan2. The first three are written out with errors of about 1e-7,
 which is all that sums of them need; the last by the arctangent of the smaller ratio. Clip is not
 used, because ROOT's SOFIE does not read it.
@@ -78,7 +79,7 @@ def _bits(o: Arithmetic, x: str) -> str:
     power = o.Floor(o.Add(o.Div(o.Log(size), np.log(2)), 1e-9))
     power = o.Min(o.Max(power, -126), 127)
     bits = o.Mul(o.Add(power, 126), 2**23)
-    bits = o.Min(o.Add(bits, o.Mul(size, o.Pow(2, o.Sub(23, power)))), 0x7F800000)
+    bits = o.Min(o.Add(bits, o.Round(o.Mul(size, o.Pow(2, o.Sub(23, power))))), 0x7F800000)
     bits = o.Where(o.IsNaN(x), 0x7FC00000, bits)
     negative = o.Or(o.Less(x, 0), o.Less(o.Div(1, x), 0))
     return o.Cast(o.Where(negative, o.Add(bits, 2**31), bits), to=TYPES["uint32"])

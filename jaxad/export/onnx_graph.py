@@ -88,7 +88,7 @@ class Graph:
         self, op: str, *inputs: str, n_outputs: int = 1, domain: str = "", **attributes: Any
     ) -> list[str]:
         """Names of the outputs of a node; an equal node is not added twice."""
-        key = (op, inputs, n_outputs, tuple(sorted(attributes.items())))
+        key = (op, inputs, n_outputs, domain, tuple(sorted(attributes.items())))
         if key not in self._shared:
             outputs = [f"{op}_{len(self.nodes)}_{k}" for k in range(n_outputs)]
             self.nodes.append(Node(op, list(inputs), outputs, attributes, domain))

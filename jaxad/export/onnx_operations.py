@@ -1,4 +1,4 @@
-"""Reductions, slices and joins of a traced scorer in the operators of ONNX."""
+"""Reductions, slices, joins and forests of a traced scorer in the operators of ONNX."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -164,6 +164,7 @@ def padded(graph: Graph, equation: Any, values: Values, value: np.ndarray) -> Va
 
 def forest(
     graph: Graph,
+    shape: Sequence,
     base: np.ndarray,
     depth: np.ndarray,
     feature: np.ndarray,
@@ -173,7 +174,13 @@ def forest(
     value: np.ndarray,
     x: Values,
 ) -> Values:
-    """`jaxad.methods.trees.leaf_sums`: the operator that runtimes have for ensembles of trees."""
+    """`jaxad.methods.trees.leaf_sums`: the operator that runtimes have for ensembles of trees.
+
+    Args:
+        shape: of `x`, one row an event; the others are what that function reads, by name.
+    """
+    if len(shape) != 2 or shape[0] != 1 or left.ndim != 3:
+        raise refusal("trees of several rows an event")
     inner = left != np.arange(left.shape[2])
     there = np.zeros(left.shape, bool)
     there[..., 0] = True

@@ -75,7 +75,7 @@ def _as_arrays(members: Sequence[HistGradientBoostingClassifier]) -> dict[str, n
 def leaf_sums(trees: dict[str, Array], x: Array) -> Array:
     """Sums (members, N) of the leaves in which features `x` (N, F) end: logits, once boosted.
 
-    Exports know a forest by the name of this function and the sorted names of `trees`.
+    Exports know a forest by the name of this function, and what it reads of `trees` by name.
     """
 
     def tree_value(tree: dict[str, Array]) -> Array:
