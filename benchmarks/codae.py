@@ -1,6 +1,6 @@
 """Training throughput of CoDAE on CPU beside PyTorch, and latency of its parts at batch 1.
 
-    python benchmarks/codae.py [--batch 128] [--rounds 3] [--latency]
+    PYTHONPATH=. python benchmarks/codae.py [--batch 128] [--rounds 3] [--latency]
 
 The same network (1,646,467 parameters), loss and random masks in one process, in turn, round by
 round. Wall times of a shared machine drift, so the ratio of each round counts; CPU seconds are

@@ -1,6 +1,6 @@
 """Loss and gradients of every method on 1, 2 and 8 simulated devices.
 
-    python benchmarks/devices.py [--configs toptagging_ae,codae,...]
+    PYTHONPATH=. python benchmarks/devices.py [--configs toptagging_ae,codae,...]
 
 Each config trains at its smoke size; before each of its fits the same batch of 64 rows is spread
 over the first 1, 2 and 8 of eight simulated CPU devices, and the loss and all gradients of the

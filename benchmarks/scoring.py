@@ -1,6 +1,6 @@
 """Bulk scoring of trigger events with the encoder of the paper's dense VAE, beside the machine.
 
-    python benchmarks/scoring.py [--events 1000000] [--rounds 5]
+    PYTHONPATH=. python benchmarks/scoring.py [--events 1000000] [--rounds 5]
 
 Random events (n, 19, 3) with empty slots and a network of random weights: the time depends on
 neither. Timed are the score KL (encoder only) through the scorer, which checks its input and works

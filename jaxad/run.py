@@ -106,6 +106,7 @@ def train(config: ConfigDict, directory: Path) -> None:
         say(data.summary(dataset), flush=True)
         references = [name for name in config.baselines if name in methods.NAMES]
         for name in [*references, config.method.name]:
+            methods.check_data(name, config, dataset)
             fitted = methods.get(name).fit(config, dataset, fitter(directory))
             folder = "scorer" if name == config.method.name else f"baselines/{name}"
             scorer = build_scorer(config, name, fitted, dataset)

@@ -22,7 +22,7 @@ from jaxad.data.dataset import (
 )
 from jaxad.data.particles import four_momenta, jet_observables
 from jaxad.data.settings import complete
-from jaxad.data.splits import choose, k_fold, split_indices
+from jaxad.data.splits import choose, split_indices
 from jaxad.errors import UserError
 
 # Data sets and splits -------------------------------------------------------------------------
@@ -136,15 +136,6 @@ def test_counts_fractions_and_the_rest():
 def test_impossible_splits_are_refused(parts):
     with pytest.raises(UserError, match="split"):
         split_indices(100, parts)
-
-
-@given(n=st.integers(5, 200), folds=st.integers(2, 5), seed=st.integers(0, 100))
-@settings(max_examples=30, deadline=None)
-def test_every_event_is_held_out_once(n, folds, seed):
-    pairs = k_fold(n, folds, seed)
-    np.testing.assert_array_equal(np.sort(np.concatenate([b for _, b in pairs])), np.arange(n))
-    for kept, held_out in pairs:
-        np.testing.assert_array_equal(np.sort(np.append(kept, held_out)), np.arange(n))
 
 
 def test_choice_is_seeded_sorted_and_distinct():

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 import jaxad
-from jaxad import evaluation
+from configs import adc2021_vae, cathode, codae, interpretable_hln, toptagging_ae
+from jaxad import data, evaluation, run
 from jaxad.errors import UserError
 
 ROOT = Path(__file__).parents[1]
@@ -181,6 +182,28 @@ def test_mistakes_on_the_command_line(images, trained, program, tmp_path):
     assert_one_line(done, "nowhere", "no trained scorer here")
     done = program("evaluate.py", f"--workdir={trained}", "--data.source=nothing-*.npz")
     assert_one_line(done, "nothing-*.npz")
+
+
+@pytest.mark.parametrize(
+    ("experiment", "format", "wanted"),
+    [
+        (toptagging_ae, "features", "particles; for images set inputs.name=image"),
+        (toptagging_ae, "image", "particles; for images set inputs.name=image"),
+        (interpretable_hln, "features", "particles"),
+        (cathode, "features", "data.name=lhco"),
+        (codae, "features", "images"),
+        (adc2021_vae, "features", "trigger events"),
+    ],
+)
+def test_methods_refuse_rows_that_they_cannot_take(experiment, format, wanted, tmp_path):
+    shape = {"features": (60, 5), "image": (60, 8, 8)}[format]
+    source = tmp_path / "own.npz"
+    np.savez(source, x=np.random.default_rng(0).random(shape), label=np.arange(60) % 2)
+    config = experiment.get_config("smoke")
+    settings = {"source": str(source), "label_key": "label", "signals": "s=1", "format": format}
+    config.data = data.get_config("arrays", **settings)
+    with pytest.raises(UserError, match=f"takes .*{wanted}.*; found {format}"):
+        run.train(config, tmp_path / "run")
 
 
 def test_help_helps(program):

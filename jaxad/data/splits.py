@@ -43,17 +43,6 @@ def split_indices(
     return dict(zip(parts, np.split(order[: sizes.sum()], np.cumsum(sizes)[:-1]), strict=True))
 
 
-def k_fold(n: int, folds: int, seed: int | list[int] = 0) -> list[tuple[np.ndarray, np.ndarray]]:
-    """(indices kept, indices held out) of each fold; every event is held out exactly once."""
-    if not 2 <= folds <= n:
-        raise UserError(f"k-fold: expected 2 to {n} folds for {n} events, found {folds}")
-    held_out = np.array_split(np.random.default_rng(seed).permutation(n), folds)
-    return [
-        (np.concatenate([part for j, part in enumerate(held_out) if j != i]), held_out[i])
-        for i in range(folds)
-    ]
-
-
 def choose(n: int, limit: int, seed: int | list[int] = 0) -> np.ndarray:
     """Sorted indices of `limit` random events out of n; all of them when limit is 0.
 

@@ -51,6 +51,7 @@ FORMATS = {
     "tflite": "scorer.tflite",
     "hls": "hls/firmware/scorer.cpp",
 }
+DEFAULT = ("cpp", "stablehlo")
 N_POOL = 2000  # events of a class that golden rows are chosen from
 N_EVENTS = 100_000  # of a file, to verify with
 
@@ -90,18 +91,25 @@ def _new_folder(out: Path) -> Iterator[Path]:
 
 
 def write(
-    scorer: Scorer, about: dict, formats: Sequence[str], folder: Path, shape: Sequence
+    scorer: Scorer, about: dict, formats: tuple[str, ...], folder: Path, shape: Sequence
 ) -> dict:
     """Write the formats into an empty `folder`; the contract `about` with what was written.
 
-    `shape` is that of an event at hand, for the format whose events have one size.
+    `shape` is that of an event at hand, for the format whose events have one size. Of the `DEFAULT`
+    formats C++ is left out where the score has no such form.
     """
     score, artefacts = partial(scorer.fn, jax.tree.map(jnp.asarray, scorer.params)), {}
     for form in formats:
         path = folder / FORMATS[form].format(namespace=about["namespace"])
         path.parent.mkdir(parents=True, exist_ok=True)
         if form == "cpp":
-            path.write_text(cpp.header(score, scorer.shape, about))
+            try:
+                path.write_text(cpp.header(score, scorer.shape, about))
+            except UserError as error:
+                if formats != DEFAULT:
+                    raise
+                print(f"left out: {error}", file=sys.stderr)
+                continue
         elif form in ("onnx", "triton"):
             path.write_bytes(onnx.model(score, scorer.shape, about))
         elif form == "tflite":
@@ -142,7 +150,7 @@ def export(
         hls.check(scorer)
     about = contract(scorer, run.resolve().name, fpr)
     with _new_folder(out) as folder:
-        others = [form for form in formats if form != "hls"]
+        others = tuple(form for form in formats if form != "hls")
         pool = of_file(scorer, events, key, N_POOL) if events else _of_run(dataset())
         about = write(scorer, about, others, folder, pool.shape[1:])
         raw = golden_events(scorer, pool)
@@ -193,7 +201,7 @@ def main(argv: Sequence[str]) -> int:
     )
     parser.add_argument("run", help="trained run; or verify, or quantize")
     parser.add_argument("folder", nargs="?", type=Path, help="exported folder, of these two")
-    parser.add_argument("--format", default="cpp,stablehlo", help="default: %(default)s")
+    parser.add_argument("--format", help="default: stablehlo, and cpp where the score has one")
     parser.add_argument("--out", type=Path, help="folder to write")
     parser.add_argument("--score", help="of the run; default: the method's own")
     parser.add_argument("--fpr", type=float, default=0.01, help="of the threshold (%(default)s)")
@@ -209,7 +217,7 @@ def main(argv: Sequence[str]) -> int:
         if args.run == "quantize":
             quantize_folder(args.folder, args.out)
         elif args.run != "verify":
-            formats = args.format.split(",")
+            formats = tuple(args.format.split(",")) if args.format else DEFAULT
             export(Path(args.run), formats, args.out, args.fpr, args.events, args.key, args.score)
         elif args.events:
             archive = load(args.folder / "scorer")

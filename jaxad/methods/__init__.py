@@ -16,16 +16,19 @@ where x is raw input: everything between an event and its score is inside.
 import importlib
 from types import ModuleType
 
+from ml_collections import ConfigDict
+
+from jaxad.data.dataset import Dataset
 from jaxad.errors import UserError
 
-NAMES = (
-    "autoencoder", "pca",
-    "cathode", "iad", "supervised", "cwola", "anode", "lacathode", "ranode",
-    "codae", "dirichlet_vae", "qcd_or_what", "cct",
-    "hln", "pnn",
+JETS = ("autoencoder", "pca", "hln", "pnn")
+RESONANT = ("cathode", "iad", "supervised", "cwola", "anode", "lacathode", "ranode")
+EVENT_IMAGES = ("codae", "dirichlet_vae", "qcd_or_what", "cct")
+TRIGGER = (
     "trigger_autoencoder", "rbm", "one_class_svm", "gaussian_mixture", "isolation_forest",
     "nearest_neighbours", "student",
 )  # fmt: skip
+NAMES = JETS + RESONANT + EVENT_IMAGES + TRIGGER
 
 
 def get(name: str) -> ModuleType:
@@ -33,3 +36,21 @@ def get(name: str) -> ModuleType:
     if name not in NAMES:
         raise UserError(f"method.name: expected one of {', '.join(NAMES)}, found {name!r}")
     return importlib.import_module(f"jaxad.methods.{name}")
+
+
+def check_data(name: str, config: ConfigDict, dataset: Dataset) -> None:
+    """Raise UserError where a method cannot take the rows of a data set."""
+    shape, found = dataset.train["x"].shape[1:], dataset.info["format"]
+    if name in RESONANT:
+        fits, wanted = "window" in dataset.info, "the events of data.name=lhco"
+    elif name in EVENT_IMAGES:
+        fits, wanted = len(shape) == 3, "images (h, w, channels)"
+    elif name in TRIGGER:
+        fits, wanted = shape == (19, 3), "trigger events (19, 3)"
+    elif "inputs" in config and config.inputs.name == "image":
+        fits, wanted = found == "image", "images, by inputs.name=image"
+    else:
+        fits = found in ("epxpypz", "ptetaphi")
+        wanted = "particles; for images set inputs.name=image"
+    if not fits:
+        raise UserError(f"data: {name} takes {wanted}; found {found} of shape {shape}")

@@ -14,10 +14,6 @@ from jax import Array
 from jaxad.models.codae import max_pool
 from jaxad.models.layers import Conv
 
-N_PARAMETERS = 406_084
-N_POSITION = 270 * 128
-"""Further parameters of a trained positional embedding."""
-
 
 class Tokenizer(nn.Module):
     """Images (n, 72, 58, c) -> tokens (n, 270, 128)."""

@@ -10,8 +10,6 @@ from jax import Array
 from jaxad.models.convolution import GroupedConv
 from jaxad.models.layers import ConvTranspose
 
-N_PARAMETERS = 594_003
-
 
 class PReLU(nn.Module):
     """Leaky rectifier with a trained slope a feature; over space the slope is shared."""

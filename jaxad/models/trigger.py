@@ -13,8 +13,6 @@ import jax.numpy as jnp
 from jax import Array
 
 N_OBJECTS, N_INPUTS = 19, 57
-EXERCISE_PARAMETERS = 977
-CHALLENGE_PARAMETERS = 1977
 
 
 class Encoded(NamedTuple):

@@ -13,8 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-DIRICHLET_PARAMETERS = 2_154_742
-
 
 def dirichlet_prior(concentration: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
     """Mean and variance (k,) of the Gaussian whose softmax approximates a Dirichlet (Laplace)."""

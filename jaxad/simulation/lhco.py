@@ -23,7 +23,6 @@ from jaxad.simulation.frames import write_fixed
 RADIUS = 1.0
 MIN_LEADING_PT = 1200.0
 MIN_JET_PT = 20.0
-N_PARTICLES = 700
 TASK_SIZE = 500
 FILES = {
     "qcd": "events_anomalydetection_v2.features.h5",
