@@ -35,7 +35,7 @@ from jaxad.training import Fitted, Task, fit
 ROWS = 64
 DEVICES = (1, 2, 8)
 CONFIGS = sorted(path.stem for path in (Path(__file__).parents[1] / "configs").glob("*.py"))
-NEEDS_A_FILE = ("hls4ml_ae", "interpretable_hls4ml")
+NEEDS_A_FILE = ("features_ae", "hls4ml_ae", "interpretable_hls4ml")
 
 
 def on_devices(task: Task, rows: Rows, n: int) -> tuple[float, Any]:

@@ -45,6 +45,7 @@ KINDS = [f"{kind} {name}" for kind in ("instant", "file") for name in ("SIGKILL"
 
 MORE_FLAGS = {
     "adc2021_student": "--config.method.teacher={out}/teacher",
+    "features_ae": "--config.data.source={out}/features.npz",
     "hls4ml_ae": "--config.data.source={out}/jets.npz",
     "interpretable_hls4ml": "--config.data.source={out}/jets.npz",
 }
@@ -129,6 +130,7 @@ def prepare(out: Path) -> None:
     jets = rng.gamma(2, 20, (600, 30, 3)) * [1, 0.01, 0.01]
     out.mkdir(parents=True, exist_ok=True)
     np.savez(out / "jets.npz", constituents=jets.astype(np.float32), label=np.arange(600) % 5)
+    np.savez(out / "features.npz", x=jets[:, :4].reshape(600, 12).astype(np.float32))
     raw = np.zeros((6000, 2101), np.float32)
     particles = raw[:, :-1].reshape(6000, 700, 3)
     particles[:, :40] = rng.gamma(2, 30, (6000, 40, 3)) * [1, 0.005, 0.005]

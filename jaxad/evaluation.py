@@ -101,7 +101,7 @@ def _first_member(scores: np.ndarray) -> np.ndarray:
 def _image_figures(
     scorers: dict[str, Scorer], classes: dict[str, Rows], table: Table, score: str
 ) -> dict[str, Figure]:
-    """Average images, reconstructions and latent spaces of the methods that have them."""
+    """Average images or errors, reconstructions and latent spaces of methods that have them."""
     few = {name: take(rows, slice(N_LATENT)) for name, rows in classes.items()}
     found = {
         method: {name: scorer.outputs(rows["x"]) for name, rows in few.items()}
@@ -121,6 +121,9 @@ def _image_figures(
         figures["latent"] = report.latent_figure(latents)
     if "method" in found:
         outputs = found["method"]
+        if config.inputs.name == "features":
+            errors = {n: np.square(v["input"] - v["reconstruction"]) for n, v in outputs.items()}
+            return figures | {"feature_errors": report.feature_error_figure(errors)}
         look = _image_look(config)
         figures["average_images"] = report.average_image_figure(
             {name: values["input"] for name, values in outputs.items()}, **look

@@ -6,13 +6,16 @@ import numpy as np
 import pytest
 from sklearn.decomposition import PCA
 
-from configs import interpretable_ae, toptagging_ae
+from configs import features_ae, interpretable_ae, toptagging_ae
+from jaxad import data, evaluation, run
 from jaxad.data.dataset import Dataset
+from jaxad.errors import UserError
 from jaxad.methods import autoencoder, pca
-from jaxad.methods.inputs import images
+from jaxad.methods.inputs import fit_inputs, prepared
 from jaxad.models.autoencoder import ConvAutoencoder, PooledAutoencoder
 from jaxad.observables.images import jet_image
 from jaxad.observables.kinematics import epxpypz_to_ptyphi
+from jaxad.scorer import load
 
 
 @pytest.fixture(scope="module")
@@ -51,10 +54,10 @@ def test_aligned_images_of_a_scorer_are_those_of_rapidity_also_from_the_cache(je
     heavy[..., 0] = np.where(jets[..., 0] > 0, np.hypot(jets[..., 0], 3), 0)
     config = interpretable_ae.get_config("smoke")
     expected = jet_image(epxpypz_to_ptyphi(heavy), 40, 1.0, align=True)
-    found = images(config.inputs, heavy, "jets")
+    found = prepared(config.inputs, {}, heavy, "jets")
     np.testing.assert_allclose(found[..., 0], expected, atol=1e-6)
     for _ in range(2):
-        np.testing.assert_array_equal(images(config.inputs, heavy, "jets", tmp_path), found)
+        np.testing.assert_array_equal(prepared(config.inputs, {}, heavy, "jets", tmp_path), found)
     assert len(list(tmp_path.iterdir())) == 1
 
 
@@ -75,7 +78,7 @@ def test_score_is_the_mean_squared_pixel_difference_of_each_member(jets):
     fitted = {"params": jax.tree.map(lambda *a: jnp.stack(a)[:, None], *single)}
     scores = autoencoder.scores(config)(fitted, jets)["mse"]
     assert scores.shape == (2, 200)
-    image = autoencoder.outputs(config)(fitted, jets)["input"]
+    image = autoencoder.outputs(config)(fitted, jets)["input"][..., 0]
     np.testing.assert_allclose(image.sum(axis=(1, 2)), 1, rtol=1e-5)
     for member, params in enumerate(single):
         output = network.apply({"params": params}, image[..., None]).output[..., 0]
@@ -109,3 +112,31 @@ def test_pca_equals_scikit_learn(jets):
     np.testing.assert_allclose(
         np.abs(result["latent"]), np.abs(reference.transform(flat)), atol=1e-4
     )
+
+
+def test_features_run_is_standardised_resists_constants_and_reconstructs_background(tmp_path):
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=(3000, 2))
+    x = np.concatenate([z, z @ rng.normal(size=(2, 4))], axis=1) * 10.0 ** np.arange(6) + 7
+    x[:300, 3] += 3e3  # breaks what ties column 3 to the others
+    label = (np.arange(3000) < 300).astype(int)
+    np.savez(tmp_path / "own.npz", x=x.astype(np.float32), label=label)
+    config = features_ae.get_config()
+    config.data.update(
+        source=str(tmp_path / "own.npz"), label_key="label", signals="broken=1", val_fraction=0.2
+    )
+    config.train.epochs = 15
+    run.train(config, tmp_path / "run")
+    metrics = evaluation.evaluate(tmp_path / "run", n_bootstrap=10)
+    scores = metrics["signals"]["broken"]
+    assert scores["scores"]["mse"]["auc"] > 0.95 and scores["baselines"]["pca"]["auc"] > 0.95
+    assert (tmp_path / "run" / "eval" / "feature_errors.png").exists()
+    scorer = load(tmp_path / "run")
+    kept = data.load(config.data).train["x"]
+    result = scorer.outputs(kept)
+    np.testing.assert_allclose(result["input"], (kept - kept.mean(0)) / kept.std(0), atol=1e-3)
+    expected = np.mean((result["reconstruction"] - result["input"]) ** 2, axis=1)
+    np.testing.assert_allclose(scorer(kept), expected, rtol=1e-4)
+    kept[:, 4] = 3
+    with pytest.raises(UserError, match="column 4 is constant"):
+        fit_inputs(config.inputs, kept)

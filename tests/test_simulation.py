@@ -424,12 +424,3 @@ def test_isolation_counts_what_is_around_a_lepton():
         surface_phi=phi,
     )
     assert isolated_leptons(objects).tolist() == [True, False, True, False, False, False]
-
-
-def test_two_sample_auc_sees_a_difference_and_only_a_difference():
-    from jaxad.simulation.figures import two_sample_auc
-
-    rng = np.random.default_rng(0)
-    a, b = rng.normal(size=(2, 800, 3))
-    assert abs(two_sample_auc(a, b) - 0.5) < 0.06
-    assert two_sample_auc(a, b + 0.5) > 0.6

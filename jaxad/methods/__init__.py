@@ -47,8 +47,8 @@ def check_data(name: str, config: ConfigDict, dataset: Dataset) -> None:
         fits, wanted = len(shape) == 3, "images (h, w, channels)"
     elif name in TRIGGER:
         fits, wanted = shape == (19, 3), "trigger events (19, 3)"
-    elif "inputs" in config and config.inputs.name == "image":
-        fits, wanted = found == "image", "images, by inputs.name=image"
+    elif "inputs" in config and config.inputs.name in ("image", "features"):
+        fits, wanted = found == config.inputs.name, f"{config.inputs.name}, by inputs.name"
     else:
         fits = found in ("epxpypz", "ptetaphi")
         wanted = "particles; for images set inputs.name=image"

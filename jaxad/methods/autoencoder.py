@@ -1,8 +1,8 @@
-"""Autoencoders on jet images: trained on background, they reconstruct anything else badly.
+"""Autoencoders on jet images or features: trained on background, they reconstruct all else badly.
 
 Farina, Nakai, Shih (arXiv:1808.08992) and Heimel et al. (arXiv:1808.08979); larger images in
-Bradshaw, Chang, Ostdiek (arXiv:2203.01343). Loss and score are the mean over pixels of the squared
-difference.
+Bradshaw, Chang, Ostdiek (arXiv:2203.01343). Loss and score are the mean over pixels, or
+standardised features, of the squared difference.
 """
 
 from collections.abc import Callable
@@ -17,8 +17,13 @@ from ml_collections import ConfigDict
 from jaxad.data import cache
 from jaxad.data.dataset import Dataset
 from jaxad.errors import UserError
-from jaxad.methods.inputs import image_of, images
-from jaxad.models.autoencoder import ConvAutoencoder, PooledAutoencoder, Reconstruction
+from jaxad.methods.inputs import fit_inputs, inputs_of, prepared
+from jaxad.models.autoencoder import (
+    ConvAutoencoder,
+    DenseAutoencoder,
+    PooledAutoencoder,
+    Reconstruction,
+)
 from jaxad.training import Fitted, Task, weighted_mean
 
 
@@ -29,17 +34,19 @@ def model(config: ConfigDict) -> nn.Module:
             return ConvAutoencoder(n_latent=config.model.n_latent, width=config.model.width)
         case "pooled":
             return PooledAutoencoder(n_latent=config.model.n_latent)
+        case "dense":
+            return DenseAutoencoder(tuple(config.model.widths), config.model.n_latent)
         case other:
-            raise UserError(f"model.name: expected conv or pooled, found {other!r}")
+            raise UserError(f"model.name: expected conv, pooled or dense, found {other!r}")
 
 
 def squared_error(x: Array, reconstruction: Reconstruction) -> Array:
-    """Mean over pixels of (output - x)^2, (n,)."""
-    return jnp.mean((reconstruction.output - x) ** 2, axis=(1, 2, 3))
+    """Mean over pixels or features of (output - x)^2, (n,)."""
+    return jnp.mean((reconstruction.output - x) ** 2, axis=range(1, x.ndim))
 
 
 def task(network: nn.Module) -> Task:
-    """Training of an autoencoder on rows with images "x" (n, h, w, 1)."""
+    """Training of an autoencoder on rows with images or features "x"."""
 
     def init(key: Array, batch: dict) -> tuple[Any, dict]:
         return network.init(key, batch["x"])["params"], {}
@@ -52,24 +59,28 @@ def task(network: nn.Module) -> Task:
 
 
 def fit(config: ConfigDict, dataset: Dataset, fitter: Callable[..., Fitted]) -> dict:
-    """Train on the background's training rows; {"params": leading axes (members, best epochs)}."""
+    """Train on the background's training rows; {"params": leading axes (members, best epochs)}.
+
+    Beside them what the inputs learnt (`fit_inputs`).
+    """
+    learnt = fit_inputs(config.inputs, dataset.train["x"])
     train, val = (
-        {"x": images(config.inputs, rows["x"], name, cache.root(config.data.cache))}
+        {"x": prepared(config.inputs, learnt, rows["x"], name, cache.root(config.data.cache))}
         for name, rows in (("train", dataset.train), ("val", dataset.val))
     )
     fitted = fitter(task(model(config)), train, val, config.train, config.seed, stage="autoencoder")
-    return {"params": fitted.params}
+    return {"params": fitted.params, **learnt}
 
 
 def scores(config: ConfigDict) -> Callable[[dict, Array], dict[str, Array]]:
     """{"mse": (members, n)}: the squared error, mean over the best epochs."""
-    network, preprocess = model(config), image_of(config.inputs)
+    network, preprocess = model(config), inputs_of(config.inputs)
 
     def function(fitted: dict, x: Array) -> dict[str, Array]:
-        image = preprocess(x)
+        z = preprocess(fitted, x)
 
         def one(params: Any) -> Array:
-            return squared_error(image, network.apply({"params": params}, image))
+            return squared_error(z, network.apply({"params": params}, z))
 
         return {"mse": jnp.mean(jax.vmap(jax.vmap(one))(fitted["params"]), axis=1)}
 
@@ -77,17 +88,13 @@ def scores(config: ConfigDict) -> Callable[[dict, Array], dict[str, Array]]:
 
 
 def outputs(config: ConfigDict) -> Callable[[dict, Array], dict[str, Array]]:
-    """Input and reconstruction (n, h, w) and latent (n, d) of the first member's best epoch."""
-    network, preprocess = model(config), image_of(config.inputs)
+    """Input, reconstruction (as it) and latent (n, d) of the first member's best epoch."""
+    network, preprocess = model(config), inputs_of(config.inputs)
 
     def function(fitted: dict, x: Array) -> dict[str, Array]:
-        image = preprocess(x)
+        z = preprocess(fitted, x)
         params = jax.tree.map(lambda a: a[0, 0], fitted["params"])
-        result = network.apply({"params": params}, image)
-        return {
-            "input": image[..., 0],
-            "reconstruction": result.output[..., 0],
-            "latent": result.latent,
-        }
+        result = network.apply({"params": params}, z)
+        return {"input": z, "reconstruction": result.output, "latent": result.latent}
 
     return function

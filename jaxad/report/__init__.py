@@ -3,6 +3,7 @@
 from jaxad.report.comparison import auc_figure, pareto_figure
 from jaxad.report.curves import roc_figure, sic_figure
 from jaxad.report.distributions import (
+    feature_error_figure,
     latent_figure,
     profile_figure,
     score_figure,
@@ -18,6 +19,7 @@ __all__ = [
     "auc_figure",
     "average_image_figure",
     "class_colors",
+    "feature_error_figure",
     "html_report",
     "latent_figure",
     "metrics_table",

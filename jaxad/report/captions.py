@@ -6,6 +6,7 @@ CAPTIONS = {
     "training": "Loss of every stage against the epoch, on training and validation events.",
     "average_images": "Mean input image of every class.",
     "reconstructions": "Test events, what the network makes of them, and their scores.",
+    "feature_errors": "Mean squared error of each feature, in units of its spread in background.",
     "latent": "The code of test events, a colour a class.",
     "sculpting": "The mass spectrum of background after cuts on the score, against that before.",
     "profile": "Mean score against an observable: what the score may stand for.",

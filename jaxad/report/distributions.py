@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 from scipy.ndimage import gaussian_filter
 
@@ -162,6 +163,26 @@ def latent_figure(
         axes.set_xlabel("component 1")
         axes.set_ylabel("component 2")
     _beside(panels[-1], max(map(len, spaces.values())), "68 and 95 % contours")
+    figure.suptitle(title)
+    return figure
+
+
+@styled
+def feature_error_figure(errors: Mapping[str, ArrayLike], *, title: str = "") -> Figure:
+    """Mean squared error of each feature by class: which of them are reconstructed badly.
+
+    errors: class -> (N, d), background first; features in units of their spread in the background.
+    """
+    figure = new_figure(7.6, 4.6)
+    axes, shades = figure.subplots(), class_colors(errors)
+    for name, values in errors.items():
+        mean = np.mean(np.asarray(values, np.float64), axis=0)
+        axes.stairs(mean, np.arange(len(mean) + 1) - 0.5, color=shades[name], label=name, lw=1.8)
+    axes.set(xlabel="feature (column)", ylabel="mean squared error [spread$^2$]")
+    axes.set(xlim=(-0.5, len(mean) - 0.5), ylim=(0, None))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=12))
+    axes.tick_params(axis="x", which="minor", bottom=False, top=False)
+    _beside(axes, len(errors))
     figure.suptitle(title)
     return figure
 

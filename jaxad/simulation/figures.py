@@ -126,24 +126,6 @@ def compare(
     return {name: (float(r.statistic), float(r.pvalue)) for name, r in results.items()}
 
 
-def two_sample_auc(a: np.ndarray, b: np.ndarray, seed: int = 0) -> float:
-    """AUC of boosted trees told to separate (N, F) from (M, F), out of fold; 0.5: no difference."""
-    from sklearn.ensemble import HistGradientBoostingClassifier
-    from sklearn.metrics import roc_auc_score
-    from sklearn.model_selection import StratifiedKFold, cross_val_predict
-    from threadpoolctl import threadpool_limits
-
-    n = min(len(a), len(b))
-    rng = np.random.default_rng(seed)
-    x = np.concatenate([rng.permutation(a)[:n], rng.permutation(b)[:n]])
-    y = np.repeat([0, 1], n)
-    folds = StratifiedKFold(5, shuffle=True, random_state=seed)
-    model = HistGradientBoostingClassifier(max_iter=60, learning_rate=0.05, random_state=seed)
-    with threadpool_limits(1):  # so small a fit only waits for further threads
-        score = cross_val_predict(model, x, y, cv=folds, method="predict_proba")[:, 1]
-    return float(roc_auc_score(y, score))
-
-
 def _lhco(plt, path, real):
     simulated = lhco_observables(path)
     label = simulated["label"][0]
