@@ -1,12 +1,14 @@
 """Loss and gradients of every method on 1, 2 and 8 simulated devices.
 
-    PYTHONPATH=. python benchmarks/devices.py [--configs toptagging_ae,codae,...]
+    PYTHONPATH=. python benchmarks/devices.py [--configs toptagging_ae,codae,...] [--double]
 
 Each config trains at its smoke size; before each of its fits the same batch of 64 rows is spread
 over the first 1, 2 and 8 of eight simulated CPU devices, and the loss and all gradients of the
 freshly drawn parameters are compared with those of one device. Printed are the relative difference
 of the loss and the largest difference of an entry of the gradients relative to the largest entry:
-rounding, some 1e-6 of float32, unless a sum over the batch is wrong.
+rounding, some 1e-6 of float32, unless a sum over the batch is wrong. With --double every float32 is
+a float64, which tells rounding, enlarged where a ReLU changes its side, from anything else (not
+for the resonant search, whose folds are a hash of float32).
 """
 
 import argparse
@@ -14,6 +16,7 @@ import contextlib
 import importlib
 import io
 import os
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -23,9 +26,15 @@ os.environ["XLA_FLAGS"] = (
     "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
 )
 
+import distrax  # noqa: F401, before the change below, which its own checks do not like
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+if DOUBLE := "--double" in sys.argv:
+    jax.config.update("jax_enable_x64", True)
+    jnp.float32 = jnp.float64  # before jaxad takes its name
 
 from configs import adc2021_ae
 from jaxad import data, methods, run
@@ -38,6 +47,11 @@ CONFIGS = sorted(path.stem for path in (Path(__file__).parents[1] / "configs").g
 NEEDS_A_FILE = ("features_ae", "hls4ml_ae", "interpretable_hls4ml")
 
 
+def in_precision(values: Any) -> Any:
+    """Floating numbers as float64 with --double."""
+    return values.astype(float) if DOUBLE and values.dtype.kind == "f" else values
+
+
 def on_devices(task: Task, rows: Rows, n: int) -> tuple[float, Any]:
     """Loss and gradients of freshly drawn parameters, `rows` spread over n devices."""
     mesh = jax.make_mesh((n,), ("batch",), (AxisType.Auto,), devices=jax.devices()[:n])
@@ -45,7 +59,8 @@ def on_devices(task: Task, rows: Rows, n: int) -> tuple[float, Any]:
     batch = jax.device_put(rows, split)
 
     def value(key: jax.Array, batch: Rows) -> tuple:
-        params, state = task.init(key, {name: values[:8] for name, values in batch.items()})
+        drawn = task.init(key, {name: values[:8] for name, values in batch.items()})
+        params, state = jax.tree.map(in_precision, drawn)
         return jax.value_and_grad(lambda p: task.loss(p, state, batch, key, True)[0])(params)
 
     loss, grads = jax.jit(value, out_shardings=whole)(jax.random.key(1), batch)
@@ -55,8 +70,8 @@ def on_devices(task: Task, rows: Rows, n: int) -> tuple[float, Any]:
 def differences(task: Task, train: Rows) -> str:
     """Of 2 and 8 devices from one, as text."""
     rows = {name: np.resize(values, (ROWS, *values.shape[1:])) for name, values in train.items()}
-    rows["weight"] = np.where(np.arange(ROWS) < ROWS - 5, rows.get("weight", np.ones(ROWS)), 0.0)
-    rows["weight"] = rows["weight"].astype(np.float32)
+    weight = np.where(np.arange(ROWS) < ROWS - 5, rows.get("weight", np.ones(ROWS)), 0.0)
+    rows = jax.tree.map(in_precision, rows | {"weight": weight.astype(np.float32)})
     loss, grads = on_devices(task, rows, 1)
     largest, found = max(np.abs(a).max() for a in jax.tree.leaves(grads)), []
     for n in DEVICES[1:]:
@@ -92,6 +107,7 @@ def check(name: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--configs", default=",".join(CONFIGS), help="names of configs")
+    parser.add_argument("--double", action="store_true", help="in double precision")
     for name in parser.parse_args().configs.split(","):
         if name in NEEDS_A_FILE:
             print(f"{name:22s} left out: needs a file")

@@ -45,9 +45,10 @@ def model(config: ConfigDict) -> nn.Module:
 
 
 def _dtype(config: ConfigDict) -> Any:
-    if config.model.dtype not in ("float32", "bfloat16"):
+    kinds = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+    if config.model.dtype not in kinds:
         raise UserError(f"model.dtype: expected float32 or bfloat16, found {config.model.dtype!r}")
-    return jnp.dtype(config.model.dtype)
+    return kinds[config.model.dtype]
 
 
 def _noise_shape(config: ConfigDict) -> tuple[int, int, int]:
