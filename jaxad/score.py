@@ -3,7 +3,8 @@
     python -m jaxad.score RUN FILES... --out scores.h5
 
 FILES are HDF5, npz or npy files that hold raw events as the run's scorer takes them (--key names
-the array), or ROOT files, FILE.root or FILE.root:TREE, whose branches --branches names:
+the array), the published files of the run's data set (top tagging, LHC Olympics features, ADC2021,
+event images in npz), or ROOT files, FILE.root or FILE.root:TREE, whose branches --branches names:
 pt=Jet_pt,eta=Jet_eta,phi=Jet_phi for particles, any names in the order of the features otherwise;
 momenta in GeV. Events are read, scored and kept chunk by chunk, so the same command again goes on
 where it was killed. A bad file is left out, reported at the end, and makes the exit code 1. With
@@ -33,19 +34,21 @@ from tqdm import tqdm
 from jaxad import cli, cluster, workdir
 from jaxad.data import checks
 from jaxad.data.dataset import as_mapping
-from jaxad.data.streams import Events, opened_events
+from jaxad.data.streams import FRAMES, Events, opened_events
 from jaxad.errors import UserError
 from jaxad.scorer import Scorer, load
 
 CHUNK = 1 << 24  # numbers read at once, 64 MiB as float32
 N_LONGEST = 256  # objects reckoned with where an event may have any number
-KEYS = {"adc2021": "Particles"}  # of published layouts
+KEYS = {"adc2021": "Particles", "codae": "images"}  # of published layouts
 
 
 def default_key(scorer: Scorer) -> str:
-    """The array that the run itself was trained on."""
+    """The array, or layout of `FRAMES`, that the run itself was trained on."""
     data = scorer.config.data
-    return data.x_key if data.name == "arrays" else KEYS.get(data.name, "x")
+    if data.name == "arrays":
+        return data.x_key
+    return data.name if data.name in FRAMES else KEYS.get(data.name, "x")
 
 
 def _rows_per_chunk(scorer: Scorer) -> int:

@@ -1,5 +1,6 @@
 """Scoring of files: every format, kills, bad files."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -11,9 +12,11 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from random_scorers import trigger_data, trigger_scorer
+from lhco_events import fake_events, write_frame
+from random_scorers import classifier_scorer, jet_scorer, trigger_data, trigger_scorer
 
 from jaxad import score
+from jaxad.data import lhco, toptagging
 from jaxad.data.streams import opened_events
 
 
@@ -55,6 +58,33 @@ def test_files_of_every_format_in_chunks(run, files, tmp_path, monkeypatch):
         np.testing.assert_array_equal(found["file"][:], np.repeat(range(4), lengths))
         np.testing.assert_array_equal(found["row"][:], np.concatenate([*map(np.arange, lengths)]))
     assert not (tmp_path / ".scores.h5.parts").exists()
+
+
+def test_published_frames_are_read_as_events(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(score, "CHUNK", 30_000)
+    rng = np.random.default_rng(0)
+    momenta = rng.gamma(2, 5, (90, 200, 4)).astype(np.float32) * (rng.random((90, 200, 1)) < 0.1)
+    momenta[..., 0] = np.linalg.norm(momenta[..., 1:], axis=-1)
+    jets = fake_events(80, 20)[:, :-1]
+    cases = {
+        "tops": (jet_scorer(), momenta, toptagging.MOMENTA),
+        "lhco": (dataclasses.replace(classifier_scorer(), shape=(14,)), jets, lhco.JETS),
+    }
+    for name, (scorer, x, columns) in cases.items():
+        scorer.save(tmp_path / name / "scorer")
+        flat = np.column_stack([np.ones(len(x)), x.reshape(len(x), -1)]).astype(np.float32)
+        files = [str(tmp_path / f"{name}.{suffix}") for suffix in ("h5", "npz")]
+        write_frame(files[0], flat, ["weight", *columns])
+        np.savez(files[1], x=x)
+        out = tmp_path / "scores.h5"
+        assert score.main([str(tmp_path / name), *files, "--out", str(out)]) == 0
+        with h5py.File(out) as found:
+            np.testing.assert_allclose(
+                found[scorer.names[0]][:], np.tile(scorer(x), 2), rtol=1e-5, atol=1e-6
+            )
+    write_frame(files[0], flat[:, :8], ["weight", *columns[:7]])
+    assert score.main([str(tmp_path / name), files[0], "--out", str(out)]) == 2
+    assert "7 of 14 columns missing (pxj2" in capsys.readouterr().err
 
 
 def test_bad_files_are_left_out_and_reported(run, files, tmp_path, capsys):

@@ -25,6 +25,15 @@ NAME_OPCODES = STRINGS | {"INT", "LONG", "BININT", "BININT1", "BININT2"}
 BLOCK_BYTES = 1 << 26  # memory of one block of rows in `PandasTable.blocks`
 
 
+def frames_of(file: h5py.File) -> list[str]:
+    """Names of the pandas frames of a file."""
+    return [
+        name
+        for name, item in file.items()
+        if isinstance(item, h5py.Group) and ("table" in item or "block0_values" in item)
+    ]
+
+
 class PandasTable:
     """One frame of a pandas HDF5 file, read by rows and columns.
 
@@ -59,11 +68,7 @@ class PandasTable:
         self._file.close()
 
     def _frame(self, key: str) -> h5py.Group:
-        frames = [
-            name
-            for name, item in self._file.items()
-            if isinstance(item, h5py.Group) and ("table" in item or "block0_values" in item)
-        ]
+        frames = frames_of(self._file)
         if not key and len(frames) == 1:
             return self._file[frames[0]]
         if key in frames:

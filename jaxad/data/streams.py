@@ -1,7 +1,8 @@
 """Events of files larger than memory: things with a length that give their rows slice by slice.
 
-HDF5, npy and npz files hold the array that a scorer takes; ROOT files hold one branch a column,
-read through uproot, which is optional and imported only here. Slices are asked for in order.
+HDF5, npy and npz files hold the array that a scorer takes, pandas files of published layouts one
+number of it a column; ROOT files hold one branch a column, read through uproot, which is optional
+and imported only here. Slices are asked for in order.
 """
 
 import contextlib
@@ -12,9 +13,16 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from jaxad.data import checks
+from jaxad.data import checks, lhco, toptagging
 from jaxad.data.array_files import opened, stored_array
+from jaxad.data.pandas_table import PandasTable, frames_of
 from jaxad.errors import UserError
+
+FRAMES = {
+    "toptagging": (toptagging.MOMENTA, (toptagging.N_STORED, 4)),
+    "lhco": (lhco.JETS, (len(lhco.JETS),)),
+}
+"""Columns of the published pandas files, and the shape of an event."""
 
 
 class Events(Protocol):
@@ -47,6 +55,22 @@ class _ZippedArray:
         self._stream.seek(self._start + start * size)
         values = np.frombuffer(self._stream.read((stop - start) * size), self.dtype)
         return values.reshape(stop - start, *self.shape[1:])
+
+
+class _Frame:
+    """Columns of a pandas frame as events of a shape."""
+
+    def __init__(self, table: PandasTable, columns: list[str], shape: tuple[int, ...]):
+        table.require(columns)
+        self._table, self._columns, self._shape = table, columns, shape
+
+    def __len__(self) -> int:
+        return self._table.n_rows
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        start, stop, _ = rows.indices(len(self))
+        values = self._table.read(self._columns, start, stop, np.float32)
+        return values.reshape(stop - start, *self._shape)
 
 
 class _Tree:
@@ -117,6 +141,7 @@ def opened_events(path: str, key: str, branches: Mapping[str, str]) -> Iterator[
     """The events of a file: its array `key`, or of "FILE.root[:TREE]" the `branches`.
 
     Args:
+        key: a key of `FRAMES` is the pandas frame of that layout, in other files the array "x".
         branches: column -> branch, in the order of the columns; pt, eta, phi or E, px, py, pz
             [GeV] for particles. ROOT files only.
 
@@ -133,6 +158,7 @@ def opened_events(path: str, key: str, branches: Mapping[str, str]) -> Iterator[
     with contextlib.ExitStack() as stack:
         with checks.reading(file, key):
             if file.suffix == ".npz":
+                key = "x" if key in FRAMES else key
                 archive = stack.enter_context(zipfile.ZipFile(file))
                 if f"{key}.npy" not in archive.namelist():
                     found = ", ".join(name.removesuffix(".npy") for name in archive.namelist())
@@ -140,5 +166,9 @@ def opened_events(path: str, key: str, branches: Mapping[str, str]) -> Iterator[
                 stream = stack.enter_context(archive.open(f"{key}.npy"))
                 events: Events = _ZippedArray(stream, file, key)
             else:
-                events = stored_array(stack.enter_context(opened(file)), key, file)
+                content = stack.enter_context(opened(file))
+                if key in FRAMES and file.suffix != ".npy" and frames_of(content):
+                    events = _Frame(stack.enter_context(PandasTable(file)), *FRAMES[key])
+                else:
+                    events = stored_array(content, "x" if key in FRAMES else key, file)
         yield events
