@@ -277,6 +277,15 @@ def test_shallow_scores_equal_scikit_learn(name, dataset):
     np.testing.assert_array_equal(scorer(garbage(dataset.test["x"])), scorer(dataset.test["x"]))
 
 
+def test_distance_of_an_event_to_itself_is_exactly_zero(dataset):
+    config = adc2021_shallow.get_config("smoke")
+    config.method.update({"name": "nearest_neighbours", "n_neighbours": 1})
+    fitted = methods.get("nearest_neighbours").fit(config, dataset, None)
+    scorer = build_scorer(config, "nearest_neighbours", fitted, dataset)
+    assert (scorer(dataset.train["x"]) == 0).mean() > 0.5
+    assert (scorer(dataset.test["x"]) > 0).all()
+
+
 def test_shallow_methods_are_fitted_on_a_subsample(dataset):
     config = adc2021_shallow.get_config("smoke")
     config.method.n_fit = 50
