@@ -8,7 +8,7 @@ FOLDER is that of `python -m jaxad.simulation NAME --out FOLDER`, for lhco also 
 """
 
 import argparse
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import h5py
@@ -26,10 +26,10 @@ FEATURES = ("mJ1", "dmJ", "tau21J1", "tau21J2")
 PRONGS = ((4, "tau21"), (5, "tau32"), (6, "tau43"))
 
 
-def print_table(header: tuple[str, ...], rows: Iterator[tuple]) -> None:
+def print_table(header: tuple[str, ...], rows: Iterable[tuple]) -> None:
     print("| " + " | ".join(header) + " |\n" + "|---" * len(header) + "|")
     for row in rows:
-        print("| " + " | ".join(f"{v:.3g}" if isinstance(v, float) else v for v in row) + " |")
+        print("| " + " | ".join(row) + " |")
 
 
 def toptagging(folder: Path) -> None:

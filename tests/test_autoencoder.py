@@ -137,6 +137,9 @@ def test_features_run_is_standardised_resists_constants_and_reconstructs_backgro
     np.testing.assert_allclose(result["input"], (kept - kept.mean(0)) / kept.std(0), atol=1e-3)
     expected = np.mean((result["reconstruction"] - result["input"]) ** 2, axis=1)
     np.testing.assert_allclose(scorer(kept), expected, rtol=1e-4)
+    config.model.name = "conv"
+    with pytest.raises(UserError, match="dense is for inputs"):
+        autoencoder.model(config)
     kept[:, 4] = 3
     with pytest.raises(UserError, match="column 4 is constant"):
         fit_inputs(config.inputs, kept)

@@ -28,7 +28,16 @@ from jaxad.training import Fitted, Task, weighted_mean
 
 
 def model(config: ConfigDict) -> nn.Module:
-    """The network of `config.model`."""
+    """The network of `config.model`.
+
+    Raises:
+        UserError: no such network, or one that does not take `config.inputs`.
+    """
+    if (config.model.name == "dense") != (config.inputs.name == "features"):
+        raise UserError(
+            f"model.name: dense is for inputs.name=features, conv and pooled for images, found "
+            f"{config.model.name!r} and inputs.name={config.inputs.name!r}"
+        )
     match config.model.name:
         case "conv":
             return ConvAutoencoder(n_latent=config.model.n_latent, width=config.model.width)
