@@ -48,7 +48,8 @@ def default_key(scorer: Scorer) -> str:
     data = scorer.config.data
     if data.name == "arrays":
         return data.x_key
-    return data.name if data.name in FRAMES else KEYS.get(data.name, "x")
+    frame = f"published {data.name}"
+    return frame if frame in FRAMES else KEYS.get(data.name, "x")
 
 
 def _rows_per_chunk(scorer: Scorer) -> int:

@@ -19,10 +19,10 @@ from jaxad.data.pandas_table import PandasTable, frames_of
 from jaxad.errors import UserError
 
 FRAMES = {
-    "toptagging": (toptagging.MOMENTA, (toptagging.N_STORED, 4)),
-    "lhco": (lhco.JETS, (len(lhco.JETS),)),
+    "published toptagging": (toptagging.MOMENTA, (toptagging.N_STORED, 4)),
+    "published lhco": (lhco.JETS, (len(lhco.JETS),)),
 }
-"""Columns of the published pandas files, and the shape of an event."""
+"""Of the published pandas files: columns, and the shape of an event."""
 
 
 class Events(Protocol):
@@ -155,10 +155,10 @@ def opened_events(path: str, key: str, branches: Mapping[str, str]) -> Iterator[
     file = Path(path)
     if not file.is_file():
         raise UserError(f"{path}: no such file")
+    frame, key = FRAMES.get(key), "x" if key in FRAMES else key
     with contextlib.ExitStack() as stack:
         with checks.reading(file, key):
             if file.suffix == ".npz":
-                key = "x" if key in FRAMES else key
                 archive = stack.enter_context(zipfile.ZipFile(file))
                 if f"{key}.npy" not in archive.namelist():
                     found = ", ".join(name.removesuffix(".npy") for name in archive.namelist())
@@ -167,8 +167,8 @@ def opened_events(path: str, key: str, branches: Mapping[str, str]) -> Iterator[
                 events: Events = _ZippedArray(stream, file, key)
             else:
                 content = stack.enter_context(opened(file))
-                if key in FRAMES and file.suffix != ".npy" and frames_of(content):
-                    events = _Frame(stack.enter_context(PandasTable(file)), *FRAMES[key])
+                if frame and file.suffix != ".npy" and frames_of(content):
+                    events = _Frame(stack.enter_context(PandasTable(file)), *frame)
                 else:
-                    events = stored_array(content, "x" if key in FRAMES else key, file)
+                    events = stored_array(content, key, file)
         yield events
