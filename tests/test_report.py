@@ -170,6 +170,15 @@ def test_score_figure_with_many_signals_drops_their_error_bars():
     assert len(labels(axes)) == 10 and not axes.containers
 
 
+def test_errors_of_features_are_the_means_of_each_class():
+    errors = {"QCD": RNG.gamma(1, 1, (300, 4)), "top": RNG.gamma(1, [1, 2, 3, 4], (200, 4))}
+    (axes,) = report.feature_error_figure(errors).axes
+    drawn = {patch.get_label(): patch.get_data().values for patch in axes.patches}
+    assert list(drawn) == list(errors)
+    for name, values in errors.items():
+        np.testing.assert_allclose(drawn[name], values.mean(axis=0))
+
+
 def test_latent_figure_has_a_panel_a_space_and_contours_a_class():
     space = {"QCD": RNG.normal(size=(N, 2)), "top": RNG.normal(3, size=(N, 2))}
     space["top"][:5] = np.nan
