@@ -13,11 +13,11 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-from scipy.stats import ks_2samp
 
 from jaxad import data, metrics
 from jaxad.data import adc2021
 from jaxad.data.dataset import Rows, concatenate
+from jaxad.data.particles import jet_observables
 from jaxad.search import two_sample_auc
 from jaxad.simulation import figures
 
@@ -54,7 +54,7 @@ def lhco(folder: Path, real: Path) -> None:
         simulated = figures.lhco_observables(path)
         print(f"\n{path}: label {simulated['label'][0]:.0f}")
         print_table(
-            ("KS", *(name for name in simulated if name != "label"), "events", "AUC"),
+            ("KS", *(name for name in simulated if name != "label"), "events", "median mJ1", "AUC"),
             _distances(simulated, published),
         )
 
@@ -67,9 +67,11 @@ def _distances(simulated: Mapping, published: Mapping) -> Iterator[tuple]:
             for of in (simulated, published)
         )  # fmt: skip
         found = two_sample_auc(*(np.stack([of[k] for k in FEATURES], axis=1) for of in (a, b)))
-        distances = [f"{ks_2samp(a[k], b[k]).statistic:.3f}" for k in a]
+        distances = [f"{ks:.3f}" for ks, _ in figures.compare(a, b).values()]
         counts = f"{len(a['mjj']):,} and {len(b['mjj']):,}"
-        yield region, *distances, counts, f"{found['auc']:.3f} ± {found['auc_err']:.3f}"
+        medians = f"{np.median(a['mJ1']):.0f} / {np.median(b['mJ1']):.0f}"
+        auc = f"{found['auc']:.3f} ± {found['auc_err']:.3f}"
+        yield region, *distances, counts, medians, auc
 
 
 def jets(folder: Path) -> None:
@@ -99,6 +101,9 @@ def adc(folder: Path) -> None:
 
     names = ("missing pT [GeV]", "leading lepton pT [GeV]", "electrons", "muons", "jets")
     print_table(("", *names, "jet pT sum [GeV]"), rows())
+    leptons = adc2021.read_events(next(folder.glob("Ato4l*")), 0, [0])["x"][:, adc2021.LEPTONS]
+    mass = jet_observables(leptons[(leptons[..., 0] > 0).sum(1) == 4])["mass"]
+    print(f"median mass of four leptons in A -> 4l: {np.median(mass):.1f} GeV")
 
 
 def image_sums(rows: Rows) -> dict[str, np.ndarray]:
@@ -116,14 +121,14 @@ def image_classes(folder: Path) -> dict[str, dict[str, np.ndarray]]:
 def codae(folder: Path, real: Path) -> None:
     simulated, published = image_classes(folder), image_classes(real)
 
-    def text(a: np.ndarray, b: np.ndarray) -> str:
-        return f"{a.mean():.0f} / {b.mean():.0f}, {ks_2samp(a, b).statistic:.2f}"
+    def rows() -> Iterator[tuple]:
+        for name, a in simulated.items():
+            b = published[name]
+            means = [f"{a[key].mean():.0f} / {b[key].mean():.0f}" for key in a]
+            distances = [f"{ks:.2f}" for ks, _ in figures.compare(a, b).values()]
+            yield name, *map(", ".join, zip(means, distances, strict=True))
 
-    rows = (
-        (name, *(text(values, published[name][key]) for key, values in sums.items()))
-        for name, sums in simulated.items()
-    )
-    print_table(("", *simulated["QCD"]), rows)
+    print_table(("", *simulated["QCD"]), rows())
 
 
 def main() -> None:
