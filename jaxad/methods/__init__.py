@@ -48,7 +48,8 @@ def check_data(name: str, config: ConfigDict, dataset: Dataset) -> None:
     elif name in TRIGGER:
         fits, wanted = shape == (19, 3), "trigger events (19, 3)"
     elif "inputs" in config and config.inputs.name in ("image", "features"):
-        fits, wanted = found == config.inputs.name, f"{config.inputs.name}, by inputs.name"
+        fits = found == config.inputs.name
+        wanted = f"events of format {config.inputs.name}, as inputs.name says"
     else:
         fits = found in ("epxpypz", "ptetaphi")
         wanted = "particles; for images set inputs.name=image"
