@@ -36,8 +36,9 @@ if DOUBLE := "--double" in sys.argv:
     jax.config.update("jax_enable_x64", True)
     jnp.float32 = jnp.float64  # before jaxad takes its name
 
-from configs import adc2021_ae
-from jaxad import data, methods, run
+from jaxad import data, methods
+from jaxad.commands import train as run
+from jaxad.configs import adc2021_ae
 from jaxad.data.dataset import Rows
 from jaxad.training import Fitted, Task, fit
 

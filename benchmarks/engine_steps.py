@@ -6,7 +6,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxad import engine
+from jaxad.training import step as engine
 
 
 def engine_steps(task: engine.Task, train: ConfigDict, x: np.ndarray, n: int) -> Callable[[], None]:

@@ -13,9 +13,9 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from jaxad.commands.latency import in_turn, machine
 from jaxad.export.contract import function
 from jaxad.export.verify import golden_rows, read_contract, runtime
-from jaxad.latency import in_turn, machine
 from jaxad.scorer import load
 
 N_CALLS = 200

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxad.data import scaling
+from jaxad.inputs import logit as scaling
 from jaxad.models.flow import RealNVP
 
 N_EPOCH, N_SAMPLES = 439_400, 100_000

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from jaxad.export.__main__ import of_file
-from jaxad.export.quantize import linear_layers
+from jaxad.commands.export import of_file
+from jaxad.export.onnx.quantize import linear_layers
 from jaxad.export.verify import read_contract, runtime
 from jaxad.scorer import load
 

@@ -9,7 +9,7 @@ import time
 import jax
 import numpy as np
 
-from jaxad.ordering import decision_ordering
+from jaxad.observables.ordering import decision_ordering
 
 
 def main() -> None:

@@ -20,8 +20,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from configs import adc2021_vae
-from jaxad.methods import trigger_events
+from jaxad.configs import adc2021_vae
+from jaxad.inputs import trigger as trigger_events
 from jaxad.models.trigger import MODELS
 from jaxad.scorer import Scorer
 

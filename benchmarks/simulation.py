@@ -18,7 +18,7 @@ from jaxad import data, metrics
 from jaxad.data import adc2021
 from jaxad.data.dataset import Rows, concatenate
 from jaxad.data.particles import jet_observables
-from jaxad.search import two_sample_auc
+from jaxad.evaluation.resonant import two_sample_auc
 from jaxad.simulation import figures
 
 WINDOW = (3300.0, 3700.0)

@@ -8,7 +8,7 @@ as it is. Its output cannot be negative, as eta and phi can. The other adc2021 c
 
 from ml_collections import ConfigDict
 
-from jaxad import data, training
+from jaxad import data, inputs, training
 
 
 def get_config(variant: str = "") -> ConfigDict:
@@ -18,10 +18,7 @@ def get_config(variant: str = "") -> ConfigDict:
         {
             "seed": 0,
             "data": data.get_config("adc2021", n_simulated=100 if smoke else 6_000),
-            "inputs": {
-                "name": "trigger_event",
-                "rotate": False,  # turn events so that the MET points to phi = 0
-            },
+            "inputs": inputs.get_config("trigger_event"),
             "method": {
                 "name": "trigger_autoencoder",
                 "loss": "plain",  # plain | masked | masked_per_object
@@ -29,7 +26,7 @@ def get_config(variant: str = "") -> ConfigDict:
             },
             "model": {"name": "exercise"},  # challenge, dense_ae, dense_vae, conv_ae, conv_vae
             "train": training.get_config(epochs=2 if smoke else 10, batch_size=1024),
-            "baselines": ["sum_pt", "met", "n_leptons"],
+            "baselines": ("observables",),
             "trigger": {"input_rate": 40e6, "rates": (400.0, 5e3, 400e3)},  # [Hz]
         }
     )

@@ -2,7 +2,7 @@
 
 from ml_collections import ConfigDict
 
-from configs import adc2021_ae
+from jaxad.configs import adc2021_ae
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -7,7 +7,7 @@ method.name: isolation_forest, one_class_svm, gaussian_mixture or nearest_neighb
 
 from ml_collections import ConfigDict
 
-from configs import adc2021_ae
+from jaxad.configs import adc2021_ae
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -5,8 +5,8 @@ train.py --config=configs/adc2021_student.py --config.method.teacher=runs/adc202
 
 from ml_collections import ConfigDict
 
-from configs import adc2021_ae
 from jaxad import training
+from jaxad.configs import adc2021_ae
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -5,8 +5,8 @@
 
 from ml_collections import ConfigDict
 
-from configs import adc2021_ae
 from jaxad import training
+from jaxad.configs import adc2021_ae
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -8,8 +8,8 @@ folder of the arrays that the reference code prepares; the default simulates eve
 
 from ml_collections import ConfigDict
 
-from jaxad import data, training
-from jaxad.methods import density, weak
+from jaxad import data, inputs, training
+from jaxad.methods.stages import density, weak
 
 
 def get_config(variant: str = "") -> ConfigDict:
@@ -20,6 +20,7 @@ def get_config(variant: str = "") -> ConfigDict:
         {
             "seed": 0,
             "data": data.get_config("lhco", **simulated),
+            "inputs": inputs.get_config("features"),
             "method": {"name": "cathode", "oversampling": 4.0, "bandwidth": 0.01},
             "flow": density.get_config(**({"n_layers": 4, "hidden": (16,)} if smoke else {})),
             "flow_train": training.get_config(
@@ -32,6 +33,6 @@ def get_config(variant: str = "") -> ConfigDict:
             ),
             "classifier": weak.get_config(members=2 if smoke else 10),
             "train": weak.train_config(**({"epochs": 2, "keep_best": 2} if smoke else {})),
-            "baselines": [],
+            "baselines": (),
         }
     )

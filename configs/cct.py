@@ -2,8 +2,8 @@
 
 from ml_collections import ConfigDict
 
-from configs import codae
 from jaxad import training
+from jaxad.configs import codae
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -8,7 +8,7 @@ Anzalone et al. (arXiv:2306.12955). FOLDER holds train and test. With
 
 from ml_collections import ConfigDict
 
-from jaxad import data, training
+from jaxad import data, inputs, training
 
 
 def get_config(variant: str = "") -> ConfigDict:
@@ -19,7 +19,7 @@ def get_config(variant: str = "") -> ConfigDict:
         {
             "seed": 0,
             "data": data.get_config("codae", **sizes),
-            "inputs": {"name": "event_image", "pixels": "mask"},
+            "inputs": inputs.get_config("image", pixels="mask"),
             "method": {
                 "name": "codae",
                 "augment": True,
@@ -49,6 +49,6 @@ def get_config(variant: str = "") -> ConfigDict:
                 monitor="ssim",
                 maximize=True,
             ),
-            "baselines": ["n_tracks", "hits", "sum_pt"],
+            "baselines": ("observables",),
         }
     )

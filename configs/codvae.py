@@ -2,7 +2,7 @@
 
 from ml_collections import ConfigDict
 
-from configs import codae
+from jaxad.configs import codae
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -7,7 +7,7 @@
 
 from ml_collections import ConfigDict
 
-from jaxad import data, training
+from jaxad import data, inputs, training
 
 
 def get_config(variant: str = "") -> ConfigDict:
@@ -17,12 +17,12 @@ def get_config(variant: str = "") -> ConfigDict:
         {
             "seed": 0,
             "data": data.get_config(
-                "arrays", source="features.npz", format="features", n_events=500 if smoke else 0
+                "events", source="features.npz", format="features", n_events=500 if smoke else 0
             ),
-            "inputs": {"name": "features"},
+            "inputs": inputs.get_config("features"),
             "method": {"name": "autoencoder"},
             "model": {"name": "dense", "n_latent": 2, "widths": (64, 32)},
             "train": training.get_config(epochs=2 if smoke else 50, batch_size=256),
-            "baselines": ["pca"],
+            "baselines": ("pca", "observables"),
         }
     )

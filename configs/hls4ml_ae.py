@@ -8,15 +8,15 @@ settings of `data` point any image config at other files of particles, images or
 
 from ml_collections import ConfigDict
 
-from configs import toptagging_ae
 from jaxad import data
+from jaxad.configs import toptagging_ae
 
 
 def get_config(variant: str = "") -> ConfigDict:
     """The experiment; variant "smoke" takes seconds."""
     config = toptagging_ae.get_config(variant)
     config.data = data.get_config(
-        "arrays",
+        "events",
         source="jets_hls4ml.h5",
         format="ptetaphi",
         x_key="constituents",

@@ -2,7 +2,7 @@
 
 from ml_collections import ConfigDict
 
-from configs import cathode
+from jaxad.configs import cathode
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -3,12 +3,12 @@
     train.py --config=configs/interpretable_ae.py --workdir=runs/interpretable_ae
 
 After Bradshaw, Chang, Ostdiek (arXiv:2203.01343). `data.source` is "simulation", "download", or a
-folder of the published files; any other jets are read with --config.data.name=arrays.
+folder of the published files; any other jets are read with --config.data.name=events.
 """
 
 from ml_collections import ConfigDict
 
-from jaxad import data, training
+from jaxad import data, inputs, training
 
 
 def get_config(variant: str = "") -> ConfigDict:
@@ -20,7 +20,7 @@ def get_config(variant: str = "") -> ConfigDict:
             "data": data.get_config(
                 "jets", n_simulated=100 if smoke else 12_000, val_fraction=0.25
             ),
-            "inputs": {"name": "jet_image", "n_pixels": 40, "half_width": 1.0, "align": True},
+            "inputs": inputs.get_config("jet_image", n_pixels=40, half_width=1.0, align=True),
             "method": {"name": "autoencoder"},
             "model": {"name": "pooled", "n_latent": 32},
             "train": training.get_config(
@@ -29,6 +29,6 @@ def get_config(variant: str = "") -> ConfigDict:
                 plateau_patience=5,
                 early_stop_patience=10,
             ),
-            "baselines": ["pca", "mass", "multiplicity"],
+            "baselines": ("pca", "observables"),
         }
     )

@@ -8,9 +8,9 @@ Bradshaw, Chang, Ostdiek (arXiv:2203.01343). Trains the autoencoder first; with
 
 from ml_collections import ConfigDict
 
-from configs import interpretable_ae
-from jaxad import training
-from jaxad.methods import mimicker
+from jaxad import inputs, training
+from jaxad.configs import interpretable_ae
+from jaxad.methods.stages import mimicker
 
 
 def get_config(variant: str = "") -> ConfigDict:
@@ -21,6 +21,7 @@ def get_config(variant: str = "") -> ConfigDict:
         {
             "seed": 0,
             "data": autoencoder.data,
+            "inputs": inputs.get_config("particles"),
             "teacher": {key: autoencoder[key] for key in ("inputs", "model", "train")},
             "method": mimicker.get_config(
                 name="hln", **({"passes": 2, "max_degree": 3} if smoke else {})
@@ -32,6 +33,6 @@ def get_config(variant: str = "") -> ConfigDict:
                 min_learning_rate=1e-6,
                 early_stop_patience=10,
             ),
-            "baselines": ["teacher", "mass", "multiplicity"],
+            "baselines": ("teacher", "observables"),
         }
     )

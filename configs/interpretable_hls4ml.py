@@ -9,7 +9,7 @@ Jets of about 1 TeV; light quarks and gluons are background, t, W and Z anomalie
 
 from ml_collections import ConfigDict
 
-from configs import hls4ml_ae, interpretable_hln
+from jaxad.configs import hls4ml_ae, interpretable_hln
 
 
 def get_config(variant: str = "") -> ConfigDict:

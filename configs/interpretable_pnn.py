@@ -2,7 +2,7 @@
 
 from ml_collections import ConfigDict
 
-from configs import interpretable_hln
+from jaxad.configs import interpretable_hln
 
 
 def get_config(variant: str = "") -> ConfigDict:

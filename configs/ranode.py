@@ -2,9 +2,9 @@
 
 from ml_collections import ConfigDict
 
-from configs import cathode
 from jaxad import training
-from jaxad.methods import density
+from jaxad.configs import cathode
+from jaxad.methods.stages import density
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -6,7 +6,7 @@ After Farina, Nakai, Shih (arXiv:1808.08992) and Heimel et al. (arXiv:1808.08979
 
 from ml_collections import ConfigDict
 
-from jaxad import data, training
+from jaxad import data, inputs, training
 
 
 def get_config(variant: str = "") -> ConfigDict:
@@ -16,10 +16,10 @@ def get_config(variant: str = "") -> ConfigDict:
         {
             "seed": 0,
             "data": data.get_config("toptagging", n_simulated=500 if smoke else 12_500),
-            "inputs": {"name": "jet_image", "n_pixels": 16, "half_width": 0.8, "align": False},
+            "inputs": inputs.get_config("jet_image", n_pixels=16, half_width=0.8),
             "method": {"name": "autoencoder"},
             "model": {"name": "conv", "n_latent": 2, "width": 16 if smoke else 128},
             "train": training.get_config(epochs=2 if smoke else 10, batch_size=32),
-            "baselines": ["pca", "mass", "multiplicity"],
+            "baselines": ("pca", "observables"),
         }
     )

@@ -8,7 +8,6 @@ run left in its work directory. Larger scores are always more anomalous.
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -25,16 +24,18 @@ from jax.sharding import PartitionSpec
 from jax.typing import ArrayLike
 from ml_collections import ConfigDict
 
-from jaxad import methods, workdir
-from jaxad.batches import SHARDED, batches, over_devices
-from jaxad.data.checks import DAMAGED
+from jaxad import methods
+from jaxad.data.checks import impossible
 from jaxad.data.dataset import first_not_finite
+from jaxad.data.layout import Layout, from_dict
 from jaxad.data.ragged import is_ragged, padded
-from jaxad.digest import digest
-from jaxad.errors import UserError
+from jaxad.devices.batches import SHARDED, batches, over_devices
+from jaxad.errors import DAMAGED, UserError
 from jaxad.metrics import MIN_BACKGROUND, binomial_error, checked_scores, threshold_at_fpr
+from jaxad.storage.atomic import replacing_folder
+from jaxad.storage.digest import digest
 
-FORMAT = 1
+FORMAT = 2
 
 
 def _flatten(tree: Any) -> dict[str, np.ndarray]:
@@ -70,10 +71,10 @@ class Scorer:
         method: name of the method, a module of `jaxad.methods`.
         config: the run's whole config.
         params: pytree of arrays; nested dicts with string keys.
-        shape: of one raw event, e.g. (200, 4); None where any length will do.
-        format: what an event is, e.g. "epxpypz" (GeV).
-        background: default scores of held-out background, sorted, for thresholds.
-        info: provenance (data set, versions).
+        layout: what one raw event is, e.g. particles (E, px, py, pz) in GeV.
+        background: default scores of the calibration sample, sorted, for thresholds: background
+            that trained nothing and chose no epoch.
+        info: provenance (data set, versions), and "calibration", what that sample was.
         default: name of the default score; "": the method's first.
         program: serialised jax.export program, raw -> (n, 3) with the default score first, which
             then stands for the method's code: no other score and no gradient.
@@ -82,12 +83,16 @@ class Scorer:
     method: str
     config: ConfigDict
     params: Any
-    shape: tuple[int | None, ...]
-    format: str
+    layout: Layout
     background: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
     info: dict = field(default_factory=dict)
     default: str = ""
     program: bytes = b""
+
+    @cached_property
+    def shape(self) -> tuple[int | None, ...]:
+        """Of one raw event, e.g. (None, 4); None where any length will do."""
+        return methods.stage(self.method, self.config, self.layout).raw
 
     @cached_property
     def member_fn(self) -> Callable[[Any, Array], dict[str, Array]]:
@@ -95,7 +100,7 @@ class Scorer:
         if self.program:
             call = jax.export.deserialize(bytearray(self.program)).call
             return lambda params, x: {"score": call(x)[:, 0]}
-        return methods.get(self.method).scores(self.config)
+        return methods.get(self.method).scores(self.config, self.layout)
 
     @cached_property
     def fn(self) -> Callable[[Any, Array], Array]:
@@ -123,6 +128,7 @@ class Scorer:
     def digest(self) -> str:
         """Hexadecimal digest of everything that a score depends on, beside the event."""
         about = {"method": self.method, "config": self.config.to_json()}
+        about |= {"layout": self.layout.to_dict()}
         about |= {"default": self.default} if self.default else {}
         return digest(about, _flatten(self.params))
 
@@ -134,7 +140,7 @@ class Scorer:
         functions = {"default": self.fn, "scores": all_scores, "members": self.member_fn}
         module = methods.get(self.method)
         if hasattr(module, "outputs"):
-            functions["outputs"] = module.outputs(self.config)
+            functions["outputs"] = module.outputs(self.config, self.layout)
         return {name: jax.jit(function) for name, function in functions.items()}
 
     @cached_property
@@ -152,7 +158,7 @@ class Scorer:
         or records, which are padded. With several devices a large batch is spread over all.
 
         Raises:
-            UserError: wrong shape or dtype, NaN or infinity.
+            UserError: wrong shape or dtype, NaN or infinity, or what no event can hold.
         """
         return self._run("default", x)
 
@@ -189,11 +195,17 @@ class Scorer:
         return replace(chosen, background=np.sort(chosen(background)))
 
     def threshold(self, fpr: float) -> dict:
-        """Score above which a fraction `fpr` of held-out background lies, with its error.
+        """Score above which a fraction `fpr` of background lies, with its error.
 
-        Keys as of `jaxad.metrics.threshold_at_fpr`.
+        Keys as of `jaxad.metrics.threshold_at_fpr`, and "sample", the events it was set on.
+
+        Raises:
+            UserError: nothing was held out that could calibrate it.
         """
-        return threshold_at_fpr(self.background, fpr)
+        sample = self.info.get("calibration", {}).get("sample", "given by the caller")
+        if not len(self.background):
+            raise UserError(f"threshold: no calibration sample: {sample}")
+        return threshold_at_fpr(self.background, fpr) | {"sample": sample}
 
     def rate(self, threshold: float, input_hz: float = 40e6) -> dict[str, Any]:
         """Rate [Hz] of background at or above a `threshold`, of `input_hz` [Hz] before it.
@@ -221,10 +233,10 @@ class Scorer:
         if isinstance(x, jax.core.Tracer):
             raise UserError("input: traced; inside jit, vmap or grad call scorer.fn(params, x)")
         if is_ragged(x):
-            x = padded(x, self.shape, self.format)
+            x = padded(x, self.shape, self.layout.format)
         x = x if isinstance(x, Array) else np.asarray(x)
         wanted = "(n, " + ", ".join("any" if s is None else str(s) for s in self.shape) + ")"
-        if x.dtype.kind not in "fiu":
+        if x.dtype.kind not in "fiub":
             raise UserError(f"input: expected real numbers of shape {wanted}, found {x.dtype}")
         fits = x.ndim == len(self.shape) + 1 and all(
             s is None or s == found for s, found in zip(self.shape, x.shape[1:], strict=True)
@@ -232,7 +244,7 @@ class Scorer:
         if not fits:
             hint = "; one event needs a leading axis: x[None]" if x.ndim == len(self.shape) else ""
             raise UserError(
-                f"input: expected shape {wanted} ({self.format}), found {x.shape}{hint}"
+                f"input: expected shape {wanted} ({self.layout.format}), found {x.shape}{hint}"
             )
         if isinstance(x, Array):
             x = x.astype(np.float32)
@@ -243,6 +255,9 @@ class Scorer:
             bad = first_not_finite(x)
         if bad is not None:
             raise UserError(f"input: event {bad} holds NaN or infinity: clean or drop it")
+        for found, what in impossible(self.layout, x):
+            if found.any():
+                raise UserError(f"input: event {int(np.argmax(np.asarray(found)))} holds {what}")
         return x
 
     def _run(self, which: str, x: ArrayLike) -> Any:
@@ -270,24 +285,21 @@ class Scorer:
 
     def save(self, folder: Path) -> None:
         """Write the scorer as `params.npz` and `scorer.json`, by a temporary folder."""
-        temporary = folder.with_name(f".{folder.name}.tmp")
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
         arrays = _flatten(self.params)
-        np.savez(temporary / "params.npz", **arrays)
-        np.save(temporary / "background.npy", self.background)
         description = {
             "format_version": FORMAT,
             "method": self.method,
             "config": json.loads(self.config.to_json()),
-            "input": {"shape": self.shape, "format": self.format},
+            "layout": self.layout.to_dict(),
             "info": self.info,
             "default": self.default,
         }
         description = json.loads(json.dumps(description))
         description["digest"] = digest(description, arrays | {"background": self.background})
-        (temporary / "scorer.json").write_text(json.dumps(description, indent=2))
-        workdir.replace_folder(temporary, folder)
+        with replacing_folder(folder) as temporary:
+            np.savez(temporary / "params.npz", **arrays)
+            np.save(temporary / "background.npy", self.background)
+            (temporary / "scorer.json").write_text(json.dumps(description, indent=2))
 
 
 def _mean_over_members(values: Array) -> Array:
@@ -335,8 +347,7 @@ def load(path: str | os.PathLike, name: str = "scorer") -> Scorer:
         method=description["method"],
         config=ConfigDict(description["config"]),
         params=_unflatten(arrays),
-        shape=tuple(description["input"]["shape"]),
-        format=description["input"]["format"],
+        layout=from_dict(description["layout"]),
         background=background,
         info=description["info"],
         default="" if program else description.get("default", ""),

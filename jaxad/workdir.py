@@ -1,12 +1,7 @@
 """The work directory of a run: its config, lock and history, and the signals that end it."""
 
 import contextlib
-import errno
-import fcntl
 import json
-import os
-import re
-import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -15,68 +10,20 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from jaxad.errors import UserError
+from jaxad.storage import lock
+from jaxad.storage.atomic import write_text
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file by a temporary name, so that readers see the old one or the new one."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text)
-    os.replace(temporary, path)
-
-
-@contextlib.contextmanager
-def writing(path: Path, n_bytes: int = 0) -> Iterator[None]:
-    """Gives errors of the disk the name of what is written: NumPy and h5py give them none.
-
-    h5py reports a full disk as RuntimeError where a file is closed, and may crash thereafter:
-    what it writes is announced as `n_bytes`, which are refused where they cannot fit.
-    """
-    try:
-        if n_bytes and n_bytes > shutil.disk_usage(path.parent).free:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        yield
-    except (OSError, RuntimeError) as error:
-        number = re.search(r"errno = (\d+)", str(error))
-        if number is None and not isinstance(error, OSError):
-            raise
-        code = int(number[1]) if number else error.errno
-        where = getattr(error, "filename", None) or str(path)
-        raise OSError(code, os.strerror(code or 0), where) from error
-
-
-def replace_folder(temporary: Path, folder: Path) -> None:
-    """Put a finished folder in the place of an old one, which no reader sees half deleted."""
-    old = folder.with_name(f".{folder.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        os.replace(folder, old)
-    os.replace(temporary, folder)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def opened(workdir: Path) -> Iterator[None]:
+def opened(workdir: Path) -> contextlib.AbstractContextManager[None]:
     """Create the directory and hold its lock, so that one process at a time writes there.
 
     Raises:
         UserError: not writable, or in use by another process.
     """
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        lock = (workdir / ".lock").open("w")
-    except OSError as error:
-        raise UserError(
-            f"{workdir}: cannot write there ({error.strerror}): choose another --workdir"
-        ) from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise UserError(
-                f"{workdir}: another process is working there: wait for it, or choose another "
-                "--workdir"
-            ) from error
-        yield
+    in_use = (
+        f"{workdir}: another process is working there: wait for it, or choose another --workdir"
+    )
+    return lock.held(workdir, in_use)
 
 
 def _flat(tree: dict, prefix: str = "") -> dict[str, object]:

@@ -10,16 +10,17 @@ import h5py
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxad.data.streams import opened_events
 from lhco_events import fake_events, write_frame
 from random_scorers import trigger_data, trigger_scorer
 
-from jaxad import checkpoint, compare, data, score, workdir
+from jaxad import data, workdir
+from jaxad.commands import compare, export, score
 from jaxad.data import adc2021, jets, lhco, toptagging
-from jaxad.data.particles import four_momenta
-from jaxad.data.streams import opened_events
-from jaxad.export import __main__ as export
 from jaxad.export.verify import verify
+from jaxad.observables.momenta import four_momenta
 from jaxad.scorer import load
+from jaxad.training import checkpoint
 
 
 class Case(NamedTuple):
@@ -254,7 +255,7 @@ def _workdir(folder: Path) -> Case:
 
 
 def _compared(folder: Path) -> Case:
-    from jaxad.evaluation import measure
+    from jaxad.evaluation.general import measure
 
     rng = np.random.default_rng(6)
     table = {

@@ -6,8 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from configs import adc2021_shallow, adc2021_vae, cathode, toptagging_ae
-from jaxad.methods import autoencoder, trigger_events, weak
+from jaxad.configs import adc2021_shallow, adc2021_vae, cathode, toptagging_ae
+from jaxad.inputs import trigger as trigger_events
+from jaxad.methods import autoencoder
+from jaxad.methods.stages import weak
 from jaxad.models.trigger import MODELS
 from jaxad.scorer import Scorer
 

@@ -11,16 +11,18 @@ from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import NearestNeighbors
 from sklearn.svm import OneClassSVM
 
-from configs import adc2021_ae, adc2021_rbm, adc2021_shallow, adc2021_student, adc2021_vae
-from jaxad import evaluation, methods, report, training
+from jaxad import methods, report, training
+from jaxad.commands.train import build_scorer
+from jaxad.configs import adc2021_ae, adc2021_rbm, adc2021_shallow, adc2021_student, adc2021_vae
 from jaxad.data.adc2021 import mask
 from jaxad.data.dataset import Dataset
 from jaxad.errors import UserError
-from jaxad.methods import trigger_autoencoder, trigger_events
-from jaxad.methods.teacher import load_teacher
+from jaxad.evaluation import general as evaluation
+from jaxad.inputs import trigger as trigger_events
+from jaxad.methods import trigger_autoencoder
+from jaxad.methods.stages.teacher import load_teacher
 from jaxad.models import rbm, trigger
 from jaxad.models.trigger import MODELS
-from jaxad.run import build_scorer
 from jaxad.training import fit
 
 FORMAT = "(pT, eta, phi)"

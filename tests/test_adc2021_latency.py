@@ -5,10 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from configs import adc2021_shallow
-from jaxad import compare, latency, methods
+from jaxad import methods
+from jaxad.commands import compare, latency
+from jaxad.commands.train import build_scorer
+from jaxad.configs import adc2021_shallow
 from jaxad.data.dataset import Dataset
-from jaxad.run import build_scorer
 
 
 @pytest.fixture

@@ -6,10 +6,11 @@ import h5py
 import numpy as np
 import pytest
 
-from configs import adc2021_shallow, adc2021_student
-from jaxad import evaluation, run
+from jaxad.commands import train as run
+from jaxad.configs import adc2021_shallow, adc2021_student
 from jaxad.data import adc2021
 from jaxad.errors import UserError
+from jaxad.evaluation import general as evaluation
 
 
 @pytest.fixture(scope="module")

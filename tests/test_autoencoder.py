@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 from sklearn.decomposition import PCA
 
-from configs import features_ae, interpretable_ae, toptagging_ae
-from jaxad import data, evaluation, run
+from jaxad import data
+from jaxad.commands import train as run
+from jaxad.configs import features_ae, interpretable_ae, toptagging_ae
 from jaxad.data.dataset import Dataset
 from jaxad.errors import UserError
+from jaxad.evaluation import general as evaluation
+from jaxad.inputs.images import fit_inputs, prepared
 from jaxad.methods import autoencoder, pca
-from jaxad.methods.inputs import fit_inputs, prepared
 from jaxad.models.autoencoder import ConvAutoencoder, PooledAutoencoder
 from jaxad.observables.images import jet_image
 from jaxad.observables.kinematics import epxpypz_to_ptyphi

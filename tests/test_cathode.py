@@ -11,10 +11,10 @@ from ml_collections import ConfigDict
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from jaxad import data, training
+from jaxad.commands.train import build_scorer
 from jaxad.data import lhco
-from jaxad.methods import density, trees, weak
-from jaxad.models.classifier import Classifier
-from jaxad.run import build_scorer
+from jaxad.methods.stages import density, trees, weak
+from jaxad.models.dense import Classifier
 from jaxad.scorer import load
 
 METHODS = [

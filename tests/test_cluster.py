@@ -6,10 +6,10 @@ import pytest
 from lhco_events import fake_particles, write_frame
 from random_scorers import trigger_data, trigger_scorer
 
-from jaxad import score
+from jaxad.commands import score
 from jaxad.data import lhco_raw
 from jaxad.errors import UserError
-from jaxad.simulation import runner
+from jaxad.tasks import load_part, make_tasks, run_tasks, seeded
 
 distributed = pytest.importorskip("distributed")
 
@@ -69,18 +69,18 @@ def normal_rows(process, n, rng):
 
 
 def test_tasks_on_workers_give_the_same_bits(cluster, tmp_path):
-    tasks = runner.make_tasks("good", "train", 70, 20)
-    address, rows_of = cluster.scheduler_address, runner.seeded(normal_rows, 3)
+    tasks = make_tasks("good", "train", 70, 20)
+    address, rows_of = cluster.scheduler_address, seeded(normal_rows, 3)
     alone, many = (
-        runner.run_tasks(rows_of, tasks, tmp_path / str(workers)[:3], workers, "test")
+        run_tasks(rows_of, tasks, tmp_path / str(workers)[:3], workers, "test")
         for workers in (1, address)
     )
     assert [part.name for part in alone] == [part.name for part in many]
     for one, other in zip(alone, many, strict=True):
-        np.testing.assert_array_equal(runner.load_part(one)["x"], runner.load_part(other)["x"])
-    bad = runner.make_tasks("bad", "train", 5, 20)
+        np.testing.assert_array_equal(load_part(one)["x"], load_part(other)["x"])
+    bad = make_tasks("bad", "train", 5, 20)
     with pytest.raises(UserError, match=r"bad-train-000000-5: a worker of .* no such process"):
-        runner.run_tasks(rows_of, bad, tmp_path / "bad", address, "test")
+        run_tasks(rows_of, bad, tmp_path / "bad", address, "test")
 
 
 def test_workers_cluster_raw_events_to_the_same_bytes(cluster, tmp_path, monkeypatch):

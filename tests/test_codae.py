@@ -9,21 +9,21 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter1d
 
-from configs import cct, codae, codvae, dirichlet_vae, qcd_or_what
+from jaxad.configs import cct, codae, codvae, dirichlet_vae, qcd_or_what
 from jaxad.data.dataset import Dataset
-from jaxad.engine import make_optimizer
+from jaxad.devices.batches import in_chunks
 from jaxad.errors import UserError
 from jaxad.methods import codae as codae_method
-from jaxad.methods import event_images
+from jaxad.methods.stages import event_images
 from jaxad.models import cct as cct_model
 from jaxad.models import codae as codae_model
 from jaxad.models import qcd_or_what as qcd_model
 from jaxad.models import vae
 from jaxad.models.codae import CoDAE, CoDVAE, count_parameters, from_keras_arrays
 from jaxad.models.convolution import GroupedConv, conv, pad_same
-from jaxad.observables.batching import in_chunks
 from jaxad.scorer import Scorer
 from jaxad.training import fit, get_config
+from jaxad.training.step import make_optimizer
 
 IMAGES = jnp.zeros((2, 72, 58, 1))
 NOISE = jnp.zeros((1, 5, 4, 64))

@@ -13,7 +13,7 @@ from jaxad.data import get_config, load
 from jaxad.data.codae import augment, mass_in_name, masses_of, read_file
 from jaxad.data.dataset import content_digest
 from jaxad.errors import UserError
-from jaxad.methods import event_images
+from jaxad.methods.stages import event_images
 
 
 def write(path: Path, label=0, index=0, n=10, channels=3, **change):

@@ -7,7 +7,8 @@ import sys
 import numpy as np
 import pytest
 
-from jaxad import compare, metrics
+from jaxad import metrics
+from jaxad.commands import compare
 from jaxad.errors import UserError
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from ml_collections import ConfigDict
 
 import jaxad.data as data
-from jaxad.data import cache, checks
+from jaxad.data import checks
 from jaxad.data.dataset import (
     Dataset,
     as_mapping,
@@ -20,10 +20,12 @@ from jaxad.data.dataset import (
     n_rows,
     take,
 )
-from jaxad.data.particles import four_momenta, jet_observables
+from jaxad.data.particles import jet_observables
 from jaxad.data.settings import complete
 from jaxad.data.splits import choose, split_indices
 from jaxad.errors import UserError
+from jaxad.observables.momenta import four_momenta
+from jaxad.storage import cache
 
 # Data sets and splits -------------------------------------------------------------------------
 

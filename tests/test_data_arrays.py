@@ -10,8 +10,9 @@ from ml_collections import ConfigDict, config_flags
 
 import jaxad.data as data
 from jaxad.data.dataset import counts, n_rows
-from jaxad.data.particles import four_momenta, jet_observables
+from jaxad.data.particles import jet_observables
 from jaxad.errors import UserError
+from jaxad.observables.momenta import four_momenta
 
 HLS4ML = {
     "x_key": "constituents",

@@ -13,8 +13,8 @@ import jaxad.data as data
 from jaxad.data import toptagging
 from jaxad.data.dataset import counts
 from jaxad.data.pandas_table import PandasTable
-from jaxad.data.particles import four_momenta
 from jaxad.errors import UserError
+from jaxad.observables.momenta import four_momenta
 
 N_JETS = 300
 

@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 from test_jets import jets_of_600_gev, write
 
-from configs import interpretable_ae, interpretable_hln
-from jaxad import compare, evaluation, explain, run
+from jaxad.commands import compare
+from jaxad.commands import train as run
+from jaxad.configs import interpretable_ae, interpretable_hln
 from jaxad.data import load as load_data
 from jaxad.data.jets import BACKGROUND, SIGNALS
-from jaxad.ordering import decision_ordering
+from jaxad.evaluation import general as evaluation
+from jaxad.evaluation import mimickers as explain
+from jaxad.observables.ordering import decision_ordering
 from jaxad.report.mimickers import graphs_figure
 from jaxad.report.tables import metrics_table
 from jaxad.scorer import load

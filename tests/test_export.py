@@ -21,12 +21,12 @@ from random_scorers import (
 )
 
 import jaxad
-from jaxad.data import scaling
+from jaxad.commands.export import main
 from jaxad.errors import UserError
 from jaxad.export import cpp, stablehlo
-from jaxad.export.__main__ import main
 from jaxad.export.contract import contract, knots
-from jaxad.methods import density
+from jaxad.inputs import logit as scaling
+from jaxad.methods.stages import density
 
 compiles = pytest.mark.skipif(shutil.which("g++") is None, reason="g++ is not installed")
 RNG = np.random.default_rng(0)

@@ -11,9 +11,10 @@ import pytest
 from random_scorers import calibrated, mixture_scorer, trigger_data, trigger_scorer
 
 from jaxad import data
+from jaxad.commands.export import main
 from jaxad.errors import UserError
-from jaxad.export import hls, hls_estimates, hls_network
-from jaxad.export.__main__ import main
+from jaxad.export import hls
+from jaxad.export.hls import estimates, network
 from jaxad.export.verify import read_contract
 from jaxad.scorer import Scorer
 
@@ -47,24 +48,24 @@ def single(name: str, loss: str) -> Scorer:
     ],
 )
 def test_the_network_gives_the_scorers_scores(name, loss, monkeypatch):
-    exact = hls_network.fixed
-    monkeypatch.setattr(hls_network, "fixed", lambda values: exact(values, 48))
+    exact = network.fixed
+    monkeypatch.setattr(network, "fixed", lambda values: exact(values, 48))
     scorer, x = single(name, loss), trigger_data(300)
-    host = hls_network.preprocessing(scorer)
-    model, types = hls_network.keras_model(hls_network.dense_layers(scorer, host), host)
+    host = network.preprocessing(scorer)
+    model, types = network.keras_model(network.dense_layers(scorer, host), host)
     found = hls.score(host, model.predict(hls.standardised(host, x), verbose=0))
     np.testing.assert_allclose(found, scorer(x), rtol=2e-4, atol=1e-4)
     assert all(found["weight"].width == 48 for found in types.values())
 
 
 def test_types_hold_what_they_were_made_for():
-    found = hls_network.fixed(np.array([0.3, -5.0]), 8)
+    found = network.fixed(np.array([0.3, -5.0]), 8)
     assert found == (8, 4) and str(found) == "fixed<8,4,RND,SAT>"
     np.testing.assert_array_equal(
         found.rounded(np.array([5.03, -5.04, 9.0, -9.0])), [5.0, -5.0625, 7.9375, -8.0]
     )
-    assert hls_network.fixed(np.array([4.0]), 8, margin=1).integer == 5
-    assert hls_network.fixed(np.zeros(2)).integer == 1
+    assert network.fixed(np.array([4.0]), 8, margin=1).integer == 5
+    assert network.fixed(np.zeros(2)).integer == 1
 
 
 @pytest.fixture(scope="module")
@@ -102,13 +103,13 @@ def test_scores_flags_and_verify(folder, capsys):
 @pytest.mark.slow
 def test_estimates_are_of_what_is_emulated(tmp_path):
     scorer, x = single("exercise", "plain"), trigger_data(300)
-    host = hls_network.preprocessing(scorer) | {"outputs": 1}
-    model, types = hls_network.keras_model(hls_network.dense_layers(scorer, host), host)
+    host = network.preprocessing(scorer) | {"outputs": 1}
+    model, types = network.keras_model(network.dense_layers(scorer, host), host)
     (z,) = hls.standardised(host, x)
-    results = hls_network.output_types(model, [z])
+    results = network.output_types(model, [z])
     types = {name: types.get(name, {}) | results[name] for name in results}
     hls._write(model, types, tmp_path / "hls")
-    found = hls_estimates.logic(model, types).predict(np.float64(types["z"]["result"].rounded(z)))
+    found = estimates.logic(model, types).predict(np.float64(types["z"]["result"].rounded(z)))
     np.testing.assert_array_equal(np.float32(found[:, 0]), hls.emulated(tmp_path / "hls", host)(x))
 
 

@@ -20,7 +20,7 @@ from random_scorers import (
 from jaxad.errors import UserError
 from jaxad.export import onnx as onnx_format
 from jaxad.export.onnx import loaded, model
-from jaxad.methods import trees, weak
+from jaxad.methods.stages import trees, weak
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")

@@ -9,19 +9,13 @@ import pytest
 from random_scorers import trigger_data, trigger_scorer
 
 from jaxad import data
+from jaxad.commands.export import main
 from jaxad.data.dataset import Dataset
 from jaxad.errors import UserError
 from jaxad.export import onnx as onnx_format
-from jaxad.export import quantize
-from jaxad.export.__main__ import main
 from jaxad.export.contract import contract
-from jaxad.export.quantize import (
-    MAX_SHIFT,
-    _calibration,
-    linear_layers,
-    quantized,
-    tail_shift,
-)
+from jaxad.export.onnx import quantize
+from jaxad.export.onnx.quantize import MAX_SHIFT, _calibration, linear_layers, quantized, tail_shift
 from jaxad.export.verify import read_contract
 
 onnx = pytest.importorskip("onnx")

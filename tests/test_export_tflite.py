@@ -12,8 +12,8 @@ from export_case import ABOUT, RAW, assert_rates_and_flags
 from jax import lax
 from random_scorers import classifier_scorer, jet_scorer, jets, trigger_data, trigger_scorer
 
+from jaxad.commands.export import main
 from jaxad.errors import UserError
-from jaxad.export.__main__ import main
 from jaxad.export.tflite import loaded, model
 
 pytest.importorskip("litert_converter")

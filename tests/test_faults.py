@@ -16,13 +16,13 @@ import pytest
 from random_scorers import trigger_data, trigger_scorer
 from test_training import TASK, assert_equal, rows
 
-from jaxad import score, workdir
-from jaxad.data import cache
+from jaxad import workdir
+from jaxad.commands import export, score
+from jaxad.commands import simulate as simulation_program
 from jaxad.errors import UserError
-from jaxad.export import __main__ as export
 from jaxad.scorer import load
-from jaxad.simulation import __main__ as simulation_program
-from jaxad.simulation import runner
+from jaxad.simulation import produce as runner
+from jaxad.storage import cache
 from jaxad.training import fit, get_config
 
 CONFIG = get_config(epochs=3, batch_size=16, checkpoint_seconds=0.0)

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from spoiling import spoil
 
 import jaxad
-from jaxad import data, score
+from jaxad import data
+from jaxad.commands import score
 from jaxad.data import download
 from jaxad.errors import UserError
 

@@ -12,8 +12,8 @@ import pytest
 from lhco_events import fake_events, write_frame
 
 import jaxad
-from jaxad import hosts
 from jaxad.data import lhco
+from jaxad.devices import hosts
 from jaxad.errors import UserError
 
 ROOT = Path(__file__).parents[1]

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from test_kinematics import random_jets
 
+from jaxad.devices.batches import in_batches
 from jaxad.observables import images
-from jaxad.observables.batching import in_batches
 from jaxad.observables.kinematics import relative
 
 aligned_image = partial(images.jet_image, n_pixels=40, half_width=1.0, align=True)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxad.models.layers import conv, conv_transpose
+from jaxad.models.convolution import conv, conv_transpose
 
 
 def _compare(function, x, kernel):

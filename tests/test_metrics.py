@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from scipy.stats import chi2_contingency, norm, spearmanr
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from jaxad import metrics, sculpting
+from jaxad import metrics
 from jaxad.errors import UserError
+from jaxad.metrics import sculpting
 
 tied = st.lists(st.integers(-3, 3), min_size=1, max_size=40).map(lambda v: np.array(v, float))
 

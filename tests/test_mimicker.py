@@ -10,16 +10,17 @@ from ml_collections import ConfigDict
 from test_jets import jets_of_600_gev
 
 import jaxad
-from configs import interpretable_hln, interpretable_pnn
-from jaxad import explain
+from jaxad.commands.train import build_scorer
+from jaxad.configs import interpretable_hln, interpretable_pnn
 from jaxad.data.dataset import Dataset
 from jaxad.data.jets import observables
 from jaxad.errors import Preempted, UserError
-from jaxad.methods import hln, mimicker, pnn
-from jaxad.models.mimicker import Mimicker
+from jaxad.evaluation import mimickers as explain
+from jaxad.methods import hln, pnn
+from jaxad.methods.stages import mimicker
+from jaxad.models.dense import Mimicker
 from jaxad.observables.graphs import standard_graphs
-from jaxad.ordering import decision_ordering
-from jaxad.run import build_scorer
+from jaxad.observables.ordering import decision_ordering
 from jaxad.training import fit, get_config
 
 GRAPHS = standard_graphs(3)

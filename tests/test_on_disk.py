@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from jaxad import data
-from jaxad.data import on_disk
 from jaxad.data.dataset import content_digest
+from jaxad.devices.batches import in_batches
 from jaxad.errors import UserError
-from jaxad.observables.batching import in_batches
+from jaxad.storage import on_disk
 
 
 @pytest.fixture(autouse=True)

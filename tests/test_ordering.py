@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import kendalltau
 
-from jaxad import ordering
 from jaxad.errors import UserError
-from jaxad.ordering import ado_with_error, decision_ordering
+from jaxad.observables import ordering
+from jaxad.observables.ordering import ado_with_error, decision_ordering
 
 
 def naive(teacher, score, current=None):

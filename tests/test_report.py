@@ -9,10 +9,10 @@ from matplotlib.colors import LogNorm, to_hex
 from matplotlib.figure import Figure
 
 from jaxad import metrics, report
+from jaxad.metrics.sculpting import mass_sculpting
 from jaxad.report.comparison import pareto_front
 from jaxad.report.html import figure_png
 from jaxad.report.style import BACKGROUND, SIGNALS
-from jaxad.sculpting import mass_sculpting
 
 RNG = np.random.default_rng(0)
 START = RNG.bit_generator.state

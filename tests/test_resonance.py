@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from jaxad import resonance
 from jaxad.errors import UserError
+from jaxad.metrics import resonance
 
 WINDOW, SPAN = (3.3, 3.7), (2.4, 7.0)
 

@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 
 import jaxad
-from configs import adc2021_vae, cathode, codae, interpretable_hln, toptagging_ae
-from jaxad import data, evaluation, run
+from jaxad import data
+from jaxad.commands import train as run
+from jaxad.configs import adc2021_vae, cathode, codae, interpretable_hln, toptagging_ae
 from jaxad.errors import UserError
+from jaxad.evaluation import general as evaluation
 
 ROOT = Path(__file__).parents[1]
 CONFIG = f"--config={ROOT / 'configs' / 'toptagging_ae.py'}:smoke"

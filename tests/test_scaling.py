@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxad.data import scaling
 from jaxad.errors import UserError
+from jaxad.inputs import logit as scaling
 
 N_FEATURES = 3
 

@@ -12,12 +12,12 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from jaxad.data.streams import opened_events
 from lhco_events import fake_events, write_frame
 from random_scorers import classifier_scorer, jet_scorer, trigger_data, trigger_scorer
 
-from jaxad import score
+from jaxad.commands import score
 from jaxad.data import lhco, toptagging
-from jaxad.data.streams import opened_events
 
 
 @pytest.fixture(scope="module")

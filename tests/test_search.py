@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from lhco_events import fake_events, write_frame
 
-from configs import cathode, ranode
-from jaxad import data, run, search
+from jaxad import data
+from jaxad.commands import train as run
+from jaxad.configs import cathode, ranode
 from jaxad.data import lhco
-from jaxad.methods import density
+from jaxad.evaluation import resonant as search
+from jaxad.methods.stages import density
 from jaxad.scorer import load
 
 

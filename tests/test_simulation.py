@@ -12,7 +12,8 @@ import pytest
 
 from jaxad.errors import UserError
 from jaxad.simulation import simulate
-from jaxad.simulation.runner import accept, make_tasks, task_rng
+from jaxad.simulation.produce import accept
+from jaxad.tasks import make_tasks, task_rng
 
 pytest.importorskip("pythia8mc")
 pytest.importorskip("fastjet")
@@ -264,7 +265,7 @@ def test_tower_bins_follow_the_cards():
 
 
 def test_clustering_keeps_every_particle_and_momentum():
-    from jaxad.simulation.jets import cluster, n_subjettiness, padded
+    from jaxad.observables.clustering import cluster, n_subjettiness, padded
     from jaxad.simulation.pythia import kinematics
 
     rng = np.random.default_rng(3)
@@ -336,7 +337,7 @@ def test_lhco_resonance_has_its_masses(lhco):
 
 def test_clustering_reproduces_the_published_lhco_jets(shared_data):
     from jaxad.data.pandas_table import PandasTable
-    from jaxad.simulation.detector import massless
+    from jaxad.observables.momenta import massless
     from jaxad.simulation.lhco import FEATURES, dijet_features
 
     with PandasTable(shared_data / "lhco_raw_1k.h5") as table:

@@ -72,7 +72,7 @@ def sample(tmp_path_factory):
 
 
 def config(folder):
-    from configs import codae
+    from jaxad.configs import codae
 
     settings = codae.get_config("smoke").data
     settings.source = str(folder)

@@ -12,11 +12,12 @@ import numpy as np
 import optax
 import pytest
 
-from jaxad import checkpoint, engine, training
-from jaxad.data import on_disk
+from jaxad import training
 from jaxad.errors import Preempted, UserError
 from jaxad.models.autoencoder import DenseAutoencoder
-from jaxad.training import Task, fit, get_config, weighted_mean
+from jaxad.storage import on_disk
+from jaxad.training import Task, checkpoint, fit, get_config, weighted_mean
+from jaxad.training import step as engine
 
 NETWORK = DenseAutoencoder(widths=(8,), n_latent=2)
 

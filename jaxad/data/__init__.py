@@ -1,25 +1,42 @@
 """Readers of public formats, all returning the same `Dataset`.
 
-A reader is a module of this package with `DEFAULTS` (its settings and their values) and
-`load(config) -> Dataset`; `jaxad.data.load` imports the one that `config.name` asks for.
+A reader is a module of this package with `DEFAULTS` (its settings and their values),
+`load(config) -> Dataset` and `rows_of(path, config, stack) -> Events | None`, the raw events of one
+file; `jaxad.data.load` imports the one that `config.name` asks for.
 """
 
 import dataclasses
 import importlib
 import importlib.util
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 from ml_collections import ConfigDict
 
 from jaxad.data.dataset import Dataset, Rows, check, content_digest, counts, summary
+from jaxad.data.rows import Events, open_array, open_tree
 from jaxad.data.settings import COMMON, complete
 from jaxad.errors import UserError
 
-READERS = ("toptagging", "adc2021", "lhco", "jets", "codae", "arrays")
+READERS = ("toptagging", "adc2021", "lhco", "jets", "codae", "events")
 
-__all__ = ["READERS", "Dataset", "Rows", "check", "get_config", "load", "summary"]
+__all__ = [
+    "READERS",
+    "Dataset",
+    "Events",
+    "Rows",
+    "check",
+    "get_config",
+    "load",
+    "open_events",
+    "summary",
+]
 
 
 def _reader(name: str):
+    if name == "arrays":
+        raise UserError("data.name: arrays is called events now: set data.name=events")
     if name not in READERS:
         raise UserError(f"data.name: expected one of {', '.join(READERS)}, found {name!r}")
     return importlib.import_module(f"jaxad.data.{name}")
@@ -28,27 +45,23 @@ def _reader(name: str):
 def get_config(name: str, **changes) -> ConfigDict:
     """The `data` section of a config: the reader's settings, changed as asked.
 
-    It also holds the settings of "arrays", so that any config can be pointed at the user's own
-    files from the command line: `--config.data.name=arrays --config.data.source=mine.h5 ...`.
+    It also holds the settings of "events", so that any config can be pointed at the user's own
+    files from the command line: `--config.data.name=events --config.data.source=mine.h5 ...`.
     """
     settings = complete({"name": name, **changes}, _reader(name).DEFAULTS)
-    return ConfigDict({**_reader("arrays").DEFAULTS, **settings})
+    return ConfigDict({**_reader("events").DEFAULTS, **settings})
 
 
 def load(config: ConfigDict) -> Dataset:
     """Reads, simulates or downloads the data set that the `data` section describes, and checks it.
 
-    Settings of "arrays" may stand in any config, and those of the other readers in one that was
-    pointed at "arrays"; settings that no reader has are refused.
+    Settings of "events" may stand in any config, and those of the other readers in one that was
+    pointed at "events"; settings that no reader has are refused.
 
     Raises:
       UserError: unknown name or setting, files that are missing or damaged.
     """
-    reader, arrays = _reader(config.get("name", "")), _reader("arrays")
-    if reader is arrays:
-        settings = complete(_without_other_readers(config), arrays.DEFAULTS)
-    else:
-        settings = complete(config, reader.DEFAULTS, ignore=arrays.DEFAULTS)
+    reader, settings = _reader(config.get("name", "")), _settings(config)
     try:
         dataset = check(reader.load(settings))
     except MemoryError as error:
@@ -61,9 +74,48 @@ def load(config: ConfigDict) -> Dataset:
     return dataclasses.replace(dataset, info=dataset.info | content)
 
 
+def _settings(config: ConfigDict) -> ConfigDict:
+    """All settings of the section's own reader."""
+    reader, events = _reader(config.get("name", "")), _reader("events")
+    if reader is events:
+        return complete(_without_other_readers(config), events.DEFAULTS)
+    return complete(config, reader.DEFAULTS, ignore=events.DEFAULTS)
+
+
+@contextmanager
+def open_events(
+    config: ConfigDict, file: str, key: str = "", branches: Mapping[str, str] | None = None
+) -> Iterator[Events]:
+    """Raw events of a file, read as the `data` section says, checked and slice by slice.
+
+    Args:
+        file: of the reader's own layout; an HDF5, npz or npy file with an array of raw events; or
+            "FILE.root[:TREE]".
+        key: of that array; "": the reader's own layout, else the array it names, else "x".
+        branches: of ROOT files, column -> branch, in the order of the columns.
+
+    Raises:
+        UserError: no such file or array, a damaged file, or events that cannot be.
+    """
+    if ".root" in file:
+        with open_tree(file, branches or {}) as events:
+            yield events
+        return
+    path = Path(file)
+    if not path.is_file():
+        raise UserError(f"{file}: no such file")
+    reader = _reader(config.name)
+    with ExitStack() as stack:
+        events = None if key else reader.rows_of(path, _settings(config), stack)
+        if events is None:
+            name = key or getattr(reader, "KEY", "x")
+            events = stack.enter_context(open_array(path, name))
+        yield events
+
+
 def _without_other_readers(config: ConfigDict) -> dict:
-    """The settings less those that only other readers than "arrays" have."""
-    own = {*COMMON, *_reader("arrays").DEFAULTS}
+    """The settings less those that only other readers than "events" have."""
+    own = {*COMMON, *_reader("events").DEFAULTS}
     if set(config) <= own:
         return dict(config)
     written = [name for name in READERS if importlib.util.find_spec(f"jaxad.data.{name}")]

@@ -6,23 +6,27 @@ padded with class 0. Background from Zenodo 5046389, four signals from 5046446, 
 5061688; file names come with and without `_filtered`. The class column is checked, then dropped.
 """
 
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from jaxad.data import cache, checks, download
+from jaxad.data import checks, download
+from jaxad.data.array_files import opened, stored_array
 from jaxad.data.dataset import Dataset, Rows, as_mapping, take
+from jaxad.data.layout import Layout
+from jaxad.data.rows import Events
 from jaxad.data.simulated import simulated
 from jaxad.data.splits import choose, split_indices
 from jaxad.errors import UserError
+from jaxad.observables.trigger import CLASS, JETS, LEPTONS, N_OBJECTS, object_names
+from jaxad.storage import cache
 
 KEY = "Particles"
-N_OBJECTS = 19
 NAMES = ("Pt", "Eta", "Phi", "Class")
-MET, LEPTONS, JETS = slice(0, 1), slice(1, 9), slice(9, 19)
-CLASS = np.repeat((1, 2, 3, 4), (1, 4, 4, 10))
 BACKGROUND = "background_for_training"
 SIGNALS = {
     "A4l": "Ato4l_lepFilter_13TeV",
@@ -65,21 +69,24 @@ def load(config: ConfigDict) -> Dataset:
             name: read_events(path, config.n_signal, [config.seed, 2, number])
             for number, (name, path) in enumerate(signals.items())
         },
+        layout=Layout("ptetaphi", (N_OBJECTS, 3), objects=object_names()),
+        labels={
+            "sum_pt": ("sum of pT", "GeV"),
+            "met": ("missing pT", "GeV"),
+            "n_leptons": ("number of leptons", ""),
+            "ht": ("HT", "GeV"),
+            "lepton_pt": ("leading lepton pT", "GeV"),
+            "multiplicity": ("number of objects", ""),
+        },
+        baselines=("sum_pt", "met", "n_leptons"),
         info={
             "name": "adc2021",
             "source": config.source,
             "files": [str(background), *map(str, signals.values())],
-            "format": "(pT, eta, phi) of MET, 4 e/gamma, 4 mu, 10 jets",
-            "units": "GeV",
             "selection": "13 TeV, one electron or muon above 23 GeV",
             "seed": config.seed,
         },
     )
-
-
-def mask(x: np.ndarray) -> np.ndarray:
-    """(..., 19, 3) events to (..., 19) bool: which of the 19 objects there are (raw pT > 0)."""
-    return x[..., 0] > 0
 
 
 def _files(config: ConfigDict) -> tuple[Path, dict[str, Path]]:
@@ -122,11 +129,8 @@ def read_events(path: Path, limit: int, seed: int | list[int]) -> Rows:
     Raises:
       UserError: another layout, a class or value that cannot be, pT in MeV.
     """
-    with checks.open_hdf5(path) as file:
-        stored = checks.require(file, KEY)
-        checks.require_numbers(stored, path, KEY)
-        checks.require_shape(stored.shape, (None, N_OBJECTS, 4), path, KEY)
-        _check_names(file, path)
+    with ExitStack() as stack:
+        stored = _Particles(stack.enter_context(opened(path)), path)
         index = choose(len(stored), min(limit, len(stored)), seed)
         if len(index) == 0:
             raise UserError(f"{path}: {KEY}: no events")
@@ -136,12 +140,7 @@ def read_events(path: Path, limit: int, seed: int | list[int]) -> Rows:
                 low, high = np.searchsorted(index, (start, start + BLOCK))
                 if low == high:
                     continue
-                with checks.reading(path, KEY):
-                    events = stored[start : start + BLOCK][index[low:high] - start]
-                with np.errstate(over="ignore", invalid="ignore"):  # refused next
-                    events = events.astype(np.float32)
-                _check_events(events, path, index[low:high])
-                x[low:high] = events[..., :3]
+                x[low:high] = stored.chosen(start, index[low:high])
                 bar.update(high - low)
     checks.require_gev(x[..., 0].max(axis=1), path, KEY)
     return {
@@ -150,9 +149,42 @@ def read_events(path: Path, limit: int, seed: int | list[int]) -> Rows:
         "ht": x[:, JETS, 0].sum(axis=1),
         "sum_pt": x[:, 1:, 0].sum(axis=1),
         "lepton_pt": x[:, LEPTONS, 0].max(axis=1),
-        "n_leptons": mask(x)[:, LEPTONS].sum(axis=1).astype(np.float32),
-        "multiplicity": mask(x)[:, 1:].sum(axis=1).astype(np.float32),
+        "n_leptons": (x[:, LEPTONS, 0] > 0).sum(axis=1).astype(np.float32),
+        "multiplicity": (x[:, 1:, 0] > 0).sum(axis=1).astype(np.float32),
     }
+
+
+class _Particles:
+    """Raw events of a published file, row by row, without the class column."""
+
+    def __init__(self, file: Mapping, path: Path):
+        self._path, self._stored = path, stored_array(file, KEY, path)
+        checks.require_shape(self._stored.shape, (None, N_OBJECTS, 4), path, KEY)
+        _check_names(file, path)
+
+    def __len__(self) -> int:
+        return len(self._stored)
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        start, stop, _ = rows.indices(len(self))
+        return self.chosen(start, np.arange(start, stop))
+
+    def chosen(self, start: int, index: np.ndarray) -> np.ndarray:
+        """The rows `index` of the block that starts at `start`."""
+        if not len(index):
+            return np.zeros((0, N_OBJECTS, 3), np.float32)
+        with checks.reading(self._path, KEY):
+            events = self._stored[start : index[-1] + 1][index - start]
+        with np.errstate(over="ignore", invalid="ignore"):  # refused next
+            events = events.astype(np.float32)
+        _check_events(events, self._path, index)
+        return events[..., :3]
+
+
+def rows_of(path: Path, config: ConfigDict, stack: ExitStack) -> Events | None:
+    """The events of a published file, open while `stack` is; None of any other file."""
+    file = stack.enter_context(opened(path))
+    return _Particles(file, path) if KEY in file else None
 
 
 def _check_names(file, path: Path) -> None:

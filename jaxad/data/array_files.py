@@ -7,8 +7,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from jaxad.data import checks, on_disk
-from jaxad.errors import UserError
+from jaxad.data import checks
+from jaxad.errors import DAMAGED, UserError
+from jaxad.storage import on_disk
 
 SUFFIXES = (".h5", ".hdf5", ".npz", ".npy")
 
@@ -26,7 +27,7 @@ def opened(path: Path) -> Iterator[Mapping]:
         content = np.load(
             path, allow_pickle=False, mmap_mode="r" if path.suffix == ".npy" else None
         )
-    except checks.DAMAGED as error:
+    except DAMAGED as error:
         raise UserError(
             f"{path}: expected a NumPy file, found a damaged one ({_line(error)})"
         ) from None
@@ -46,7 +47,7 @@ def stored_array(file: Mapping, key: str, path: Path) -> h5py.Dataset | np.ndarr
     elif key in file:
         try:
             stored = file[key]
-        except checks.DAMAGED as error:
+        except DAMAGED as error:
             raise UserError(f"{path}: {key}: cannot be read ({_line(error)})") from None
     else:
         raise UserError(f"{path}: no array {key!r}; found {', '.join(file) or 'none'}")

@@ -7,22 +7,23 @@ one summed channel. Augmentation runs on the device.
 """
 
 import re
+from contextlib import ExitStack
 from pathlib import Path
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import Array
 from ml_collections import ConfigDict
 
-from jaxad.data import cache, checks, on_disk
+from jaxad.data import checks
 from jaxad.data.array_files import opened, stored_array
 from jaxad.data.dataset import Dataset, Rows, concatenate, take
+from jaxad.data.layout import Layout
+from jaxad.data.rows import Events
 from jaxad.data.simulated import simulated
 from jaxad.data.splits import choose, split_indices
+from jaxad.devices.batches import in_batches
 from jaxad.errors import UserError
-from jaxad.observables.batching import in_batches
 from jaxad.observables.images import from_cells
+from jaxad.storage import cache, on_disk
 
 LABELS = ("QCD", "SUEP", "SVJ")
 SVJ_MASS = {5: 2100.0, 6: 3100.0, 7: 4100.0}
@@ -36,9 +37,18 @@ MASS_MAPS = {
 }
 """Mass [GeV] of (label, mass index); the supervised set numbers its SUEP masses differently."""
 
+KEY = "images"
 CELLS = ("ImageTrk_PUcorr", "ImageECAL", "ImageHCAL")
 N_TRACKS = "NTrk_PUcorr"
 NAME = re.compile(r"(?P<kind>qcd|suep|svj)(?:_gensim)?(?:_h?(?P<mass>\d+))?", re.IGNORECASE)
+
+LAYOUT = Layout(
+    "image",
+    (72, 58, 3),
+    picture={"extent": (-2.5, 2.5, -np.pi, np.pi), "labels": ("η", "φ"), "unit": "GeV"},
+    periodic=True,
+    classes=LABELS,
+)
 
 DEFAULTS = {
     "n_events": 0,  # at most so many random events of each class, 0: all
@@ -78,13 +88,18 @@ def load(config: ConfigDict) -> Dataset:
         test=background,
         signals=signals,
         extra=extra,
+        layout=LAYOUT,
+        labels={
+            "n_tracks": ("number of tracks", ""),
+            "hits": ("number of hit pixels", ""),
+            "sum_pt": ("sum of pT", "GeV"),
+        },
+        baselines=("n_tracks", "hits", "sum_pt"),
         info={
             "name": "codae",
             "source": config.source,
             "files": [str(path) for part in ("train", "test") for path in _files(folder / part)],
-            "format": "event_image",
             "background": "QCD",
-            "units": "GeV",
             "selection": "13 TeV, HT > 500 GeV; (phi, eta, [tracker, ECAL, HCAL])",
             "seed": config.seed,
         },
@@ -220,6 +235,34 @@ def masses_of(label: np.ndarray, index: np.ndarray, path: Path) -> np.ndarray:
     return pick(label, index) if len(label) else np.zeros(0, np.float32)
 
 
+class _Images:
+    """Raw images of a file, which is read whole."""
+
+    def __init__(self, images: np.ndarray):
+        self._images = images
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        return self._images[rows]
+
+
+def rows_of(path: Path, config: ConfigDict, stack: ExitStack) -> Events | None:
+    """The images of a published file; None of any other file."""
+    if path.suffix == ".npz":
+        with opened(path) as file:
+            own = {"images", "labels", "masses"} <= set(file)
+    else:
+        own = path.suffix in (".h5", ".hdf5") and _has_cells(path)
+    return _Images(read_file(path)["x"]) if own else None
+
+
+def _has_cells(path: Path) -> bool:
+    with checks.open_hdf5(path) as file:
+        return CELLS[0] in file
+
+
 def read_file(path: Path) -> Rows:
     """Rows of one file, npz (images) or HDF5 (cells), see `load`; n_tracks is 0 where absent."""
     rows = _read_npz(path) if path.suffix == ".npz" else _read_cells(path)
@@ -282,22 +325,3 @@ def _read_cells(path: Path) -> Rows:
         "label": np.full(shape, label, np.float32),
         "signal_mass": np.full(shape, mass or 0.0, np.float32),
     }
-
-
-def augment(images: Array, key: Array) -> Array:
-    """Flips eta and rolls phi at random: images (n, 72, 58, c) of any dtype, one choice an event.
-
-    Six equal choices: none, flip eta, roll phi by +a or -a, flip and roll either way, with
-    a = 8, 16, ... 56 of 72 pixels.
-    """
-    n, h, w, c = images.shape
-    choice_key, amount_key = jax.random.split(key)
-    choice = jax.random.randint(choice_key, (n,), 0, 6)
-    blocks = jax.random.randint(amount_key, (n,), 1, 8)
-    flip = (choice == 1) | (choice >= 4)
-    sign = jnp.where(choice % 2 == 0, 1, -1) * (choice >= 2)
-    source = (jnp.arange(h // 8) - (sign * blocks)[:, None]) % (h // 8)
-    rolled = jnp.take_along_axis(
-        images.reshape(n, h // 8, 8, w, c), source[:, :, None, None, None], axis=1
-    ).reshape(images.shape)
-    return jnp.where(flip[:, None, None, None], rolled[:, :, ::-1], rolled)

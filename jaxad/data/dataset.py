@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from jaxad.data import on_disk
-from jaxad.digest import digest
+from jaxad.data.layout import Layout
 from jaxad.errors import UserError
+from jaxad.storage import on_disk
+from jaxad.storage.digest import digest
 
 Rows = dict[str, np.ndarray]
 """Arrays with one leading axis N: "x" is raw scorer input, others observables (N,)."""
@@ -27,15 +28,21 @@ class Dataset:
     Attributes:
       train, val, test: background rows; disjoint events.
       signals: name -> rows.
+      layout: what one event is.
       extra: further named rows that some methods want (supervised training, sidebands).
-      info: JSON-able: "name", "source", "files", "format" of x, "units", "cuts", "seed".
+      labels: of the observables in the rows: name -> (text, unit), for figures.
+      baselines: observables that are trivial scores, the first ones the most telling.
+      info: JSON-able: "name", "source", "files", "selection", "seed"; of a search "window" [TeV].
     """
 
     train: Rows
     val: Rows
     test: Rows
     signals: dict[str, Rows]
+    layout: Layout
     extra: dict[str, Rows] = field(default_factory=dict)
+    labels: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    baselines: tuple[str, ...] = ()
     info: dict = field(default_factory=dict)
 
     def parts(self) -> Iterator[tuple[str, Rows]]:
@@ -122,10 +129,9 @@ def _check_part(rows: Rows, where: str) -> None:
 def summary(dataset: Dataset) -> str:
     """Table of counts per class and split, with the raw input's shape, for the terminal."""
     x = dataset.train["x"]
-    units = dataset.info.get("format", "")
     lines = [
         f"{dataset.info.get('name', 'data')} from {dataset.info.get('source', '?')}: "
-        f"x {x.shape[1:]} {x.dtype} {units}".rstrip(),
+        f"x {x.shape[1:]} {x.dtype} {dataset.layout.format}",
         f"{'':<24}{'train':>10}{'val':>10}{'test':>10}",
         f"{'background':<24}"
         + "".join(f"{n_rows(rows):>10,}" for rows in (dataset.train, dataset.val, dataset.test)),

@@ -7,7 +7,6 @@ command again after an interruption and it continues (HTTP Range).
 
 import argparse
 import errno
-import fcntl
 import hashlib
 import http.client
 import json
@@ -21,9 +20,9 @@ from typing import BinaryIO, NamedTuple
 
 from tqdm import tqdm
 
-from jaxad import cli
-from jaxad.data import cache
+from jaxad.commands import cli
 from jaxad.errors import UserError
+from jaxad.storage import cache, lock
 
 ZENODO = "https://zenodo.org"
 TIMEOUT = 30  # seconds without a byte
@@ -131,7 +130,7 @@ def fetch_url(url: str, path: str | Path, size: int | None = None, md5: str | No
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with part.open("ab") as stream:
-            _lock(stream, part)
+            lock.hold(stream, f"{part}: another process is downloading this file; wait for it")
             _transfer(url, stream, path, size)
             if md5 is not None:
                 _check_md5(part, md5, url)
@@ -151,13 +150,6 @@ def _existing(path: Path, size: int | None) -> Path:
             f"{path}: expected {size:,} bytes, found {found:,}; delete it to download it again"
         )
     return path
-
-
-def _lock(stream: BinaryIO, part: Path) -> None:
-    try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise UserError(f"{part}: another process is downloading this file; wait for it") from None
 
 
 def _transfer(url: str, stream: BinaryIO, path: Path, size: int | None) -> None:

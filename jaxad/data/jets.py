@@ -7,26 +7,23 @@ tau1 ... tau5. The leading jet of each event is used. `observables` keeps EFPs a
 """
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 import h5py
 import numpy as np
-from jax import Array
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from jaxad.data import cache, checks, download
+from jaxad.data import checks, download
 from jaxad.data.dataset import Dataset, Rows, concatenate, n_rows, take
-from jaxad.data.particles import jet_observables
+from jaxad.data.layout import Layout
+from jaxad.data.particles import JET_BASELINES, JET_LABELS, jet_observables
+from jaxad.data.rows import Events
 from jaxad.data.simulated import simulated
 from jaxad.data.splits import split_indices
-from jaxad.digest import digest
 from jaxad.errors import UserError
-from jaxad.observables.batching import in_batches
-from jaxad.observables.efp import compute_efps
-from jaxad.observables.graphs import Graphs
-from jaxad.observables.kinematics import epxpypz_to_ptyphi, jet_mass, jet_ptetaphi
-from jaxad.observables.substructure import n_subjettiness
+from jaxad.storage import cache
 
 BACKGROUND = "qcd_dijet.h5"
 SIGNALS = {
@@ -78,12 +75,13 @@ def load(config: ConfigDict) -> Dataset:
         **{name: take(jets, np.sort(rows)) for name, rows in index.items()},
         test=take(jets, slice(n_train, None)),
         signals={name: read_jets(path, config, label=1) for name, path in signals.items()},
+        layout=Layout("epxpypz", (config.n_constituents, 4)),
+        labels=JET_LABELS,
+        baselines=JET_BASELINES,
         info={
             "name": "jets",
             "source": config.source,
             "files": [str(path) for path in (background, *signals.values())],
-            "format": "epxpypz",
-            "units": "GeV",
             "selection": f"leading anti-kT R=1.0 jet, {config.pt_min:g} <= pT <= "
             f"{config.pt_max:g} GeV of the summed constituents",
             "seed": config.seed,
@@ -97,18 +95,11 @@ def read_jets(path: Path, config: ConfigDict, label: int) -> Rows:
     Raises:
       UserError: another layout, NaN, momenta that are not five numbers a particle, or in MeV.
     """
-    with checks.open_hdf5(path) as file:
-        constituents = checks.require(file, CONSTITUENTS)
-        observables = checks.require(file, OBSERVABLES)
-        _require_layout(constituents, observables, path)
+    with ExitStack() as stack:
+        jets = _LeadingJets(stack.enter_context(checks.open_hdf5(path)), path, config)
         blocks, kept = [], 0
-        for start in tqdm(range(0, len(observables), BLOCK), desc=path.name, delay=2, leave=False):
-            with checks.reading(path, CONSTITUENTS):
-                ragged = constituents[start : start + BLOCK, 0]
-            with checks.reading(path, OBSERVABLES):
-                obs = observables[start : start + BLOCK, 0]
-            obs = checks.finite_float32(obs, path, OBSERVABLES, start)
-            rows = _rows(ragged, obs, path, start, config.n_constituents)
+        for start in tqdm(range(0, len(jets), BLOCK), desc=path.name, delay=2, leave=False):
+            rows = jets.rows(start, start + BLOCK)
             if not blocks:
                 checks.require_gev(rows["pt"], path, CONSTITUENTS)
             passed = (rows["pt"] >= config.pt_min) & (rows["pt"] <= config.pt_max)
@@ -125,38 +116,38 @@ def read_jets(path: Path, config: ConfigDict, label: int) -> Rows:
     return {**rows, "label": np.full(n_rows(rows), label, np.float32)}
 
 
-def coordinates(x: Array) -> Array:
-    """(pT [GeV], rapidity, phi) (..., n, 3) of particles (E, px, py, pz) [GeV] (..., n, 4).
+class _LeadingJets:
+    """The leading jet of every event of a published file."""
 
-    Three columns, (pT, eta, phi) of massless particles, are returned as they are.
-    """
-    return epxpypz_to_ptyphi(x) if x.shape[-1] == 4 else x
+    def __init__(self, file: h5py.File, path: Path, config: ConfigDict):
+        self._path, self._n_constituents = path, config.n_constituents
+        self._constituents = checks.require(file, CONSTITUENTS)
+        self._observables = checks.require(file, OBSERVABLES)
+        _require_layout(self._constituents, self._observables, path)
+
+    def __len__(self) -> int:
+        return len(self._observables)
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        start, stop, _ = rows.indices(len(self))
+        return self.rows(start, stop)["x"]
+
+    def rows(self, start: int, stop: int) -> Rows:
+        """Rows of a block, before any cut."""
+        with checks.reading(self._path, CONSTITUENTS):
+            ragged = self._constituents[start:stop, 0]
+        with checks.reading(self._path, OBSERVABLES):
+            obs = self._observables[start:stop, 0]
+        obs = checks.finite_float32(obs, self._path, OBSERVABLES, start)
+        return _rows(ragged, obs, self._path, start, self._n_constituents)
 
 
-def observables(x: np.ndarray, graphs: Graphs, folder: Path, n_taus: int = 0) -> np.ndarray:
-    """Mass [GeV], pT [GeV], EFPs and tau_1 ... of jets, kept in the cache folder.
-
-    Args:
-        x: (N, n, 4) (E, px, py, pz) [GeV] or (N, n, 3) (pT [GeV], eta, phi), zero padded.
-        graphs: of the EFPs.
-        folder: the cache. The entry belongs to these very jets (their digest) and settings.
-        n_taus: the largest N of tau_N; kT axes, R0 = 1.
-
-    Returns:
-        (N, 2 + len(graphs) + n_taus) float32.
-    """
-
-    def make() -> Rows:
-        particles = in_batches(coordinates, x, desc="coordinates")
-        return {
-            "mass": in_batches(jet_mass, x, desc="mass"),
-            "pt": in_batches(lambda jets: jet_ptetaphi(jets)[:, 0], x, desc="pT"),
-            "efps": compute_efps(graphs, particles),
-        } | ({"taus": n_subjettiness(x, max_n=n_taus)} if n_taus else {})
-
-    settings = {"jets": digest({}, {"x": x}), "graphs": graphs, "n_taus": n_taus}
-    found = cache.cached(folder, "jet_observables", settings, make)
-    return np.column_stack([found[key] for key in ("mass", "pt", "efps", "taus") if key in found])
+def rows_of(path: Path, config: ConfigDict, stack: ExitStack) -> Events | None:
+    """The leading jets of a published file, open while `stack` is; None of any other file."""
+    if path.suffix not in (".h5", ".hdf5"):
+        return None
+    file = stack.enter_context(checks.open_hdf5(path))
+    return _LeadingJets(file, path, config) if CONSTITUENTS in file else None
 
 
 def _check_settings(config: ConfigDict) -> None:

@@ -1,28 +1,26 @@
 """From raw LHC Olympics events to the official jet features, with FastJet.
 
-    python -m jaxad.data.lhco_raw events_anomalydetection_v2.h5 --out FOLDER
+    jaxad data cluster events_anomalydetection_v2.h5 --out FOLDER
 
 Anti-kT R = 1.0 jets of up to 700 massless particles (Zenodo 4536377, `events_anomalydetection.h5`);
 N-subjettiness with exclusive-kT axes and normalised measure, beta = 1.
 FastJet is GPL-2 and comes with `pip install 'jaxad[simulation]'`.
 """
 
-import argparse
-import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from jaxad import cli
 from jaxad.data import checks
 from jaxad.data.pandas_table import PandasTable
 from jaxad.errors import UserError
-from jaxad.simulation import runner
+from jaxad.observables.clustering import cluster, n_subjettiness
 from jaxad.simulation.frames import write_fixed
-from jaxad.simulation.jets import cluster, n_subjettiness
 from jaxad.simulation.lhco import FEATURES
+from jaxad.simulation.produce import produce
+from jaxad.tasks import Task, load_part, make_tasks
 
 RADIUS = 1.0
 MIN_PT = 20.0  # GeV
@@ -79,17 +77,17 @@ def feature_file(path: Path, folder: Path, workers: int | str | None = None) -> 
     name = asked["name"]
 
     def write(temporary: Path, _: str, parts: dict[str, list[Path]]) -> None:
-        rows = np.concatenate([runner.load_part(part)["rows"] for part in parts["raw"]])
+        rows = np.concatenate([load_part(part)["rows"] for part in parts["raw"]])
         write_fixed(temporary, "df", [*FEATURES, "label"], rows)
 
-    tasks = runner.make_tasks("raw", name, n_events, TASK_SIZE)
+    tasks = make_tasks("raw", name, n_events, TASK_SIZE)
     rows_of = partial(_rows_of, path, TASK_SIZE)
     packages = ("fastjet", "awkward", "tables")
-    (made,) = runner.produce(folder, asked, [name], tasks, rows_of, write, workers, packages)
+    (made,) = produce(folder, asked, [name], tasks, rows_of, write, workers, packages)
     return made
 
 
-def _rows_of(path: Path, size: int, task: runner.Task) -> dict[str, np.ndarray]:
+def _rows_of(path: Path, size: int, task: Task) -> dict[str, np.ndarray]:
     start = task.index * size
     with PandasTable(path) as table:
         rows = table.read(table.columns, start, start + task.n, dtype=np.float64)
@@ -129,21 +127,3 @@ def cluster_events(particles: np.ndarray, first: int = 0) -> np.ndarray:
     tau = n_subjettiness(*constituents, np.diff(jets.offsets), RADIUS, axes="KT_Axes")
     values = np.column_stack([jets.px, jets.py, jets.pz, jets.mass, tau])
     return values.reshape(len(particles), -1)
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Parse the command line, cluster, say where the file is; 2 for a user's mistake."""
-    parser = argparse.ArgumentParser(
-        prog="python -m jaxad.data.lhco_raw",
-        description="Cluster raw LHC Olympics events (FastJet) into the official feature file. "
-        "Running the same command again goes on where it was stopped.",
-    )
-    parser.add_argument("file", type=Path, help="raw events in the published layout")
-    parser.add_argument("--out", type=Path, required=True, help="folder to write to")
-    cli.add_workers(parser)
-    args = parser.parse_args(arguments)
-    return cli.exit_code(lambda: print(feature_file(args.file, args.out, args.workers)))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

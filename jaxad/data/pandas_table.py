@@ -34,6 +34,14 @@ def frames_of(file: h5py.File) -> list[str]:
     ]
 
 
+def is_frame(path: Path) -> bool:
+    """Whether a file is an HDF5 file with a pandas frame."""
+    if path.suffix not in (".h5", ".hdf5"):
+        return False
+    with open_hdf5(path) as file, reading(path, "table"):
+        return bool(frames_of(file))
+
+
 class PandasTable:
     """One frame of a pandas HDF5 file, read by rows and columns.
 

@@ -6,8 +6,15 @@ They travel with the events as baselines and conditions (mass sculpting, trivial
 import numpy as np
 
 from jaxad.data.dataset import Rows
+from jaxad.observables.momenta import four_momenta
 
 CHUNK = 1 << 15  # jets converted together
+JET_LABELS = {
+    "mass": ("jet mass", "GeV"),
+    "pt": ("jet pT", "GeV"),
+    "multiplicity": ("number of constituents", ""),
+}
+JET_BASELINES = ("mass", "multiplicity")
 
 
 def jet_observables(particles: np.ndarray) -> Rows:
@@ -30,17 +37,8 @@ def jet_observables(particles: np.ndarray) -> Rows:
 
 
 def _block_observables(particles: np.ndarray) -> np.ndarray:
-    massless = particles.shape[-1] == 3
-    momenta = four_momenta(particles) if massless else particles.astype(np.float64)
+    momenta = four_momenta(particles)
     energy, px, py, pz = momenta.sum(axis=1).T
     momentum = np.sqrt(px**2 + py**2 + pz**2)
     mass = np.sqrt(np.maximum((energy - momentum) * (energy + momentum), 0.0))
     return np.stack([mass, np.hypot(px, py), (momenta[..., 0] > 0).sum(axis=1)])
-
-
-def four_momenta(particles: np.ndarray) -> np.ndarray:
-    """(N, n, 3) = (pT, eta, phi) of massless particles to (N, n, 4) = (E, px, py, pz), float64."""
-    pt, eta, phi = np.moveaxis(particles.astype(np.float64), -1, 0)
-    return np.stack(
-        [pt * np.cosh(eta), pt * np.cos(phi), pt * np.sin(phi), pt * np.sinh(eta)], axis=-1
-    )

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from jaxad.data import cache
 from jaxad.simulation import simulate
+from jaxad.storage import cache
 
 
 def simulated(name: str, config: ConfigDict) -> list[Path]:

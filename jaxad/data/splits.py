@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from jaxad.data.dataset import Rows, concatenate, n_rows, take
 from jaxad.errors import UserError
 
 
@@ -41,6 +42,30 @@ def split_indices(
         )
     order = np.random.default_rng(seed).permutation(n)
     return dict(zip(parts, np.split(order[: sizes.sum()], np.cumsum(sizes)[:-1]), strict=True))
+
+
+def hold_out(
+    test: Rows, signals: dict[str, Rows], share: float, seed: int
+) -> tuple[dict[str, Rows], Rows, dict[str, Rows]]:
+    """Parts "supervised_train" and "supervised_val" (4 to 1), and what is left of test and signals.
+
+    Args:
+        share: of every class that is taken away.
+
+    Returns:
+        The two parts, with "label" 0 for background and 1, 2, ... for the signals; test; signals.
+    """
+    shares = {"train": 0.8 * share, "val": 0.2 * share, "left": -1}
+    taken: dict[str, list[Rows]] = {"train": [], "val": []}
+    left = []
+    for number, rows in enumerate((test, *signals.values())):
+        index = split_indices(n_rows(rows), shares, [seed, 3, number])
+        for name, parts in taken.items():
+            part = take(rows, index[name])
+            parts.append(part | {"label": np.full(n_rows(part), number, np.float32)})
+        left.append(take(rows, np.sort(index["left"])))
+    extra = {f"supervised_{name}": concatenate(parts) for name, parts in taken.items()}
+    return extra, left[0], dict(zip(signals, left[1:], strict=True))
 
 
 def choose(n: int, limit: int, seed: int | list[int] = 0) -> np.ndarray:

@@ -6,19 +6,23 @@ read in blocks and only the chosen jets are kept, so that memory is that of the 
 """
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from jaxad.data import cache, checks, download, on_disk
+from jaxad.data import checks, download
 from jaxad.data.dataset import Dataset, Rows
-from jaxad.data.pandas_table import PandasTable
-from jaxad.data.particles import jet_observables
+from jaxad.data.layout import Layout
+from jaxad.data.pandas_table import PandasTable, is_frame
+from jaxad.data.particles import JET_BASELINES, JET_LABELS, jet_observables
+from jaxad.data.rows import Events
 from jaxad.data.simulated import simulated
 from jaxad.data.splits import choose, split_indices
 from jaxad.errors import UserError
+from jaxad.storage import cache, on_disk
 
 RECORD = "toptagging"
 FILES = ("train.h5", "val.h5", "test.h5")
@@ -66,13 +70,14 @@ def load(config: ConfigDict) -> Dataset:
     return Dataset(
         **{name: rows[name] for name in ("train", "val", "test")},
         signals={CLASSES[signal]: rows["signal"]},
+        layout=Layout("epxpypz", (config.n_constituents, 4)),
+        labels=JET_LABELS,
+        baselines=JET_BASELINES,
         info={
             "name": "toptagging",
             "background": CLASSES[background],
             "source": config.source,
             "files": [str(path) for path in paths],
-            "format": "epxpypz",
-            "units": "GeV",
             "selection": "anti-kT R=0.8, 550 < pT < 650 GeV, |eta| < 2, 14 TeV",
             "seed": config.seed,
         },
@@ -195,6 +200,34 @@ def read_jets(
     return rows
 
 
+class _Jets:
+    """Raw jets of a published file, row by row."""
+
+    def __init__(self, table: PandasTable, config: ConfigDict):
+        table.require(MOMENTA)
+        self._table, self._n_constituents = table, config.n_constituents
+
+    def __len__(self) -> int:
+        return self._table.n_rows
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        start, stop, _ = rows.indices(len(self))
+        values = self._table.read(MOMENTA, start, stop, np.float32)
+        _check_block(values, self._table.path, start)
+        return _momenta(values)[:, : self._n_constituents]
+
+
+def rows_of(path: Path, config: ConfigDict, stack: ExitStack) -> Events | None:
+    """The jets of a published file, open while `stack` is; None of any other file."""
+    if not is_frame(path):
+        return None
+    return _Jets(stack.enter_context(PandasTable(path)), config)
+
+
+def _momenta(values: np.ndarray) -> np.ndarray:
+    return values[:, : 4 * N_STORED].reshape(-1, N_STORED, 4)
+
+
 def _check_block(values: np.ndarray, path: Path, start: int) -> None:
     checks.require_finite(values, path, "constituents", start)
     energies = values[:, : 4 * N_STORED : 4]
@@ -217,7 +250,7 @@ def _empty_rows(n_jets: int, n_constituents: int, folder: Path | None) -> Rows:
 def _fill(rows: Rows, where: slice, values: np.ndarray) -> None:
     if len(values) == 0:
         return
-    momenta = values[:, :-1].reshape(-1, N_STORED, 4)
+    momenta = _momenta(values)
     rows["x"][where] = momenta[:, : rows["x"].shape[1]]
     rows["label"][where] = values[:, -1]
     for name, observable in jet_observables(momenta).items():

@@ -13,21 +13,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxad.data.adc2021 import CLASS
-from jaxad.data.lhco import JETS
+from jaxad.data.layout import COLUMNS
 from jaxad.errors import UserError
-from jaxad.run import provenance
 from jaxad.scorer import Scorer
+from jaxad.storage.provenance import provenance
 
 FORMAT = 1
 OUTPUTS = ("score", "fpr", "flag")
 N_GOLDEN = 32
 N_KNOTS = 64
-PARTICLES = {
-    "ptetaphi": (("pt", "GeV"), ("eta", ""), ("phi", "rad")),
-    "epxpypz": (("E", "GeV"), ("px", "GeV"), ("py", "GeV"), ("pz", "GeV")),
-}
-PREPARED_JETS = (("mjj", "TeV"), ("mJ1", "TeV"), ("dmJ", "TeV"), ("tau21_J1", ""), ("tau21_J2", ""))
 
 
 def knots(background: np.ndarray) -> dict[str, list[float]]:
@@ -66,24 +60,22 @@ def golden_events(scorer: Scorer, events: np.ndarray) -> np.ndarray:
 
 def _features(scorer: Scorer) -> list[tuple[str, str]]:
     """Name and unit of each number of an event, in their order; of one particle for any number."""
-    shape, data = scorer.shape, scorer.config.data.name
-    if data == "adc2021":
-        kinds = np.array(["met", "egamma", "muon", "jet"])[CLASS - 1]
-        counts = [f"{kind}{1 + list(kinds[:i]).count(kind)}" for i, kind in enumerate(kinds)]
-        columns = PARTICLES["ptetaphi"]
-        return [(f"{name}.{column}", unit) for name in counts for column, unit in columns]
-    if data == "lhco" and shape == (len(JETS),):
-        return [(name, "" if "tau" in name else "GeV") for name in JETS]
-    if data == "lhco" and shape == (len(PREPARED_JETS),):
-        return list(PREPARED_JETS)
-    if scorer.format in PARTICLES and shape[0] is None:
-        return list(PARTICLES[scorer.format])
+    layout, shape = scorer.layout, scorer.shape
+    if layout.columns and shape == (len(layout.columns),):
+        return list(layout.columns)
+    particle = COLUMNS.get(layout.format, ())
+    unit = "GeV" if layout.unit == 1 else f"{layout.unit:g} GeV"
+    particle = [(name, unit if of == "GeV" else of) for name, of in particle]
+    if layout.objects and shape[0] == len(layout.objects):
+        return [(f"{kind}.{name}", unit) for kind in layout.objects for name, unit in particle]
+    if particle and shape[0] is None:
+        return particle
     return [(f"x[{','.join(map(str, index))}]", "") for index in np.ndindex(*shape)]
 
 
 def _order(scorer: Scorer) -> str:
     shape = ", ".join("any" if size is None else str(size) for size in scorer.shape)
-    return f"row-major ({shape}): {scorer.format}"
+    return f"row-major ({shape}): {scorer.layout.format}"
 
 
 def contract(scorer: Scorer, name: str, target_fpr: float) -> dict[str, Any]:
@@ -119,7 +111,8 @@ def contract(scorer: Scorer, name: str, target_fpr: float) -> dict[str, Any]:
             "error": cut["error"],
             "knots": knots(scorer.background),
             "n_calibration": len(scorer.background),
-            "calibration": f"held-out background of {data.get('name')} ({data.get('source')})",
+            "calibration": f"{cut['sample']} of {data.get('name')} ({data.get('source')}), which "
+            "trained nothing and chose no epoch",
         },
         "outputs": list(OUTPUTS),
         "golden": {"file": "golden.npz", "n": N_GOLDEN},

@@ -12,10 +12,10 @@ import numpy as np
 from jaxad import scorer, workdir
 from jaxad.data import checks
 from jaxad.data.array_files import opened, stored_array
-from jaxad.digest import digest
 from jaxad.errors import UserError
 from jaxad.export import cpp, hls, onnx, stablehlo, tflite
 from jaxad.export.contract import FORMAT, OUTPUTS
+from jaxad.storage.digest import digest
 
 TOLERANCE = 1e-4
 """Of a score, relative to itself and the spread of the golden scores; of a rate, to itself."""

@@ -2,33 +2,64 @@
 
 A method module has
 
-    fit(config, dataset, fitter) -> fitted         pytree of arrays; `fitter` is
-                                                   `jaxad.training.fit` bound to the work directory
-    scores(config) -> function                     pure (fitted, x) -> {score: (n,) or
-                                                   (members, n)}, larger is more anomalous; the
-                                                   first is the method's default
-    outputs(config) -> function                    optional, pure (fitted, x) -> {"input",
-                                                   "reconstruction", "latent"} for figures
+    KINDS                          what it takes of an event: "vector", "image", "set", the one it
+                                   likes best first
+    fit(config, dataset, bench) -> fitted
+                                   pytree of arrays; `bench` trains, and knows other scorers
+    scores(config, layout) -> function
+                                   pure (fitted, x) -> {score: (n,) or (members, n)}, larger is
+                                   more anomalous; the first is the method's default
+    outputs(config, layout) -> function
+                                   optional, pure (fitted, x) -> {"input", "reconstruction",
+                                   "latent"} for figures
+    RESONANT = True                of those that search a window of a mass
+    calibration(config, dataset) -> Calibration
+                                   optional: events that trained nothing and chose no epoch
 
-where x is raw input: everything between an event and its score is inside.
+where x is raw input, as `layout` says: everything between an event and its score is inside.
 """
 
 import importlib
+from collections.abc import Callable
 from types import ModuleType
+from typing import Any, NamedTuple
 
+import numpy as np
 from ml_collections import ConfigDict
 
+from jaxad import inputs
 from jaxad.data.dataset import Dataset
+from jaxad.data.layout import Layout
 from jaxad.errors import UserError
+from jaxad.training import Fitted
 
-JETS = ("autoencoder", "pca", "hln", "pnn")
-RESONANT = ("cathode", "iad", "supervised", "cwola", "anode", "lacathode", "ranode")
-EVENT_IMAGES = ("codae", "dirichlet_vae", "qcd_or_what", "cct")
-TRIGGER = (
-    "trigger_autoencoder", "rbm", "one_class_svm", "gaussian_mixture", "isolation_forest",
-    "nearest_neighbours", "student",
-)  # fmt: skip
-NAMES = JETS + RESONANT + EVENT_IMAGES + TRIGGER
+NAMES = (
+    *("autoencoder", "pca", "trigger_autoencoder", "rbm", "one_class_svm", "gaussian_mixture"),
+    *("isolation_forest", "nearest_neighbours", "student", "hln", "pnn"),
+    *("codae", "dirichlet_vae", "qcd_or_what", "cct"),
+    *("cathode", "iad", "supervised", "cwola", "anode", "lacathode", "ranode"),
+)
+
+
+class Bench(NamedTuple):
+    """What a method works with, beside its data.
+
+    Attributes:
+        fit: `jaxad.training.fit` bound to the work directory.
+        load: work directory of a trained run -> its scorer.
+        scorer: (method, config, params, layout) -> a scorer of parameters at hand.
+    """
+
+    fit: Callable[..., Fitted]
+    load: Callable[[str], Any]
+    scorer: Callable[[str, ConfigDict, Any, Layout], Any]
+
+
+class Calibration(NamedTuple):
+    """Raw events that thresholds are set on, and what they are; None where there are none."""
+
+    x: np.ndarray | None
+    sample: str
 
 
 def get(name: str) -> ModuleType:
@@ -38,20 +69,37 @@ def get(name: str) -> ModuleType:
     return importlib.import_module(f"jaxad.methods.{name}")
 
 
-def check_data(name: str, config: ConfigDict, dataset: Dataset) -> None:
-    """Raise UserError where a method cannot take the rows of a data set."""
-    shape, found = dataset.train["x"].shape[1:], dataset.info["format"]
-    if name in RESONANT:
-        fits, wanted = "window" in dataset.info, "the events of data.name=lhco"
-    elif name in EVENT_IMAGES:
-        fits, wanted = len(shape) == 3, "images (h, w, channels)"
-    elif name in TRIGGER:
-        fits, wanted = shape == (19, 3), "trigger events (19, 3)"
-    elif "inputs" in config and config.inputs.name in ("image", "features"):
-        fits = found == config.inputs.name
-        wanted = f"events of format {config.inputs.name}, as inputs.name says"
-    else:
-        fits = found in ("epxpypz", "ptetaphi")
-        wanted = "particles; for images set inputs.name=image"
-    if not fits:
-        raise UserError(f"data: {name} takes {wanted}; found {found} of shape {shape}")
+def stage(name: str, config: ConfigDict, layout: Layout) -> inputs.Stage:
+    """What the method `name` sees of an event.
+
+    Raises:
+        UserError: it cannot take the input or the events; a search without a mass.
+    """
+    module = get(name)
+    found = inputs.stage(config.inputs, layout, module.KINDS, name)
+    if getattr(module, "RESONANT", False) and found.mass is None:
+        raise UserError(
+            f"data: {name} searches a mass, and these events have none: set data.mass_key"
+        )
+    return found
+
+
+def check(name: str, config: ConfigDict, dataset: Dataset) -> None:
+    """Raise UserError where a method cannot take a data set."""
+    stage(name, config, dataset.layout)
+    if getattr(get(name), "RESONANT", False) and "window" not in dataset.info:
+        raise UserError(
+            f"data: {name} searches a window of the mass, and these data have none: set "
+            "data.window_low and data.window_high"
+        )
+
+
+def calibration(name: str, config: ConfigDict, dataset: Dataset) -> Calibration:
+    """Events that calibrate the thresholds of a fitted method: they trained nothing of it.
+
+    The test background, but for methods that say otherwise.
+    """
+    module = get(name)
+    if hasattr(module, "calibration"):
+        return module.calibration(config, dataset)
+    return Calibration(dataset.test["x"], "test background")

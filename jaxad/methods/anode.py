@@ -11,31 +11,32 @@ import jax
 from jax import Array
 from ml_collections import ConfigDict
 
-from jaxad.data import lhco
 from jaxad.data.dataset import Dataset
-from jaxad.methods import cathode, density, weak
-from jaxad.training import Fitted
+from jaxad.methods import Bench, cathode
+from jaxad.methods.stages import density, weak
+
+KINDS = ("vector",)
+RESONANT = True
 
 
-def fit(config: ConfigDict, dataset: Dataset, fitter: Callable[..., Fitted]) -> dict:
+def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
     """Density of the sidebands, then `classifier.runs` densities of the signal region."""
     data = weak.data_events(config, dataset)
-    background = cathode.fit_background(config, data, fitter)
+    background = cathode.fit_background(config, data, bench)
     train, val = (
         {key: data[key][data["inside"] & (data["part"] == part)] for key in ("x", "m")}
         for part in (0, 1)
     )
     region = density.fit(
-        config, train, val, fitter, config.seed + 1, "data density", config.classifier.runs
+        config, train, val, bench, config.seed + 1, "data density", config.classifier.runs
     )
     return {"background": background, "region": region}
 
 
-def scores(config: ConfigDict) -> Callable[[dict, Array], dict[str, Array]]:
+def feature_scores(config: ConfigDict) -> Callable[..., dict[str, Array]]:
     """{"log_ratio": (runs, n)}: log p_data(x | m) - log p_background(x | m)."""
 
-    def function(fitted: dict, raw: Array) -> dict[str, Array]:
-        m, x = lhco.observe(raw, config.data.shift, config.data.delta_r)
+    def function(fitted: dict, m: Array, x: Array, raw: Array) -> dict[str, Array]:
         region = fitted["region"]
 
         def log_data(params: Any) -> Array:
@@ -46,3 +47,6 @@ def scores(config: ConfigDict) -> Callable[[dict, Array], dict[str, Array]]:
         return {"log_ratio": jax.lax.map(log_data, region["params"]) - background}
 
     return function
+
+
+scores = weak.from_features(feature_scores)

@@ -1,10 +1,11 @@
-"""Autoencoders on jet images or features: trained on background, they reconstruct all else badly.
+"""Autoencoders on images or vectors: trained on background, they reconstruct all else badly.
 
 Farina, Nakai, Shih (arXiv:1808.08992) and Heimel et al. (arXiv:1808.08979); larger images in
-Bradshaw, Chang, Ostdiek (arXiv:2203.01343). Loss and score are the mean over pixels, or
-standardised features, of the squared difference.
+Bradshaw, Chang, Ostdiek (arXiv:2203.01343). Loss and score are the mean over pixels, or components
+of the vector, of the squared difference.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -14,30 +15,26 @@ import jax.numpy as jnp
 from jax import Array
 from ml_collections import ConfigDict
 
-from jaxad.data import cache
+from jaxad import inputs
 from jaxad.data.dataset import Dataset
+from jaxad.data.layout import Layout
 from jaxad.errors import UserError
-from jaxad.methods.inputs import fit_inputs, inputs_of, prepared
-from jaxad.models.autoencoder import (
-    ConvAutoencoder,
-    DenseAutoencoder,
-    PooledAutoencoder,
-    Reconstruction,
-)
-from jaxad.training import Fitted, Task, weighted_mean
+from jaxad.inputs.images import unit_sum
+from jaxad.methods import Bench
+from jaxad.methods.stages import rows
+from jaxad.models.autoencoder import ConvAutoencoder, PooledAutoencoder
+from jaxad.models.dense import DenseAutoencoder, Reconstruction
+from jaxad.training import Task, weighted_mean
+
+KINDS = ("image", "vector")
 
 
 def model(config: ConfigDict) -> nn.Module:
     """The network of `config.model`.
 
     Raises:
-        UserError: no such network, or one that does not take `config.inputs`.
+        UserError: no such network.
     """
-    if (config.model.name == "dense") != (config.inputs.name == "features"):
-        raise UserError(
-            f"model.name: dense is for inputs.name=features, conv and pooled for images, found "
-            f"{config.model.name!r} and inputs.name={config.inputs.name!r}"
-        )
     match config.model.name:
         case "conv":
             return ConvAutoencoder(n_latent=config.model.n_latent, width=config.model.width)
@@ -49,13 +46,36 @@ def model(config: ConfigDict) -> nn.Module:
             raise UserError(f"model.name: expected conv, pooled or dense, found {other!r}")
 
 
+def stage_of(config: ConfigDict, layout: Layout) -> inputs.Stage:
+    """Vectors, or images that sum to one, as those of the networks do.
+
+    Raises:
+        UserError: the network does not take the input, or images of this size.
+    """
+    stage = inputs.stage(config.inputs, layout, KINDS, "autoencoder")
+    if (config.model.name == "dense") != (stage.kind == "vector"):
+        raise UserError(
+            "model.name: dense is for vectors, conv and pooled are for images, found "
+            f"{config.model.name!r} and inputs.name={config.inputs.name!r}"
+        )
+    if config.model.name == "pooled":
+        _, h, w, _ = rows.shape_of(stage)
+        if h % 2 or w % 2:
+            raise UserError(f"model.name=pooled: takes images of even sides, found ({h}, {w})")
+    if stage.kind == "vector" or stage.unit_sum:
+        return stage
+    return dataclasses.replace(
+        stage, values=lambda x: unit_sum(stage.values(x)), stored=jnp.float32, unit_sum=True
+    )
+
+
 def squared_error(x: Array, reconstruction: Reconstruction) -> Array:
-    """Mean over pixels or features of (output - x)^2, (n,)."""
+    """Mean over pixels or components of (output - x)^2, (n,)."""
     return jnp.mean((reconstruction.output - x) ** 2, axis=range(1, x.ndim))
 
 
 def task(network: nn.Module) -> Task:
-    """Training of an autoencoder on rows with images or features "x"."""
+    """Training of an autoencoder on rows with images or vectors "x"."""
 
     def init(key: Array, batch: dict) -> tuple[Any, dict]:
         return network.init(key, batch["x"])["params"], {}
@@ -67,26 +87,24 @@ def task(network: nn.Module) -> Task:
     return Task(init, loss, cpu_rows=32 if isinstance(network, ConvAutoencoder) else 0)
 
 
-def fit(config: ConfigDict, dataset: Dataset, fitter: Callable[..., Fitted]) -> dict:
+def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
     """Train on the background's training rows; {"params": leading axes (members, best epochs)}.
 
-    Beside them what the inputs learnt (`fit_inputs`).
+    Beside them what the "inputs" learnt.
     """
-    learnt = fit_inputs(config.inputs, dataset.train["x"])
-    train, val = (
-        {"x": prepared(config.inputs, learnt, rows["x"], name, cache.root(config.data.cache))}
-        for name, rows in (("train", dataset.train), ("val", dataset.val))
+    learnt, train, val = rows.background(config, stage_of(config, dataset.layout), dataset)
+    fitted = bench.fit(
+        task(model(config)), train, val, config.train, config.seed, stage="autoencoder"
     )
-    fitted = fitter(task(model(config)), train, val, config.train, config.seed, stage="autoencoder")
-    return {"params": fitted.params, **learnt}
+    return {"params": fitted.params, "inputs": learnt}
 
 
-def scores(config: ConfigDict) -> Callable[[dict, Array], dict[str, Array]]:
+def scores(config: ConfigDict, layout: Layout) -> Callable[[dict, Array], dict[str, Array]]:
     """{"mse": (members, n)}: the squared error, mean over the best epochs."""
-    network, preprocess = model(config), inputs_of(config.inputs)
+    network, stage = model(config), stage_of(config, layout)
 
     def function(fitted: dict, x: Array) -> dict[str, Array]:
-        z = preprocess(fitted, x)
+        z = stage.apply(fitted, x)
 
         def one(params: Any) -> Array:
             return squared_error(z, network.apply({"params": params}, z))
@@ -96,12 +114,12 @@ def scores(config: ConfigDict) -> Callable[[dict, Array], dict[str, Array]]:
     return function
 
 
-def outputs(config: ConfigDict) -> Callable[[dict, Array], dict[str, Array]]:
+def outputs(config: ConfigDict, layout: Layout) -> Callable[[dict, Array], dict[str, Array]]:
     """Input, reconstruction (as it) and latent (n, d) of the first member's best epoch."""
-    network, preprocess = model(config), inputs_of(config.inputs)
+    network, stage = model(config), stage_of(config, layout)
 
     def function(fitted: dict, x: Array) -> dict[str, Array]:
-        z = preprocess(fitted, x)
+        z = stage.apply(fitted, x)
         params = jax.tree.map(lambda a: a[0, 0], fitted["params"])
         result = network.apply({"params": params}, z)
         return {"input": z, "reconstruction": result.output, "latent": result.latent}

@@ -11,19 +11,21 @@ import numpy as np
 from jax import Array
 from ml_collections import ConfigDict
 
-from jaxad.data import lhco
 from jaxad.data.dataset import Dataset, Rows, take
-from jaxad.methods import density, weak
-from jaxad.training import Fitted
+from jaxad.methods import Bench
+from jaxad.methods.stages import density, weak
+
+KINDS = ("vector",)
+RESONANT = True
 
 
-def fit_background(config: ConfigDict, data: Rows, fitter: Callable[..., Fitted]) -> dict:
+def fit_background(config: ConfigDict, data: Rows, bench: Bench) -> dict:
     """The density of the sidebands, p(x | m) of the background."""
     train, val = (
         {key: data[key][~data["inside"] & (data["part"] == part)] for key in ("x", "m")}
         for part in (0, 1)
     )
-    return density.fit(config, train, val, fitter, config.seed, stage="background density")
+    return density.fit(config, train, val, bench, config.seed, stage="background density")
 
 
 def template(config: ConfigDict, background: dict, m: np.ndarray, seed: int) -> Rows:
@@ -39,20 +41,22 @@ def template(config: ConfigDict, background: dict, m: np.ndarray, seed: int) -> 
     return {"x": x, "m": masses, "run": np.arange(runs * n) % runs}
 
 
-def fit(config: ConfigDict, dataset: Dataset, fitter: Callable[..., Fitted]) -> dict:
+def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
     """Density of the sidebands, template, classifiers: three stages."""
     data = weak.data_events(config, dataset)
-    background = fit_background(config, data, fitter)
+    background = fit_background(config, data, bench)
     region = take(data, data["inside"])
     samples = template(config, background, region["m"], config.seed)
-    return {"background": background, "classifier": weak.fit(config, fitter, region, samples)}
+    return {"background": background, "classifier": weak.fit(config, bench, region, samples)}
 
 
-def scores(config: ConfigDict) -> Callable[[dict, Array], dict[str, Array]]:
+def feature_scores(config: ConfigDict) -> Callable[..., dict[str, Array]]:
     """{"anomaly": (runs, n)}: probability of being data rather than background."""
 
-    def function(fitted: dict, raw: Array) -> dict[str, Array]:
-        _, x = lhco.observe(raw, config.data.shift, config.data.delta_r)
+    def function(fitted: dict, m: Array, x: Array, raw: Array) -> dict[str, Array]:
         return {"anomaly": weak.score(config, fitted["classifier"], x, raw)}
 
     return function
+
+
+scores = weak.from_features(feature_scores)

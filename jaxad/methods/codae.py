@@ -17,20 +17,24 @@ import numpy as np
 from jax import Array
 from ml_collections import ConfigDict
 
-from jaxad.data.codae import augment
 from jaxad.data.dataset import Dataset
+from jaxad.data.layout import Layout
 from jaxad.errors import UserError
-from jaxad.methods import event_images
-from jaxad.methods.event_images import bce, distance_correlation, in_chunks, network_input, ssim
+from jaxad.inputs.images import augment
+from jaxad.methods import Bench
+from jaxad.methods.stages import event_images
+from jaxad.methods.stages.event_images import bce, distance_correlation, in_chunks, ssim
 from jaxad.models.codae import CoDAE, CoDVAE, from_keras_arrays
-from jaxad.training import Fitted, Task, weighted_mean
+from jaxad.training import Task, weighted_mean
 
+KINDS = ("image",)
+Shape = tuple[int, int, int]
 N_ORIENT = 512
 """Training events on which the signs of z_m are fixed."""
 
 
-def model(config: ConfigDict) -> nn.Module:
-    """The network of `config.model`: name "codae" or "codvae"."""
+def model(config: ConfigDict, shape: Shape) -> nn.Module:
+    """The network of `config.model`, name "codae" or "codvae", for images (h, w, c)."""
     kinds = {"codae": CoDAE, "codvae": CoDVAE}
     if config.model.name not in kinds:
         raise UserError(f"model.name: expected codae or codvae, found {config.model.name!r}")
@@ -39,8 +43,9 @@ def model(config: ConfigDict) -> nn.Module:
         latent=config.model.latent,
         groups=config.model.groups,
         mask_groups=config.model.mask_groups,
-        channels=event_images.channels(config.inputs),
+        channels=shape[2],
         periodic=config.model.periodic,
+        shape=shape[:2],
     )
 
 
@@ -51,8 +56,8 @@ def _dtype(config: ConfigDict) -> Any:
     return kinds[config.model.dtype]
 
 
-def _noise_shape(config: ConfigDict) -> tuple[int, int, int]:
-    h, w = (-(-size // 2 ** len(config.model.features)) for size in (72, 58))
+def _noise_shape(config: ConfigDict, shape: Shape) -> tuple[int, int, int]:
+    h, w = (-(-size // 2 ** len(config.model.features)) for size in shape[:2])
     return h, w, config.model.latent
 
 
@@ -68,7 +73,7 @@ def _apply(
     config: ConfigDict, variables: dict, x: Array, decode: Array | None, kl: Array | None
 ) -> dict[str, Array]:
     """Logits, z_m and, of a CoDVAE, KL and temperature, all float32; noise as in `CoDVAE`."""
-    network, x = model(config), x.astype(_dtype(config))
+    network, x = model(config, x.shape[1:]), x.astype(_dtype(config))
     if not _variational(config):
         logits, _, z_m = network.apply(variables, x)
         return {"logits": logits.astype(jnp.float32), "z_m": z_m}
@@ -81,13 +86,13 @@ def _apply(
     }
 
 
-def task(config: ConfigDict) -> Task:
-    """Training on rows with images "x" (n, 72, 58, c): loss per event, mean over the batch.
+def task(config: ConfigDict, image: Shape) -> Task:
+    """Training on rows with images "x" (n, h, w, c): loss per event, mean over the batch.
 
     CoDAE: binary cross-entropy summed over pixels. CoDVAE: -log p(x|z) + beta KL. Both may add
     `method.decorrelation` times the distance correlation of the loss with the number of hits.
     """
-    network, shape = model(config), _noise_shape(config)
+    network, shape = model(config, image), _noise_shape(config, image)
     samples, beta = config.method.samples, config.method.beta
 
     def init(key: Array, batch: dict) -> tuple[Any, dict]:
@@ -124,15 +129,15 @@ def task(config: ConfigDict) -> Task:
     return Task(init, loss, cpu_rows=0 if config.method.decorrelation else 8)
 
 
-def published(config: ConfigDict) -> tuple[dict, dict]:
+def published(config: ConfigDict, shape: Shape) -> tuple[dict, dict]:
     """(params, state) of the arrays in the file `model.weights`, leading axes (1, 1)."""
     path = Path(config.model.weights).expanduser()
     if not path.is_file():
         raise UserError(f"model.weights: {path}: no such file")
     with np.load(path, allow_pickle=False) as file:
         params = from_keras_arrays({key: file[key] for key in file.files})
-    images = jnp.zeros((1, 72, 58, event_images.channels(config.inputs)), jnp.float32)
-    fresh, state = jax.jit(task(config).init)(jax.random.key(config.seed), {"x": images})
+    images = jnp.zeros((1, *shape), jnp.float32)
+    fresh, state = jax.jit(task(config, shape).init)(jax.random.key(config.seed), {"x": images})
     if _variational(config):
         params["prior_logits"] = np.asarray(fresh["prior_logits"])
     expected, found = jax.tree.map(jnp.shape, fresh), jax.tree.map(jnp.shape, params)
@@ -144,19 +149,21 @@ def published(config: ConfigDict) -> tuple[dict, dict]:
     return jax.tree.map(lambda a: np.asarray(a, np.float32)[None, None], (params, state))
 
 
-def fit(config: ConfigDict, dataset: Dataset, fitter: Callable[..., Fitted]) -> dict:
+def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
     """Train on QCD, or import `model.weights`; then fix the signs of z_m and scoring's noise."""
-    train = event_images.stored(config.inputs, dataset.train)
+    train, val = event_images.background(config, dataset, "codae")
+    image = train["x"].shape[1:]
     if config.model.weights:
-        params, state = published(config)
+        params, state = published(config, image)
     else:
-        val = event_images.stored(config.inputs, dataset.val)
-        result = fitter(task(config), train, val, config.train, config.seed, stage="codae")
+        result = bench.fit(
+            task(config, image), train, val, config.train, config.seed, stage="codae"
+        )
         params, state = result.params, result.state
     fitted = {"params": params, "state": state}
     fitted["sign"] = _orientation(config, fitted, train["x"][:N_ORIENT])
     if _variational(config):
-        shape = (config.method.samples, 1, *_noise_shape(config))
+        shape = (config.method.samples, 1, *_noise_shape(config, image))
         noise = np.asarray(jax.random.gumbel(jax.random.key(config.seed), shape))
         fitted["noise"] = np.broadcast_to(noise, (*fitted["sign"].shape[:2], *shape))
     return fitted
@@ -164,7 +171,7 @@ def fit(config: ConfigDict, dataset: Dataset, fitter: Callable[..., Fitted]) -> 
 
 def _orientation(config: ConfigDict, fitted: dict, x: np.ndarray) -> np.ndarray:
     """Signs (members, best epochs, 2) that make z_m grow with the hits of background events."""
-    network = model(config)
+    network = model(config, x.shape[1:])
 
     @jax.jit
     def codes(variables: dict, x: Array) -> Array:
@@ -208,26 +215,27 @@ def _scores(config: ConfigDict, fitted: dict, x: Array) -> dict[str, Array]:
     return jax.tree.map(lambda a: a.mean(0), jax.lax.map(decoded, fitted["noise"]))
 
 
-def scores(config: ConfigDict) -> Callable[[dict, Array], dict[str, Array]]:
+def scores(config: ConfigDict, layout: Layout) -> Callable[[dict, Array], dict[str, Array]]:
     """{score: (members, n)}, "mse" the default.
 
     mse, dice, abs, bce: reconstruction; z_m_0, z_m_1: code, signed so that it grows with the hits
     of background; z_m_norm; pixels_in, pixels_out; of a CoDVAE kl (not of published arrays, which
     have no prior) and temperature. `method.monte_carlo` averages over `method.samples` codes.
     """
-    return event_images.scorer(config.inputs, partial(_scores, config), "mse")
+    stage = event_images.stage_of(config, layout, "codae")
+    return event_images.scorer(stage, partial(_scores, config), "mse")
 
 
-def outputs(config: ConfigDict) -> Callable[[dict, Array], dict[str, Array]]:
-    """Input and reconstruction (n, 72, 58), summed over channels, and z_m (n, 2), first member."""
-    preprocess = network_input(config.inputs)
+def outputs(config: ConfigDict, layout: Layout) -> Callable[[dict, Array], dict[str, Array]]:
+    """Input and reconstruction (n, h, w), summed over channels, and z_m (n, 2), first member."""
+    stage = event_images.stage_of(config, layout, "codae")
 
     def function(fitted: dict, raw: Array) -> dict[str, Array]:
         variables = _variables(event_images.first_member(fitted))
 
         def chunk(images: Array) -> dict[str, Array]:
-            x = preprocess(images)
-            decode = jnp.zeros((1, *_noise_shape(config)))
+            x = stage.values(images)
+            decode = jnp.zeros((1, *_noise_shape(config, x.shape[1:])))
             found = _apply(config, variables, x, decode, decode[None])
             return {
                 "input": x.sum(-1),

@@ -4,23 +4,23 @@ Collins, Howe, Nachman (arXiv:1805.02664), with the weights of Hallin et al. (ar
 section V): each of the two sidebands a quarter of the total, the signal region one half.
 """
 
-from collections.abc import Callable
-
 import numpy as np
 
 from jaxad.data.dataset import Dataset, take
-from jaxad.methods import cathode, weak
-from jaxad.training import Fitted
+from jaxad.methods import Bench, cathode
+from jaxad.methods.stages import weak
 
 SHARES = {0: 1 / 2, 1: 1 / 4, 2: 1 / 4}
 
-scores = cathode.scores
+KINDS, RESONANT = cathode.KINDS, True
+
+feature_scores, scores = cathode.feature_scores, cathode.scores
 
 
-def fit(config, dataset: Dataset, fitter: Callable[..., Fitted]) -> dict:
+def fit(config, dataset: Dataset, bench: Bench) -> dict:
     """Classifiers of the signal region against sidebands `method.sideband` TeV wide."""
     data = weak.data_events(config, dataset)
-    low, high, width = config.data.window_low, config.data.window_high, config.method.sideband
+    (low, high), width = dataset.info["window"], config.method.sideband
     below = ~data["inside"] & (data["m"] > low - width) & (data["m"] <= low)
     above = ~data["inside"] & (data["m"] >= high) & (data["m"] < high + width)
     region = take(data, data["inside"])
@@ -28,4 +28,4 @@ def fit(config, dataset: Dataset, fitter: Callable[..., Fitted]) -> dict:
     group = np.repeat([0, 1, 2], [len(rows["m"]) for rows in (region, *sides)])
     background = {key: np.concatenate([s[key] for s in sides]) for key in sides[0]}
     weight = weak.balanced(group, SHARES)
-    return {"classifier": weak.fit(config, fitter, region, background, weight)}
+    return {"classifier": weak.fit(config, bench, region, background, weight)}

@@ -12,18 +12,22 @@ import jax.numpy as jnp
 from jax import Array
 from ml_collections import ConfigDict
 
-from jaxad.data.codae import augment
 from jaxad.data.dataset import Dataset
-from jaxad.methods import event_images
-from jaxad.methods.event_images import in_chunks, network_input
+from jaxad.data.layout import Layout
+from jaxad.inputs.images import augment
+from jaxad.methods import Bench
+from jaxad.methods.stages import event_images
+from jaxad.methods.stages.event_images import in_chunks
 from jaxad.models.vae import DirichletVAE, dirichlet_prior, gaussian_kl
-from jaxad.training import Fitted, Task, weighted_mean
+from jaxad.training import Task, weighted_mean
+
+KINDS = ("image",)
 
 
-def model(config: ConfigDict) -> DirichletVAE:
-    """The network of `config.model`."""
+def model(config: ConfigDict, pixels: int) -> DirichletVAE:
+    """The network of `config.model` for images of so many pixels, over all channels."""
     return DirichletVAE(
-        pixels=72 * 58 * event_images.channels(config.inputs),
+        pixels=pixels,
         latent=len(config.method.concentration),
         hidden=config.model.hidden,
     )
@@ -43,12 +47,12 @@ def reconstruction_loss(x: Array, log_y: Array) -> Array:
 
 def task(config: ConfigDict) -> Task:
     """Training on rows with images "x": reconstruction plus `method.alpha` Gaussian KL."""
-    network = model(config)
     prior = dirichlet_prior(config.method.concentration)
     k = len(config.method.concentration)
 
     def init(key: Array, batch: dict) -> tuple[Any, dict]:
-        variables = network.init(key, _flat(batch["x"][:1]), jnp.zeros((1, k)))
+        x = _flat(batch["x"][:1])
+        variables = model(config, x.shape[1]).init(key, x, jnp.zeros((1, k)))
         return variables["params"], {"batch_stats": variables["batch_stats"]}
 
     def loss(params: Any, state: dict, batch: dict, key: Array, training: bool) -> tuple:
@@ -56,7 +60,7 @@ def task(config: ConfigDict) -> Task:
         weight, x = batch["weight"], batch["x"]
         x = _flat(augment(x, augment_key) if training and config.method.augment else x)
         noise = jax.random.normal(noise_key, (len(x), k)) * training
-        (mean, log_var, log_y), updated = network.apply(
+        (mean, log_var, log_y), updated = model(config, x.shape[1]).apply(
             {"params": params, **state}, x, noise, training, weight > 0, mutable=["batch_stats"]
         )
         reconstruction = weighted_mean(reconstruction_loss(x, log_y), weight)
@@ -68,17 +72,18 @@ def task(config: ConfigDict) -> Task:
     return Task(init, loss)
 
 
-def fit(config: ConfigDict, dataset: Dataset, fitter: Callable[..., Fitted]) -> dict:
+def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
     """Train on QCD: {"params", "state"} with leading axes (members, best epochs)."""
-    train, val = (event_images.stored(config.inputs, r) for r in (dataset.train, dataset.val))
-    result = fitter(task(config), train, val, config.train, config.seed, stage="dirichlet")
+    train, val = event_images.background(config, dataset, "dirichlet_vae")
+    result = bench.fit(task(config), train, val, config.train, config.seed, stage="dirichlet")
     return {"params": result.params, "state": result.state}
 
 
 def _apply(config: ConfigDict, fitted: dict, x: Array) -> tuple[Array, Array, Array]:
     k = len(config.method.concentration)
     variables = {"params": fitted["params"], **fitted["state"]}
-    return model(config).apply(variables, _flat(x), jnp.zeros((1, k)))
+    flat = _flat(x)
+    return model(config, flat.shape[1]).apply(variables, flat, jnp.zeros((1, k)))
 
 
 def _scores(config: ConfigDict, fitted: dict, x: Array) -> dict[str, Array]:
@@ -97,25 +102,26 @@ def _scores(config: ConfigDict, fitted: dict, x: Array) -> dict[str, Array]:
     return values
 
 
-def scores(config: ConfigDict) -> Callable[[dict, Array], dict[str, Array]]:
+def scores(config: ConfigDict, layout: Layout) -> Callable[[dict, Array], dict[str, Array]]:
     """{score: (members, n)}, "rare" the default.
 
     rare: share of all components but the prior's largest (component 0); mixture_1, ...: share of
     each other; latent_0: minus the mean of component 0; latent_1, ...: mean of each other;
     reconstruction, kl: the parts of the loss; pixels_in.
     """
-    return event_images.scorer(config.inputs, partial(_scores, config), "rare")
+    stage = event_images.stage_of(config, layout, "dirichlet_vae")
+    return event_images.scorer(stage, partial(_scores, config), "rare")
 
 
-def outputs(config: ConfigDict) -> Callable[[dict, Array], dict[str, Array]]:
-    """Input, output scaled to its content (n, 72, 58) and mixture (n, k) of the first member."""
-    preprocess = network_input(config.inputs)
+def outputs(config: ConfigDict, layout: Layout) -> Callable[[dict, Array], dict[str, Array]]:
+    """Input, output scaled to its content (n, h, w) and mixture (n, k) of the first member."""
+    stage = event_images.stage_of(config, layout, "dirichlet_vae")
 
     def function(fitted: dict, raw: Array) -> dict[str, Array]:
         first = event_images.first_member(fitted)
 
         def chunk(images: Array) -> dict[str, Array]:
-            x = preprocess(images)
+            x = stage.values(images)
             mean, _, log_y = _apply(config, first, x)
             y = jnp.exp(log_y) * _flat(x).sum(-1, keepdims=True)
             return {

@@ -1,4 +1,4 @@
-"""Mixture of Gaussians with full covariances on trigger events: the likelihood is the score.
+"""Mixture of Gaussians with full covariances on vectors: the likelihood is the score.
 
 Fitted by scikit-learn on `method.n_fit` random training events, scored as a pure JAX function.
 """
@@ -12,20 +12,26 @@ from jax import Array
 from ml_collections import ConfigDict
 from sklearn.mixture import GaussianMixture
 
+from jaxad import inputs
 from jaxad.data.dataset import Dataset
-from jaxad.methods.trigger_events import features, subsample
+from jaxad.data.layout import Layout
+from jaxad.methods import Bench
+from jaxad.methods.stages import rows
 
 FLOOR = 1e-3
 """Added to every variance: slots that are nearly always empty would have none."""
 
 
-def fit(config: ConfigDict, dataset: Dataset, fitter: object) -> dict[str, np.ndarray]:
-    """Means times precisions (c, 57), Cholesky precisions (c, 57, 57), log norms (c,)."""
-    events = subsample(config, dataset.train["x"], config.method.n_fit)
-    x = np.asarray(features(config.inputs)(events), np.float64)
+KINDS = ("vector",)
+
+
+def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict[str, np.ndarray]:
+    """Means times precisions (c, d), Cholesky precisions (c, d, d), log norms (c,)."""
+    stage = inputs.stage(config.inputs, dataset.layout, KINDS, "gaussian_mixture")
+    learnt, x = rows.chosen(config, stage, dataset, config.method.n_fit)
     mixture = GaussianMixture(
         config.method.n_components, reg_covar=FLOOR, random_state=config.seed
-    ).fit(x)
+    ).fit(x.astype(np.float64))
     precisions = mixture.precisions_cholesky_
     determinants = np.log(np.diagonal(precisions, axis1=1, axis2=2)).sum(axis=1)
     norms = np.log(mixture.weights_) + determinants - 0.5 * x.shape[1] * np.log(2 * np.pi)
@@ -33,15 +39,17 @@ def fit(config: ConfigDict, dataset: Dataset, fitter: object) -> dict[str, np.nd
         "centres": np.einsum("cd,cde->ce", mixture.means_, precisions).astype(np.float32),
         "precisions": precisions.astype(np.float32),
         "norms": norms.astype(np.float32),
+        "inputs": learnt,
     }
 
 
-def scores(config: ConfigDict) -> Callable[[dict, Array], dict[str, Array]]:
+def scores(config: ConfigDict, layout: Layout) -> Callable[[dict, Array], dict[str, Array]]:
     """{"nll": (n,)}: minus the log-likelihood of the mixture."""
-    prepare = features(config.inputs)
+    stage = inputs.stage(config.inputs, layout, KINDS, "gaussian_mixture")
 
     def function(fitted: dict, raw: Array) -> dict[str, Array]:
-        y = jnp.einsum("nd,cde->nce", prepare(raw), fitted["precisions"]) - fitted["centres"]
+        x = stage.apply(fitted, raw)
+        y = jnp.einsum("nd,cde->nce", x, fitted["precisions"]) - fitted["centres"]
         logs = fitted["norms"] - 0.5 * jnp.sum(y**2, axis=-1)
         return {"nll": -jax.nn.logsumexp(logs, axis=-1)}
 

@@ -4,7 +4,6 @@ Bradshaw, Chang, Ostdiek (arXiv:2203.01343, section III). Mean squared error on 
 logarithm, as the teacher's errors spread over decades.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
@@ -14,11 +13,12 @@ from ml_collections import ConfigDict
 
 from jaxad.data.dataset import Dataset
 from jaxad.errors import UserError
-from jaxad.methods import mimicker
-from jaxad.models.mimicker import Mimicker
-from jaxad.training import Fitted, Task, weighted_mean
+from jaxad.methods import Bench
+from jaxad.methods.stages import mimicker
+from jaxad.models.dense import Mimicker
+from jaxad.training import Task, weighted_mean
 
-scores = mimicker.scores
+KINDS, scores = mimicker.KINDS, mimicker.scores
 
 
 def task(network: Mimicker) -> Task:
@@ -47,6 +47,6 @@ def log_score(teacher: np.ndarray) -> np.ndarray:
     return np.log(teacher)
 
 
-def fit(config: ConfigDict, dataset: Dataset, fitter: Callable[..., Fitted]) -> dict:
+def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
     """As `mimicker.fit`."""
-    return mimicker.fit(config, dataset, fitter, task, log_score)
+    return mimicker.fit(config, dataset, bench, task, log_score)

@@ -5,20 +5,31 @@ would reach with a perfect template. The background is extra simulated backgroun
 set has it, else the test background, whose events are then scored out of fold.
 """
 
-from collections.abc import Callable
-
 from ml_collections import ConfigDict
 
 from jaxad.data.dataset import Dataset, take
-from jaxad.methods import cathode, weak
-from jaxad.training import Fitted
+from jaxad.methods import Bench, Calibration, cathode
+from jaxad.methods.stages import weak
 
-scores = cathode.scores
+KINDS, RESONANT = cathode.KINDS, True
+
+feature_scores, scores = cathode.feature_scores, cathode.scores
 
 
-def fit(config: ConfigDict, dataset: Dataset, fitter: Callable[..., Fitted]) -> dict:
+def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
     """Classifiers of data against true background of the signal region."""
     data = weak.data_events(config, dataset)
-    background = weak.events(config, dataset.extra.get("background", dataset.test))
+    background = weak.events(config, dataset, dataset.extra.get("background", dataset.test))
     region = take(data, data["inside"])
-    return {"classifier": weak.fit(config, fitter, region, background)}
+    return {"classifier": weak.fit(config, bench, region, background)}
+
+
+def calibration(config: ConfigDict, dataset: Dataset) -> Calibration:
+    """The test background, if it trained nothing, or is scored out of fold."""
+    if "background" in dataset.extra:
+        return Calibration(dataset.test["x"], "test background")
+    if config.classifier.folds:
+        return Calibration(dataset.test["x"], "test background, each event by members without it")
+    return Calibration(
+        None, "none: the test background trained the classifiers; set classifier.folds"
+    )

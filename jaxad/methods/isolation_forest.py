@@ -1,4 +1,4 @@
-"""Isolation forest on trigger events (Liu, Ting, Zhou, ICDM 2008): few random cuts isolate the odd.
+"""Isolation forest on vectors (Liu, Ting, Zhou, ICDM 2008): few random cuts isolate the odd.
 
 Fitted by scikit-learn on `method.n_fit` random training events, of which every tree sees 256;
 scored as a pure JAX function of the nodes.
@@ -12,18 +12,22 @@ from jax import Array
 from ml_collections import ConfigDict
 from sklearn.ensemble import IsolationForest
 
+from jaxad import inputs
 from jaxad.data.dataset import Dataset
-from jaxad.methods import trees
-from jaxad.methods.trigger_events import features, subsample
+from jaxad.data.layout import Layout
+from jaxad.methods import Bench
+from jaxad.methods.stages import rows, trees
+
+KINDS = ("vector",)
 
 
-def fit(config: ConfigDict, dataset: Dataset, fitter: object) -> dict[str, np.ndarray]:
-    """Nodes (1, trees, nodes) as `jaxad.methods.trees.leaf_sums` reads them; leaves hold the depth.
+def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict[str, np.ndarray]:
+    """Nodes (1, trees, nodes) as `trees.leaf_sums` reads them; leaves hold the depth.
 
     "norm" (): number of trees times the mean depth of a random tree.
     """
-    events = subsample(config, dataset.train["x"], config.method.n_fit)
-    x = np.asarray(features(config.inputs)(events))
+    stage = inputs.stage(config.inputs, dataset.layout, KINDS, "isolation_forest")
+    learnt, x = rows.chosen(config, stage, dataset, config.method.n_fit)
     forest = IsolationForest(n_estimators=config.method.n_trees, random_state=config.seed).fit(x)
     found = [model.tree_ for model in forest.estimators_]
     shape = (1, len(found), max(tree.node_count for tree in found))
@@ -46,6 +50,7 @@ def fit(config: ConfigDict, dataset: Dataset, fitter: object) -> dict[str, np.nd
         "base": np.zeros(1, np.float32),
         "depth": np.int32(max(tree.max_depth for tree in found)),
         "norm": np.float32(len(found) * mean_depth(np.array([forest.max_samples_]))[0]),
+        "inputs": learnt,
     }
 
 
@@ -64,12 +69,13 @@ def mean_depth(n: np.ndarray) -> np.ndarray:
     return np.select([n <= 1, n == 2], [0.0, 1.0], 2.0 * harmonic - 2.0 * (many - 1.0) / many)
 
 
-def scores(config: ConfigDict) -> Callable[[dict, Array], dict[str, Array]]:
+def scores(config: ConfigDict, layout: Layout) -> Callable[[dict, Array], dict[str, Array]]:
     """{"isolation": (n,)}: 2^(-depth / mean depth) in (0, 1), eq. (2)."""
-    prepare = features(config.inputs)
+    stage = inputs.stage(config.inputs, layout, KINDS, "isolation_forest")
 
     def function(fitted: dict, raw: Array) -> dict[str, Array]:
-        depth = trees.leaf_sums(fitted, prepare(raw))[0]
+        forest = {name: values for name, values in fitted.items() if name != "inputs"}
+        depth = trees.leaf_sums(forest, stage.apply(fitted, raw))[0]
         return {"isolation": jnp.exp2(-depth / fitted["norm"])}
 
     return function

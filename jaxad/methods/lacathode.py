@@ -11,16 +11,18 @@ import numpy as np
 from jax import Array
 from ml_collections import ConfigDict
 
-from jaxad.data import lhco
 from jaxad.data.dataset import Dataset, take
-from jaxad.methods import cathode, density, weak
-from jaxad.training import Fitted
+from jaxad.methods import Bench, cathode
+from jaxad.methods.stages import density, weak
+
+KINDS = ("vector",)
+RESONANT = True
 
 
-def fit(config: ConfigDict, dataset: Dataset, fitter: Callable[..., Fitted]) -> dict:
+def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
     """Density of the sidebands, then classifiers of latent data against Gaussian noise."""
     data = weak.data_events(config, dataset)
-    background = cathode.fit_background(config, data, fitter)
+    background = cathode.fit_background(config, data, bench)
     region = take(data, data["inside"])
     z = np.asarray(density.latent(config, background, region["x"], region["m"]))
     runs, n = config.classifier.runs, round(config.method.oversampling * len(z))
@@ -28,16 +30,18 @@ def fit(config: ConfigDict, dataset: Dataset, fitter: Callable[..., Fitted]) -> 
     samples = {"x": noise.astype(np.float32), "run": np.arange(runs * n) % runs}
     return {
         "background": background,
-        "classifier": weak.fit(config, fitter, region | {"x": z}, samples),
+        "classifier": weak.fit(config, bench, region | {"x": z}, samples),
     }
 
 
-def scores(config: ConfigDict) -> Callable[[dict, Array], dict[str, Array]]:
+def feature_scores(config: ConfigDict) -> Callable[..., dict[str, Array]]:
     """{"anomaly": (runs, n)}: probability of being data rather than background."""
 
-    def function(fitted: dict, raw: Array) -> dict[str, Array]:
-        m, x = lhco.observe(raw, config.data.shift, config.data.delta_r)
+    def function(fitted: dict, m: Array, x: Array, raw: Array) -> dict[str, Array]:
         z = density.latent(config, fitted["background"], x, m)
         return {"anomaly": weak.score(config, fitted["classifier"], z, raw)}
 
     return function
+
+
+scores = weak.from_features(feature_scores)

@@ -1,4 +1,4 @@
-"""One-class support vector machine on trigger events (Schölkopf et al., Neural Computation 13
+"""One-class support vector machine (Schölkopf et al., Neural Computation 13
 (2001) 1443): fitted by scikit-learn on `method.n_fit` random training events, since the time grows
 with their square; scored as a pure JAX function of the support vectors.
 """
@@ -11,29 +11,35 @@ from jax import Array
 from ml_collections import ConfigDict
 from sklearn.svm import OneClassSVM
 
+from jaxad import inputs
 from jaxad.data.dataset import Dataset
-from jaxad.methods.trigger_events import features, squared_distances, subsample
+from jaxad.data.layout import Layout
+from jaxad.methods import Bench
+from jaxad.methods.stages import rows
+
+KINDS = ("vector",)
 
 
-def fit(config: ConfigDict, dataset: Dataset, fitter: object) -> dict[str, np.ndarray]:
-    """Support vectors (v, 57), their coefficients (v,), offset () and kernel width gamma ()."""
-    events = subsample(config, dataset.train["x"], config.method.n_fit)
-    x = np.asarray(features(config.inputs)(events), np.float64)
-    machine = OneClassSVM(nu=config.method.nu, gamma="scale").fit(x)
+def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict[str, np.ndarray]:
+    """Support vectors (v, d), their coefficients (v,), offset () and kernel width gamma ()."""
+    stage = inputs.stage(config.inputs, dataset.layout, KINDS, "one_class_svm")
+    learnt, x = rows.chosen(config, stage, dataset, config.method.n_fit)
+    machine = OneClassSVM(nu=config.method.nu, gamma="scale").fit(x.astype(np.float64))
     return {
         "vectors": machine.support_vectors_.astype(np.float32),
         "coefficients": machine.dual_coef_[0].astype(np.float32),
         "offset": np.float32(machine.intercept_[0]),
         "gamma": np.float32(machine._gamma),
+        "inputs": learnt,
     }
 
 
-def scores(config: ConfigDict) -> Callable[[dict, Array], dict[str, Array]]:
+def scores(config: ConfigDict, layout: Layout) -> Callable[[dict, Array], dict[str, Array]]:
     """{"distance": (n,)}: minus the signed distance from the surface around the background."""
-    prepare = features(config.inputs)
+    stage = inputs.stage(config.inputs, layout, KINDS, "one_class_svm")
 
     def function(fitted: dict, raw: Array) -> dict[str, Array]:
-        distances = squared_distances(prepare(raw), fitted["vectors"])
+        distances = rows.squared_distances(stage.apply(fitted, raw), fitted["vectors"])
         kernel = jnp.exp(-fitted["gamma"] * distances)
         return {"distance": -(kernel @ fitted["coefficients"] + fitted["offset"])}
 

@@ -1,4 +1,4 @@
-"""Principal components of images or features: the linear autoencoder every network has to beat."""
+"""Principal components of images or vectors: the linear autoencoder every network has to beat."""
 
 from collections.abc import Callable
 
@@ -8,27 +8,31 @@ from jax import Array
 from ml_collections import ConfigDict
 from sklearn.decomposition import PCA
 
+from jaxad import inputs
 from jaxad.data.dataset import Dataset
-from jaxad.methods.inputs import fit_inputs, inputs_of, prepared
+from jaxad.data.layout import Layout
+from jaxad.methods import Bench
 
+KINDS = ("image", "vector")
 N_COMPONENTS = 2
 
 
-def fit(config: ConfigDict, dataset: Dataset, fitter: object) -> dict[str, np.ndarray]:
-    """Mean (d,) and components (2, d) of the background's d pixels or features (`fit_inputs`)."""
-    learnt = fit_inputs(config.inputs, dataset.train["x"])
-    x = prepared(config.inputs, learnt, dataset.train["x"], "train")
-    pca = PCA(N_COMPONENTS, svd_solver="covariance_eigh").fit(x.reshape(len(x), -1))
+def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
+    """Mean (d,) and components (2, d) of the background's d pixels or components; {"inputs"}."""
+    stage = inputs.stage(config.inputs, dataset.layout, KINDS, "pca")
+    learnt, found = inputs.prepared(stage, {"train": dataset.train["x"]})
+    x = found["train"].reshape(len(found["train"]), -1)
+    pca = PCA(N_COMPONENTS, svd_solver="covariance_eigh").fit(x.astype(np.float32, copy=False))
     return {
         "mean": pca.mean_.astype(np.float32),
         "components": pca.components_.astype(np.float32),
-        **learnt,
+        "inputs": learnt,
     }
 
 
-def scores(config: ConfigDict) -> Callable[[dict, Array], dict[str, Array]]:
+def scores(config: ConfigDict, layout: Layout) -> Callable[[dict, Array], dict[str, Array]]:
     """{"mse": (n,)}: squared distance from the components' plane, mean over pixels or features."""
-    function = outputs(config)
+    function = outputs(config, layout)
 
     def squared_error(fitted: dict, x: Array) -> dict[str, Array]:
         result = function(fitted, x)
@@ -38,12 +42,12 @@ def scores(config: ConfigDict) -> Callable[[dict, Array], dict[str, Array]]:
     return squared_error
 
 
-def outputs(config: ConfigDict) -> Callable[[dict, Array], dict[str, Array]]:
+def outputs(config: ConfigDict, layout: Layout) -> Callable[[dict, Array], dict[str, Array]]:
     """Input, reconstruction (as it) and latent (n, 2)."""
-    preprocess = inputs_of(config.inputs)
+    stage = inputs.stage(config.inputs, layout, KINDS, "pca")
 
     def function(fitted: dict, x: Array) -> dict[str, Array]:
-        z = preprocess(fitted, x)
+        z = stage.apply(fitted, x)
         flat = z.reshape(len(z), -1) - fitted["mean"]
         latent = flat @ fitted["components"].T
         output = (latent @ fitted["components"] + fitted["mean"]).reshape(z.shape)

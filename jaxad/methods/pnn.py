@@ -5,7 +5,6 @@ binary cross-entropy, and f alone is the score. The original keeps one fixed set
 every batch of freshly shuffled jets contributes all of its pairs, for one evaluation of f a jet.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
@@ -15,11 +14,12 @@ from jax import Array
 from ml_collections import ConfigDict
 
 from jaxad.data.dataset import Dataset
-from jaxad.methods import mimicker
-from jaxad.models.mimicker import Mimicker
-from jaxad.training import Fitted, Task
+from jaxad.methods import Bench
+from jaxad.methods.stages import mimicker
+from jaxad.models.dense import Mimicker
+from jaxad.training import Task
 
-scores = mimicker.scores
+KINDS, scores = mimicker.KINDS, mimicker.scores
 
 
 def task(network: Mimicker) -> Task:
@@ -38,6 +38,6 @@ def task(network: Mimicker) -> Task:
     return Task(init, loss)
 
 
-def fit(config: ConfigDict, dataset: Dataset, fitter: Callable[..., Fitted]) -> dict:
+def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
     """As `mimicker.fit`; only the order of the teacher's scores counts."""
-    return mimicker.fit(config, dataset, fitter, task, np.asarray)
+    return mimicker.fit(config, dataset, bench, task, np.asarray)

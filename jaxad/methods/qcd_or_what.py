@@ -11,16 +11,33 @@ import jax.numpy as jnp
 from jax import Array
 from ml_collections import ConfigDict
 
-from jaxad.data.codae import augment
 from jaxad.data.dataset import Dataset
-from jaxad.methods import event_images
-from jaxad.methods.event_images import bce, in_chunks, network_input, reconstruction_scores, ssim
-from jaxad.models.qcd_or_what import QCDOrWhat
-from jaxad.training import Fitted, Task, weighted_mean
+from jaxad.data.layout import Layout
+from jaxad.errors import UserError
+from jaxad.inputs import Stage
+from jaxad.inputs.images import augment
+from jaxad.methods import Bench
+from jaxad.methods.stages import event_images, rows
+from jaxad.methods.stages.event_images import bce, in_chunks, reconstruction_scores, ssim
+from jaxad.models.qcd_or_what import MAX_SIDE, QCDOrWhat
+from jaxad.training import Task, weighted_mean
+
+KINDS = ("image",)
+
+
+def stage_of(config: ConfigDict, layout: Layout) -> Stage:
+    """Images of a size that the network takes."""
+    stage = event_images.stage_of(config, layout, "qcd_or_what")
+    h, w = rows.shape_of(stage)[1:3]
+    if not (4 <= h <= MAX_SIDE and 4 <= w <= MAX_SIDE):
+        raise UserError(
+            f"qcd_or_what: takes images of 4 to {MAX_SIDE} pixels a side, found ({h}, {w})"
+        )
+    return stage
 
 
 def task(config: ConfigDict) -> Task:
-    """Training on rows with images "x" (n, 72, 58, c)."""
+    """Training on rows with images "x" (n, h, w, c)."""
     network = QCDOrWhat(latent=config.model.latent)
 
     def init(key: Array, batch: dict) -> tuple[Any, dict]:
@@ -37,14 +54,15 @@ def task(config: ConfigDict) -> Task:
     return Task(init, loss, cpu_rows=8)
 
 
-def fit(config: ConfigDict, dataset: Dataset, fitter: Callable[..., Fitted]) -> dict:
+def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
     """Train on QCD: {"params"} with leading axes (members, best epochs)."""
-    train, val = (event_images.stored(config.inputs, r) for r in (dataset.train, dataset.val))
-    result = fitter(task(config), train, val, config.train, config.seed, stage="autoencoder")
+    stage_of(config, dataset.layout)
+    train, val = event_images.background(config, dataset, "qcd_or_what")
+    result = bench.fit(task(config), train, val, config.train, config.seed, stage="autoencoder")
     return {"params": result.params}
 
 
-def scores(config: ConfigDict) -> Callable[[dict, Array], dict[str, Array]]:
+def scores(config: ConfigDict, layout: Layout) -> Callable[[dict, Array], dict[str, Array]]:
     """{score: (members, n)}: mse (default), dice, abs, bce, pixels_in, pixels_out."""
     network = QCDOrWhat(latent=config.model.latent)
 
@@ -52,19 +70,19 @@ def scores(config: ConfigDict) -> Callable[[dict, Array], dict[str, Array]]:
         logits, _ = network.apply({"params": fitted["params"]}, x)
         return reconstruction_scores(x, jax.nn.sigmoid(logits)) | {"bce": bce(x, logits)}
 
-    return event_images.scorer(config.inputs, one, "mse")
+    return event_images.scorer(stage_of(config, layout), one, "mse")
 
 
-def outputs(config: ConfigDict) -> Callable[[dict, Array], dict[str, Array]]:
-    """Input and reconstruction (n, 72, 58) and latent (n, 32) of the first member."""
+def outputs(config: ConfigDict, layout: Layout) -> Callable[[dict, Array], dict[str, Array]]:
+    """Input and reconstruction (n, h, w) and latent (n, 32) of the first member."""
     network = QCDOrWhat(latent=config.model.latent)
-    preprocess = network_input(config.inputs)
+    stage = stage_of(config, layout)
 
     def function(fitted: dict, raw: Array) -> dict[str, Array]:
         params = event_images.first_member(fitted)["params"]
 
         def chunk(images: Array) -> dict[str, Array]:
-            x = preprocess(images)
+            x = stage.values(images)
             logits, z = network.apply({"params": params}, x)
             reconstruction = jax.nn.sigmoid(logits).sum(-1)
             return {"input": x.sum(-1), "reconstruction": reconstruction, "latent": z}

@@ -6,7 +6,7 @@ density of the sidebands times the mass spectrum, held fixed, and only the signa
 its fraction w are learned. The score is log p_S - log p_B.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -15,12 +15,15 @@ import numpy as np
 from jax import Array
 from ml_collections import ConfigDict
 
-from jaxad.data import lhco, scaling
 from jaxad.data.dataset import Dataset, take
-from jaxad.methods import cathode, density, weak
+from jaxad.inputs import logit as scaling
+from jaxad.methods import Bench, cathode
+from jaxad.methods.stages import density, weak
 from jaxad.models.flow import RealNVP
-from jaxad.training import Fitted, Task, weighted_mean
+from jaxad.training import Task, weighted_mean
 
+KINDS = ("vector",)
+RESONANT = True
 MASS_BINS = 50
 
 
@@ -44,16 +47,16 @@ def task(flow: RealNVP, initial_fraction: float) -> Task:
     return Task(init, loss)
 
 
-def fit(config: ConfigDict, dataset: Dataset, fitter: Callable[..., Fitted]) -> dict:
+def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
     """Density of the sidebands, mass spectrum, then `members` signal densities a run."""
     data = weak.data_events(config, dataset)
-    background = cathode.fit_background(config, data, fitter)
+    background = cathode.fit_background(config, data, bench)
     region = take(data, data["inside"])
     joint = np.concatenate([region["x"], region["m"][:, None]], axis=1)
     scaler = scaling.fit_logit_scaler(joint, config.flow.eps)
     fitted = {
         "background": background,
-        "mass": _spectrum(region["m"], config),
+        "mass": _spectrum(region["m"], dataset.info["window"]),
         "scaler": {k: np.asarray(v) for k, v in scaler._asdict().items()},
     }
     rows = {
@@ -70,7 +73,7 @@ def fit(config: ConfigDict, dataset: Dataset, fitter: Callable[..., Fitted]) -> 
     )  # fmt: skip
     settings = config.train.copy_and_resolve_references()
     settings.ensemble = len(members)
-    result = fitter(
+    result = bench.fit(
         task(_signal_flow(config, joint.shape[1]), config.method.initial_fraction),
         rows,
         rows,
@@ -87,9 +90,9 @@ def _signal_flow(config: ConfigDict, n_features: int) -> RealNVP:
     return density.network(config.signal_flow, n_features)
 
 
-def _spectrum(m: np.ndarray, config: ConfigDict) -> dict[str, np.ndarray]:
+def _spectrum(m: np.ndarray, window: Sequence[float]) -> dict[str, np.ndarray]:
     """Smooth log density of m over the window: a quadratic fitted to the log of the counts."""
-    low, high = config.data.window_low, config.data.window_high
+    low, high = window
     counts, edges = np.histogram(m, MASS_BINS, (low, high))
     centres = (edges[1:] + edges[:-1]) / 2 - low
     kept = counts > 0
@@ -104,11 +107,10 @@ def _log_background(config: ConfigDict, fitted: dict, x: Array, m: Array) -> Arr
     return density.log_prob(config, fitted["background"], x, m) + mass
 
 
-def scores(config: ConfigDict) -> Callable[[dict, Array], dict[str, Array]]:
+def feature_scores(config: ConfigDict) -> Callable[..., dict[str, Array]]:
     """{"log_ratio": (runs, n)}: log p_S(x, m) - log p_B(x, m), p_S the mean over members."""
 
-    def function(fitted: dict, raw: Array) -> dict[str, Array]:
-        m, x = lhco.observe(raw, config.data.shift, config.data.delta_r)
+    def function(fitted: dict, m: Array, x: Array, raw: Array) -> dict[str, Array]:
         joint = jnp.concatenate([x, m[:, None]], axis=-1)
         scaler = scaling.LogitScaler(**fitted["scaler"])
         z = scaling.forward(scaler, joint)
@@ -125,3 +127,6 @@ def scores(config: ConfigDict) -> Callable[[dict, Array], dict[str, Array]]:
         return {"log_ratio": ratio - _log_background(config, fitted, x, m)[None]}
 
     return function
+
+
+scores = weak.from_features(feature_scores)

@@ -14,13 +14,17 @@ import numpy as np
 from jax import Array
 from ml_collections import ConfigDict
 
-from jaxad.data.dataset import Dataset, Rows
+from jaxad import inputs
+from jaxad.data.dataset import Dataset
+from jaxad.data.layout import Layout
 from jaxad.errors import UserError
-from jaxad.methods.teacher import load_teacher
-from jaxad.methods.trigger_events import N_INPUTS, features
-from jaxad.models.classifier import Classifier
-from jaxad.scorer import Scorer
-from jaxad.training import Fitted, Task, weighted_mean
+from jaxad.methods import Bench
+from jaxad.methods.stages import rows
+from jaxad.methods.stages.teacher import load_teacher
+from jaxad.models.dense import Classifier
+from jaxad.training import Task, weighted_mean
+
+KINDS = ("vector",)
 
 
 def model(config: ConfigDict) -> Classifier:
@@ -28,7 +32,7 @@ def model(config: ConfigDict) -> Classifier:
     return Classifier(tuple(config.model.hidden))
 
 
-def targets(teacher: Scorer, x: np.ndarray) -> np.ndarray:
+def targets(teacher: Callable[[np.ndarray], np.ndarray], x: np.ndarray) -> np.ndarray:
     """ln(score + 1) (n,) of raw events.
 
     Raises:
@@ -37,44 +41,44 @@ def targets(teacher: Scorer, x: np.ndarray) -> np.ndarray:
     found = teacher(x)
     if found.min() <= -1:
         raise UserError(
-            f"method.teacher: expected scores above -1, found {found.min():.4g} of "
-            f"{teacher.method}: ln(score + 1) is not defined; choose another teacher"
+            f"method.teacher: expected scores above -1, found {found.min():.4g}: "
+            f"ln(score + 1) is not defined; choose another teacher"
         )
     return np.log1p(found)
 
 
 def task(config: ConfigDict) -> Task:
-    """Training on rows with raw events "x" and "target" (n,): mean squared difference."""
-    network, prepare = model(config), features(config.inputs)
+    """Training on rows with vectors "x" and "target" (n,): mean squared difference."""
+    network = model(config)
 
     def init(key: Array, batch: dict) -> tuple[Any, dict]:
-        return network.init(key, jnp.zeros((1, N_INPUTS)))["params"], {}
+        return network.init(key, batch["x"][:1])["params"], {}
 
     def loss(params: Any, state: dict, batch: dict, key: Array, training: bool) -> tuple:
-        found = network.apply({"params": params}, prepare(batch["x"]))
+        found = network.apply({"params": params}, batch["x"])
         return weighted_mean((found - batch["target"]) ** 2, batch["weight"]), ({}, state)
 
     return Task(init, loss)
 
 
-def fit(config: ConfigDict, dataset: Dataset, fitter: Callable[..., Fitted]) -> dict:
-    """Train on the teacher's scores of background: {"params"} (members, best epochs)."""
-    teacher = load_teacher(config.method.teacher, dataset)
+def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
+    """Train on the teacher's scores of background: {"params"} (members, best epochs), {"inputs"}."""
+    teacher = load_teacher(config.method.teacher, dataset, bench)
+    stage = inputs.stage(config.inputs, dataset.layout, KINDS, "student")
+    learnt, train, val = rows.background(config, stage, dataset)
+    train["target"] = targets(teacher, dataset.train["x"])
+    val["target"] = targets(teacher, dataset.val["x"])
+    fitted = bench.fit(task(config), train, val, config.train, config.seed, stage="student")
+    return {"params": fitted.params, "inputs": learnt}
 
-    def rows(part: Rows) -> Rows:
-        return {"x": part["x"], "target": targets(teacher, part["x"])}
 
-    train, val = rows(dataset.train), rows(dataset.val)
-    fitted = fitter(task(config), train, val, config.train, config.seed, stage="student")
-    return {"params": fitted.params}
-
-
-def scores(config: ConfigDict) -> Callable[[dict, Array], dict[str, Array]]:
+def scores(config: ConfigDict, layout: Layout) -> Callable[[dict, Array], dict[str, Array]]:
     """{"student": (members, n)}: ln(score + 1) as the student guesses it."""
-    network, prepare = model(config), features(config.inputs)
+    network = model(config)
+    stage = inputs.stage(config.inputs, layout, KINDS, "student")
 
     def function(fitted: dict, raw: Array) -> dict[str, Array]:
-        x = prepare(raw)
+        x = stage.apply(fitted, raw)
 
         def one(params: Any) -> Array:
             return network.apply({"params": params}, x)

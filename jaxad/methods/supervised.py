@@ -4,19 +4,19 @@ Signal is simulated signal beyond the injected one where the data set has enough
 test signal, scored out of fold; background is the true background in the data.
 """
 
-from collections.abc import Callable
-
 import numpy as np
 from ml_collections import ConfigDict
 
 from jaxad.data.dataset import Dataset, concatenate, take
-from jaxad.methods import cathode, weak
-from jaxad.training import Fitted
+from jaxad.methods import Bench, cathode
+from jaxad.methods.stages import weak
 
-scores = cathode.scores
+KINDS, RESONANT = cathode.KINDS, True
+
+feature_scores, scores = cathode.feature_scores, cathode.scores
 
 
-def fit(config: ConfigDict, dataset: Dataset, fitter: Callable[..., Fitted]) -> dict:
+def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
     """Classifiers of true signal against true background of the signal region."""
     data = weak.data_events(config, dataset)
     background = take(data, data["inside"] & (data["label"] == 0))
@@ -24,6 +24,6 @@ def fit(config: ConfigDict, dataset: Dataset, fitter: Callable[..., Fitted]) -> 
         spare = [dataset.extra["signal"]]
     else:
         spare = list(dataset.signals.values())
-    signal = weak.events(config, concatenate(spare))
+    signal = weak.events(config, dataset, concatenate(spare))
     signal = take(signal, np.asarray(signal["inside"]))
-    return {"classifier": weak.fit(config, fitter, signal, background)}
+    return {"classifier": weak.fit(config, bench, signal, background)}

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxad.models.codae import max_pool
-from jaxad.models.layers import Conv
+from jaxad.models.convolution import Conv
 
 
 class Tokenizer(nn.Module):

@@ -200,12 +200,13 @@ class CoDAE(nn.Module):
     mask_groups: int = 2
     channels: int = 1
     periodic: bool = False
+    shape: tuple[int, int] = IMAGE_SHAPE
 
     def setup(self):
         self.trunk = ResTrunk(self.features, self.groups, self.periodic)
         self.latents = GroupedConv(self.latent, kernel_size=1)
         self.mask_encoder = MaskEncoder(self.features, self.mask_groups, self.periodic)
-        self.decoder = Decoder(self.features[::-1], self.groups, channels=self.channels)
+        self.decoder = Decoder(self.features[::-1], self.groups, self.shape, self.channels)
 
     def encode(self, x: Array) -> Array:
         """The latent map z (n, 5, 4, 64)."""
@@ -257,14 +258,15 @@ class CoDVAE(nn.Module):
     mask_groups: int = 2
     channels: int = 1
     periodic: bool = False
+    shape: tuple[int, int] = IMAGE_SHAPE
 
     def setup(self):
         self.trunk = ResTrunk(self.features, self.groups, self.periodic)
         self.logits = GroupedConv(self.latent, kernel_size=1)
         self.temperature = GroupedConv(1, kernel_size=1)
         self.mask_encoder = MaskEncoder(self.features, self.mask_groups, self.periodic)
-        self.decoder = Decoder(self.features[::-1], self.groups, channels=self.channels)
-        h, w = (-(-size // 2 ** len(self.features)) for size in IMAGE_SHAPE)
+        self.decoder = Decoder(self.features[::-1], self.groups, self.shape, self.channels)
+        h, w = (-(-size // 2 ** len(self.features)) for size in self.shape)
         self.prior_logits = self.param(
             "prior_logits", nn.initializers.normal(1.0), (h, w, self.components, self.latent)
         )

@@ -7,8 +7,9 @@ Heimel, Kasieczka, Plehn, Thompson (arXiv:1808.08979), in the form that Anzalone
 import flax.linen as nn
 from jax import Array
 
-from jaxad.models.convolution import GroupedConv
-from jaxad.models.layers import ConvTranspose
+from jaxad.models.convolution import ConvTranspose, GroupedConv
+
+MAX_SIDE = 80  # pixels that the decoder makes
 
 
 class PReLU(nn.Module):
@@ -25,7 +26,7 @@ def _dense(features: int) -> nn.Dense:
 
 
 class QCDOrWhat(nn.Module):
-    """Images (n, 72, 58, channels) -> (logits of the same shape, latent (n, 32))."""
+    """Images (n, h, w, channels), sides up to `MAX_SIDE`, -> (logits of the same shape, latent (n, 32))."""
 
     latent: int = 32
 

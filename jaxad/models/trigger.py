@@ -1,4 +1,4 @@
-"""Autoencoders of trigger events (n, 19, 3) = (pT [GeV], eta, phi).
+"""Autoencoders of trigger events (n, 19, 3) = (pT [GeV], eta, phi); the dense ones of any vector.
 
 The 57-8-57 network of the Nikhef exercise (977 parameters), the 57-16-3-16-57 network of the
 ADC2021 challenge (1,977), and the dense and convolutional networks of Govorkova et al.
@@ -12,15 +12,17 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
-N_OBJECTS, N_INPUTS = 19, 57
-
 
 class Encoded(NamedTuple):
-    """Output (n, 57), latent mean (n, d), log-variance (n, d) or None of an autoencoder."""
+    """Output (n, inputs), latent mean (n, d), log-variance (n, d) or None of an autoencoder."""
 
     output: Array
     mean: Array
     log_var: Array | None = None
+
+
+def _flat(x: Array) -> Array:
+    return x.reshape(x.shape[0], -1)
 
 
 Dense = partial(nn.Dense, kernel_init=nn.initializers.glorot_uniform())
@@ -32,8 +34,8 @@ class ExerciseAutoencoder(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, noise: Array, training: bool, mask: Array) -> Encoded:
-        latent = nn.relu(Dense(8)(x.reshape(-1, N_INPUTS)))
-        return Encoded(nn.relu(Dense(N_INPUTS)(latent)), latent)
+        latent = nn.relu(Dense(8)(_flat(x)))
+        return Encoded(nn.relu(Dense(_flat(x).shape[1])(latent)), latent)
 
 
 class ChallengeAutoencoder(nn.Module):
@@ -41,10 +43,10 @@ class ChallengeAutoencoder(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, noise: Array, training: bool, mask: Array) -> Encoded:
-        y = nn.relu(Dense(16, use_bias=False)(x.reshape(-1, N_INPUTS)))
+        y = nn.relu(Dense(16, use_bias=False)(_flat(x)))
         latent = nn.relu(Dense(3, use_bias=False)(y))
         y = nn.relu(Dense(16, use_bias=False)(latent))
-        return Encoded(Dense(N_INPUTS)(y), latent)
+        return Encoded(Dense(_flat(x).shape[1])(y), latent)
 
 
 def _norm(y: Array, training: bool, mask: Array) -> Array:
@@ -77,13 +79,13 @@ class DenseTrigger(nn.Module):
     @nn.compact
     def __call__(self, x: Array, noise: Array, training: bool, mask: Array) -> Encoded:
         """`noise` (n, d) is standard normal in training, zero decodes the mean; mask (n,) bool."""
-        y = _norm(x.reshape(-1, N_INPUTS), training, mask)
+        y = _norm(_flat(x), training, mask)
         for width in (32, 16):
             y = leaky_relu(_norm(Dense(width)(y), training, mask))
         y, mean, log_var = _Bottleneck(self.n_latent, self.variational)(y, noise)
         for width in (16, 32):
             y = leaky_relu(_norm(Dense(width)(y), training, mask))
-        return Encoded(Dense(N_INPUTS)(y), mean, log_var)
+        return Encoded(Dense(_flat(x).shape[1])(y), mean, log_var)
 
 
 class _Conv(nn.Module):
@@ -136,7 +138,7 @@ class ConvTrigger(nn.Module):
         y = jnp.pad(jnp.repeat(y, 3, axis=1), ((0, 0), (0, 0), (1, 1), (0, 0)))  # (6, 3, 32)
         y = nn.relu(_norm(_Conv(16, (3, 1))(y), training, mask))
         y = jnp.pad(jnp.repeat(y, 3, axis=1), ((0, 0), (1, 0), (0, 0), (0, 0)))  # (19, 3, 16)
-        return Encoded(_Conv(1, (3, 3))(y).reshape(len(x), N_INPUTS), mean, log_var)
+        return Encoded(_Conv(1, (3, 3))(y).reshape(len(x), -1), mean, log_var)
 
 
 MODELS = {
@@ -147,3 +149,5 @@ MODELS = {
     "conv_ae": ConvTrigger(),
     "conv_vae": ConvTrigger(variational=True),
 }
+CONVOLUTIONAL = ("conv_ae", "conv_vae")
+"""Those that take sets (n, 19, 3) alone."""

@@ -16,8 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from jaxad.devices.batches import in_batches
 from jaxad.errors import UserError
-from jaxad.observables.batching import in_batches
 from jaxad.observables.efp_plan import Edges, Matrix, Node, Plan, Vector, inputs, make_plan
 
 # 2 pi in two parts: the second holds what float32 loses in the first.

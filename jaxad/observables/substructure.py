@@ -10,6 +10,8 @@ import numpy as np
 from tqdm import tqdm
 
 from jaxad.errors import UserError
+from jaxad.observables.clustering import n_subjettiness as flat_n_subjettiness
+from jaxad.observables.momenta import four_momenta
 
 _AXES = {"kt": "KT_Axes", "wta_kt": "WTA_KT_Axes"}
 _BATCH = 2000
@@ -38,15 +40,13 @@ def n_subjettiness(
     result = np.zeros((len(particles), max_n), dtype=np.float32)
     for start in tqdm(range(0, len(particles), _BATCH), "N-subjettiness", delay=2, leave=False):
         batch = slice(start, start + _BATCH)
-        result[batch] = _taus(_four_vectors(particles[batch]), radius, _AXES[axes], max_n)
+        result[batch] = _taus(four_momenta(particles[batch]), radius, _AXES[axes], max_n)
     return result
 
 
 def _taus(p4: np.ndarray, radius: float, axes: str, max_n: int) -> np.ndarray:
     """tau_N (N, max_n) of four-vectors (N, n, 4); FastJet is not asked about empty jets."""
     try:
-        from jaxad.simulation.jets import n_subjettiness as flat_n_subjettiness
-
         present = p4[..., 0] > 0
         counts = present.sum(axis=1)
         energy, px, py, pz = p4[present].T
@@ -62,14 +62,3 @@ def _taus(p4: np.ndarray, radius: float, axes: str, max_n: int) -> np.ndarray:
             f"N-subjettiness needs FastJet, which cannot be imported ({error}): "
             "pip install 'jaxad[simulation]'"
         ) from error
-
-
-def _four_vectors(particles: np.ndarray) -> np.ndarray:
-    """(E, px, py, pz) in float64, as FastJet takes them."""
-    particles = particles.astype(np.float64)
-    if particles.shape[-1] == 4:
-        return particles
-    pt, eta, phi = np.moveaxis(particles, -1, 0)
-    return np.stack(
-        [pt * np.cosh(eta), pt * np.cos(phi), pt * np.sin(phi), pt * np.sinh(eta)], axis=-1
-    )

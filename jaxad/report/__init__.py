@@ -11,6 +11,9 @@ from jaxad.report.distributions import (
 )
 from jaxad.report.html import html_report, save_figures, write_report
 from jaxad.report.images import average_image_figure, reconstruction_figure
+from jaxad.report.mimickers import mimicker_figures
+from jaxad.report.run import output_figures, run_figures
+from jaxad.report.search import scan_figure, search_figures
 from jaxad.report.style import class_colors
 from jaxad.report.tables import metrics_table, text_table, value_text
 from jaxad.report.training import training_figure
@@ -23,13 +26,18 @@ __all__ = [
     "html_report",
     "latent_figure",
     "metrics_table",
+    "mimicker_figures",
+    "output_figures",
     "pareto_figure",
     "profile_figure",
     "reconstruction_figure",
     "roc_figure",
+    "run_figures",
     "save_figures",
+    "scan_figure",
     "score_figure",
     "sculpting_figure",
+    "search_figures",
     "sic_figure",
     "text_table",
     "training_figure",

@@ -10,13 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from jaxad import metrics
-from jaxad.report.style import (
-    DASHED,
-    line_style,
-    new_figure,
-    signal_colors,
-    styled,
-)
+from jaxad.report.style import DASHED, line_style, new_figure, signal_colors, styled
 from jaxad.report.tables import value_text
 
 Curves = Mapping[str, tuple[ArrayLike, ArrayLike]]  # label -> (background, signal) scores

@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike
 from scipy.ndimage import gaussian_filter
 
 from jaxad.metrics import band
+from jaxad.metrics.sculpting import correlation
 from jaxad.report.style import SIGNALS, class_colors, line_style, new_figure, styled
-from jaxad.sculpting import correlation
 
 MAX_POINTS = 1500  # scattered per class
 MAX_LEGEND = 8

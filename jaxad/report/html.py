@@ -3,11 +3,8 @@
 import base64
 import io
 import json
-import os
-import platform
 from collections.abc import Mapping, Sequence
 from html import escape
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +13,10 @@ from matplotlib.figure import Figure
 from jaxad.report.captions import caption
 from jaxad.report.style import styled
 from jaxad.report.tables import metrics_notes, metrics_rows, rates_notes, rates_rows, selection_rows
+from jaxad.storage.atomic import replacing, write_text
+from jaxad.storage.provenance import versions
 
 DPI = 110
-PACKAGES = ("jaxad", "jax", "jaxlib", "flax", "optax", "distrax", "numpy", "scipy", "scikit-learn")
 CSS = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; background: #fff; margin: 0 auto;
   max-width: 1180px; padding: 1.5rem; }
@@ -45,32 +43,15 @@ def figure_png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def _replace(path: Path, content: bytes) -> None:
-    """Write beside the file, then rename over it."""
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
-
-
 def save_figures(figures: Mapping[str, Figure], folder: str | Path) -> list[Path]:
     """Write folder/NAME.png for every figure; returns the paths."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}.png" for name in figures]
     for path, figure in zip(paths, figures.values(), strict=True):
-        _replace(path, figure_png(figure))
+        with replacing(path) as temporary:
+            temporary.write_bytes(figure_png(figure))
     return paths
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that decide numbers."""
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -139,5 +120,5 @@ def write_report(path: str | Path, **contents: Any) -> Path:
     """Write `html_report(**contents)` to `path`, atomically."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    _replace(path, html_report(**contents).encode())
+    write_text(path, html_report(**contents))
     return path

@@ -16,6 +16,29 @@ N_COLUMNS = 4
 GOAL = 0.02  # distance from the teacher's AUC that counts as matched
 
 
+def mimicker_figures(
+    numbers: Mapping[str, Any],
+    taught: Mapping[str, np.ndarray],
+    last: Mapping[str, np.ndarray],
+    colors: Mapping[str, str],
+    *,
+    name: str,
+) -> dict[str, Figure]:
+    """All figures of a mimicker called `name`.
+
+    Args:
+        numbers: "selection", "teacher" and "ordering" of `jaxad.evaluation.mimickers.measure`.
+        taught, last: scores of teacher (n,) and mimicker (members, n) of every class.
+    """
+    entries = numbers["selection"]
+    figures = {
+        "selection": selection_figure(entries, numbers["teacher"], colors, name=name),
+        "ordering": scatter_figure(taught, last, numbers["ordering"], colors, name=name),
+        "sic": sic_panels(taught, last, colors, name=name),
+    }
+    return figures | ({"graphs": graphs_figure(entries[1:])} if len(entries) > 1 else {})
+
+
 def _passes(axes: Axes, entries: Sequence[Mapping[str, Any]]) -> None:
     """The x axis: passes by what joined."""
     names = [entries[0]["observable"], *(f"+ {e['observable']}" for e in entries[1:])]

@@ -18,7 +18,11 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxad.simulation import cards, detector, jets, pythia, runner
+from jaxad.observables import clustering
+from jaxad.observables.momenta import wrap_phi
+from jaxad.simulation import cards, detector, pythia
+from jaxad.simulation.produce import accept, produce
+from jaxad.tasks import load_part, make_tasks, seeded
 
 N_LEPTONS, N_JETS = 4, 10
 N_OBJECTS = 1 + 2 * N_LEPTONS + N_JETS
@@ -111,7 +115,7 @@ def simulate(
     tasks = [
         task
         for process, n in counts.items()
-        for task in runner.make_tasks(
+        for task in make_tasks(
             process, background if process in FRACTIONS else f"{process}.h5", n, TASK_SIZE
         )
     ]
@@ -119,12 +123,12 @@ def simulate(
     request = {"name": name, "n_events": n_events, "seed": seed, "settings": SETTINGS}
 
     def write(path: Path, file: str, parts: dict[str, list[Path]]) -> None:
-        loaded = [runner.load_part(part)["particles"] for group in parts.values() for part in group]
+        loaded = [load_part(part)["particles"] for group in parts.values() for part in group]
         rng = np.random.default_rng([seed, files.index(file)])
         _write(path, rng.permutation(np.concatenate(loaded)))
 
-    rows_of = runner.seeded(generate, seed)
-    return runner.produce(out_dir, request, files, tasks, rows_of, write, workers)
+    rows_of = seeded(generate, seed)
+    return produce(out_dir, request, files, tasks, rows_of, write, workers)
 
 
 def _write(path: Path, particles: np.ndarray) -> None:
@@ -141,7 +145,7 @@ def generate(process: str, n: int, rng: np.random.Generator) -> dict[str, np.nda
     """n events: "particles" (n, 19, 4) float32."""
     generator = pythia.make_pythia(SETTINGS[process])
     pythia.seed_pythia(generator, rng)
-    return runner.accept(lambda size: select(pythia.generate(generator, size), rng), n)
+    return accept(lambda size: select(pythia.generate(generator, size), rng), n)
 
 
 def select(events: pythia.Batch, rng: np.random.Generator) -> dict[str, np.ndarray]:
@@ -178,7 +182,7 @@ def trigger_objects(objects: detector.Objects, n_events: int) -> tuple[np.ndarra
     out[:, 0, 0], out[:, 0, 2], out[:, 0, 3] = np.hypot(met_x, met_y), np.arctan2(met_y, met_x), 1
     rest = ~isolated
     momenta = detector.four_momenta(objects)[rest]
-    found = jets.cluster(
+    found = clustering.cluster(
         objects.event[rest],
         *momenta[:, 1:].T,
         momenta[:, 0],
@@ -205,13 +209,13 @@ def isolated_leptons(objects: detector.Objects) -> np.ndarray:
     counts = np.bincount(objects.event, minlength=objects.event.max(initial=-1) + 1)
     first = np.cumsum(counts) - counts
     event = objects.event[candidate]
-    other = jets.ragged_index(first[event], counts[event])
+    other = clustering.ragged_index(first[event], counts[event])
     which = np.repeat(np.arange(len(candidate)), counts[event])
     lepton = candidate[which]
     near = (other != lepton) & (
         np.hypot(
             objects.eta[other] - objects.eta[lepton],
-            detector.wrap(objects.phi[other] - objects.phi[lepton]),
+            wrap_phi(objects.phi[other] - objects.phi[lepton]),
         )
         < ISOLATION_RADIUS
     )

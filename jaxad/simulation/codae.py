@@ -19,7 +19,11 @@ from pathlib import Path
 import numpy as np
 
 from jaxad.errors import UserError
-from jaxad.simulation import cards, dark_showers, detector, jets, pythia, runner
+from jaxad.observables import clustering
+from jaxad.observables.momenta import wrap_phi
+from jaxad.simulation import cards, dark_showers, detector, pythia
+from jaxad.simulation.produce import accept, concatenate, produce
+from jaxad.tasks import load_part, make_tasks, seeded
 
 N_PHI, N_ETA, MAX_ETA = 72, 58, 2.5
 N_CELLS_ETA = 286  # upstream cells in eta, five of them a pixel, two empty ones before the first
@@ -132,7 +136,7 @@ def simulate(
     tasks = [
         task
         for file, process in FILES.items()
-        for task in runner.make_tasks(process, Path(file).name, counts[file], TASK_SIZE)
+        for task in make_tasks(process, Path(file).name, counts[file], TASK_SIZE)
     ]
     request = {
         "name": name,
@@ -143,14 +147,14 @@ def simulate(
     }
     for part in ("train", "test"):
         (Path(out_dir) / part).mkdir(parents=True, exist_ok=True)
-    rows_of = runner.seeded(generate, seed)
-    return runner.produce(out_dir, request, list(FILES), tasks, rows_of, _write, workers)
+    rows_of = seeded(generate, seed)
+    return produce(out_dir, request, list(FILES), tasks, rows_of, _write, workers)
 
 
 def _write(path: Path, file: str, parts: dict[str, list[Path]]) -> None:
     (process, paths), *_ = parts.items()
-    loaded = [runner.load_part(part) for part in paths]
-    rows = runner.concatenate(loaded, sum(len(rows["n_tracks"]) for rows in loaded))
+    loaded = [load_part(part) for part in paths]
+    rows = concatenate(loaded, sum(len(rows["n_tracks"]) for rows in loaded))
     codes = zip(("labels", "masses"), _CODES[process], strict=True)
     rows |= {key: np.full(len(rows["n_tracks"]), code, np.float32) for key, code in codes}
     with open(path, "wb") as stream:
@@ -168,7 +172,7 @@ def generate(process: str, n: int, rng: np.random.Generator) -> dict[str, np.nda
         visible = _with_suep(events, rng) if process.startswith("suep") else events.visible
         return select(visible, events.n_events, pool, rng)
 
-    return runner.accept(batch, n, batch_size=100)
+    return accept(batch, n, batch_size=100)
 
 
 def _with_suep(events: pythia.Batch, rng: np.random.Generator) -> pythia.Particles:
@@ -189,7 +193,7 @@ def select(
     """Images of the events that pass HT > 500 GeV."""
     objects = detector.respond(visible, cards.CMS, rng)
     momenta = detector.four_momenta(objects)
-    found = jets.cluster(
+    found = clustering.cluster(
         objects.event, *momenta[:, 1:].T, momenta[:, 0], n_events, JET_RADIUS, MIN_JET_PT
     )
     pt, eta, _ = pythia.kinematics(found.px, found.py, found.pz)
@@ -260,12 +264,12 @@ def _pile_up(
     number = rng.poisson(PILE_UP, n_events)
     drawn = rng.integers(0, N_POOL, number.sum())
     counts = pool["counts"][drawn]
-    index = jets.ragged_index(pool["starts"][drawn], counts)
+    index = clustering.ragged_index(pool["starts"][drawn], counts)
     turn = np.repeat(rng.uniform(0, 2 * np.pi, len(drawn)), counts)
     return {
         "event": np.repeat(np.repeat(np.arange(n_events), number), counts),
         "eta": pool["eta"][index],
-        "phi": detector.wrap(pool["phi"][index] + turn),
+        "phi": wrap_phi(pool["phi"][index] + turn),
         "ecal": pool["ecal"][index],
         "hcal": pool["hcal"][index],
     }

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxad.observables.momenta import massless, wrap_phi
 from jaxad.simulation.pythia import Particles, kinematics
 
 Resolution = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -134,13 +135,6 @@ def four_momenta(objects: Objects) -> np.ndarray:
     return massless(objects.pt, objects.eta, objects.phi)
 
 
-def massless(pt: np.ndarray, eta: np.ndarray, phi: np.ndarray) -> np.ndarray:
-    """(P, 4) (E, px, py, pz) of massless particles."""
-    return np.stack(
-        [pt * np.cosh(eta), pt * np.cos(phi), pt * np.sin(phi), pt * np.sinh(eta)], axis=1
-    )
-
-
 def propagate(
     pt: np.ndarray, eta: np.ndarray, phi: np.ndarray, charge: np.ndarray, card: Card
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -165,13 +159,8 @@ def propagate(
     transverse = np.where(bent, 2 * np.where(bent, circle, 1.0) * np.abs(np.sin(half_turn)), arc)
     z = arc * np.sinh(eta)
     surface_eta = np.arcsinh(z / np.maximum(transverse, 1e-6))
-    surface_phi = wrap(phi - np.sign(charge) * half_turn)
+    surface_phi = wrap_phi(phi - np.sign(charge) * half_turn)
     return surface_eta, surface_phi
-
-
-def wrap(phi: np.ndarray) -> np.ndarray:
-    """Angle in [-pi, pi)."""
-    return np.mod(phi + np.pi, 2 * np.pi) - np.pi
 
 
 def energy_fractions(pdg: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -282,7 +271,7 @@ def _places(calorimeter, keys, rng):
     eta_bin = _eta_bins(calorimeter, keys)
     eta = rng.uniform(calorimeter.edges[eta_bin], calorimeter.edges[eta_bin + 1])
     phi = (keys % 1000 + rng.random(len(keys))) * 2 * np.pi / calorimeter.n_phi[eta_bin]
-    return keys // (len(calorimeter.n_phi) * 1000), eta, wrap(phi - np.pi)
+    return keys // (len(calorimeter.n_phi) * 1000), eta, wrap_phi(phi - np.pi)
 
 
 def towers(

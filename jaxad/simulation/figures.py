@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxad.simulation import jets
+from jaxad.observables import clustering
 
 
 def draw(name: str, paths: list[Path], out: str | Path, real: str | Path | None = None) -> Path:
@@ -49,7 +49,7 @@ def toptagging_observables(paths: list[Path]) -> dict[str, np.ndarray]:
         e, px, py, pz = particles.sum(axis=1).T
         present = particles[..., 0] > 0
         flat = particles[present]
-        tau = jets.n_subjettiness(*flat[:, 1:].T, flat[:, 0], present.sum(axis=1), radius=0.8)
+        tau = clustering.n_subjettiness(*flat[:, 1:].T, flat[:, 0], present.sum(axis=1), radius=0.8)
         found = {
             "label": rows["values_block_1"][:, 1],
             "mass": np.sqrt(np.maximum(e**2 - px**2 - py**2 - pz**2, 0.0)),

@@ -15,8 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxad.simulation import detector, jets, pythia, runner
+from jaxad.observables import clustering
+from jaxad.simulation import detector, pythia
 from jaxad.simulation.lhco import CARD
+from jaxad.simulation.produce import accept, produce
+from jaxad.tasks import load_part, make_tasks, seeded
 
 RADIUS = 1.0
 PT_RANGE = (550.0, 650.0)
@@ -103,14 +106,12 @@ def simulate(
     counts = {kind: max(n_events // SIGNAL_SHARE, 1) for kind in SETTINGS}
     counts[BACKGROUND] = n_events
     tasks = [
-        task
-        for kind, n in counts.items()
-        for task in runner.make_tasks(kind, f"{kind}.h5", n, TASK_SIZE)
+        task for kind, n in counts.items() for task in make_tasks(kind, f"{kind}.h5", n, TASK_SIZE)
     ]
     request = {"name": name, "n_events": n_events, "seed": seed, "settings": SETTINGS}
     files = [f"{kind}.h5" for kind in SETTINGS]
-    rows_of = runner.seeded(generate, seed)
-    return runner.produce(out_dir, request, files, tasks, rows_of, _write, workers)
+    rows_of = seeded(generate, seed)
+    return produce(out_dir, request, files, tasks, rows_of, _write, workers)
 
 
 def generate(process: str, n: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
@@ -121,7 +122,7 @@ def generate(process: str, n: int, rng: np.random.Generator) -> dict[str, np.nda
     def batch(size: int) -> dict[str, np.ndarray]:
         return select_jets(pythia.generate(generator, size), rng)
 
-    rows = runner.accept(batch, n)
+    rows = accept(batch, n)
     particles = rows.pop("constituents")
     counts = (particles[..., 0] > 0).sum(axis=1)
     return {**rows, "counts": counts, "particles": particles[particles[..., 0] > 0]}
@@ -131,14 +132,14 @@ def select_jets(events: pythia.Batch, rng: np.random.Generator) -> dict[str, np.
     """Leading jets of a batch in the pT window: "obs" and zero-padded "constituents"."""
     objects = detector.respond(events.visible, CARD, rng)
     momenta = detector.four_momenta(objects)
-    found = jets.cluster(
+    found = clustering.cluster(
         objects.event, *momenta[:, 1:].T, momenta[:, 0], events.n_events, RADIUS, PT_RANGE[0]
     )
     pt, eta, phi = pythia.kinematics(found.px, found.py, found.pz)
     chosen = (found.rank == 0) & (pt < PT_RANGE[1]) & (np.abs(eta) < MAX_ETA)
     found = found.select(chosen)
     members = momenta[found.members]
-    tau = jets.n_subjettiness(
+    tau = clustering.n_subjettiness(
         *members[:, 1:].T,
         members[:, 0],
         np.diff(found.offsets),
@@ -149,14 +150,14 @@ def select_jets(events: pythia.Batch, rng: np.random.Generator) -> dict[str, np.
     obs = np.column_stack([pt[chosen], eta[chosen], phi[chosen], found.mass, tau])
     return {
         "obs": obs.astype(np.float32),
-        "constituents": jets.padded(found, momenta, 400),
+        "constituents": clustering.padded(found, momenta, 400),
     }
 
 
 def _write(path: Path, file: str, parts: dict[str, list[Path]]) -> None:
     import h5py
 
-    loaded = [runner.load_part(part) for part in parts[file.removesuffix(".h5")]]
+    loaded = [load_part(part) for part in parts[file.removesuffix(".h5")]]
     obs = np.concatenate([part["obs"] for part in loaded])
     counts = np.concatenate([part["counts"] for part in loaded])
     particles = np.concatenate([part["particles"] for part in loaded])

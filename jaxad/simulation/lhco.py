@@ -17,8 +17,12 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxad.simulation import cards, detector, jets, pythia, runner
+from jaxad.observables import clustering
+from jaxad.observables.derived import DIJET_COLUMNS
+from jaxad.simulation import cards, detector, pythia
 from jaxad.simulation.frames import write_fixed
+from jaxad.simulation.produce import accept, produce
+from jaxad.tasks import load_part, make_tasks, seeded
 
 RADIUS = 1.0
 MIN_LEADING_PT = 1200.0
@@ -29,9 +33,7 @@ FILES = {
     "signal": "events_anomalydetection_v2_signal.features.h5",
 }
 
-FEATURES = tuple(
-    f"{name}j{jet}" for jet in (1, 2) for name in ("px", "py", "pz", "m", "tau1", "tau2", "tau3")
-)
+FEATURES = tuple(name for name, _ in DIJET_COLUMNS)
 
 CARD = dataclasses.replace(
     cards.CMS, hcal=dataclasses.replace(cards.CMS.hcal, significance_min=1.0)
@@ -80,13 +82,13 @@ def simulate(
     }
 
     def write(path: Path, _: str, parts: dict[str, list[Path]]) -> None:
-        features = np.concatenate([runner.load_part(p)["features"] for p in parts[process]])
+        features = np.concatenate([load_part(p)["features"] for p in parts[process]])
         rows = np.column_stack([features, np.full(len(features), label)])
         write_fixed(path, "df", [*FEATURES, "label"], rows)
 
-    tasks = runner.make_tasks(process, file, n_events, TASK_SIZE)
-    rows_of = runner.seeded(generate, seed)
-    return runner.produce(out_dir, request, [file], tasks, rows_of, write, workers)
+    tasks = make_tasks(process, file, n_events, TASK_SIZE)
+    rows_of = seeded(generate, seed)
+    return produce(out_dir, request, [file], tasks, rows_of, write, workers)
 
 
 def generate(process: str, n: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
@@ -100,7 +102,7 @@ def generate(process: str, n: int, rng: np.random.Generator) -> dict[str, np.nda
         momenta = detector.four_momenta(objects)
         return {"features": dijet_features(objects.event, momenta, size, MIN_LEADING_PT)[1]}
 
-    return runner.accept(batch, n)
+    return accept(batch, n)
 
 
 def dijet_features(
@@ -118,14 +120,14 @@ def dijet_features(
         (events (K,), features (K, 14)) of the events with two jets above the threshold.
     """
     columns = (*momenta[:, 1:].T, momenta[:, 0])
-    found = jets.cluster(event, *columns, n_events, RADIUS, MIN_JET_PT)
+    found = clustering.cluster(event, *columns, n_events, RADIUS, MIN_JET_PT)
     hard = np.zeros(n_events, bool)
     hard[found.event[(found.rank == 0) & (np.hypot(found.px, found.py) > min_leading_pt)]] = True
     two = np.zeros(n_events, bool)
     two[found.event[found.rank == 1]] = True
     pair = found.select((found.rank < 2) & (hard & two)[found.event])
     members = momenta[pair.members]
-    tau = jets.n_subjettiness(
+    tau = clustering.n_subjettiness(
         *members[:, 1:].T, members[:, 0], np.diff(pair.offsets), RADIUS, axes="KT_Axes"
     )
     features = np.column_stack([pair.px, pair.py, pair.pz, pair.mass, tau])

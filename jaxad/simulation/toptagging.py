@@ -19,8 +19,12 @@ from pathlib import Path
 import numpy as np
 
 from jaxad.errors import UserError
-from jaxad.simulation import cards, detector, jets, pythia, runner
+from jaxad.observables import clustering
+from jaxad.observables.momenta import wrap_phi
+from jaxad.simulation import cards, detector, pythia
 from jaxad.simulation.frames import Block, write_table
+from jaxad.simulation.produce import accept, concatenate, produce
+from jaxad.tasks import load_part, make_tasks, seeded
 
 N_CONSTITUENTS = 200
 RADIUS = 0.8
@@ -62,7 +66,7 @@ def simulate(
         task
         for split, n in counts.items()
         for process in SETTINGS
-        for task in runner.make_tasks(process, split, n, TASK_SIZE)
+        for task in make_tasks(process, split, n, TASK_SIZE)
     ]
     request = {"name": name, "n_events": n_events, "seed": seed, "settings": SETTINGS}
 
@@ -70,8 +74,8 @@ def simulate(
         rows = _mixed_rows(split, parts, np.random.default_rng([seed, TTV[split]]))
         write_table(path, "table", BLOCKS, rows, 2 * counts[split])
 
-    rows_of = runner.seeded(generate, seed)
-    return runner.produce(out_dir, request, list(counts), tasks, rows_of, write, workers)
+    rows_of = seeded(generate, seed)
+    return produce(out_dir, request, list(counts), tasks, rows_of, write, workers)
 
 
 def split_counts(n_events: int) -> dict[str, int]:
@@ -91,7 +95,7 @@ def generate(process: str, n: int, rng: np.random.Generator) -> dict[str, np.nda
     def batch(size: int) -> dict[str, np.ndarray]:
         return select_jets(pythia.generate(generator, size), process == "top", rng)
 
-    return runner.accept(batch, n)
+    return accept(batch, n)
 
 
 def select_jets(
@@ -100,7 +104,7 @@ def select_jets(
     """Detector response, clustering and selection of a batch of events."""
     objects = detector.respond(events.visible, cards.ATLAS, rng)
     momenta = detector.four_momenta(objects)
-    found = jets.cluster(
+    found = clustering.cluster(
         objects.event, *momenta[:, 1:].T, momenta[:, 0], events.n_events, RADIUS, PT_RANGE[0]
     )
     pt, eta, phi = pythia.kinematics(found.px, found.py, found.pz)
@@ -110,7 +114,7 @@ def select_jets(
     if is_top:
         matched, truth = match_tops(events, found.event, eta, phi)
         found, truth = found.select(matched), truth[matched]
-    constituents = jets.padded(found, momenta, N_CONSTITUENTS)
+    constituents = clustering.padded(found, momenta, N_CONSTITUENTS)
     return {"constituents": constituents, "truth": truth.astype(np.float32)}
 
 
@@ -137,7 +141,7 @@ def match_tops(
     partons = np.concatenate([quarks, tops[:, :, None]], axis=2)[event]
     _, parton_eta, parton_phi = pythia.kinematics(*np.moveaxis(partons[..., 1:], -1, 0))
     distance = np.hypot(
-        parton_eta - eta[:, None, None], detector.wrap(parton_phi - phi[:, None, None])
+        parton_eta - eta[:, None, None], wrap_phi(parton_phi - phi[:, None, None])
     ).max(axis=2)
     nearest = distance.argmin(axis=1)
     row = np.arange(len(event))
@@ -147,9 +151,9 @@ def match_tops(
 def _mixed_rows(split: str, parts: dict[str, list[Path]], rng: np.random.Generator):
     """Rows of both classes, shuffled within each pair of parts."""
     for qcd, top in zip(parts["qcd"], parts["top"], strict=True):
-        loaded = [runner.load_part(part) for part in (qcd, top)]
+        loaded = [load_part(part) for part in (qcd, top)]
         label = np.repeat([0, 1], [len(rows["truth"]) for rows in loaded])
-        both = runner.concatenate(loaded, len(label))
+        both = concatenate(loaded, len(label))
         values = np.concatenate(
             [both["constituents"].reshape(len(label), -1), both["truth"]], axis=1
         )

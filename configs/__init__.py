@@ -1,0 +1,1 @@
+"""One experiment a file; `jaxad.configs` is this folder."""

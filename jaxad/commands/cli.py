@@ -1,0 +1,162 @@
+"""How commands begin and end: one line for a user's mistake, a trace for a bug."""
+
+import argparse
+import errno
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from absl import flags, logging
+from ml_collections import config_flags
+
+from jaxad.errors import Preempted, UserError
+
+DISK_ERRORS = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO),
+    *(errno.EROFS, errno.EACCES, errno.EPERM),
+    *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST),
+}
+"""What a disk, or something else in the place of a file or folder, answers to who writes."""
+
+SHIPPED = Path(__file__).parents[1] / "configs"
+
+
+def _line(error: Exception) -> str:
+    """The line that names a user's mistake or what a disk refused; raises what is a bug."""
+    if isinstance(error, UserError):
+        return str(error)
+    if not isinstance(error, OSError) or error.errno not in DISK_ERRORS:
+        raise error
+    return (
+        f"{error.filename or 'output'}: {error.strerror}: free space or mend the permissions and "
+        "run the same command again; what was saved before is kept"
+    )
+
+
+def _say(message: object) -> None:
+    print("error: " + " ".join(str(message).split()), file=sys.stderr, flush=True)
+
+
+def _fail(message: object) -> NoReturn:
+    _say(message)
+    sys.exit(2)
+
+
+def _shipped(argument: str) -> str:
+    """--config=NAME[:VARIANT] with the path of the config of that name which jaxad ships."""
+    if not argument.startswith("--config="):
+        return argument
+    config, colon, variant = argument.removeprefix("--config=").partition(":")
+    path = SHIPPED / f"{config.removesuffix('.py')}.py"
+    if Path(config).is_file() or "/" in config:
+        return argument
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in SHIPPED.glob("*.py") if p.stem != "__init__"))
+        _fail(f"{config}: no such config file, and none of jaxad's: {known}")
+    return f"--config={path}{colon}{variant}"
+
+
+def parsed(
+    define: Callable[[flags.FlagValues, list[str]], None], argv: Sequence[str], usage: str
+) -> flags.FlagValues:
+    """The flags of a command with a config; --help prints `usage` and the flags, and exits with 0.
+
+    Args:
+        define: puts the flags into the values, for these arguments.
+    """
+    values, arguments = flags.FlagValues(), [_shipped(argument) for argument in argv]
+    define(values, arguments)
+    if any(argument in ("--help", "-h", "-help", "--helpfull") for argument in arguments[1:]):
+        shown = [f"  --{name}: {values[name].help}" for name in values]
+        print(f"{usage.strip()}\n\nFlags:\n" + "\n".join(shown))
+        sys.exit(0)
+    for argument in arguments:
+        config, _, _ = argument.removeprefix("--config=").partition(":")
+        if argument.startswith("--config=") and not Path(config).is_file():
+            _fail(f"{config}: no such config file; configs/ holds those of jaxad")
+    try:
+        left = values(arguments)
+        if len(left) > 1:
+            raise UserError(f"{left[1]}: not a flag")
+    except (flags.Error, UserError) as error:
+        _fail(f"{error}; --help shows how")
+    except (AttributeError, KeyError, TypeError) as error:
+        overrides = [a for a in arguments if a.startswith("--config.")]
+        if not overrides:
+            raise
+        reason: object = error
+        while isinstance(reason, Exception):
+            reason = reason.args[0]
+        _fail(f"no such setting, or of another type ({reason}): {' '.join(overrides)}")
+    return values
+
+
+def define_config(values: flags.FlagValues, argv: list[str], required: bool) -> None:
+    """The flag --config, and those that override its settings."""
+    config_flags.DEFINE_config_file(
+        "config",
+        None,
+        "The experiment: a file, or the name of one of jaxad's; NAME:smoke takes seconds.",
+        flag_values=values,
+        sys_argv=argv,
+    )
+    if required:
+        flags.mark_flag_as_required("config", flag_values=values)
+
+
+def define_workdir(values: flags.FlagValues, meaning: str) -> None:
+    """The flag --workdir, which is required."""
+    flags.DEFINE_string("workdir", None, meaning, flag_values=values)
+    flags.mark_flag_as_required("workdir", flag_values=values)
+
+
+def exit_code(command: Callable[[], int | None], at_once: bool = False) -> int:
+    """What `command` returns, 0 for None; 2 for a user's mistake, which one line names.
+
+    130 after Ctrl-C, 143 for a run that was stopped by a signal. With `at_once` a mistake ends the
+    process: threads of a checkpoint that could not be written would complain at a normal exit.
+    """
+    logging.set_verbosity(logging.FATAL)  # Orbax logs what is raised anyway
+    try:
+        return command() or 0
+    except (UserError, OSError) as error:
+        _say(_line(error))
+        if at_once:
+            sys.stdout.flush()
+            os._exit(2)
+        return 2
+    except Preempted:
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        return 143
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from what is saved", file=sys.stderr)
+        return 130
+
+
+def parser(usage: str, verb: str) -> argparse.ArgumentParser:
+    """A parser whose --help shows the command's own text, example included."""
+    return argparse.ArgumentParser(
+        prog=f"jaxad {verb}",
+        description=usage,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def add_workers(parser: argparse.ArgumentParser) -> None:
+    """The flag --workers, an int or the str of an address, of work that is cut into tasks."""
+    parser.add_argument(
+        "--workers",
+        type=_workers,
+        help="processes (default: all cores), or the address of a dask scheduler, "
+        "tcp://HOST:PORT; the output does not depend on it",
+    )
+
+
+def _workers(text: str) -> int | str:
+    if ":" in text:
+        return text
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"expected a number or tcp://HOST:PORT, found {text!r}")
+    return int(text)

@@ -1,0 +1,150 @@
+"""Evaluate a trained run: scores of test events, metrics, figures, one report.
+
+  jaxad evaluate --workdir=runs/toptagging
+  jaxad evaluate --workdir=runs/toptagging --data.source='files/*.h5'
+
+The second form scores other files, of the layout that the run was trained on. Writes metrics.json,
+scores.h5, figures and report.html into the folder eval of the work directory, and prints the table.
+`python evaluate.py` is the same command.
+"""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+from absl import flags
+from matplotlib.figure import Figure
+
+from jaxad import data, methods, report, workdir
+from jaxad.commands import cli
+from jaxad.data.dataset import Dataset, Rows
+from jaxad.errors import UserError
+from jaxad.evaluation import general, mimickers, resonant
+from jaxad.evaluation.general import Table
+from jaxad.scorer import Scorer, load
+from jaxad.storage.atomic import named, replacing, write_text
+from jaxad.storage.provenance import provenance
+
+
+def evaluate(directory: Path, source: str = "", n_bootstrap: int = 200) -> dict:
+    """Score the test data of a run, or of another `source`, and write `directory/eval`.
+
+    Returns the content of `metrics.json`. Prints the table and the path of the report.
+    """
+    scorers = {"method": load(directory)}
+    workdir.settle_config(directory, scorers["method"].config)
+    config = scorers["method"].config.copy_and_resolve_references()
+    if source:
+        config.data.source = source
+    for name in config.baselines:
+        if name in methods.NAMES:
+            scorers[name] = load(directory / "baselines" / name)
+    if "teacher" in config.baselines:
+        scorers["teacher"] = mimickers.teacher(scorers["method"])
+    dataset = data.load(config.data)
+    trained_on = scorers["method"].info.get("data", {}).get("digest", dataset.info["digest"])
+    if not source and trained_on != dataset.info["digest"]:
+        print(
+            f"warning: {config.data.source}: no longer the data that the run was trained on; "
+            "its test events may have trained it",
+            file=sys.stderr,
+        )
+    if not dataset.signals:
+        raise UserError(
+            f"{config.data.source}: no signal to evaluate on: name some in data.signals"
+        )
+    classes = general.classes_of(dataset)
+    baselines = general.baselines_of(config, dataset)
+    table = general.scores_of(scorers, baselines, classes)
+    metrics = general.measure(table, n_bootstrap)
+    measured, figures = _measured(scorers, dataset, table, workdir.read_history(directory))
+    metrics |= measured | general.rates(config, general.part(next(iter(table.values())), False))
+    metrics |= {"data": dataset.info, "provenance": provenance()}
+    folder = directory / "eval"
+    with named(folder):
+        folder.mkdir(exist_ok=True)
+        _write_scores(folder / "scores.h5", table, classes)
+        write_text(folder / "metrics.json", json.dumps(metrics, indent=2) + "\n")
+        report.save_figures(figures, folder)
+        report.write_report(
+            folder / "report.html",
+            title=f"{config.method.name} on {config.data.name}",
+            metrics=metrics,
+            figures=figures,
+            config=config.to_dict(),
+            provenance=metrics["provenance"],
+        )
+    print(report.metrics_table(metrics))
+    print(f"report: {folder / 'report.html'}")
+    return metrics
+
+
+def _measured(
+    scorers: Mapping[str, Scorer], dataset: Dataset, table: Table, history: list[dict]
+) -> tuple[dict[str, Any], dict[str, Figure]]:
+    """What else belongs into `metrics.json`, and all figures."""
+    scorer, classes = scorers["method"], general.classes_of(dataset)
+    background, *signals = table
+    rows, default = classes[background], general.default_scores(table)
+    colors = report.class_colors(list(table))
+    drawn = {
+        name: dataset.labels.get(name, (name, ""))
+        for name in general.baselines_of(scorer.config, dataset)
+        if name in rows
+    }
+    found = general.correlations(table, rows, list(drawn))
+    figures = report.run_figures(table, default, classes, history, drawn, colors)
+    score = next(iter(general.part(table[background], False)))
+    names = {
+        method: scorer.config.method.name if method == "method" else method.upper()
+        for method in scorers
+    }
+    picture = methods.stage(scorer.method, scorer.config, scorer.layout).picture
+    outputs = general.outputs_of(scorers, classes)
+    figures |= report.output_figures(outputs, default, score, names, picture)
+    if getattr(methods.get(scorer.method), "RESONANT", False):
+        search = resonant.measure(scorer, dataset)
+        curves = {name: (table[background][score], table[name][score]) for name in signals}
+        drawn = report.search_figures(search, dataset.info["window"], resonant.names_of(scorer))
+        return found | search, figures | {"sic": report.sic_figure(curves)} | drawn
+    if "teacher" in scorers:
+        taught = {name: scores[general.BASELINE + "teacher"] for name, scores in table.items()}
+        explained, last = mimickers.measure(scorer, taught, classes)
+        name = scorer.config.method.name.upper()
+        found |= explained
+        figures |= report.mimicker_figures(explained, taught, last, colors, name=name)
+        return found, figures
+    carved = general.sculpting(table, rows)
+    if carved:
+        text, unit = dataset.labels.get("mass", ("mass", "GeV"))
+        figures["sculpting"] = report.sculpting_figure(
+            carved["sculpting"], observable=text, unit=unit
+        )
+    return found | carved, figures
+
+
+def _write_scores(path: Path, table: Table, classes: Mapping[str, Rows]) -> None:
+    with replacing(path) as temporary, h5py.File(temporary, "w") as file:
+        for name, scores in table.items():
+            for column, values in scores.items():
+                file[f"{name}/{column}"] = values
+            for field in classes[name].keys() - {"x"}:
+                file[f"{name}/observables/{field}"] = classes[name][field]
+
+
+def main(argv: Sequence[str]) -> int:
+    """The command; its exit code, see `cli.exit_code`."""
+
+    def define(values: flags.FlagValues, arguments: list[str]) -> None:
+        cli.define_workdir(values, "The work directory of a trained run.")
+        source = "Other data: simulation, download, or files."
+        flags.DEFINE_string("data.source", "", source, flag_values=values)
+        samples = "Bootstrap samples for errors, 0: none."
+        flags.DEFINE_integer("bootstrap", 200, samples, flag_values=values)
+
+    values = cli.parsed(define, ["jaxad evaluate", *argv], __doc__)
+    source = values["data.source"].value
+    return cli.exit_code(lambda: evaluate(Path(values.workdir), source, values.bootstrap) and None)

@@ -1,0 +1,97 @@
+"""Train and measure a resonant search for every value of a setting and every seed; one figure.
+
+  jaxad scan --config=cathode --workdir=runs/scan --seeds=3 \\
+      --scan=signal_over_background=0.001,0.003,0.01
+  jaxad scan --config=cathode --workdir=runs/windows --scan=window=3.1-3.5,3.3-3.7,3.5-3.9
+
+SETTING is one of the section data, or window=LOW-HIGH [TeV]. Every run is a work directory of its
+own below --workdir; the same command again goes on where it was stopped.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import flags
+from ml_collections import ConfigDict
+
+from jaxad import data, report
+from jaxad.commands import cli
+from jaxad.commands.train import train
+from jaxad.errors import UserError
+from jaxad.evaluation import resonant
+from jaxad.metrics import resonance
+from jaxad.scorer import load
+from jaxad.storage.atomic import write_text
+
+
+def summarised(directory: Path) -> dict[str, Any]:
+    """Write `eval/search.json` and the figures of a trained run; returns the summary."""
+    scorer = load(directory)
+    dataset = data.load(scorer.config.data)
+    if "window" not in dataset.info:
+        raise UserError(f"{directory}: not a resonant search: its data have no mass window")
+    found = resonant.measure(scorer, dataset)
+    figures = report.search_figures(found, dataset.info["window"], resonant.names_of(scorer))
+    summary = resonant.summary(scorer, dataset, found)
+    folder = directory / "eval"
+    folder.mkdir(exist_ok=True)
+    report.save_figures({f"search_{name}": f for name, f in figures.items()}, folder)
+    write_text(folder / "search.json", json.dumps(found | {"summary": summary}, indent=2))
+    return summary
+
+
+def scan(config: ConfigDict, directory: Path, what: str, values: list[str], seeds: int) -> None:
+    """Train and evaluate a run for every value of `data.what` and every seed; one figure.
+
+    Stopped, the same call goes on: runs that have been evaluated are not repeated.
+    """
+    results = []
+    for value in values:
+        for seed in range(seeds):
+            one = config.copy_and_resolve_references()
+            one.seed = one.data.seed = seed
+            if what == "window":
+                low, _, high = value.partition("-")
+                one.data.window_low, one.data.window_high = float(low), float(high)
+            elif what in one.data:
+                one.data[what] = type(one.data[what])(value)
+            else:
+                raise UserError(f"--scan: data has no setting {what!r}")
+            folder = directory / f"{what}-{value}-seed{seed}"
+            train(one, folder)
+            done = folder / "eval" / "search.json"
+            summary = (
+                json.loads(done.read_text())["summary"] if done.exists() else summarised(folder)
+            )
+            results.append({"value": value, "seed": seed, **summary})
+            write_text(directory / "scan.json", json.dumps(results, indent=2))
+    if what == "window":
+        strongest = [
+            np.median([s or 0.0 for r in results if r["value"] == v for s in r["significance"]])
+            for v in values
+        ]
+        summary = {"runs": results, "look_elsewhere": resonance.look_elsewhere(strongest)}
+        write_text(directory / "scan.json", json.dumps(summary, indent=2))
+    report.save_figures({"scan": report.scan_figure(results, what)}, directory)
+    print(f"scan: {directory / 'scan.png'}")
+
+
+def main(argv: Sequence[str]) -> int:
+    """The command; its exit code, see `cli.exit_code`."""
+
+    def define(values: flags.FlagValues, arguments: list[str]) -> None:
+        cli.define_config(values, arguments, required=True)
+        cli.define_workdir(values, "Where the scan lives.")
+        meaning = "SETTING=V1,V2,... of data, or window=LOW-HIGH,LOW-HIGH,..."
+        flags.DEFINE_string("scan", None, meaning, flag_values=values)
+        flags.mark_flag_as_required("scan", flag_values=values)
+        flags.DEFINE_integer("seeds", 1, "Seeds for every value.", flag_values=values)
+
+    values = cli.parsed(define, ["jaxad scan", *argv], __doc__)
+    what, _, listed = values.scan.partition("=")
+    return cli.exit_code(
+        lambda: scan(values.config, Path(values.workdir), what, listed.split(","), values.seeds)
+    )

@@ -1,0 +1,42 @@
+"""Simulate a data set in its published file layout (Pythia 8, fast detector, FastJet).
+
+    jaxad simulate toptagging --out FOLDER --events 12500 --plot check.png
+
+Running the same command again resumes an interrupted simulation.
+"""
+
+from collections.abc import Sequence
+
+from jaxad.commands import cli
+from jaxad.simulation import NAMES, figures, simulate
+
+
+def main(argv: Sequence[str]) -> int:
+    """Parse the command line, simulate, say where the files are; 2 for a user's mistake."""
+    parser = cli.parser(__doc__, "simulate")
+    parser.add_argument("name", choices=NAMES, help="data set")
+    parser.add_argument("--out", required=True, help="folder to write to")
+    parser.add_argument(
+        "--events",
+        type=int,
+        default=10_000,
+        help="size; toptagging: jets of each class (QCD, top), all files together; "
+        "jets, adc2021: background events, a fifth as many of each signal; lhco: events "
+        "(default: %(default)s)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    cli.add_workers(parser)
+    parser.add_argument("--plot", metavar="FILE.png", help="also draw the physics check")
+    parser.add_argument(
+        "--real", metavar="FILE", help="published LHCO features to draw beside the simulated ones"
+    )
+    args = parser.parse_args(argv)
+
+    def command() -> None:
+        paths = simulate(args.name, args.out, args.events, args.seed, args.workers)
+        for path in paths:
+            print(path)
+        if args.plot:
+            print(figures.draw(args.name, paths, args.plot, args.real))
+
+    return cli.exit_code(command)

@@ -1,0 +1,124 @@
+"""Train a config in a work directory: data, method and scorer, in that order.
+
+  jaxad train --config=toptagging_ae --workdir=runs/toptagging
+  jaxad train --config=configs/toptagging_ae.py:smoke --workdir=runs/smoke
+  jaxad train --config=toptagging_ae --workdir=runs/x --config.train.epochs=20
+
+--config is a file or the name of one that jaxad ships; CONFIG:smoke is a version of the experiment
+that takes seconds. Any setting of the config is overridden by --config.SECTION.NAME=VALUE, after
+--config; the resolved config is printed first. The same command again resumes a run that was
+interrupted; a finished one is left alone. `python train.py` is the same command.
+"""
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+from absl import flags
+from ml_collections import ConfigDict
+
+from jaxad import data, methods, workdir
+from jaxad.commands import cli
+from jaxad.data.dataset import Dataset
+from jaxad.devices import hosts
+from jaxad.methods import Bench
+from jaxad.scorer import Scorer, load
+from jaxad.storage.provenance import provenance
+from jaxad.training import Fitted, fit
+
+
+def _banner(config: ConfigDict) -> str:
+    return "\n".join(
+        [str(config).rstrip(), *(f"{name}: {value}" for name, value in provenance().items())]
+    )
+
+
+def fitter(directory: Path) -> Callable[..., Fitted]:
+    """`jaxad.training.fit` bound to a work directory: checkpoints, history, signals."""
+
+    def bound(*args: object, stage: str, **kwargs: object) -> Fitted:
+        history = workdir.history_writer(directory, stage)
+        with workdir.stop_signals() as stop:
+            return fit(
+                *args,
+                stage=stage,
+                directory=directory / "checkpoints",
+                stop=stop,
+                on_epoch=history if hosts.leads() else lambda _: None,
+                **kwargs,
+            )
+
+    return bound
+
+
+def bench(fitting: Callable[..., Fitted]) -> Bench:
+    """What methods work with: the engine, and other scorers."""
+    return Bench(fitting, load, Scorer)
+
+
+def build_scorer(config: ConfigDict, method: str, fitted: dict, dataset: Dataset) -> Scorer:
+    """The scorer of fitted parameters, its thresholds set on what the method says."""
+    x, sample = methods.calibration(method, config, dataset)
+    about = {"sample": sample, "n_events": 0 if x is None else len(x)}
+    uncalibrated = Scorer(
+        method=method,
+        config=config,
+        params=jax.tree.map(np.asarray, fitted),
+        layout=dataset.layout,
+        info={"data": dataset.info, "calibration": about, "provenance": provenance()},
+    )
+    if x is None:
+        return uncalibrated
+    return dataclasses.replace(uncalibrated, background=np.sort(uncalibrated(x)))
+
+
+def train(config: ConfigDict, directory: Path) -> None:
+    """Fit the config's method in a work directory; the same call again resumes.
+
+    Of several processes (`jaxad.devices.hosts`) all call this, and the leader writes.
+
+    Raises:
+        UserError: anything the user can mend.
+        Preempted: stopped by SIGTERM or Ctrl-C after a checkpoint.
+    """
+    with contextlib.ExitStack() as held:
+        if hosts.leads():
+            held.enter_context(workdir.opened(directory))
+            workdir.settle_config(directory, config)
+        say = print if hosts.leads() else lambda *_, **__: None
+        (trained,) = hosts.largest((directory / "scorer" / "scorer.json").exists())
+        if trained:
+            say(f"{directory}: already trained; evaluate.py --workdir={directory} shows it")
+            return
+        say(_banner(config), flush=True)
+        with hosts.leader_first("data"):
+            dataset = data.load(config.data)
+        say(data.summary(dataset), flush=True)
+        references = [name for name in config.baselines if name in methods.NAMES]
+        for name in [*references, config.method.name]:
+            methods.check(name, config, dataset)
+            fitted = methods.get(name).fit(config, dataset, bench(fitter(directory)))
+            folder = "scorer" if name == config.method.name else f"baselines/{name}"
+            scorer = build_scorer(config, name, fitted, dataset)
+            if hosts.leads():
+                scorer.save(directory / folder)
+        say(f"trained: {directory}/scorer; next: evaluate.py --workdir={directory}")
+
+
+def main(argv: Sequence[str]) -> int:
+    """The command; its exit code, see `cli.exit_code`."""
+
+    def define(values: flags.FlagValues, arguments: list[str]) -> None:
+        cli.define_config(values, arguments, required=True)
+        cli.define_workdir(values, "Where the run lives: checkpoints, history, scorer.")
+
+    values = cli.parsed(define, ["jaxad train", *argv], __doc__)
+
+    def command() -> None:
+        hosts.initialize()
+        train(values.config, Path(values.workdir))
+
+    return cli.exit_code(command, at_once=True)

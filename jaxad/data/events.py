@@ -1,0 +1,396 @@
+"""The user's own events: npz, npy or HDF5 files of particles, images or features.
+
+Which array is what is said by settings alone, so that any experiment can be pointed at new files
+from the command line:
+
+    --config.data.name=events --config.data.source=jets.h5 --config.data.x_key=constituents
+    --config.data.label_key=label --config.data.background=0,1 --config.data.signals=t=4,W=2,Z=3
+
+Signals are labels of the source, files of their own (`--config.data.signals=top=top.h5`), or both.
+"""
+
+import itertools
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from jaxad.data import checks
+from jaxad.data.array_files import chosen_rows
+from jaxad.data.dataset import Dataset, Rows, as_mapping, concatenate, take
+from jaxad.data.layout import FORMATS, PARTICLES, Layout
+from jaxad.data.particles import JET_BASELINES, JET_LABELS, jet_observables
+from jaxad.data.rows import Events, open_array
+from jaxad.data.splits import choose, hold_out, split_indices
+from jaxad.data.window import searched
+from jaxad.errors import UserError
+from jaxad.storage import cache, on_disk
+
+MEANING = {
+    "ptetaphi": ((None, None, 3), "(pT, eta, phi) of each particle"),
+    "epxpypz": ((None, None, 4), "(E, px, py, pz) of each particle"),
+    "image": ((None, None, None), "one image an event, or (N, ny, nx, channels)"),
+    "features": ((None, None), "one row of features an event"),
+}
+UNITS = {"GeV": 1.0, "MeV": 1e-3}
+
+DEFAULTS = {
+    "format": "ptetaphi",
+    "x_key": "x",
+    "label_key": "",  # "": the whole source is background
+    "mass_key": "",  # of features: the resonant mass, in the units of `units`
+    "weight_key": "",
+    "id_key": "",
+    "background": "0",  # labels: "0,1"
+    "signals": "",  # "t=4,W=2": labels; "t=FILE": a file or glob of its own
+    "observables": "",  # "mass=jet_mass,...": field = key in the files, (N,)
+    "units": "GeV",  # of momenta and masses in the files; or MeV
+    "n_events": 0,  # at most so many random events of each class; 0: all
+    "val_fraction": 0.16,
+    "test_fraction": 0.2,
+    "supervised": False,  # also hold out events of all classes that supervised methods train on
+    "supervised_fraction": 0.5,  # of the test events and the signals
+    "window_low": 0.0,  # signal region of a search, in mass [TeV]; both 0: no search
+    "window_high": 0.0,
+    "n_signal": 0,  # signal events injected into the data of a search
+    "on_disk": False,  # x lies in files of the cache folder, not in memory
+}
+
+
+def load(config: ConfigDict) -> Dataset:
+    """Background and signals from the user's files.
+
+    Rows: x float32, in shape and unit of the files (with `mass_key` the mass before the features);
+    the named observables; label; "weight" and "event" where `weight_key` and `id_key` name them;
+    for particles also mass, pt [GeV] and multiplicity, unless named. With a window the events are
+    those of a search (`jaxad.data.window`).
+
+    Raises:
+      UserError: no such file, key, label or format; a wrong shape, a value that cannot be (NaN,
+        negative pT, phi beyond 2 pi, energy below momentum, pT in MeV), an empty class.
+    """
+    _check_settings(config)
+    paths = checks.resolve(config.source)
+    by_label, by_file = _signals(config, paths)
+    parts, labels = _parts_of_source(paths, by_label, config)
+    read = np.unique(np.concatenate(list(parts.values())))
+    rows = _read(paths, read, config)
+    rows["label"] = labels[read].astype(np.float32)
+    parts = {name: take(rows, np.searchsorted(read, index)) for name, index in parts.items()}
+    del rows
+    background, signals = parts.pop("background"), parts
+    for number, (name, files) in enumerate(by_file.items(), 1 + len(by_label)):
+        signals[name] = _read(files, _limited(_all_events(files, config), config, number), config)
+        signals[name]["label"] = np.ones(len(signals[name]["x"]), np.float32)
+    if "pt" in background:
+        classes = {"background": background, **signals}
+        medians = {name: float(np.median(part["pt"])) for name, part in classes.items()}
+        checks.require_one_unit(medians, str(config.source))
+    named = [name for name in _observable_keys(config) if name not in JET_LABELS]
+    particles = config.format in PARTICLES
+    about = {
+        "layout": _layout(background["x"].shape[1:], config),
+        "labels": (JET_LABELS if particles else {}) | {name: (name, "") for name in named},
+        "baselines": (*(JET_BASELINES if particles else ()), *named),
+        "info": {
+            "name": "events",
+            "source": str(config.source),
+            "files": [str(path) for path in (*paths, *itertools.chain(*by_file.values()))],
+            "seed": config.seed,
+        },
+    }
+    if config.window_high:
+        return searched(background, signals, config, **about)
+    fractions = {
+        "train": 1 - config.val_fraction - config.test_fraction,
+        "val": config.val_fraction,
+        "test": config.test_fraction,
+    }
+    split = split_indices(len(background["x"]), fractions, [config.seed, 0])
+    parts = {name: take(background, index) for name, index in split.items()}
+    if config.supervised:
+        about["layout"] = replace(about["layout"], classes=("background", *signals))
+        extra, parts["test"], signals = hold_out(
+            parts["test"], signals, config.supervised_fraction, config.seed
+        )
+        about["extra"] = extra
+    return Dataset(**parts, signals=signals, **about)
+
+
+def rows_of(path: Path, config: ConfigDict, stack: ExitStack) -> Events:
+    """The raw events of a file, open while `stack` is."""
+    return stack.enter_context(_opened(path, config))
+
+
+class _Rows:
+    """Raw events of a file, as float32; the mass, where there is one, before the features."""
+
+    def __init__(self, stored: Mapping[str, Any], path: Path, config: ConfigDict):
+        self._stored, self._path, self._config = stored, path, config
+        self._layout = _layout(stored["x"].shape[1:], config, n_masses="mass" in stored)
+
+    def __len__(self) -> int:
+        return len(self._stored["x"])
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        return self.chosen(np.arange(*rows.indices(len(self))), None)
+
+    def chosen(self, index: np.ndarray, folder: Path | None) -> np.ndarray:
+        """The events `index`, sorted, checked, in memory or on the disk of a folder."""
+        keys = _keys(self._config)
+        with checks.reading(self._path, ", ".join(keys[name] for name in self._stored)):
+            x = chosen_rows(self._stored["x"], index, folder)
+            if "mass" in self._stored:
+                mass = chosen_rows(self._stored["mass"], index).reshape(len(index), 1)
+                x = np.concatenate([mass, x], axis=1)
+        step = on_disk.rows_at_once(x)
+        for start in range(0, len(index), step):
+            block, rows = x[start : start + step], index[start : start + step]
+            checks.require_events(self._layout, block, self._path, keys["x"], rows)
+        return x
+
+
+@contextmanager
+def _opened(path: Path, config: ConfigDict) -> Iterator[_Rows]:
+    keys = _keys(config)
+    with ExitStack() as stack:
+        stored = {
+            name: stack.enter_context(open_array(path, keys[name]))
+            for name in ("x", "mass")
+            if name in keys
+        }
+        _check_shapes(stored, keys, path, config.format)
+        yield _Rows(stored, path, config)
+
+
+def _layout(shape: tuple[int, ...], config: ConfigDict, n_masses: int = 0) -> Layout:
+    if config.format != "features":
+        return Layout(config.format, tuple(shape), unit=UNITS[config.units])
+    width, mass = shape[0] + n_masses, "mass" if config.mass_key else ""
+    names = [(f"x[{i}]", "") for i in range(width - bool(mass))]
+    columns = ((mass, config.units), *names) if mass else tuple(names)
+    return Layout("features", (width,), unit=UNITS[config.units], columns=columns, mass=mass)
+
+
+def _check_settings(config: ConfigDict) -> None:
+    if config.source in ("simulation", "download", ""):
+        raise UserError(
+            f"data.source={config.source!r}: data.name=events reads your own files: "
+            "set data.source to a file or glob"
+        )
+    if config.format not in FORMATS:
+        raise UserError(
+            f"data.format: expected one of {', '.join(FORMATS)}, found {config.format!r}"
+        )
+    if config.units not in UNITS:
+        raise UserError(f"data.units: expected {' or '.join(UNITS)}, found {config.units!r}")
+    if config.mass_key and config.format != "features":
+        raise UserError(
+            f"data.mass_key: a mass stands beside features, found data.format={config.format}; "
+            "of particles the invariant mass is computed"
+        )
+    if not 0 < config.val_fraction + config.test_fraction < 1 or not (
+        config.val_fraction > 0 and config.test_fraction > 0
+    ):
+        raise UserError(
+            "data.val_fraction, data.test_fraction: expected positive numbers that leave some "
+            f"events to train, found {config.val_fraction} and {config.test_fraction}"
+        )
+
+
+def _parts_of_source(
+    paths: list[Path], by_label: Mapping[str, int], config: ConfigDict
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Row numbers of the background and of each labelled signal, and all labels."""
+    if not config.label_key:
+        index = _all_events(paths, config)
+        return {"background": _limited(index, config, 0)}, np.zeros(len(index))
+    labels = np.concatenate([_labels(path, config) for path in paths])
+    wanted = {"background": _label_list(config.background)}
+    wanted |= {name: [label] for name, label in by_label.items()}
+    parts = {}
+    for number, (name, values) in enumerate(wanted.items()):
+        index = _with_labels(labels, values, name, config)
+        parts[name] = _limited(index, config, number)
+    return parts, labels
+
+
+def _observable_keys(config: ConfigDict) -> dict[str, str]:
+    keys = as_mapping(config.observables, "data.observables")
+    if taken := {"x", "label", "weight", "event"} & set(keys):
+        raise UserError(f"data.observables: {taken.pop()!r} has a setting of its own, *_key")
+    return keys
+
+
+def _keys(config: ConfigDict) -> dict[str, str]:
+    """Field of the rows -> key in the files, of all arrays but the label."""
+    own = {"mass": config.mass_key, "weight": config.weight_key, "event": config.id_key}
+    own = {field: key for field, key in own.items() if key}
+    return {"x": config.x_key, **own, **_observable_keys(config)}
+
+
+def _label_list(value: str | int | tuple) -> list[int]:
+    items = value.split(",") if isinstance(value, str) else np.atleast_1d(value).tolist()
+    try:
+        return [int(item) for item in items]
+    except ValueError:
+        raise UserError(f"data.background: expected labels like 0,1, found {value!r}") from None
+
+
+def _signals(
+    config: ConfigDict, background: list[Path]
+) -> tuple[dict[str, int], dict[str, list[Path]]]:
+    """Signals that are labels of the source, and signals with files of their own."""
+    by_label: dict[str, int] = {}
+    by_file: dict[str, list[Path]] = {}
+    for name, value in as_mapping(config.signals, "data.signals").items():
+        if value.lstrip("-").isdigit():
+            by_label[name] = int(value)
+        else:
+            by_file[name] = checks.resolve(value)
+    if by_label and not config.label_key:
+        raise UserError(
+            f"data.signals: {next(iter(by_label))} is a label, which needs data.label_key"
+        )
+    if both := set(by_label.values()) & set(_label_list(config.background)):
+        raise UserError(f"data.signals: label {both.pop()} is also in data.background")
+    same = {path.resolve() for path in background}
+    for name, files in by_file.items():
+        if any(path.resolve() in same for path in files):
+            raise UserError(
+                f"data.signals: {name}: {files[0]} is also the background; "
+                "give another file, or labels with data.label_key"
+            )
+    if "background" in by_label or "background" in by_file:
+        raise UserError("data.signals: a signal cannot be called 'background'")
+    return by_label, by_file
+
+
+def _n_events(path: Path, config: ConfigDict) -> int:
+    with open_array(path, config.x_key) as stored:
+        return len(stored)
+
+
+def _all_events(paths: list[Path], config: ConfigDict) -> np.ndarray:
+    n_events = sum(_n_events(path, config) for path in paths)
+    if n_events == 0:
+        raise UserError(f"{paths[0]}: {config.x_key}: no events")
+    return np.arange(n_events)
+
+
+def _labels(path: Path, config: ConfigDict) -> np.ndarray:
+    key = config.label_key
+    if path.suffix == ".npy":
+        raise UserError(f"{path}: an npy file has no {key!r}; use npz or HDF5, or a file a class")
+    with open_array(path, key) as stored, checks.reading(path, key):
+        labels = np.asarray(stored[0 : len(stored)])
+    n_events = _n_events(path, config)
+    if labels.shape not in ((n_events,), (n_events, 1)):
+        raise UserError(
+            f"{path}: {key}: expected one label for each of {n_events} events, "
+            f"found shape {labels.shape}"
+        )
+    checks.require_finite(labels, path, key)
+    return labels.reshape(-1)
+
+
+def _with_labels(
+    labels: np.ndarray, wanted: list[int], name: str, config: ConfigDict
+) -> np.ndarray:
+    index = np.flatnonzero(np.isin(labels, wanted))
+    if len(index) == 0:
+        found, counts = np.unique(labels, return_counts=True)
+        listed = ", ".join(f"{f:g} ({c})" for f, c in zip(found[:10], counts, strict=False))
+        raise UserError(
+            f"{config.source}: {name}: no event has {config.label_key} in {wanted}; "
+            f"found the labels {listed}"
+        )
+    return index
+
+
+def _limited(index: np.ndarray, config: ConfigDict, number: int) -> np.ndarray:
+    limit = min(config.n_events, len(index))
+    return index[choose(len(index), limit, [config.seed, 1, number])]
+
+
+def _read(paths: list[Path], index: np.ndarray, config: ConfigDict) -> Rows:
+    """The events `index` (sorted, counted through all files), checked."""
+    parts: list[Rows] = []
+    folder, first = cache.root(config.cache) if config.on_disk else None, 0
+    for path in paths:
+        with _opened(path, config) as events:
+            n_events = len(events)
+            here = index[(index >= first) & (index < first + n_events)] - first
+            first += n_events
+            if not len(here):
+                continue
+            rows = {"x": events.chosen(here, folder)}
+        for field, key in _keys(config).items():
+            if field != "x":
+                rows[field] = _column(path, key, here, n_events, field, config)
+        if config.format in PARTICLES:
+            rows = _jets(rows["x"], path, config) | rows
+        parts.append(rows)
+    if len({part["x"].shape[1:] for part in parts}) > 1:
+        shapes = sorted({part["x"].shape[1:] for part in parts})
+        raise UserError(f"{paths[0].parent}: {config.x_key}: files of different shapes {shapes}")
+    return concatenate(parts)
+
+
+def _column(
+    path: Path, key: str, index: np.ndarray, n_events: int, field: str, config: ConfigDict
+) -> np.ndarray:
+    """One number an event, float32; whole numbers of "event" as they are; a mass in GeV."""
+    with open_array(path, key) as stored, checks.reading(path, key):
+        _check_shapes({"x": np.empty((n_events, 1)), field: stored}, {field: key}, path, "features")
+        if field == "event":
+            return np.asarray(stored[0:n_events]).reshape(n_events)[index]
+        values = chosen_rows(stored, index).reshape(len(index))
+    checks.require_finite(values, path, key, index)
+    return values * np.float32(UNITS[config.units]) if field == "mass" else values
+
+
+def _check_shapes(stored: Mapping, keys: Mapping[str, str], path: Path, format: str) -> None:
+    expected, meaning = MEANING[format]
+    shape = stored["x"].shape
+    if format == "image" and len(shape) == 4:
+        expected = (None,) * 4
+    if len(shape) != len(expected) or (expected[-1] or shape[-1]) != shape[-1]:
+        raise UserError(
+            f"{path}: {keys['x']}: data.format={format} expects {len(expected)} axes, {meaning}, "
+            f"found shape {shape}"
+        )
+    for field, array in stored.items():
+        if len(array) != shape[0]:
+            raise UserError(
+                f"{path}: {keys[field]}: expected {shape[0]} rows as in the events, "
+                f"found {len(array)}"
+            )
+        if field != "x" and int(np.prod(array.shape)) != shape[0]:
+            raise UserError(
+                f"{path}: {keys[field]}: expected one value an event, found shape {array.shape}"
+            )
+
+
+def _jets(particles: np.ndarray, path: Path, config: ConfigDict) -> Rows:
+    """Mass, pT [GeV] and multiplicity of each event's particles."""
+    step, unit = on_disk.rows_at_once(particles), UNITS[config.units]
+    parts = []
+    for start in range(0, max(len(particles), 1), step):
+        block = particles[start : start + step]
+        parts.append(jet_observables(in_gev(block, config.format, unit)))
+    jets = concatenate(parts)
+    checks.require_gev(jets["pt"], path, config.x_key)
+    return jets
+
+
+def in_gev(particles: np.ndarray, format: str, unit: float) -> np.ndarray:
+    """Particles with momenta in GeV, from momenta in `unit` GeV."""
+    if unit == 1:
+        return particles
+    scale = np.float32((unit, 1, 1)) if format == "ptetaphi" else np.float32(unit)
+    return particles * scale

@@ -1,0 +1,129 @@
+"""The events of a resonant search: data over the whole mass range, and what only evaluates.
+
+train and val are *data*: background with the injected signal in it. test and the signal lie in the
+signal region, a window of the mass. Splits 1/2, 1/6, 1/3 of background and injected signal.
+"""
+
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from jaxad.data.dataset import Dataset, Rows, concatenate, n_rows, take
+from jaxad.data.splits import split_indices
+from jaxad.errors import UserError
+
+PARTS = {"train": 1 / 2, "val": 1 / 6, "test": 1 / 3}
+EXTRA_PARTS = {"train": 200_000, "val": 66_666}
+MAX_TEST_SIGNAL = 20_000
+
+
+def in_window(rows: Rows, window: tuple[float, float]) -> np.ndarray:
+    """Which rows, with "mass" (N,) [GeV], lie in the signal region [TeV], bool (N,)."""
+    mass = rows["mass"] / 1000
+    return (mass > window[0]) & (mass < window[1])
+
+
+def searched_part(rows: Rows, dataset: Dataset) -> Rows:
+    """The rows of the signal region, of a search; all of them of other data."""
+    if "window" not in dataset.info:
+        return rows
+    return take(rows, in_window(rows, dataset.info["window"]))
+
+
+def window_of(config: ConfigDict) -> tuple[float, float]:
+    """The signal region [TeV] of the settings `window_low` and `window_high`."""
+    if not config.window_low < config.window_high:
+        raise UserError(
+            f"data.window_low: expected below window_high, found {config.window_low} >= "
+            f"{config.window_high}"
+        )
+    return config.window_low, config.window_high
+
+
+def searched(
+    background: Rows, signals: dict[str, Rows], config: ConfigDict, **about: Any
+) -> Dataset:
+    """The data set of a search for one signal, with `n_signal` of its events in the data.
+
+    Args:
+        about: further fields of the data set.
+
+    Raises:
+        UserError: no mass, or not one signal.
+    """
+    if "mass" not in background:
+        raise UserError("data.window_low: a search needs a mass: set data.mass_key")
+    if len(signals) != 1:
+        raise UserError(f"data.signals: a search takes one signal, found {len(signals)}: name one")
+    ((name, signal),) = signals.items()
+    return assemble(*injected(background, signal, config), name, config, **about)
+
+
+def _n_injected(signal: Rows, background: Rows, config: ConfigDict) -> int:
+    """Signal events to inject: as many as asked for, or as give S/B in the signal region."""
+    n, window = config.n_signal, window_of(config)
+    if config.get("signal_over_background", 0.0) > 0:
+        n_background = in_window(background, window).sum()
+        n = round(
+            config.signal_over_background * n_background / in_window(signal, window).mean().item()
+        )
+    if not 0 <= n <= n_rows(signal):
+        raise UserError(f"data.n_signal: expected 0 to {n_rows(signal)} events, found {n}")
+    return n
+
+
+def injected(
+    background: Rows, signal: Rows, config: ConfigDict
+) -> tuple[dict[str, Rows], dict[str, Rows]]:
+    """train, val and test over the whole mass range, and the "signal" of the window to spare."""
+    signal = take(signal, np.random.default_rng([config.seed, 1]).permutation(n_rows(signal)))
+    n_injected = _n_injected(signal, background, config)
+    parts = {
+        name: take(background, index)
+        for name, index in split_indices(n_rows(background), PARTS, config.seed).items()
+    }
+    edges = np.rint(np.cumsum([0, *PARTS.values()]) * n_injected).astype(int)
+    for name, low, high in zip(PARTS, edges[:-1], edges[1:], strict=True):
+        parts[name] = concatenate([parts[name], take(signal, slice(low, high))])
+    spare = take(signal, slice(n_injected, None))
+    return parts, {"signal": take(spare, in_window(spare, window_of(config)))}
+
+
+def assemble(
+    parts: dict[str, Rows], spares: dict[str, Rows], name: str, config: ConfigDict, **about: Any
+) -> Dataset:
+    """The data set of `parts`, whose "label" is 1 for signal, called `name`.
+
+    Args:
+        spares: more "signal", and perhaps "background", of the signal region.
+        about: further fields of the data set.
+    """
+    window = window_of(config)
+    test, extra = parts["test"], {}
+    inside, is_signal = in_window(test, window), test["label"] == 1
+    test_background = take(test, inside & ~is_signal)
+    test_signal = concatenate(
+        [take(test, inside & is_signal), take(spares["signal"], slice(0, MAX_TEST_SIGNAL))]
+    )
+    extra["sideband"] = take(test, ~inside & ~is_signal)
+    if n_rows(spares["signal"]) > MAX_TEST_SIGNAL:
+        extra["signal"] = take(spares["signal"], slice(MAX_TEST_SIGNAL, None))
+    if "background" in spares:
+        n_training = sum(EXTRA_PARTS.values())
+        extra["background"] = take(spares["background"], slice(0, n_training))
+        rest = take(spares["background"], slice(n_training, None))
+        test_background = concatenate([test_background, rest])
+    counts = {part: int(rows["label"].sum()) for part, rows in parts.items()}
+    in_region = {
+        part: int((rows["label"] * in_window(rows, window)).sum()) for part, rows in parts.items()
+    }
+    search = {"window": list(window), "injected": counts, "injected_in_window": in_region}
+    return Dataset(
+        train=parts["train"],
+        val=parts["val"],
+        test=test_background,
+        signals={name: test_signal},
+        extra=extra,
+        **about | {"info": about["info"] | search},
+    )

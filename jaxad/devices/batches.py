@@ -1,0 +1,93 @@
+"""Rows in batches: how many are computed at once, on which devices, in bounded memory."""
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from tqdm import tqdm
+
+from jaxad.storage import on_disk
+
+SIZES = (1, 16, 256, 4096)
+"""Batches are filled up to one of these sizes, so that few programs are ever compiled."""
+_AHEAD = 4
+SHARDED = 256
+"""Batches of this size and more are spread over all devices of the host."""
+
+
+def over_devices(spec: PartitionSpec) -> NamedSharding:
+    """Over the largest number of the host's devices that divides every large batch."""
+    devices = jax.local_devices()
+    devices = devices[: math.gcd(len(devices), SHARDED)]
+    mesh = jax.make_mesh((len(devices),), ("batch",), (AxisType.Auto,), devices=devices)
+    return NamedSharding(mesh, spec)
+
+
+def batches(n: int) -> Iterator[tuple[int, int]]:
+    """Starts and sizes that cover n rows; the largest size is used only where it is filled."""
+    start = 0
+    while start < max(n, 1):
+        left = n - start
+        size = (
+            SIZES[-1] if left >= SIZES[-1] else next(s for s in SIZES if s >= min(left, SIZES[-2]))
+        )
+        yield start, size
+        start += size
+
+
+def in_batches(
+    function: Callable[[Array], Array],
+    x: np.ndarray,
+    batch_size: int = 4096,
+    desc: str | None = None,
+) -> np.ndarray:
+    """`function` of x (N, ...), applied to batches of `batch_size` rows and put together.
+
+    The function maps rows to rows, (B, ...) to (B, ...). The last batch is filled up with its own
+    last row, so that one program is compiled; a progress bar named `desc` shows on stderr when it
+    takes over two seconds. The result lies where x does, in memory or on disk.
+    """
+    n = len(x)
+    batch_size = max(1, min(batch_size, n))
+    compiled = jax.jit(function)
+    shape = jax.eval_shape(function, jax.ShapeDtypeStruct(x.shape, jnp.asarray(x[:0]).dtype))
+    values = on_disk.empty(shape.shape, shape.dtype, on_disk.folder_of(x))
+    results: dict[int, Array] = {}
+    for start in tqdm(range(0, n, batch_size), desc=desc, delay=2, leave=False):
+        rows = x[start : start + batch_size]
+        missing = batch_size - len(rows)
+        if missing:
+            rows = np.concatenate([rows, np.repeat(rows[-1:], missing, axis=0)])
+        results[start] = compiled(jnp.asarray(rows))
+        # The device works ahead of the host, by a few batches, so that memory stays bounded.
+        if len(results) > _AHEAD:
+            _store(values, results)
+    while results:
+        _store(values, results)
+    return values
+
+
+def in_chunks(function: Callable[[Array], Any], x: Array, size: int) -> Any:
+    """`function` of rows of x (n, ...), a pytree of arrays (n, ...), `size` rows at a time.
+
+    For functions that are compiled with what is around them: `in_batches` compiles its own.
+    """
+    n = x.shape[0]
+    if not isinstance(n, int) or n <= size:
+        return function(x)
+    missing = -n % size
+    filled = jnp.concatenate([x, jnp.zeros((missing, *x.shape[1:]), x.dtype)]) if missing else x
+    parts = jax.lax.map(function, filled.reshape(-1, size, *x.shape[1:]))
+    return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:])[:n], parts)
+
+
+def _store(values: np.ndarray, results: dict[int, Array]) -> None:
+    """Move the first of the results to its place."""
+    start = next(iter(results))
+    place = values[start : start + len(results[start])]
+    place[...] = np.asarray(results.pop(start))[: len(place)]

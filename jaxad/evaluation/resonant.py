@@ -1,0 +1,172 @@
+"""What a resonant search is judged by, beyond the ROC: template, sculpting, discovery.
+
+After Hallin et al., arXiv:2109.00546, section VI, and arXiv:2210.14924.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from ml_collections import ConfigDict
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import StratifiedKFold
+
+from jaxad import methods, metrics
+from jaxad.data.dataset import Dataset, concatenate, take
+from jaxad.devices.batches import in_batches
+from jaxad.methods import cathode
+from jaxad.methods.stages import density, weak
+from jaxad.metrics import resonance
+from jaxad.metrics.sculpting import mass_sculpting
+from jaxad.scorer import Scorer
+
+EFFICIENCIES = (0.2, 0.05, 0.01, 0.001)
+DENSITY_RATIOS = ("anode", "ranode")
+N_BINS = 30
+
+
+def two_sample_auc(a: np.ndarray, b: np.ndarray, seed: int = 0, folds: int = 5) -> dict[str, float]:
+    """AUC of boosted trees between two samples (N, F), out of fold; 0.5: indistinguishable.
+
+    The error is that of the mean over folds.
+    """
+    x, y = np.concatenate([a, b]), np.repeat([0, 1], [len(a), len(b)])
+    weight = weak.balanced(y, {0: 0.5, 1: 0.5})
+    found = []
+    for kept, held_out in StratifiedKFold(folds, shuffle=True, random_state=seed).split(x, y):
+        model = HistGradientBoostingClassifier(
+            learning_rate=0.05, early_stopping=True, validation_fraction=0.3, random_state=seed
+        )
+        model.fit(x[kept], y[kept], sample_weight=weight[kept])
+        found.append(roc_auc_score(y[held_out], model.predict_proba(x[held_out])[:, 1]))
+    return {"auc": float(np.mean(found)), "auc_err": float(np.std(found) / np.sqrt(folds))}
+
+
+def pulls(sample: np.ndarray, truth: np.ndarray) -> dict[str, list[float]]:
+    """Histograms of one feature, the sample scaled to the truth, and (truth - sample) / error."""
+    edges = np.quantile(truth, np.linspace(0, 1, N_BINS + 1))
+    edges = np.unique(edges)
+    counts, drawn = (np.histogram(v, edges)[0] for v in (truth, sample))
+    scale = counts.sum() / drawn.sum()
+    error = np.sqrt(np.maximum(counts + scale**2 * drawn, 1))
+    return {
+        "edges": edges.tolist(),
+        "counts": counts.tolist(),
+        "expected": (scale * drawn).tolist(),
+        "pulls": ((counts - scale * drawn) / error).tolist(),
+    }
+
+
+def template_quality(config: ConfigDict, background: dict, dataset: Dataset) -> dict[str, Any]:
+    """Samples of the density at the masses of the true test background, against that background."""
+    truth = weak.events(config, dataset, dataset.test)
+    masses = np.tile(truth["m"], 4)
+    x = density.sample(config, background, config.seed + 1, masses)
+    features = {f"feature_{i}": pulls(x[:, i], truth["x"][:, i]) for i in range(x.shape[1])}
+    chi2 = {name: float(np.square(f["pulls"]).sum()) for name, f in features.items()}
+    return two_sample_auc(x, truth["x"], config.seed) | {
+        "features": features,
+        "chi2": chi2,
+        "ndof": {name: len(f["pulls"]) - 1 for name, f in features.items()},
+    }
+
+
+def held_out_data(dataset: Dataset) -> dict[str, np.ndarray]:
+    """What the detector would have seen: test background with its share of the injected signal."""
+    injected = dataset.info["injected_in_window"]["test"]
+    signal = next(iter(dataset.signals.values()))
+    region = concatenate([dataset.test, take(signal, slice(0, injected))])
+    return concatenate([region, dataset.extra["sideband"]]) if dataset.extra else region
+
+
+def fit_span(mass: np.ndarray) -> tuple[float, float]:
+    """Range [TeV] where the spectrum of `mass` (N,) falls smoothly: clear of the trigger's turn-on.
+
+    From 0.2 TeV above the fullest bin of 0.1 TeV to the 99.9 % quantile.
+    """
+    counts, edges = np.histogram(mass, np.arange(mass.min(), mass.max() + 0.1, 0.1))
+    return float(edges[counts.argmax() + 1] + 0.2), float(np.quantile(mass, 0.999))
+
+
+def scores_of_features(scorer: Scorer, m: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Default scores (N,) of masses (N,) [TeV] and features (N, F), mean over the runs."""
+    function = methods.get(scorer.method).feature_scores(scorer.config)
+    params = jax.tree.map(jnp.asarray, scorer.params)
+
+    def mean(rows: Array) -> Array:
+        scores = function(params, rows[:, 0], rows[:, 1:], rows)
+        return next(iter(scores.values())).mean(axis=0)
+
+    return in_batches(mean, np.column_stack([m, x]).astype(np.float32))
+
+
+def discovery(config: ConfigDict, scorer: Scorer, dataset: Dataset) -> dict[str, dict[str, Any]]:
+    """Excess in the window of held-out data before and after cuts, estimated in two ways.
+
+    "sideband": a smooth fit of the mass spectrum outside the window, before ("1") and after cuts
+    of a given efficiency in the sidebands; "template" (CATHODE, ANODE, R-ANODE): background samples
+    above the same cut, normalised by the sideband fit before it. The score of a density ratio says
+    nothing outside the window: its cuts are of a given efficiency of the samples, and no fit is
+    made after them. "true_background" counts what of "observed" is labelled so.
+    """
+    rows = held_out_data(dataset)
+    mass, window = rows["mass"] / 1000, tuple(dataset.info["window"])
+    inside = (mass > window[0]) & (mass < window[1])
+    score, span = scorer(rows["x"]), fit_span(mass)
+    everywhere = config.method.name not in DENSITY_RATIOS
+    if everywhere:
+        fits = resonance.sideband_fits(mass, score, window, EFFICIENCIES, span=span)
+    else:
+        fits = {"1": resonance.sideband_fit(mass, window, span=span)}
+    found = {"sideband": fits}
+    if config.method.name in ("cathode", *DENSITY_RATIOS):
+        # Not the samples that the classifiers were trained on, nor those that are tested.
+        seed = config.seed + 2
+        samples = cathode.template(config, scorer.params["background"], mass[inside], seed)
+        template = scores_of_features(scorer, samples["m"], samples["x"])
+        reference, expected = score[~inside] if everywhere else template, fits["1"]["expected"]
+        background = score[inside & (rows["label"] == 0)]
+        found["template"] = {}
+        for efficiency in EFFICIENCIES:
+            cut = np.quantile(reference, 1 - efficiency)
+            counted = resonance.count_above(score[inside], template, cut, expected)
+            truth = {"true_background": int((background >= cut).sum())}
+            found["template"][f"{efficiency:g}"] = counted | truth
+    return found
+
+
+def measure(scorer: Scorer, dataset: Dataset) -> dict[str, Any]:
+    """The numbers of a resonant run, JSON-able."""
+    config, found = scorer.config, {}
+    if "background" in scorer.params:
+        found["template"] = template_quality(config, scorer.params["background"], dataset)
+    if config.method.name not in DENSITY_RATIOS:
+        background = concatenate([dataset.test, dataset.extra["sideband"]])
+        found["sculpting"] = mass_sculpting(
+            background["mass"], scorer(background["x"]), efficiencies=EFFICIENCIES
+        )
+    return found | {"discovery": discovery(config, scorer, dataset)}
+
+
+def names_of(scorer: Scorer) -> list[str]:
+    """Names of the features, with their units."""
+    stage = methods.stage(scorer.method, scorer.config, scorer.layout)
+    return [f"{name} [{unit}]" if unit else name for name, unit in stage.names]
+
+
+def summary(scorer: Scorer, dataset: Dataset, found: dict[str, Any]) -> dict[str, Any]:
+    """SIC and maximal SIC of every run, and the significance after the 1 % cut."""
+    first = lambda scores: next(iter(scores.values()))  # noqa: E731
+    background = first(scorer.member_scores(dataset.test["x"]))
+    signal = first(scorer.member_scores(next(iter(dataset.signals.values()))["x"]))
+    sics, maxima = [], []
+    for b, s in zip(background, signal, strict=True):
+        one = metrics.summarise(b, s, fprs=(1e-2,))
+        sics.append(one["sic_at_fpr"]["1e-2"]["value"])
+        maxima.append(one["max_sic"])
+    way = "template" if scorer.method in DENSITY_RATIOS else "sideband"
+    after = found["discovery"][way]["0.01"].get("significance")
+    return {"sic": sics, "max_sic": maxima, "significance": [after]}

@@ -1,0 +1,5 @@
+"""Scorers as one C++ header without dependencies."""
+
+from jaxad.export.cpp.header import FLAGS, compiled, header
+
+__all__ = ["FLAGS", "compiled", "header"]

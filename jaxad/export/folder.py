@@ -1,0 +1,171 @@
+"""Exported folders: a scorer in all asked formats, beside its archive, golden rows and contract."""
+
+import contextlib
+import sys
+from collections.abc import Iterator, Sequence
+from functools import cache, partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxad import data, methods
+from jaxad.errors import UserError
+from jaxad.export import cpp, hls, onnx, stablehlo, tflite
+from jaxad.export.contract import contract, function, golden_events
+from jaxad.export.onnx import quantize, triton
+from jaxad.export.verify import (
+    digest_of,
+    exported_file,
+    golden_rows,
+    read_contract,
+    write_contract,
+)
+from jaxad.scorer import Scorer, load
+from jaxad.storage.atomic import replacing_folder
+
+FORMATS = {
+    "cpp": "scorer.hpp",
+    "stablehlo": "scorer.stablehlo",
+    "onnx": "scorer.onnx",
+    "triton": "triton/{namespace}/1/model.onnx",
+    "tflite": "scorer.tflite",
+    "hls": "hls/firmware/scorer.cpp",
+}
+DEFAULT = ("cpp", "stablehlo")
+N_POOL = 2000  # events of a class that golden rows are chosen from
+N_EVENTS = 100_000  # of a file, to verify with
+
+
+def _of_run(dataset: data.Dataset) -> np.ndarray:
+    """Raw test events of a run's own data, background and signals."""
+    classes = [dataset.test, *dataset.signals.values()]
+    return np.concatenate([rows["x"][:N_POOL] for rows in classes])
+
+
+def of_file(scorer: Scorer, file: str, key: str, limit: int) -> np.ndarray:
+    """The first raw events of a file."""
+    with data.open_events(scorer.config.data, file, key) as events:
+        return np.asarray(events[:limit], np.float32)
+
+
+def _entry(path: Path, folder: Path) -> dict:
+    file = str(path.relative_to(folder))
+    return {"file": file, "bytes": path.stat().st_size, "sha256": digest_of(path)}
+
+
+@contextlib.contextmanager
+def _new_folder(out: Path) -> Iterator[Path]:
+    """A temporary folder that becomes `out` at the end.
+
+    Raises:
+        UserError: something else is there.
+    """
+    if out.exists() and any(out.iterdir()) and not (out / "export.json").is_file():
+        raise UserError(f"{out}: holds something else: choose another --out")
+    with replacing_folder(out) as temporary:
+        yield temporary
+
+
+def write(
+    scorer: Scorer, about: dict, formats: tuple[str, ...], folder: Path, shape: Sequence
+) -> dict:
+    """Write the formats into an empty `folder`; the contract `about` with what was written.
+
+    `shape` is that of an event at hand, for the format whose events have one size. Of the `DEFAULT`
+    formats C++ is left out where the score has no such form.
+    """
+    score, artefacts = partial(scorer.fn, jax.tree.map(jnp.asarray, scorer.params)), {}
+    for form in formats:
+        path = folder / FORMATS[form].format(namespace=about["namespace"])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if form == "cpp":
+            try:
+                path.write_text(cpp.header(score, scorer.shape, about))
+            except UserError as error:
+                if formats != DEFAULT:
+                    raise
+                print(f"left out: {error}", file=sys.stderr)
+                continue
+        elif form in ("onnx", "triton"):
+            path.write_bytes(onnx.model(score, scorer.shape, about))
+        elif form == "tflite":
+            path.write_bytes(tflite.model(score, shape, about))
+        else:
+            path.write_bytes(stablehlo.program(function(scorer, about), scorer.shape))
+        artefacts[form] = _entry(path, folder)
+        if form == "triton":
+            (path.parents[1] / "config.pbtxt").write_text(triton.config(about))
+    artefacts.get("cpp", {})["flags"] = " ".join(cpp.FLAGS)
+    scorer.save(folder / "scorer")
+    return about | {"artefacts": artefacts}
+
+
+def export(
+    run: Path,
+    formats: Sequence[str],
+    out: Path,
+    fpr: float,
+    events: str | None,
+    key: str,
+    name: str | None = None,
+) -> None:
+    """Write the exported folder `out`, by a temporary one, with the score `name` of the run.
+
+    Raises:
+        UserError: an unknown format or score, a scorer it cannot express, or something else at
+            `out`.
+    """
+    unknown = [form for form in formats if form not in FORMATS]
+    if unknown:
+        raise UserError(f"--format: expected some of {', '.join(FORMATS)}, found {unknown[0]!r}")
+    scorer = load(run)
+    dataset = cache(lambda: data.load(scorer.config.data))
+    if name and name != scorer.names[0]:
+        sample = methods.calibration(scorer.method, scorer.config, dataset())
+        scorer = scorer.with_default(name, sample.x)
+    if "hls" in formats:
+        hls.check(scorer)
+    about = contract(scorer, run.resolve().name, fpr)
+    with _new_folder(out) as folder:
+        others = tuple(form for form in formats if form != "hls")
+        pool = of_file(scorer, events, key, N_POOL) if events else _of_run(dataset())
+        about = write(scorer, about, others, folder, pool.shape[1:])
+        raw = golden_events(scorer, pool)
+        outputs = np.asarray(jax.jit(function(scorer, about))(raw))
+        np.savez(folder / "golden.npz", raw=raw, outputs=outputs)
+        about["score"]["spread"] = float(np.std(outputs[:, 0]))
+        if "hls" in formats:
+            about["hls"] = hls.project(scorer, about, dataset(), raw, folder / "hls")
+            about["artefacts"]["hls"] = _entry(folder / FORMATS["hls"], folder)
+            print(hls.drift_line(about["hls"]["drift"]))
+            print(
+                "hls: da4ml: {lut} LUT, {ff} FF, {stages} stages".format(
+                    **about["hls"]["estimates"]
+                )
+            )
+        write_contract(folder, about)
+
+
+def quantize_folder(source: Path, out: Path) -> None:
+    """Write the exported folder `out` with the ONNX model of another one in int8.
+
+    Raises:
+        UserError: no ONNX model there, or one that int8 spoils.
+    """
+    about = read_contract(source)
+    if "onnx" not in about["artefacts"]:
+        raise UserError(f"{source}: no ONNX model here: export it with --format onnx")
+    model = exported_file(source, about["artefacts"]["onnx"]).read_bytes()
+    raw, _ = golden_rows(source, about)
+    archive = load(source / "scorer")
+    about = {key: about[key] for key in about if key not in ("artefacts", "digest", "hls")}
+    model, about = quantize.quantized(model, about, archive, data.load(archive.config.data))
+    with _new_folder(out) as folder:
+        path = folder / FORMATS["onnx"]
+        path.write_bytes(model)
+        np.savez(folder / "golden.npz", raw=raw, outputs=onnx.loaded(model)(raw))
+        archive.save(folder / "scorer")
+        write_contract(folder, about | {"artefacts": {"onnx": _entry(path, folder)}})
+    print(quantize.summary(about))

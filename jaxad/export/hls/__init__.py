@@ -1,0 +1,13 @@
+"""Scorers as hls4ml projects in fixed point, for FPGAs."""
+
+from jaxad.export.hls.project import (
+    check,
+    drift,
+    drift_line,
+    emulated,
+    loaded,
+    project,
+    standardised,
+)
+
+__all__ = ["check", "drift", "drift_line", "emulated", "loaded", "project", "standardised"]

@@ -1,0 +1,85 @@
+"""Images as networks see them, and their augmentation."""
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from ml_collections import ConfigDict
+
+from jaxad.data.layout import Layout
+from jaxad.errors import UserError
+from jaxad.inputs.stage import Stage
+
+PIXELS = ("fraction", "mask", "masks", "energy", "energies")
+
+
+def stage(config: ConfigDict, layout: Layout, kind: str) -> Stage:
+    """Images (n, h, w, c) of raw ones (n, h, w) or (n, h, w, channels).
+
+    `config.pixels` is "fraction" (divided by the sum), "mask" (first channel above zero), "masks"
+    (each channel above zero), "energy" (sum of the channels, clipped at `max_energy`, in units of
+    that) or "energies" (each channel so).
+    """
+    pixels, largest = config.pixels, config.max_energy
+    functions = {
+        "fraction": unit_sum,
+        "mask": lambda x: (x[..., :1] > 0).astype(jnp.float32),
+        "masks": lambda x: (x > 0).astype(jnp.float32),
+        "energy": lambda x: jnp.minimum(x.sum(-1, keepdims=True), largest) / largest,
+        "energies": lambda x: jnp.minimum(x, largest) / largest,
+    }
+    if pixels not in functions:
+        raise UserError(f"inputs.pixels: expected one of {', '.join(PIXELS)}, found {pixels!r}")
+    units = {"fraction": "fraction of the sum", "mask": "hits", "masks": "hits"}
+
+    def values(raw: Array) -> Array:
+        return functions[pixels](raw if raw.ndim == 4 else raw[..., None])
+
+    return Stage(
+        kind=kind,
+        raw=layout.shape,
+        values=values,
+        unit_sum=pixels == "fraction",
+        periodic=layout.periodic,
+        picture={
+            **layout.picture,
+            "unit": units.get(pixels, f"energy / {largest / 1000:g} TeV"),
+        },
+        batch=4096 if pixels == "fraction" else 256,
+        stored=jnp.uint8 if pixels in ("mask", "masks") else jnp.float32,
+        settings={"pixels": pixels, "max_energy": largest},
+    )
+
+
+def unit_sum(images: Array) -> Array:
+    """Images (n, h, w, c) divided by their sum; empty ones stay zero."""
+    total = jnp.sum(images, axis=(1, 2, 3), keepdims=True)
+    return images / jnp.where(total > 0, total, 1.0)
+
+
+def require_augmentable(stage: Stage, shape: tuple[int, ...]) -> None:
+    """Refuses `method.augment` for images that `augment` would spoil."""
+    if not stage.periodic or shape[0] % 8:
+        raise UserError(
+            "method.augment: takes images whose first axis is all of phi, in a multiple of 8 "
+            f"pixels, found images {shape}{'' if stage.periodic else ' of something else'}: "
+            "set method.augment=False"
+        )
+
+
+def augment(images: Array, key: Array) -> Array:
+    """Flips eta and rolls phi at random: images (n, 72, 58, c) of any dtype, one choice an event.
+
+    Six equal choices: none, flip eta, roll phi by +a or -a, flip and roll either way, with
+    a = 8, 16, ... 56 of 72 pixels.
+    """
+    n, h, w, c = images.shape
+    choice_key, amount_key = jax.random.split(key)
+    choice = jax.random.randint(choice_key, (n,), 0, 6)
+    blocks = jax.random.randint(amount_key, (n,), 1, 8)
+    flip = (choice == 1) | (choice >= 4)
+    sign = jnp.where(choice % 2 == 0, 1, -1) * (choice >= 2)
+    source = (jnp.arange(h // 8) - (sign * blocks)[:, None]) % (h // 8)
+    rolled = jnp.take_along_axis(
+        images.reshape(n, h // 8, 8, w, c), source[:, :, None, None, None], axis=1
+    ).reshape(images.shape)
+    return jnp.where(flip[:, None, None, None], rolled[:, :, ::-1], rolled)

@@ -1,0 +1,1 @@
+"""What several methods share: densities, classifiers, trees, the selection of mimickers."""

@@ -1,0 +1,185 @@
+"""The density stage of resonant methods: p(x | m) fitted to events, evaluated and sampled.
+
+CATHODE (Hallin et al., arXiv:2109.00546) and ANODE (Nachman, Shih, arXiv:2001.04990). Features are
+logit-scaled, m standardised; the fitted density is the mean over the epochs of lowest validation
+loss, and each of these gives an equal share of the samples.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from ml_collections import ConfigDict
+
+from jaxad.errors import UserError
+from jaxad.inputs import logit as scaling
+from jaxad.methods import Bench
+from jaxad.models.flow import FlowMatching, RealNVP
+from jaxad.training import Task, weighted_mean
+
+ROWS_PER_BATCH = 16_384
+
+
+def get_config(**changes: Any) -> ConfigDict:
+    """Settings of a density with their defaults."""
+    return ConfigDict(
+        {
+            "name": "realnvp",  # realnvp | matching
+            "coupling": "affine",  # affine | spline, of realnvp
+            "n_layers": 12,
+            "n_bins": 8,
+            "bound": 6.0,
+            "hidden": (64, 64),
+            "n_steps": 20,  # of the integration, of matching
+            "eps": 1e-6,  # distance kept from the edges before the logit
+        }
+        | changes
+    )
+
+
+def network(config: ConfigDict, n_features: int) -> RealNVP | FlowMatching:
+    """The density `config.name` over `n_features` features."""
+    hidden = tuple(config.hidden)
+    match config.name:
+        case "realnvp":
+            return RealNVP(
+                n_features=n_features,
+                n_layers=config.n_layers,
+                hidden=hidden,
+                coupling=config.coupling,
+                n_bins=config.n_bins,
+                bound=config.bound,
+            )
+        case "matching":
+            return FlowMatching(n_features=n_features, hidden=hidden, n_steps=config.n_steps)
+        case other:
+            raise UserError(f"flow.name: expected realnvp or matching, found {other!r}")
+
+
+def task(flow: RealNVP | FlowMatching) -> Task:
+    """Training on scaled features "x" (N, F) and condition "m" (N, C).
+
+    The loss is the negative log-likelihood, or for flow matching the squared error of the field.
+    """
+
+    def init(key: Array, batch: dict) -> tuple[Any, dict]:
+        return flow.init(key, batch["x"], batch["m"]), {}
+
+    def loss(params: Any, state: dict, batch: dict, key: Array, training: bool) -> tuple:
+        if isinstance(flow, FlowMatching):
+            values = flow.apply(params, key, batch["x"], batch["m"], method=flow.residual)
+        else:
+            values = -flow.apply(params, batch["x"], batch["m"])
+        return weighted_mean(values, batch["weight"]), ({}, state)
+
+    return Task(init, loss)
+
+
+def fit(
+    config: ConfigDict,
+    train: dict[str, np.ndarray],
+    val: dict[str, np.ndarray],
+    bench: Bench,
+    seed: int,
+    stage: str,
+    members: int = 0,
+) -> dict:
+    """Fit `config.flow` with `config.flow_train` to rows with "x" (N, F) and "m" (N,) [TeV].
+
+    Args:
+        members: densities trained at once; 0: `config.flow_train.ensemble`.
+
+    Returns:
+        {"params": leading axes (members, best epochs), best epoch first; "scaler"; "mass": mean
+        and spread}.
+    """
+    scaler = scaling.fit_logit_scaler(train["x"], config.flow.eps)
+    mass = {"mean": np.float32(train["m"].mean()), "scale": np.float32(train["m"].std())}
+    fitted = {"scaler": {k: np.asarray(v) for k, v in scaler._asdict().items()}, "mass": mass}
+    for name, rows in (("train", train), ("val", val)):
+        counts = scaling.clip_counts(scaler, rows["x"])
+        print(f"{stage}: values clipped to the edges in {name}: {counts}")
+    rows = [
+        {"x": np.asarray(scaled(fitted, r["x"])), "m": np.asarray(condition(fitted, r["m"]))}
+        for r in (train, val)
+    ]
+    flow = network(config.flow, train["x"].shape[1])
+    settings = config.flow_train.copy_and_resolve_references()
+    settings.ensemble = members or settings.ensemble
+    result = bench.fit(task(flow), *rows, settings, seed, stage=stage)
+    order = np.arange(settings.ensemble)[:, None], np.argsort(result.value, axis=1)
+    fitted["params"] = jax.tree.map(lambda a: a[order], result.params)
+    return fitted
+
+
+def _merged(params: Any) -> Any:
+    """Parameters with members and best epochs in one leading axis."""
+    return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), params)
+
+
+def _length(params: Any) -> int:
+    return len(jax.tree.leaves(params)[0])
+
+
+def scaled(fitted: dict, x: Array) -> Array:
+    """Features (..., F) as the network sees them."""
+    return scaling.forward(scaling.LogitScaler(**fitted["scaler"]), x)
+
+
+def condition(fitted: dict, m: Array) -> Array:
+    """m (N,) [TeV] as the network sees it, (N, 1)."""
+    return ((m - fitted["mass"]["mean"]) / fitted["mass"]["scale"])[..., None]
+
+
+def log_prob(config: ConfigDict, fitted: dict, x: Array, m: Array) -> Array:
+    """log of the mean over members and best epochs of p(x | m), (N,), in units of the features."""
+    flow, z, c = network(config.flow, x.shape[-1]), scaled(fitted, x), condition(fitted, m)
+    each = jax.lax.map(lambda params: flow.apply(params, z, c), _merged(fitted["params"]))
+    jacobian = scaling.log_jacobian(scaling.LogitScaler(**fitted["scaler"]), x)
+    return jax.nn.logsumexp(each, axis=0) - jnp.log(len(each)) + jacobian
+
+
+def latent(config: ConfigDict, fitted: dict, x: Array, m: Array) -> Array:
+    """Gaussian latent variables (N, F) of the first member's best epoch."""
+    flow = network(config.flow, x.shape[-1])
+    best = jax.tree.map(lambda a: a[0, 0], fitted["params"])
+    return flow.apply(best, scaled(fitted, x), condition(fitted, m), method=flow.latent)
+
+
+def sample(config: ConfigDict, fitted: dict, seed: int, m: np.ndarray) -> np.ndarray:
+    """One draw of x (N, F) float32 for every m (N,) [TeV], always inside the range of the fit."""
+    n_features = len(fitted["scaler"]["low"])
+    flow = network(config.flow, n_features)
+    scaler = scaling.LogitScaler(**fitted["scaler"])
+
+    @jax.jit
+    def draw(params: Any, key: Array, m: Array) -> Array:
+        z = flow.apply(params, key, condition(fitted, m), method=flow.sample)
+        return scaling.inverse(scaler, z)
+
+    merged = _merged(fitted["params"])
+    parts = []
+    for i, share in enumerate(np.array_split(np.asarray(m, np.float32), _length(merged))):
+        params = jax.tree.map(lambda a, i=i: a[i], merged)
+        for start in range(0, len(share), ROWS_PER_BATCH):
+            rows = share[start : start + ROWS_PER_BATCH]
+            size = min(len(share), ROWS_PER_BATCH)
+            filled = np.concatenate([rows, np.full(size - len(rows), share[0], np.float32)])
+            key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), i), start)
+            parts.append(np.asarray(draw(params, key, filled))[: len(rows)])
+    return np.concatenate(parts)
+
+
+def sample_mass(m: np.ndarray, n: int, seed: int, bandwidth: float) -> np.ndarray:
+    """`n` masses (n,) float32 [TeV] from a Gaussian kernel estimate of logit(m) of `m` (N,).
+
+    The logit of the min-max scaled mass keeps the samples inside the window of `m`
+    (arXiv:2109.00546, section III C).
+    """
+    scaler = scaling.fit_logit_scaler(m[:, None], eps=1e-6)
+    rng = np.random.default_rng(seed)
+    logit = np.asarray(scaling.forward(scaler, jnp.asarray(m[:, None]))) * np.asarray(scaler.scale)
+    drawn = rng.choice(logit, n) + rng.normal(0, bandwidth, (n, 1))
+    return np.asarray(scaling.inverse(scaler, jnp.asarray(drawn / scaler.scale)))[:, 0]

@@ -1,0 +1,31 @@
+"""The trained run that a student or mimicker learns from."""
+
+from typing import Any
+
+from jaxad.data.dataset import Dataset
+from jaxad.errors import UserError
+from jaxad.methods import Bench
+
+
+def load_teacher(path: str, dataset: Dataset, bench: Bench) -> Any:
+    """The scorer of the work directory `path`, which must take the events of the data set.
+
+    Raises:
+        UserError: none is named or there, or it scores events of another format or shape.
+    """
+    if not path:
+        raise UserError("method.teacher: expected the work directory of a trained run, found none")
+    try:
+        teacher = bench.load(path)
+    except UserError as error:
+        raise UserError(f"method.teacher: {error}") from error
+    layout, own = dataset.layout, teacher.layout
+    fits = len(teacher.shape) == len(layout.shape) and all(
+        a in (None, b) for a, b in zip(teacher.shape, layout.shape, strict=True)
+    )
+    if (own.format, own.unit) != (layout.format, layout.unit) or not fits:
+        raise UserError(
+            f"method.teacher: {path} scores events {teacher.shape} of {own.format!r}, these "
+            f"are {layout.shape} of {layout.format!r}: name a run on the same kind of events"
+        )
+    return teacher

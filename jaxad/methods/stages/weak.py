@@ -1,0 +1,258 @@
+"""The classifier stage of resonant methods: data of the signal region against background.
+
+An ensemble of classifiers is trained without truth labels (Metodiev, Nachman, Thaler,
+arXiv:1708.02949; Hallin et al., arXiv:2109.00546): every member has its own split and seed, all
+train at once, and the score is the mean probability. With folds, an event is only ever scored by
+members that did not see it: its fold is a hash of its raw values, so nothing has to be kept.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import Array
+from ml_collections import ConfigDict
+
+from jaxad import inputs, training
+from jaxad.data.dataset import Dataset, Rows
+from jaxad.data.layout import Layout
+from jaxad.data.window import in_window
+from jaxad.errors import UserError
+from jaxad.inputs import Stage
+from jaxad.methods import Bench
+from jaxad.methods.stages import trees
+from jaxad.models.dense import Classifier
+from jaxad.training import Task, weighted_mean
+
+KINDS = ("vector",)
+VAL_FRACTION = 0.25
+NEVER_HELD_OUT = -1
+
+
+FeatureScores = Callable[[ConfigDict], Callable[[dict, Array, Array, Array], dict[str, Array]]]
+
+
+def get_config(**changes: Any) -> ConfigDict:
+    """Settings of the classifier stage with their defaults."""
+    return ConfigDict(
+        {
+            "name": "network",  # network | trees
+            "hidden": (64, 64, 64),
+            "members": 10,  # classifiers an ensemble
+            "runs": 1,  # independent ensembles, for the spread of the result
+            "folds": 0,  # k: no event is scored by members that saw it
+            "max_iter": 200,  # of trees
+        }
+        | changes
+    )
+
+
+def train_config(**changes: Any) -> ConfigDict:
+    """Settings of the training of networks with their defaults."""
+    return training.get_config(
+        **{"epochs": 100, "batch_size": 128, "early_stop_patience": 10, "keep_best": 10} | changes
+    )
+
+
+def events(config: ConfigDict, dataset: Dataset, rows: Rows) -> Rows:
+    """Rows with "m" (N,) [TeV], features "x" (N, F), "raw", "label" and "inside" (N,) bool."""
+    stage, raw = vectors(config, dataset.layout), jnp.asarray(rows["x"])
+    return {
+        "m": np.asarray(stage.mass(raw), np.float32),
+        "x": np.asarray(stage.values(raw), np.float32),
+        "raw": rows["x"],
+        "label": rows["label"],
+        "inside": in_window(rows, dataset.info["window"]),
+    }
+
+
+def vectors(config: ConfigDict, layout: Layout) -> Stage:
+    """Features with a mass, as they are: densities and classifiers scale their own."""
+    return inputs.stage(config.inputs, layout, KINDS, config.method.name)
+
+
+def data_events(config: ConfigDict, dataset: Dataset) -> Rows:
+    """All data events, training part first; "part" is 0 for training, 1 for validation."""
+    parts = [events(config, dataset, rows) for rows in (dataset.train, dataset.val)]
+    joined = {key: np.concatenate([p[key] for p in parts]) for key in parts[0]}
+    part = np.repeat([0, 1], [len(p["m"]) for p in parts])
+    return joined | {"part": part}
+
+
+def fold_of(raw: Array, folds: int) -> Array:
+    """Fold (N,) in 0 ... folds - 1 of raw events (N, ...) float32: a hash of their bits.
+
+    The zeros that pad particles (N, n, C) do not count.
+    """
+    bits = jax.lax.bitcast_convert_type(jnp.asarray(raw, jnp.float32), jnp.uint32)
+    value = jnp.full(bits.shape[:1], 2166136261, jnp.uint32)
+
+    def mixed(value: Array, column: Array) -> Array:
+        value = (value ^ column) * jnp.uint32(16777619)
+        return value ^ (value >> 15)
+
+    if bits.ndim == 2:
+        for column in range(bits.shape[-1]):
+            value = mixed(value, bits[:, column])
+    else:
+        columns = bits.reshape(len(bits), -1).T
+        value = jax.lax.fori_loop(
+            0,
+            len(columns),
+            lambda i, v: jnp.where(columns[i] == 0, v, mixed(v, columns[i])),
+            value,
+        )
+    return jax.lax.rem(value, jnp.uint32(max(folds, 1))).astype(jnp.int32)
+
+
+def balanced(group: np.ndarray, shares: dict[int, float]) -> np.ndarray:
+    """Weights (N,) float32 of mean 1 that give every `group` (N,) its share of the total."""
+    weight = np.zeros(len(group), np.float32)
+    for name, share in shares.items():
+        chosen = group == name
+        weight[chosen] = share * len(group) / max(chosen.sum(), 1)
+    return weight / sum(shares.values())
+
+
+def task(network: Classifier) -> Task:
+    """Weighted binary cross-entropy on rows "x" (N, F), "y" (N,) and "weight" (N,)."""
+
+    def init(key: Array, batch: dict) -> tuple[Any, dict]:
+        return network.init(key, batch["x"]), {}
+
+    def loss(params: Any, state: dict, batch: dict, key: Array, training: bool) -> tuple:
+        logits = network.apply(params, batch["x"])
+        values = optax.sigmoid_binary_cross_entropy(logits, batch["y"])
+        return weighted_mean(values, batch["weight"]), ({}, state)
+
+    return Task(init, loss)
+
+
+def member_rows(config: ConfigDict, fold: np.ndarray, run: np.ndarray, seed: int) -> list:
+    """(fold, training rows, validation rows) of every member.
+
+    Args:
+        fold: (N,) fold of each row, `NEVER_HELD_OUT` for rows that are never scored.
+        run: (N,) the run a row is for, -1 for all.
+
+    A member sees the rows of its run outside its fold, split at random 3 to 1; all members get
+    equally many, so that they train at once.
+    """
+    settings, members = config.classifier, []
+    for r in range(settings.runs):
+        for k in range(max(settings.folds, 1)):
+            allowed = (run == r) | (run == -1)
+            if settings.folds:
+                allowed &= fold != k
+            for i in range(settings.members):
+                rng = np.random.default_rng([seed, r, k, i])
+                members.append((k, rng.permutation(np.flatnonzero(allowed))))
+    n = min(len(rows) for _, rows in members)
+    n_val = round(VAL_FRACTION * n)
+    return [(k, rows[n_val:n], rows[:n_val]) for k, rows in members]
+
+
+def fit(
+    config: ConfigDict,
+    bench: Bench,
+    data: Rows,
+    background: Rows,
+    weight: np.ndarray | None = None,
+    stage: str = "classifier",
+) -> dict:
+    """Fit classifiers of `data` (1) against `background` (0), both with "x" (N, F) and "raw".
+
+    Args:
+        data, background: rows; "raw" (N, C), where there, gives the fold; "run" (N,), where
+            there, keeps rows to one run.
+        weight: (N_data + N_background,) weights of the rows; None balances the classes.
+
+    Returns:
+        {"shift", "scale": (F,) standardisation by the data; "fold": (members,); "params" or
+        "trees"}, members ordered by run, fold and number.
+    """
+    shift, scale = data["x"].mean(axis=0), data["x"].std(axis=0)
+    x = np.concatenate([(r["x"] - shift) / scale for r in (data, background)]).astype(np.float32)
+    y = np.repeat([1.0, 0.0], [len(data["x"]), len(background["x"])]).astype(np.float32)
+    fold = np.concatenate([_fold(config, rows) for rows in (data, background)])
+    run = np.concatenate(
+        [rows.get("run", np.full(len(rows["x"]), -1)) for rows in (data, background)]
+    )
+    weight = balanced(y.astype(int), {0: 0.5, 1: 0.5}) if weight is None else weight
+    # A member sees one run's share of the rows that are kept to a run.
+    weight = weight * np.where(run == -1, 1, config.classifier.runs).astype(np.float32)
+    members = member_rows(config, fold, run, config.seed)
+    fitted = {"shift": shift, "scale": scale, "fold": np.array([k for k, *_ in members])}
+    if config.classifier.name == "trees":
+        indices = [np.concatenate(rows) for _, *rows in members]
+        fitted["trees"] = trees.fit(x, y, weight, indices, config.seed, config.classifier.max_iter)
+        return fitted
+    if config.classifier.name != "network":
+        raise UserError(
+            f"classifier.name: expected network or trees, found {config.classifier.name!r}"
+        )
+    rows = {"x": x, "y": y, "weight": weight}
+    settings = config.train.copy_and_resolve_references()
+    settings.ensemble = len(members)
+    result = bench.fit(
+        task(_network(config)),
+        rows,
+        rows,
+        settings,
+        config.seed,
+        stage=stage,
+        train_index=np.stack([train for _, train, _ in members]),
+        val_index=np.stack([val for *_, val in members]),
+    )
+    return fitted | {"params": result.params}
+
+
+def _network(config: ConfigDict) -> Classifier:
+    return Classifier(hidden=tuple(config.classifier.hidden))
+
+
+def _fold(config: ConfigDict, rows: Rows) -> np.ndarray:
+    if "raw" not in rows:
+        return np.full(len(rows["x"]), NEVER_HELD_OUT)
+    return np.asarray(fold_of(rows["raw"], config.classifier.folds))
+
+
+def score(config: ConfigDict, fitted: dict, x: Array, raw: Array) -> Array:
+    """Probability of "data" (runs, N): mean over the members (out of fold) and best epochs."""
+    z = (x - fitted["shift"]) / fitted["scale"]
+    if "trees" in fitted:
+        probability = jax.nn.sigmoid(trees.leaf_sums(fitted["trees"], z))
+    else:
+        network = _network(config)
+        apply = jax.vmap(lambda params: jax.nn.sigmoid(network.apply(params, z)))
+        probability = jax.lax.map(lambda params: apply(params).mean(axis=0), fitted["params"])
+    settings = config.classifier
+    if settings.folds:
+        usable = fitted["fold"][:, None] == fold_of(raw, settings.folds)
+    else:
+        usable = jnp.ones(probability.shape, bool)
+    by_run = (settings.runs, -1, probability.shape[-1])
+    usable = usable.reshape(by_run)
+    total = jnp.where(usable, probability.reshape(by_run), 0.0).sum(axis=1)
+    return total / usable.sum(axis=1)
+
+
+def from_features(one: FeatureScores) -> Callable[[ConfigDict, Layout], Callable]:
+    """The method's `scores` from its scores of masses and features.
+
+    Args:
+        one: config -> pure (fitted, m (n,) [TeV], x (n, F), raw) -> {score: (runs, n)}.
+    """
+
+    def scores(config: ConfigDict, layout: Layout) -> Callable[[dict, Array], dict[str, Array]]:
+        stage, function = vectors(config, layout), one(config)
+
+        def of_raw(fitted: dict, raw: Array) -> dict[str, Array]:
+            return function(fitted, stage.mass(raw), stage.values(raw), raw)
+
+        return of_raw
+
+    return scores

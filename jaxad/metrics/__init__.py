@@ -1,0 +1,48 @@
+"""Figures of merit from plain arrays of scores, with their errors."""
+
+from jaxad.metrics.bands import band, bootstrap, roc_band
+from jaxad.metrics.roc import (
+    MIN_BACKGROUND,
+    Array,
+    auc,
+    auc_with_error,
+    binomial_error,
+    checked_scores,
+    fpr_at_tpr,
+    level_key,
+    members,
+    roc,
+    threshold_at_fpr,
+    threshold_at_rate,
+    tpr_at_fpr,
+)
+from jaxad.metrics.sic import max_of_median_sic, max_sic, min_sic_fpr, sic_at_fpr, sic_curve
+from jaxad.metrics.summary import FPRS, TPRS, summarise, summarise_all
+
+__all__ = [
+    "FPRS",
+    "MIN_BACKGROUND",
+    "TPRS",
+    "Array",
+    "auc",
+    "auc_with_error",
+    "band",
+    "binomial_error",
+    "bootstrap",
+    "checked_scores",
+    "fpr_at_tpr",
+    "level_key",
+    "max_of_median_sic",
+    "max_sic",
+    "members",
+    "min_sic_fpr",
+    "roc",
+    "roc_band",
+    "sic_at_fpr",
+    "sic_curve",
+    "summarise",
+    "summarise_all",
+    "threshold_at_fpr",
+    "threshold_at_rate",
+    "tpr_at_fpr",
+]

@@ -1,0 +1,210 @@
+"""Figures of merit from plain arrays of scores: AUC, TPR at FPR, rates, SIC, with errors.
+
+Conventions. A larger score is more anomalous, whatever the labels say; an event is flagged when
+`score >= threshold`. FPR and TPR are the flagged fractions of background and signal. Scores are
+(N,) arrays, or (M, N) for an ensemble of M members. Thresholds are *conservative*: the loosest one
+whose measured FPR does not exceed the target, chosen on the background alone; with tied scores the
+FPR reached can be lower, and is returned. NaN scores raise `UserError`; infinite ones are ranked.
+References: E. DeLong et al., Biometrics 44 (1988) 837; E. B. Wilson, JASA 22 (1927) 209;
+A. Hallin et al., arXiv:2109.00546 (SIC); B. Efron, Ann. Statist. 7 (1979) 1 (bootstrap).
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import rankdata
+
+from jaxad.errors import UserError
+
+MIN_BACKGROUND = 10  # flagged background events below which a TPR at an FPR is refused
+Array = NDArray[Any]
+
+
+def level_key(fpr: float) -> str:
+    """Name of a working point in metrics.json: 0.01 -> "1e-2", 1.25e-4 -> "1.25e-4"."""
+    mantissa, exponent = f"{fpr:.6e}".split("e")
+    return f"{float(mantissa):g}e{int(exponent)}"
+
+
+def checked_scores(values: ArrayLike, name: str) -> Array:
+    """1D floating scores; refuses empty arrays and NaN."""
+    scores = np.asarray(values)
+    if scores.ndim != 1 or scores.size == 0:
+        raise UserError(f"{name} scores: expected a non-empty (N,) array, found {scores.shape}")
+    if not np.issubdtype(scores.dtype, np.floating):
+        scores = scores.astype(np.float64)
+    n_nan = int(np.isnan(scores).sum())
+    if n_nan:
+        raise UserError(f"{name} scores: expected numbers, found {n_nan} NaN in {scores.size}")
+    return scores
+
+
+def split_members(values: ArrayLike | Sequence[ArrayLike], name: str) -> list[Array]:
+    """Scores of each ensemble member: (N,) gives one, (M, N) or a list of (N_i,) gives M."""
+    rows = values if isinstance(values, np.ndarray) and values.ndim == 2 else [values]
+    if isinstance(values, list | tuple) and values and np.ndim(values[0]) == 1:
+        rows = values
+    return [checked_scores(row, name) for row in rows]
+
+
+def members(background: ArrayLike, signal: ArrayLike) -> list[tuple[Array, Array]]:
+    """(background, signal) scores of each member: one pair for (N,), M pairs for (M, N)."""
+    split = split_members(background, "background"), split_members(signal, "signal")
+    if len(split[0]) != len(split[1]):
+        raise UserError(
+            f"scores: expected as many ensemble members for background and signal, "
+            f"found {len(split[0])} and {len(split[1])}"
+        )
+    return list(zip(*split, strict=True))
+
+
+def binomial_error(n_passed: ArrayLike, n_total: ArrayLike) -> Any:
+    """Half width of the 68 % Wilson interval, sqrt(p(1-p)/n + 1/(4n^2)) / (1 + 1/n).
+
+    Tends to sqrt(p(1-p)/n) and, unlike it, does not vanish where nothing or everything passes.
+    """
+    n = np.asarray(n_total, np.float64)
+    p = np.asarray(n_passed) / n
+    return np.sqrt(p * (1 - p) / n + 0.25 / n**2) / (1 + 1 / n)
+
+
+# ROC and AUC
+
+
+def counts(background: Array, signal: Array) -> tuple[Array, Array, Array]:
+    """Distinct scores in descending order (G,) and the group that each event belongs to."""
+    values, group = np.unique(np.concatenate([background, signal]), return_inverse=True)
+    group = len(values) - 1 - group
+    return values[::-1], group[: len(background)], group[len(background) :]
+
+
+def roc(background: ArrayLike, signal: ArrayLike) -> tuple[Array, Array, Array]:
+    """Every point of the ROC curve: (fpr, tpr, threshold), each (G + 1,) for G distinct scores.
+
+    Starts at (0, 0) with an infinite threshold; equals scikit-learn's `roc_curve` with
+    `drop_intermediate=False`.
+    """
+    background, signal = checked_scores(background, "background"), checked_scores(signal, "signal")
+    threshold, group_b, group_s = counts(background, signal)
+    n = len(threshold)
+    fpr = np.cumsum(np.bincount(group_b, minlength=n)) / len(background)
+    tpr = np.cumsum(np.bincount(group_s, minlength=n)) / len(signal)
+    return np.r_[0.0, fpr], np.r_[0.0, tpr], np.r_[np.inf, threshold]
+
+
+def auc(background: ArrayLike, signal: ArrayLike) -> float:
+    """Area under the ROC curve, P(s > b) + P(s = b) / 2: the Mann-Whitney statistic, ties 1/2."""
+    return auc_with_error(background, signal)[0]
+
+
+def auc_with_error(background: ArrayLike, signal: ArrayLike) -> tuple[float, float]:
+    """AUC and its standard error after DeLong et al. (1988), by midranks; ties count 1/2.
+
+    sigma^2 = var_s(V10) / N_s + var_b(V01) / N_b, where V10 is the fraction of background below a
+    signal event and V01 the fraction of signal above a background event.
+    """
+    background, signal = checked_scores(background, "background"), checked_scores(signal, "signal")
+    n_b, n_s = len(background), len(signal)
+    rank = rankdata(np.concatenate([background, signal]))
+    v10 = (rank[n_b:] - rankdata(signal)) / n_b
+    v01 = 1 - (rank[:n_b] - rankdata(background)) / n_s
+    variance = sum(v.var(ddof=1) / len(v) for v in (v10, v01) if len(v) > 1)
+    return float(v10.mean()), float(np.sqrt(variance))
+
+
+# Working points
+
+
+def allowed(fpr: float, n_background: ArrayLike) -> Any:
+    """Background events that an FPR lets through: floor(fpr N), safe against rounding."""
+    if not 0 < fpr < 1:
+        raise UserError(f"fpr: expected a number between 0 and 1, found {fpr}")
+    return np.floor(fpr * np.asarray(n_background) * (1 + 1e-9)).astype(np.int64)
+
+
+def threshold_at_fpr(background: ArrayLike, fpr: float) -> dict[str, Any]:
+    """Loosest threshold whose measured FPR stays at or below `fpr`.
+
+    With k = floor(fpr N) it lies just above the (k+1)-th largest background score. `low` and
+    `high` are the thresholds for k + sqrt(k) and k - sqrt(k) events: its statistical error.
+    `fpr` is the one reached and `error` its binomial error. `reason` says why the point is
+    refused (fewer than 10 background events flagged, by statistics or by ties), else None.
+    """
+    scores = np.sort(checked_scores(background, "background"))[::-1]
+    n, k = len(scores), int(allowed(fpr, len(scores)))
+
+    def just_above(rank: int) -> float:
+        return float(np.nextafter(scores[min(max(rank, 0), n - 1)], scores.dtype.type(np.inf)))
+
+    threshold, spread = just_above(k), round(np.sqrt(k))
+    n_flagged = int((scores >= threshold).sum())
+    reason = None
+    if k < MIN_BACKGROUND:
+        reason = (
+            f"FPR {level_key(fpr)} of {n} background events leaves {k}, fewer than {MIN_BACKGROUND}"
+        )
+    elif n_flagged > k or n_flagged < MIN_BACKGROUND:
+        n_flagged = 0 if n_flagged > k else n_flagged
+        reason = (
+            f"tied scores: FPR {level_key(fpr)} allows {k} background events, the tightest "
+            f"threshold below it leaves {n_flagged}, fewer than {MIN_BACKGROUND}"
+        )
+    values = (threshold, just_above(k + spread), just_above(k - spread))
+    threshold, low, high = (v if np.isfinite(v) else None for v in values)
+    return {
+        "threshold": threshold,
+        "low": low,
+        "high": high,
+        "fpr": n_flagged / n,
+        "error": float(binomial_error(n_flagged, n)),
+        "n_background": n_flagged,
+        "reason": reason,
+    }
+
+
+def threshold_at_rate(background: ArrayLike, rate: float, input_rate: float = 40e6) -> dict:
+    """Threshold that accepts `rate` [Hz] of background out of `input_rate` [Hz].
+
+    As `threshold_at_fpr` at rate / input_rate, with the `rate` reached and its `rate_error` [Hz].
+    """
+    cut = threshold_at_fpr(background, rate / input_rate)
+    return cut | {"rate": cut["fpr"] * input_rate, "rate_error": cut["error"] * input_rate}
+
+
+def tpr_at_fpr(background: ArrayLike, signal: ArrayLike, fpr: float) -> dict[str, Any]:
+    """TPR at the conservative threshold for `fpr`, with its binomial error.
+
+    Equals the ROC curve's TPR at its last point with FPR <= fpr: no interpolation. `value` and
+    `error` are None, and `reason` says why, where fewer than 10 background events are flagged.
+    """
+    signal = checked_scores(signal, "signal")
+    cut = threshold_at_fpr(background, fpr)
+    point = {key: cut[key] for key in ("fpr", "threshold", "n_background", "reason")}
+    if cut["reason"]:
+        return {"value": None, "error": None, **point}
+    n_passed = int((signal >= cut["threshold"]).sum())
+    error = float(binomial_error(n_passed, len(signal)))
+    return {"value": n_passed / len(signal), "error": error, **point}
+
+
+def fpr_at_tpr(background: ArrayLike, signal: ArrayLike, tpr: float) -> dict[str, Any]:
+    """FPR at the tightest threshold that keeps at least `tpr` of the signal, with binomial error.
+
+    The threshold is the ceil(tpr N_s)-th largest signal score; `tpr` is the one reached.
+    """
+    if not 0 < tpr <= 1:
+        raise UserError(f"tpr: expected a number between 0 and 1, found {tpr}")
+    background, signal = checked_scores(background, "background"), checked_scores(signal, "signal")
+    rank = int(np.ceil(tpr * len(signal) * (1 - 1e-9)))
+    threshold = np.sort(signal)[::-1][rank - 1]
+    n_flagged = int((background >= threshold).sum())
+    return {
+        "value": n_flagged / len(background),
+        "error": float(binomial_error(n_flagged, len(background))),
+        "tpr": float((signal >= threshold).mean()),
+        "threshold": float(threshold) if np.isfinite(threshold) else None,
+        "n_background": n_flagged,
+        "reason": None,
+    }

@@ -1,0 +1,17 @@
+"""The objects of a trigger event (Govorkova et al., arXiv:2107.02157): what stands in which row."""
+
+import numpy as np
+
+KINDS = ("met", "egamma", "muon", "jet")
+CLASS = np.repeat((1, 2, 3, 4), (1, 4, 4, 10))
+"""Kind (19,) of each object, counted from 1 as in the published class column."""
+N_OBJECTS = len(CLASS)
+MET, LEPTONS, JETS = slice(0, 1), slice(1, 9), slice(9, 19)
+ETA_LIMIT = np.array([0.0, 3.0, 2.1, 4.0], np.float32)[CLASS - 1]
+"""Largest |eta| (19,) of each object: none for the MET, then e/gamma, muons, jets."""
+
+
+def object_names() -> tuple[str, ...]:
+    """("met1", "egamma1", ..., "jet10"), row by row."""
+    kinds = [KINDS[number - 1] for number in CLASS]
+    return tuple(f"{kind}{1 + kinds[:i].count(kind)}" for i, kind in enumerate(kinds))

@@ -1,0 +1,72 @@
+"""Files and folders that are there whole or not at all: a temporary name, then a rename."""
+
+import contextlib
+import errno
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def named(path: Path, n_bytes: int = 0) -> Iterator[None]:
+    """Gives errors of the disk the name of what is written: NumPy and h5py give them none.
+
+    h5py reports a full disk as RuntimeError where a file is closed, and may crash thereafter:
+    what it writes is announced as `n_bytes`, which are refused where they cannot fit.
+    """
+    try:
+        if n_bytes and n_bytes > shutil.disk_usage(path.parent).free:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        yield
+    except (OSError, RuntimeError) as error:
+        number = re.search(r"errno = (\d+)", str(error))
+        if number is None and not isinstance(error, OSError):
+            raise
+        code = int(number[1]) if number else error.errno
+        where = getattr(error, "filename", None) or str(path)
+        raise OSError(code, os.strerror(code or 0), where) from error
+
+
+@contextlib.contextmanager
+def replacing(path: Path, n_bytes: int = 0, shared: bool = False) -> Iterator[Path]:
+    """A temporary name beside `path` that takes its place when the block ends well.
+
+    Errors of the disk name `path`, see `named` for `n_bytes`. `shared`: several processes may be
+    at it, and each takes a name of its own, which a kill leaves behind.
+    """
+    own = f".{os.getpid()}" if shared else ""
+    temporary = path.with_name(f".{path.name}{own}.tmp")
+    try:
+        with named(path, n_bytes):
+            yield temporary
+            os.replace(temporary, path)
+    finally:
+        # A folder in the place of the file, or none at all, was reported above.
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file; readers see the old one or the new one."""
+    with replacing(path) as temporary:
+        temporary.write_text(text)
+
+
+@contextlib.contextmanager
+def replacing_folder(folder: Path) -> Iterator[Path]:
+    """An empty temporary folder that takes the place of `folder` when the block ends well.
+
+    No reader sees the old one half deleted.
+    """
+    temporary, old = (folder.with_name(f".{folder.name}.{end}") for end in ("tmp", "old"))
+    with named(folder):
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        yield temporary
+        shutil.rmtree(old, ignore_errors=True)
+        if folder.exists():
+            os.replace(folder, old)
+        os.replace(temporary, folder)
+        shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,45 @@
+"""The optimiser of a training, from its settings."""
+
+import jax
+import jax.numpy as jnp
+import optax
+from ml_collections import ConfigDict
+
+from jaxad.errors import UserError
+
+
+def _clip_per_tensor(limit: float) -> optax.GradientTransformation:
+    def update(updates, state, params=None):
+        def clip(g):
+            return g * jnp.minimum(1.0, limit / jnp.maximum(jnp.linalg.norm(g.ravel()), 1e-12))
+
+        return jax.tree.map(clip, updates), state
+
+    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+
+
+def make_optimizer(config: ConfigDict, n_steps: int) -> optax.GradientTransformation:
+    """Optax transformation of the settings; `n_steps` is the length of the whole training."""
+    rate = config.learning_rate
+    if config.schedule == "cosine":
+        rate = optax.cosine_decay_schedule(
+            rate, max(n_steps, 1), alpha=config.min_learning_rate / rate
+        )
+    elif config.schedule != "constant":
+        raise UserError(f"train.schedule: expected constant or cosine, found {config.schedule!r}")
+    chain = []
+    if config.clip:
+        chain.append(optax.clip_by_global_norm(config.clip))
+    if config.clip_per_tensor:
+        chain.append(_clip_per_tensor(config.clip_per_tensor))
+    adam = {"b2": config.b2, "eps": config.eps}
+    match config.optimizer:
+        case "adam":
+            chain.append(optax.adam(rate, **adam))
+        case "adamw":
+            chain.append(optax.adamw(rate, weight_decay=config.weight_decay, **adam))
+        case "sgd":
+            chain.append(optax.sgd(rate))
+        case other:
+            raise UserError(f"train.optimizer: expected adam, adamw or sgd, found {other!r}")
+    return optax.chain(*chain)

@@ -1,0 +1,294 @@
+"""The compiled half of training: members, minibatches, one step, one epoch, on all devices.
+
+Stretches of an epoch run as one compiled loop over shuffled minibatches with donated state. The
+loop's bounds are arguments, so a stretch may have any length without compiling again. Ensembles are
+a `vmap` over members, data parallelism is `jit` over a mesh of all devices (what `pmap` became),
+sharding the ensemble where it divides and the batch where it does not. Everything random is a
+function of (seed, epoch, step).
+"""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import Array, lax
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from ml_collections import ConfigDict
+
+from jaxad.data.dataset import Rows
+from jaxad.devices import hosts
+from jaxad.training.optimizer import make_optimizer
+
+_RUNS_ONCE = {"xla_backend_optimization_level": 0}
+"""Compiler options for what runs once a fit or epoch: on CPU compiled in a fifth of the time."""
+
+
+class Task(NamedTuple):
+    """What the engine trains: two pure functions.
+
+    init: (key, batch) -> (params, state); `state` holds what the loss updates but no gradient
+        reaches (running averages), {} for most networks.
+    loss: (params, state, batch, key, training) -> (scalar, (metrics, state)). `batch["weight"]`
+        is 0 on the padding of a ragged batch: means over the batch are weighted means.
+    cpu_rows: rows whose gradient a CPU takes at once, so that activations stay in its cache, and
+        adds up: for losses and metrics that are weighted means over rows. 0: the whole batch.
+    """
+
+    init: Callable[[Array, Rows], tuple[Any, Any]]
+    loss: Callable[[Any, Any, Rows, Array, bool], tuple[Array, tuple[dict[str, Array], Any]]]
+    cpu_rows: int = 0
+
+
+class Member(NamedTuple):
+    """Everything one member needs to go on; a pytree with a leading ensemble axis."""
+
+    params: Any
+    state: Any
+    optimizer: Any
+    rate: Array  # plateau factor on the learning rate
+    stale: Array  # epochs since the last improvement
+    stale_rate: Array  # epochs since the last improvement or drop of the rate
+    stopped: Array
+    lowest: Array  # best monitored value so far
+    best: Any  # (params, state) of the best epochs, leading axis keep_best
+    best_value: Array
+    sums: dict[str, Array]  # weighted sums of this epoch's training metrics
+    bad_step: Array  # first step of this epoch with a non-finite loss, or -1
+
+
+def weighted_mean(values: Array, weight: Array) -> Array:
+    """Mean over the first axis of `values` (B, ...) with `weight` (B,); 0 if all weights are 0."""
+    weight = weight.reshape(weight.shape + (1,) * (values.ndim - weight.ndim))
+    total = jnp.maximum(jnp.sum(weight) * (values.size / weight.size), 1e-30)
+    return jnp.sum(values * weight) / total
+
+
+def make_batches(rows: np.ndarray, size: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Cut row numbers (members, n) into batches of `size`, padded to `width` columns.
+
+    Returns indices (members, steps, width) int32 and weights (steps, width) float32, 0 on padding.
+    """
+    members, n = rows.shape
+    steps = -(-n // size)
+    index = np.zeros((members, steps, width), np.int32)
+    weight = np.zeros((steps, width), np.float32)
+    flat = np.zeros((members, steps * size), np.int32)
+    flat[:, :n] = rows
+    index[:, :, :size] = flat.reshape(members, steps, size)
+    weight[:, :size] = (np.arange(steps * size) < n).reshape(steps, size)
+    return index, weight
+
+
+def _batch(data: Rows, index: Array, weight: Array) -> Rows:
+    batch = {name: values[index] for name, values in data.items()}
+    return batch | {"weight": weight * batch.get("weight", 1.0)}
+
+
+def _accumulate(sums: dict, loss: Array, metrics: dict, weight: Array) -> dict:
+    total = jnp.sum(weight)
+    values = metrics | {"loss": loss, "weight": 1.0}
+    return {name: sums[name] + total * values[name] for name in sums}
+
+
+def _in_parts(
+    values: Callable[[Any, Rows, Array], tuple[Any, Any]],
+    n_rows: int,
+    state: Any,
+    batch: Rows,
+    key: Array,
+) -> tuple[Any, Any]:
+    """`values` (state, batch, key) -> (state, means), averaged over parts of `n_rows` rows.
+
+    The whole batch at once if `n_rows` is 0 or does not divide it.
+    """
+    parts, left_over = divmod(len(batch["weight"]), n_rows) if n_rows else (1, 0)
+    if parts <= 1 or left_over:
+        return values(state, batch, key)
+
+    def add(carry: tuple, part: tuple) -> tuple:
+        (state, sums), (i, rows) = carry, part
+        state, means = values(state, rows, jax.random.fold_in(key, i))
+        share = jnp.sum(rows["weight"]) / jnp.maximum(jnp.sum(batch["weight"]), 1e-30)
+        return (state, jax.tree.map(lambda s, m: s + share * m, sums, means)), None
+
+    # Each part takes every parts-th row: a batch sharded over devices stays on all of them.
+    rows = jax.tree.map(lambda a: a.reshape(n_rows, parts, *a.shape[1:]).swapaxes(0, 1), batch)
+    _, shapes = jax.eval_shape(values, state, jax.tree.map(lambda a: a[0], rows), key)
+    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+    return lax.scan(add, (state, zeros), (jnp.arange(parts), rows))[0]
+
+
+def _train_step(
+    task: Task,
+    optimizer: optax.GradientTransformation,
+    rows_at_once: int,
+    data: Rows,
+    weight: Array,
+    epoch: Array,
+    step: Array,
+    member: Member,
+    index: Array,
+    seed: Array,
+) -> Member:
+    batch = _batch(data, index, weight)
+    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), epoch + 1), step)
+
+    def values(state: Any, batch: Rows, key: Array) -> tuple[Any, tuple]:
+        gradient = jax.value_and_grad(task.loss, has_aux=True)
+        (loss, (metrics, state)), grads = gradient(member.params, state, batch, key, True)
+        return state, (loss, metrics, grads)
+
+    state, (loss, metrics, grads) = _in_parts(values, rows_at_once, member.state, batch, key)
+    updates, optimizer_state = optimizer.update(grads, member.optimizer, member.params)
+    updates = jax.tree.map(lambda u: u * member.rate.astype(u.dtype), updates)
+    bad = ~jnp.isfinite(loss) & (member.bad_step < 0)
+    return member._replace(
+        params=optax.apply_updates(member.params, updates),
+        state=state,
+        optimizer=optimizer_state,
+        sums=_accumulate(member.sums, loss, metrics, batch["weight"]),
+        bad_step=jnp.where(bad, step, member.bad_step),
+    )
+
+
+def _select(members: Member, value: Array, config: ConfigDict) -> Member:
+    """Book-keeping at the end of one member's epoch: best epochs, plateau, early stop."""
+    improved = value < members.lowest
+    worst = jnp.argmax(members.best_value)
+    keep = (value < members.best_value[worst]) & ~members.stopped
+
+    def replace(stored, current):
+        return stored.at[worst].set(jnp.where(keep, current, stored[worst]))
+
+    stale = jnp.where(improved, 0, members.stale + 1)
+    stale_rate = jnp.where(improved, 0, members.stale_rate + 1)
+    rate = members.rate
+    if config.plateau_patience:
+        drop = stale_rate >= config.plateau_patience
+        floor = min(config.min_learning_rate / config.learning_rate, 1.0)
+        rate = jnp.where(drop, jnp.maximum(rate * config.plateau_factor, floor), rate)
+        stale_rate = jnp.where(drop, 0, stale_rate)
+    stopped = members.stopped
+    if config.early_stop_patience:
+        stopped |= stale >= config.early_stop_patience
+    return members._replace(
+        rate=rate,
+        stale=stale,
+        stale_rate=stale_rate,
+        stopped=stopped,
+        lowest=jnp.minimum(members.lowest, value),
+        best=jax.tree.map(replace, members.best, (members.params, members.state)),
+        best_value=members.best_value.at[worst].set(
+            jnp.where(keep, value, members.best_value[worst])
+        ),
+        sums=jax.tree.map(jnp.zeros_like, members.sums),
+    )
+
+
+class Block(NamedTuple):
+    """Consecutive steps of an epoch, and the rows that they need."""
+
+    data: Rows
+    index: Array  # (members, steps, rows of a batch) int32, row numbers in `data`
+    weight: Array  # (steps, rows of a batch)
+    first: int  # number of its first step
+
+
+class Programs(NamedTuple):
+    """The compiled functions of one fit, and where their arguments live."""
+
+    init: Callable
+    train: Callable  # (members, block, seeds, epoch, start, stop) -> members
+    validate: Callable  # (members, sums, block, seeds, start, stop) -> sums
+    finish: Callable  # (members, value) -> members
+    place: Callable  # host array, kind -> device array
+    width: Callable[[int], int]  # rows of a batch -> rows with its padding
+
+
+def compile_programs(task: Task, config: ConfigDict, n_members: int, n_steps: int) -> Programs:
+    """Build the compiled functions; the mesh shards the ensemble if it divides, else the batch."""
+    devices, on_cpu = jax.device_count(), jax.default_backend() == "cpu"
+    rows_at_once = math.lcm(task.cpu_rows, devices) if on_cpu else 0
+    mesh = jax.make_mesh((devices,), ("devices",), axis_types=(AxisType.Auto,))
+    by_member = n_members % devices == 0
+    spec = {
+        "members": PartitionSpec("devices") if by_member else PartitionSpec(),
+        "index": PartitionSpec("devices") if by_member else PartitionSpec(None, None, "devices"),
+        "weight": PartitionSpec() if by_member else PartitionSpec(None, "devices"),
+        "replicated": PartitionSpec(),
+    }
+    sharding = {name: NamedSharding(mesh, s) for name, s in spec.items()}
+    optimizer = make_optimizer(config, n_steps)
+    jit_members = partial(jax.jit, donate_argnums=0, out_shardings=sharding["members"])
+    rarely = _RUNS_ONCE if on_cpu else None
+
+    def init_member(data: Rows, index: Array, seed: Array) -> Member:
+        batch = _batch(data, index, jnp.ones(index.shape))
+        key = jax.random.fold_in(jax.random.key(seed), 0)
+        params, state = task.init(key, batch)
+        _, (metrics, _) = jax.eval_shape(lambda: task.loss(params, state, batch, key, True))
+        zero = jnp.zeros((), jnp.int32)
+        k = max(min(config.keep_best, config.epochs), 1)
+        return Member(
+            params=params,
+            state=state,
+            optimizer=optimizer.init(params),
+            rate=jnp.ones(()),
+            stale=zero,
+            stale_rate=zero,
+            stopped=jnp.zeros((), bool),
+            lowest=jnp.full((), jnp.inf, jnp.float32),
+            best=jax.tree.map(lambda a: jnp.repeat(a[None], k, axis=0), (params, state)),
+            best_value=jnp.full((k,), jnp.inf, jnp.float32),
+            sums={name: jnp.zeros(()) for name in (*metrics, "loss", "weight")},
+            bad_step=zero - 1,
+        )
+
+    @partial(jax.jit, out_shardings=sharding["members"], compiler_options=rarely)
+    def init(block, seeds):
+        return jax.vmap(partial(init_member, block.data))(block.index[:, 0], seeds)
+
+    @jit_members
+    def train(members, block, seeds, epoch, start, stop):
+        def body(step, members):
+            one = partial(_train_step, task, optimizer, rows_at_once, block.data)
+            one = partial(one, block.weight[step - block.first], epoch, step)
+            return jax.vmap(one)(members, block.index[:, step - block.first], seeds)
+
+        return lax.fori_loop(start, stop, body, members)
+
+    @jax.jit
+    def validate(members, sums, block, seeds, start, stop):
+        def body(step, sums):
+            def one(member, sums, index, seed):
+                batch = _batch(block.data, index, block.weight[step - block.first])
+                key = jax.random.fold_in(jax.random.key(seed), step)
+
+                def values(state: Any, batch: Rows, key: Array) -> tuple[Any, tuple]:
+                    loss, (metrics, _) = task.loss(member.params, state, batch, key, False)
+                    return state, (loss, metrics)
+
+                _, means = _in_parts(values, rows_at_once, member.state, batch, key)
+                return _accumulate(sums, *means, batch["weight"])
+
+            return jax.vmap(one)(members, sums, block.index[:, step - block.first], seeds)
+
+        return lax.fori_loop(start, stop, body, sums)
+
+    @partial(jit_members, compiler_options=rarely)
+    def finish(members, value):
+        return jax.vmap(partial(_select, config=config))(members, value)
+
+    def place(values, kind):
+        return jax.tree.map(lambda a: hosts.place(a, sharding[kind]), values)
+
+    def width(n: int) -> int:
+        unit = rows_at_once if n > rows_at_once > 0 else devices
+        return -(-n // unit) * unit
+
+    return Programs(init, train, validate, finish, place, width)
