@@ -5,10 +5,10 @@
 FILES are read as the run's own data were, in their layout and their units; or they are HDF5, npz or
 npy files with an array of raw events as the scorer takes them, "x" or the one --key names; or ROOT
 files, FILE.root or FILE.root:TREE, whose branches --branches names: pt=Jet_pt,eta=Jet_eta,
-phi=Jet_phi for particles, any names in the order of the features otherwise. Events are read, scored and kept chunk by chunk, so the same command again goes on
-where it was killed. A bad file is left out, reported at the end, and makes the exit code 1. With
---scheduler the workers of a dask cluster score the chunks; they read the run and the files by the
-same paths.
+phi=Jet_phi for particles, any names in the order of the features otherwise. Events are read, scored
+and kept chunk by chunk, so the same command again goes on where it was killed. A bad file is left
+out, reported at the end, and makes the exit code 1. With --scheduler the workers of a dask cluster
+score the chunks; they read the run and the files by the same paths.
 
 Writes scores.h5 under a temporary name first: every score of the method as SCORE (N,), the number
 of the file "file" and the row in it "row", both (N,); attributes "run", "method", "files".

@@ -1,4 +1,4 @@
-"""What one raw event is, as its reader declares it; nothing to the right knows a data set by name."""
+"""What one raw event is, as its reader declares it; nothing else knows a data set's name."""
 
 import dataclasses
 from collections.abc import Mapping

@@ -46,7 +46,7 @@ class _ZippedArray:
 
 @contextlib.contextmanager
 def open_array(path: Path, key: str) -> Iterator[Any]:
-    """The array `key` of an HDF5, npz or npy file, sliceable; of npz only what is asked for is held.
+    """The array `key` of an HDF5, npz or npy file, sliceable; npz files are streamed.
 
     Raises:
         UserError: no such file or array, a damaged file, or what is no array of numbers.

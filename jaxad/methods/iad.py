@@ -30,6 +30,4 @@ def calibration(config: ConfigDict, dataset: Dataset) -> Calibration:
         return Calibration(dataset.test["x"], "test background")
     if config.classifier.folds:
         return Calibration(dataset.test["x"], "test background, each event by members without it")
-    return Calibration(
-        None, "none: the test background trained the classifiers; set classifier.folds"
-    )
+    return Calibration(None, "the test background trained the classifiers: set classifier.folds")

@@ -37,6 +37,7 @@ def scores(config: ConfigDict, layout: Layout) -> Callable[[dict, Array], dict[s
         rough = rows.squared_distances(
             x, fitted["reference"]
         )  # all rounding where an event is its own
+        # All rounding where an event is its own reference: distances of the nearest anew.
         nearest = jax.lax.top_k(-rough, config.method.n_neighbours)[1]
         gaps = x[:, None] - fitted["reference"][nearest]
         return {"distance": jnp.mean(jnp.sqrt(jnp.sum(gaps**2, axis=-1)), axis=-1)}

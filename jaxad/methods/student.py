@@ -62,7 +62,7 @@ def task(config: ConfigDict) -> Task:
 
 
 def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
-    """Train on the teacher's scores of background: {"params"} (members, best epochs), {"inputs"}."""
+    """Train on the teacher's scores: {"params"} (members, best epochs), {"inputs"}."""
     teacher = load_teacher(config.method.teacher, dataset, bench)
     stage = inputs.stage(config.inputs, dataset.layout, KINDS, "student")
     learnt, train, val = rows.background(config, stage, dataset)

@@ -33,7 +33,7 @@ class Classifier(nn.Module):
 class Mimicker(nn.Module):
     """Four dense ELU layers of 50 and one output: 7,851 parameters for two observables.
 
-    The network of interpretable mimickers (Bradshaw, Chang, Ostdiek, arXiv:2203.01343, section III).
+    The network of mimickers (Bradshaw, Chang, Ostdiek, arXiv:2203.01343, section III).
     """
 
     @nn.compact

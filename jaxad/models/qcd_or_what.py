@@ -26,7 +26,7 @@ def _dense(features: int) -> nn.Dense:
 
 
 class QCDOrWhat(nn.Module):
-    """Images (n, h, w, channels), sides up to `MAX_SIDE`, -> (logits of the same shape, latent (n, 32))."""
+    """Images (n, h, w, channels), sides up to `MAX_SIDE`, -> logits alike and latent (n, 32)."""
 
     latent: int = 32
 

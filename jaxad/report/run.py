@@ -20,9 +20,7 @@ N_SHOWN = 4
 BASELINE = "baseline "
 
 Table = Mapping[str, Mapping[str, np.ndarray]]  # class -> score -> (n,) or (members, n)
-Outputs = Mapping[
-    str, Mapping[str, Mapping[str, np.ndarray]]
-]  # method -> class -> name -> (n, ...)
+Outputs = Mapping[str, Mapping[str, Mapping[str, np.ndarray]]]  # method, class, name -> (n, ...)
 
 
 def run_figures(
