@@ -128,7 +128,7 @@ def test_killed_and_run_again_it_ends_with_the_same_scores(run, tmp_path):
         file["Particles"] = x
     out, parts = tmp_path / "scores.h5", tmp_path / ".scores.h5.parts"
     command = [sys.executable, "-c", SMALL_CHUNKS, str(folder), str(tmp_path / "events.h5")]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
     process = subprocess.Popen([*command, "--out", str(out)], env=environment)
     deadline = time.monotonic() + 120
     while len(list(parts.glob("[!.]*.npz"))) < 20 and time.monotonic() < deadline:

@@ -19,7 +19,7 @@ from jaxad.configs import adc2021_vae, cathode, codae, interpretable_hln, toptag
 from jaxad.errors import UserError
 from jaxad.evaluation import general as evaluation
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 CONFIG = f"--config={ROOT / 'configs' / 'toptagging_ae.py'}:smoke"
 
 

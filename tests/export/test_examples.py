@@ -14,7 +14,7 @@ from random_scorers import calibrated, jet_scorer, jets, trigger_data, trigger_s
 from jaxad.export import cpp, onnx
 from jaxad.export.contract import contract
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="g++ is not installed")

@@ -7,11 +7,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxad.configs import adc2021_shallow, adc2021_vae, cathode, toptagging_ae
-from jaxad.inputs import trigger as trigger_events
+from jaxad.data.layout import Layout
+from jaxad.inputs.trigger import pt_scale
 from jaxad.methods import autoencoder
 from jaxad.methods.stages import weak
 from jaxad.models.trigger import MODELS
+from jaxad.observables.derived import dijet_names
+from jaxad.observables.trigger import object_names
 from jaxad.scorer import Scorer
+
+TRIGGER = Layout("ptetaphi", (19, 3), objects=object_names())
+PREPARED = Layout("features", (5,), columns=dijet_names(), mass="mjj")
 
 
 def trigger_data(n: int, seed: int = 0) -> np.ndarray:
@@ -43,8 +49,8 @@ def trigger_scorer(name: str = "dense_vae", n_background: int = 2000) -> Scorer:
         shapes,
     )
     fitted = {"params": variables.pop("params"), "state": variables}
-    fitted["scale"] = trigger_events.pt_scale(trigger_data(500, seed=1))
-    scorer = Scorer("trigger_autoencoder", config, fitted, (19, 3), "trigger event")
+    fitted["inputs"] = pt_scale(trigger_data(500, seed=1))
+    scorer = Scorer("trigger_autoencoder", config, fitted, TRIGGER)
     return calibrated(scorer, trigger_data(n_background, seed=2))
 
 
@@ -67,7 +73,7 @@ def classifier_scorer(folds: int = 0) -> Scorer:
         "params": random_like(shapes, 3, 2),
     }
     config.classifier.update({"members": 3 // max(folds, 1), "folds": folds})
-    return Scorer("cathode", config, {"classifier": fitted}, (5,), "features")
+    return Scorer("cathode", config, {"classifier": fitted}, PREPARED)
 
 
 def mixture_scorer() -> Scorer:
@@ -79,7 +85,7 @@ def mixture_scorer() -> Scorer:
         "precisions": rng.normal(0, 1, (2, 57, 57)).astype(np.float32),
         "norms": np.zeros(2, np.float32),
     }
-    return Scorer("gaussian_mixture", config, fitted, (19, 3), "trigger event")
+    return Scorer("gaussian_mixture", config, fitted, TRIGGER)
 
 
 def jet_scorer(align: bool = False) -> Scorer:
@@ -90,7 +96,7 @@ def jet_scorer(align: bool = False) -> Scorer:
     image = jnp.zeros((1, config.inputs.n_pixels, config.inputs.n_pixels, 1))
     shapes = jax.eval_shape(lambda: network.init(jax.random.key(0), image))["params"]
     params = {"params": random_like(shapes, 1, 1)}
-    return Scorer("autoencoder", config, params, (None, 4), "epxpypz")
+    return Scorer("autoencoder", config, params, Layout("epxpypz", (200, 4)))
 
 
 def jets(n: int, n_particles: int) -> np.ndarray:

@@ -16,7 +16,7 @@ from jaxad.data import lhco
 from jaxad.devices import hosts
 from jaxad.errors import UserError
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 DEVICES = "--xla_force_host_platform_device_count="
 
 
