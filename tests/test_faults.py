@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from random_scorers import trigger_data, trigger_scorer
-from test_training import TASK, assert_equal, rows
+from small_task import TASK, assert_equal, rows
 
 from jaxad import workdir
 from jaxad.commands import export, score
@@ -280,4 +280,4 @@ def test_chunks_that_were_never_written_are_no_events(tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file.create_dataset("x", (100, 4), "f4", chunks=(10, 4))[:50] = 1
     with pytest.raises(UserError, match=r"5 of 10 chunks of shape \(100, 4\)"):
-        data.load(data.get_config("arrays", source=str(tmp_path / "a.h5"), format="features"))
+        data.load(data.get_config("events", source=str(tmp_path / "a.h5"), format="features"))

@@ -93,7 +93,7 @@ def test_no_pickle_is_ever_loaded(cases, tmp_path):
         with pytest.raises(UserError, match="damaged"):
             jaxad.load(tmp_path / pickled)
     for suffix in ("npy", "npz"):
-        config = data.get_config("arrays", source=str(tmp_path / f"a.{suffix}"))
+        config = data.get_config("events", source=str(tmp_path / f"a.{suffix}"))
         with pytest.raises(UserError, match=f"a.{suffix}"):
             data.load(config)
     run = str(cases[0] / "archive")
@@ -120,7 +120,7 @@ def test_names_inside_archives_are_no_paths(tmp_path):
     before = sorted(tmp_path.rglob("*"))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        data.load(data.get_config("arrays", source=str(folder / "a.npz"), format="features"))
+        data.load(data.get_config("events", source=str(folder / "a.npz"), format="features"))
     with pytest.raises(UserError, match=r"b\.npz"):
-        data.load(data.get_config("arrays", source=str(folder / "b.npz"), format="features"))
+        data.load(data.get_config("events", source=str(folder / "b.npz"), format="features"))
     assert sorted(tmp_path.rglob("*")) == before

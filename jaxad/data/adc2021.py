@@ -184,7 +184,8 @@ class _Particles:
 def rows_of(path: Path, config: ConfigDict, stack: ExitStack) -> Events | None:
     """The events of a published file, open while `stack` is; None of any other file."""
     file = stack.enter_context(opened(path))
-    return _Particles(file, path) if KEY in file else None
+    own = KEY in file and stored_array(file, KEY, path).shape[2:] == (len(NAMES),)
+    return _Particles(file, path) if own else None
 
 
 def _check_names(file, path: Path) -> None:

@@ -166,7 +166,7 @@ def impossible(layout: Layout, x: Array) -> Iterator[tuple[Array, str]]:
     if layout.format == "ptetaphi":
         yield (columns[0] < 0).any(axis=1), "a pT below 0: are the columns pT, eta, phi?"
         yield (
-            (abs(columns[2]) > 2 * math.pi + 1e-3).any(axis=1),
+            ((abs(columns[2]) > 2 * math.pi + 1e-3) & (columns[0] > 0)).any(axis=1),
             "a phi beyond 2 pi: are the columns pT, eta, phi, in radians?",
         )
     if layout.format == "epxpypz":

@@ -32,7 +32,7 @@ def model(config: ConfigDict) -> Classifier:
     return Classifier(tuple(config.model.hidden))
 
 
-def targets(teacher: Callable[[np.ndarray], np.ndarray], x: np.ndarray) -> np.ndarray:
+def targets(teacher: Any, x: np.ndarray) -> np.ndarray:
     """ln(score + 1) (n,) of raw events.
 
     Raises:
@@ -41,8 +41,8 @@ def targets(teacher: Callable[[np.ndarray], np.ndarray], x: np.ndarray) -> np.nd
     found = teacher(x)
     if found.min() <= -1:
         raise UserError(
-            f"method.teacher: expected scores above -1, found {found.min():.4g}: "
-            f"ln(score + 1) is not defined; choose another teacher"
+            f"method.teacher: expected scores above -1, found {found.min():.4g} of "
+            f"{teacher.method}: ln(score + 1) is not defined; choose another teacher"
         )
     return np.log1p(found)
 

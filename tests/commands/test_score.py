@@ -12,12 +12,18 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from jaxad.data.streams import opened_events
 from lhco_events import fake_events, write_frame
 from random_scorers import classifier_scorer, jet_scorer, trigger_data, trigger_scorer
 
 from jaxad.commands import score
 from jaxad.data import lhco, toptagging
+from jaxad.data.layout import Layout
+from jaxad.data.rows import open_tree
+from jaxad.errors import UserError
+from jaxad.observables.derived import DIJET_COLUMNS
+from jaxad.observables.trigger import CLASS
+
+DIJETS = Layout("features", (14,), columns=DIJET_COLUMNS, derived={"name": "dijet"}, mass="mjj")
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +45,8 @@ def files(tmp_path):
     np.savez_compressed(tmp_path / "b.npz", other=np.ones(3), Particles=events["b.npz"])
     np.save(tmp_path / "c.npy", events["c.npy"])
     with h5py.File(tmp_path / "published.h5", "w") as file:
-        stored = np.pad(events["published.h5"], ((0, 0), (0, 0), (0, 1)), constant_values=1)
+        there = events["published.h5"][..., :1] > 0
+        stored = np.concatenate([events["published.h5"], CLASS[:, None] * there], axis=2)
         file["Particles"] = stored
     return {str(tmp_path / name): x for name, x in events.items()}
 
@@ -68,7 +75,7 @@ def test_published_frames_are_read_as_events(tmp_path, monkeypatch, capsys):
     jets = fake_events(80, 20)[:, :-1]
     cases = {
         "tops": (jet_scorer(), momenta, toptagging.MOMENTA),
-        "lhco": (dataclasses.replace(classifier_scorer(), shape=(14,)), jets, lhco.JETS),
+        "lhco": (dataclasses.replace(classifier_scorer(), layout=DIJETS), jets, lhco.JETS),
     }
     for name, (scorer, x, columns) in cases.items():
         scorer.save(tmp_path / name / "scorer")
@@ -114,7 +121,7 @@ def test_bad_files_are_left_out_and_reported(run, files, tmp_path, capsys):
 
 SMALL_CHUNKS = """
 import sys
-from jaxad import score
+from jaxad.commands import score
 score.CHUNK = 57 * 256
 sys.exit(score.main(sys.argv[1:]))
 """
@@ -169,11 +176,11 @@ def test_root_branches_become_particles_and_features(tmp_path):
         file["Events"] = {"Jet_pt": pt, "Jet_eta": pt * 2, "Jet_phi": pt * 3, "met": [1.0, 2, 3]}
     path = str(tmp_path / "events.root")
     branches = {"pt": "Jet_pt", "eta": "Jet_eta", "phi": "Jet_phi"}
-    with opened_events(f"{path}:Events", "", branches) as events:
+    with open_tree(f"{path}:Events", branches) as events:
         assert len(events) == 3
         assert events[1:3].tolist() == [[], [{"pt": 5.0, "eta": 10.0, "phi": 15.0}]]
-    with opened_events(path, "", {"met": "met"}) as events:
+    with open_tree(path, {"met": "met"}) as events:
         np.testing.assert_array_equal(events[:2], [[1.0], [2.0]])
     for wrong, message in ((f"{path}:Nope", "Events"), (path, "no branch 'x'")):
-        with pytest.raises(score.UserError, match=message), opened_events(wrong, "", {"x": "x"}):
+        with pytest.raises(UserError, match=message), open_tree(wrong, {"x": "x"}):
             pass

@@ -14,10 +14,10 @@ import pytest
 
 import jaxad
 from jaxad import data
+from jaxad.commands import evaluate
 from jaxad.commands import train as run
 from jaxad.configs import adc2021_vae, cathode, codae, interpretable_hln, toptagging_ae
 from jaxad.errors import UserError
-from jaxad.evaluation import general as evaluation
 
 ROOT = Path(__file__).parents[2]
 CONFIG = f"--config={ROOT / 'configs' / 'toptagging_ae.py'}:smoke"
@@ -42,7 +42,7 @@ def flags_of(images: Path, workdir: str | Path, *more: str) -> list[str]:
     return [
         CONFIG,
         f"--workdir={workdir}",
-        "--config.data.name=arrays",
+        "--config.data.name=events",
         f"--config.data.source={images}",
         "--config.data.format=image",
         "--config.data.label_key=label",
@@ -110,7 +110,7 @@ def test_evaluation_says_when_the_data_have_changed(trained, images, tmp_path, c
     images.replace(tmp_path / "kept.npz")
     try:
         shutil.copy(moved, images)
-        evaluation.evaluate(tmp_path / "run", n_bootstrap=2)
+        evaluate.evaluate(tmp_path / "run", n_bootstrap=2)
     finally:
         (tmp_path / "kept.npz").replace(images)
     assert "no longer the data that the run was trained on" in capsys.readouterr().err
@@ -203,7 +203,7 @@ def test_methods_refuse_rows_that_they_cannot_take(experiment, format, wanted, t
     np.savez(source, x=np.random.default_rng(0).random(shape), label=np.arange(60) % 2)
     config = experiment.get_config("smoke")
     settings = {"source": str(source), "label_key": "label", "signals": "s=1", "format": format}
-    config.data = data.get_config("arrays", **settings)
+    config.data = data.get_config("events", **settings)
     with pytest.raises(UserError, match=f"takes .*{wanted}.*; found {format}"):
         run.train(config, tmp_path / "run")
 

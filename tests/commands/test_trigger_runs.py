@@ -6,11 +6,11 @@ import h5py
 import numpy as np
 import pytest
 
+from jaxad.commands import evaluate
 from jaxad.commands import train as run
 from jaxad.configs import adc2021_shallow, adc2021_student
 from jaxad.data import adc2021
 from jaxad.errors import UserError
-from jaxad.evaluation import general as evaluation
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def forest(files, tmp_path_factory):
 
 
 def test_evaluation_holds_every_signal_baseline_rate_and_correlation(forest, capsys):
-    evaluation.evaluate(forest, n_bootstrap=0)
+    evaluate.evaluate(forest, n_bootstrap=0)
     metrics = json.loads((forest / "eval" / "metrics.json").read_text())
     assert list(metrics["signals"]) == ["A4l", "LQ", "h0", "hch"]
     entry = metrics["signals"]["hch"]

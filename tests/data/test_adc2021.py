@@ -8,6 +8,7 @@ import jaxad.data as data
 from jaxad.data import adc2021
 from jaxad.data.dataset import counts
 from jaxad.errors import UserError
+from jaxad.inputs.trigger import mask
 
 
 def _events(n, seed):
@@ -49,7 +50,7 @@ def test_adc2021_reads_background_and_signals(adc):
     rows = dataset.signals["LQ"]
     np.testing.assert_array_equal(rows["x"], _events(100, 2)[..., :3].astype(np.float32))
     np.testing.assert_array_equal(rows["met"], rows["x"][:, 0, 0])
-    np.testing.assert_array_equal(rows["multiplicity"], adc2021.mask(rows["x"])[:, 1:].sum(axis=1))
+    np.testing.assert_array_equal(rows["multiplicity"], mask(rows["x"])[:, 1:].sum(axis=1))
     assert len(np.unique(np.concatenate([dataset.train["met"], dataset.test["met"]]))) == 840
 
 

@@ -7,13 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 
+from jaxad import inputs
 from jaxad.data import get_config, load
-from jaxad.data.codae import augment, mass_in_name, masses_of, read_file
+from jaxad.data.codae import LAYOUT, mass_in_name, masses_of, read_file
 from jaxad.data.dataset import content_digest
 from jaxad.errors import UserError
-from jaxad.methods.stages import event_images
+from jaxad.inputs.images import augment
 
 
 def write(path: Path, label=0, index=0, n=10, channels=3, **change):
@@ -89,8 +89,9 @@ def test_images_on_disk_are_the_same(folder):
     in_memory, stored = (load(get_config("codae", on_disk=d, **settings)) for d in (False, True))
     assert content_digest(in_memory) == content_digest(stored)
     assert all(isinstance(rows["x"], np.memmap) for _, rows in stored.parts())
-    made = event_images.stored(ConfigDict({"name": "event_image", "pixels": "mask"}), stored.train)
-    assert isinstance(made["x"], np.memmap) and made["x"].dtype == np.uint8
+    stage = inputs.stage(inputs.get_config("image", pixels="mask"), LAYOUT, ("image",), "codae")
+    made = inputs.prepared(stage, {"train": stored.train["x"]})[1]["train"]
+    assert isinstance(made, np.memmap) and made.dtype == np.uint8
 
 
 def test_supervised_parts_are_held_out_of_the_test(folder):

@@ -20,6 +20,7 @@ from jaxad.data.dataset import (
     n_rows,
     take,
 )
+from jaxad.data.layout import Layout
 from jaxad.data.particles import jet_observables
 from jaxad.data.settings import complete
 from jaxad.data.splits import choose, split_indices
@@ -28,6 +29,8 @@ from jaxad.observables.momenta import four_momenta
 from jaxad.storage import cache
 
 # Data sets and splits -------------------------------------------------------------------------
+
+LAYOUT = Layout("features", (3,))
 
 
 def _rows(n, offset=0.0):
@@ -38,7 +41,13 @@ def _rows(n, offset=0.0):
 
 
 def _dataset(**changes):
-    parts = {"train": _rows(5), "val": _rows(3), "test": _rows(2), "signals": {"a": _rows(4)}}
+    parts = {
+        "train": _rows(5),
+        "val": _rows(3),
+        "test": _rows(2),
+        "signals": {"a": _rows(4)},
+        "layout": LAYOUT,
+    }
     return Dataset(**{**parts, "info": {"name": "toy", "source": "toy.h5"}, **changes})
 
 
@@ -53,16 +62,16 @@ def test_check_and_summary():
     dataset = check(_dataset(extra={"other": {"x": np.zeros((7, 1))}}))
     assert counts(dataset) == {"train": 5, "val": 3, "test": 2, "signals.a": 4, "extra.other": 7}
     table = data.summary(dataset).splitlines()
-    assert table[0] == "toy from toy.h5: x (2, 3) float32"
+    assert table[0] == "toy from toy.h5: x (2, 3) float32 features"
     assert table[2].split() == ["background", "5", "3", "2"]
     assert table[3].split() == ["a", "-", "-", "4"]
 
 
 def test_digest_is_of_values_types_and_places():
     rows = {"x": np.arange(6, dtype=np.float32).reshape(3, 2)}
-    dataset = Dataset(rows, rows, rows, {"s": rows})
+    dataset = Dataset(rows, rows, rows, {"s": rows}, LAYOUT)
     assert content_digest(dataset) == content_digest(
-        Dataset(rows, rows, {"x": rows["x"].copy()}, {"s": rows})
+        Dataset(rows, rows, {"x": rows["x"].copy()}, {"s": rows}, LAYOUT)
     )
     others = (
         {"x": rows["x"] + 1},
@@ -70,8 +79,11 @@ def test_digest_is_of_values_types_and_places():
         {"x": rows["x"].astype(int)},
         {"y": rows["x"]},
     )
-    found = {content_digest(Dataset(rows, other, rows, {"s": rows})) for other in others}
-    found |= {content_digest(Dataset(rows, rows, rows, {"t": rows})), content_digest(dataset)}
+    found = {content_digest(Dataset(rows, other, rows, {"s": rows}, LAYOUT)) for other in others}
+    found |= {
+        content_digest(Dataset(rows, rows, rows, {"t": rows}, LAYOUT)),
+        content_digest(dataset),
+    }
     assert len(found) == 6
 
 

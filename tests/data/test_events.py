@@ -44,7 +44,7 @@ def jets(tmp_path):
 
 
 def _load(path, **changes):
-    return data.load(data.get_config("arrays", source=str(path), **changes))
+    return data.load(data.get_config("events", source=str(path), **changes))
 
 
 def _same(a, b):
@@ -65,7 +65,7 @@ def test_real_jets_from_overrides_alone(shared_data, tmp_path, monkeypatch):
     )
     values = flags.FlagValues()
     holder = config_flags.DEFINE_config_file("config", flag_values=values)
-    changes = {"name": "arrays", "source": shared_data / "jets_hls4ml_20k.h5", **HLS4ML}
+    changes = {"name": "events", "source": shared_data / "jets_hls4ml_20k.h5", **HLS4ML}
     arguments = [f"--config={config}", *(f"--config.data.{k}={v}" for k, v in changes.items())]
     monkeypatch.setattr("sys.argv", ["train.py", *arguments])
     values(sys.argv)
@@ -160,14 +160,14 @@ def test_images_and_features(tmp_path, format, shape):
 def test_blocks_do_not_change_what_is_read(jets, monkeypatch):
     changes = {"label_key": "label", "signals": "one=1"}
     whole = _load(jets, **changes)
-    monkeypatch.setattr("jaxad.data.on_disk.BLOCK_BYTES", 4 * 60 * 7)
+    monkeypatch.setattr("jaxad.storage.on_disk.BLOCK_BYTES", 4 * 60 * 7)
     _same(whole, _load(jets, **changes))
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"source": "simulation"}, "data.name=arrays reads your own files"),
+        ({"source": "simulation"}, "data.name=events reads your own files"),
         ({"source": "nowhere/*.h5"}, r"nowhere/\*.h5: no such file"),
         ({"format": "jets"}, "data.format: expected one of ptetaphi, epxpypz, image, features"),
         ({"format": "epxpypz"}, r"format=epxpypz expects 3 axes, \(E, px, py, pz\).*\(90, 20, 3\)"),
@@ -199,7 +199,7 @@ def test_settings_that_do_not_fit(jets, changes, message):
     if "signals" in changes:
         changes = {**changes, "signals": changes["signals"].replace("SOURCE", str(jets))}
     with pytest.raises(UserError, match=message) as error:
-        data.load(ConfigDict({"name": "arrays", "source": str(jets), **changes}))
+        data.load(ConfigDict({"name": "events", "source": str(jets), **changes}))
     assert "\n" not in str(error.value)
 
 
@@ -285,7 +285,7 @@ def test_damaged_and_foreign_files(jets, tmp_path):
     expected = {
         "cut.npz": "expected a NumPy file, found a damaged one",
         "cut.h5": "truncated",
-        "flipped.npz": "x: cannot be read",
+        "flipped.npz": "x: the data cannot be read",
         "object.npz": "x: cannot be read .*Object arrays cannot be loaded",
         "x.csv": "expected a file of .h5, .hdf5, .npz, .npy",
     }
@@ -308,7 +308,7 @@ def test_files_that_do_not_fit_together(jets, tmp_path):
 
 def test_lengths_that_differ(tmp_path):
     np.savez(tmp_path / "a.npz", x=_jets(40), m=np.zeros(39))
-    with pytest.raises(UserError, match="m: expected 40 rows as in x, found 39"):
+    with pytest.raises(UserError, match="m: expected 40 rows as in the events, found 39"):
         _load(tmp_path / "a.npz", observables="mass=m")
     with pytest.raises(UserError, match="m: expected one label for each of 40 events"):
         _load(tmp_path / "a.npz", label_key="m")

@@ -3,36 +3,16 @@
 import h5py
 import numpy as np
 import pytest
-from test_kinematics import p4_float64, random_jets
+from random_jets import jets_of_600_gev, write
 
 from jaxad.data import get_config, load
-from jaxad.data.jets import BACKGROUND, SIGNALS, observables
+from jaxad.data.jets import BACKGROUND, SIGNALS
 from jaxad.errors import UserError
+from jaxad.inputs.observables import observables
 from jaxad.observables.efp import compute_efps
 from jaxad.observables.kinematics import epxpypz_to_ptetaphi, epxpypz_to_ptyphi
 
 N_JETS = 60
-
-
-def write(path, momenta, obs=None, width=5):
-    """Two jets an event: the leading one, and a soft one that must not be read."""
-    obs = np.zeros((len(momenta), 2, 9), np.float32) if obs is None else obs
-    rows = np.empty((len(momenta), 2), object)
-    for i, jet in enumerate(momenta):
-        present = jet[jet[:, 0] > 0]
-        extra = np.full((len(present), width - 4), 99.0)
-        rows[i, 0] = np.concatenate([present, extra], axis=1)[::-1].ravel().astype(np.float32)
-        rows[i, 1] = np.array([1.0, 1.0, 0, 0, 0], np.float32)
-    with h5py.File(path, "w") as file:
-        group = file.create_group("objects/jets")
-        group.create_dataset("constituents", data=rows, dtype=h5py.vlen_dtype(np.float32))
-        group.create_dataset("obs", data=obs)
-
-
-def jets_of_600_gev(seed, n_jets, n_particles=30):
-    momenta = p4_float64(random_jets(seed, n_jets, n_particles, spread=0.1))
-    total = momenta.sum(axis=1)
-    return momenta * (600 / np.hypot(total[:, 1], total[:, 2]))[:, None, None]
 
 
 @pytest.fixture
@@ -87,7 +67,7 @@ def test_observables_are_cached_for_these_jets_only(folder, tmp_path, monkeypatc
     np.testing.assert_allclose(made, expected, rtol=1e-4)
     massless = np.asarray(epxpypz_to_ptetaphi(x))
     np.testing.assert_allclose(observables(massless, graphs, tmp_path / "cache"), made, rtol=0.02)
-    monkeypatch.setattr("jaxad.data.jets.compute_efps", None)
+    monkeypatch.setattr("jaxad.inputs.observables.compute_efps", None)
     np.testing.assert_array_equal(observables(x, graphs, tmp_path / "cache"), made)
     with pytest.raises(TypeError):
         observables(x[:5], graphs, tmp_path / "cache")

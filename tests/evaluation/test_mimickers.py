@@ -5,14 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_jets import jets_of_600_gev, write
+from random_jets import jets_of_600_gev, write
 
-from jaxad.commands import compare
+from jaxad.commands import compare, evaluate
 from jaxad.commands import train as run
 from jaxad.configs import interpretable_ae, interpretable_hln
 from jaxad.data import load as load_data
 from jaxad.data.jets import BACKGROUND, SIGNALS
-from jaxad.evaluation import general as evaluation
 from jaxad.evaluation import mimickers as explain
 from jaxad.observables.ordering import decision_ordering
 from jaxad.report.mimickers import graphs_figure
@@ -40,7 +39,7 @@ def folder(tmp_path_factory) -> Path:
     run.train(teacher, folder / "pca")
     config.method.teacher = str(folder / "pca")
     run.train(config, folder / "hln")
-    evaluation.evaluate(folder / "hln", n_bootstrap=5)
+    evaluate.evaluate(folder / "hln", n_bootstrap=5)
     return folder / "hln"
 
 

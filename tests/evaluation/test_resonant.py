@@ -7,11 +7,14 @@ import pytest
 from lhco_events import fake_events, write_frame
 
 from jaxad import data
+from jaxad.commands import scan
 from jaxad.commands import train as run
 from jaxad.configs import cathode, ranode
 from jaxad.data import lhco
+from jaxad.data.window import in_window
 from jaxad.evaluation import resonant as search
 from jaxad.methods.stages import density
+from jaxad.report import scan_figure, search_figures
 from jaxad.scorer import load
 
 
@@ -34,7 +37,7 @@ def test_scans_leave_out_what_was_refused():
         {"value": value, "sic": [None], "max_sic": [sic], "significance": [sic]}
         for value, sic in (("0.001", None), ("0.01", 2.0), ("0.02", 3.0), ("0.02", 5.0))
     ]
-    axes = search.scan_figure(results, "signal_over_background").axes
+    axes = scan_figure(results, "signal_over_background").axes
     line = axes[0].lines[0]
     np.testing.assert_array_equal(line.get_xdata(), [1, 2])
     np.testing.assert_array_equal(line.get_ydata(), [2.0, 4.0])
@@ -65,7 +68,7 @@ def test_scan_trains_evaluates_and_does_not_repeat_what_is_done(tmp_path, monkey
     monkeypatch.setattr(density, "sample", noted)
     config = smallest(cathode, tmp_path)
     config.classifier.update({"name": "trees", "members": 1})
-    search.scan(config, tmp_path / "scan", "signal_over_background", ["0.3"], 1)
+    scan.scan(config, tmp_path / "scan", "signal_over_background", ["0.3"], 1)
     first = (tmp_path / "scan" / "scan.json").read_text()
     results = json.loads(first)
     assert [(result["value"], result["seed"]) for result in results] == [("0.3", 0)]
@@ -74,7 +77,7 @@ def test_scan_trains_evaluates_and_does_not_repeat_what_is_done(tmp_path, monkey
     evaluated = tmp_path / "scan" / "signal_over_background-0.3-seed0" / "eval" / "search.json"
     assert json.loads(evaluated.read_text())["summary"]["max_sic"] == results[0]["max_sic"]
     written = evaluated.stat().st_mtime_ns
-    search.scan(config, tmp_path / "scan", "signal_over_background", ["0.3"], 1)
+    scan.scan(config, tmp_path / "scan", "signal_over_background", ["0.3"], 1)
     assert (tmp_path / "scan" / "scan.json").read_text() == first
     assert evaluated.stat().st_mtime_ns == written
 
@@ -87,12 +90,14 @@ def test_a_density_ratio_is_counted_against_its_background_samples(tmp_path):
     config.train.update({"epochs": 1, "keep_best": 1})
     run.train(config, tmp_path / "run")
     scorer = load(tmp_path / "run")
-    found, figures = search.measure(scorer, data.load(config.data))
+    dataset = data.load(config.data)
+    found = search.measure(scorer, dataset)
+    figures = search_figures(found, dataset.info["window"], search.names_of(scorer))
     assert set(figures) == {"template", "discovery"} and "sculpting" not in found
     assert set(found["discovery"]["sideband"]) == {"1"}
     expected = found["discovery"]["sideband"]["1"]["expected"]
     rows = search.held_out_data(data.load(config.data))
-    inside = lhco.in_window(rows, config.data)
+    inside = in_window(rows, (3.3, 3.7))
     score, label = scorer(rows["x"])[inside], rows["label"][inside]
     for efficiency in search.EFFICIENCIES[:3]:
         counted = found["discovery"]["template"][f"{efficiency:g}"]

@@ -75,7 +75,7 @@ def folder(tmp_path_factory) -> Path:
     np.savez(folder / "events.npz", x=trigger_data(3000, seed=3))
     scorer = single("exercise", "plain")
     settings = {"val_fraction": 0.4, "test_fraction": 0.4}
-    scorer.config.data = data.get_config("arrays", source=str(folder / "events.npz"), **settings)
+    scorer.config.data = data.get_config("events", source=str(folder / "events.npz"), **settings)
     scorer.save(folder / "run" / "scorer")
     command = ["--format", "hls", "--fpr", "0.02", "--out", str(folder / "out")]
     assert main([str(folder / "run"), *command]) == 0

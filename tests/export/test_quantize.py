@@ -32,7 +32,7 @@ def folder(tmp_path_factory) -> Path:
     np.savez(folder / "events.npz", x=x, label=np.repeat([0, 1], [6000, 300]))
     scorer = trigger_scorer("dense_ae")
     settings = {"val_fraction": 0.4, "test_fraction": 0.4, "label_key": "label", "signals": "hot=1"}
-    scorer.config.data = data.get_config("arrays", source=str(folder / "events.npz"), **settings)
+    scorer.config.data = data.get_config("events", source=str(folder / "events.npz"), **settings)
     scorer.save(folder / "run" / "scorer")
     command = ["--format", "onnx", "--fpr", "0.02", "--out", str(folder / "float")]
     assert main([str(folder / "run"), *command]) == 0

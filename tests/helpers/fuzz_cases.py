@@ -53,7 +53,7 @@ def array_cases(folder: Path) -> dict[str, Case]:
     x = np.concatenate([rng.exponential(20, (60, 5, 1)), rng.normal(0, 1, (60, 5, 2))], 2)
     arrays = {"x": x.astype(np.float32), "label": np.arange(60) % 2, "mass": rng.random(60)}
     found = {}
-    common = {"name": "arrays", "label_key": "label", "signals": "s=1", "observables": "mass=mass"}
+    common = {"name": "events", "label_key": "label", "signals": "s=1", "observables": "mass=mass"}
     for suffix in ("npz", "h5"):
         (folder / suffix).mkdir()
         if suffix == "npz":
@@ -67,7 +67,7 @@ def array_cases(folder: Path) -> dict[str, Case]:
     np.save(folder / "npy" / "a.npy", rng.normal(size=(50, 4)).astype(np.float32))
     np.save(folder / "npy" / "s.npy", rng.normal(size=(20, 4)).astype(np.float32))
     own = {"format": "features", "source": "{folder}/a.npy", "signals": "s={folder}/s.npy"}
-    found["npy"] = Case(["a.npy", "s.npy"], _loads(name="arrays", **own))
+    found["npy"] = Case(["a.npy", "s.npy"], _loads(name="events", **own))
     return found
 
 

@@ -6,18 +6,21 @@ import numpy as np
 import pytest
 from sklearn.decomposition import PCA
 
-from jaxad import data
+from jaxad import data, inputs, methods
+from jaxad.commands import evaluate
 from jaxad.commands import train as run
 from jaxad.configs import features_ae, interpretable_ae, toptagging_ae
 from jaxad.data.dataset import Dataset
+from jaxad.data.layout import Layout
 from jaxad.errors import UserError
-from jaxad.evaluation import general as evaluation
-from jaxad.inputs.images import fit_inputs, prepared
+from jaxad.inputs import features, prepared
 from jaxad.methods import autoencoder, pca
 from jaxad.models.autoencoder import ConvAutoencoder, PooledAutoencoder
 from jaxad.observables.images import jet_image
 from jaxad.observables.kinematics import epxpypz_to_ptyphi
 from jaxad.scorer import load
+
+LAYOUT = Layout("epxpypz", (30, 4))
 
 
 @pytest.fixture(scope="module")
@@ -56,10 +59,12 @@ def test_aligned_images_of_a_scorer_are_those_of_rapidity_also_from_the_cache(je
     heavy[..., 0] = np.where(jets[..., 0] > 0, np.hypot(jets[..., 0], 3), 0)
     config = interpretable_ae.get_config("smoke")
     expected = jet_image(epxpypz_to_ptyphi(heavy), 40, 1.0, align=True)
-    found = prepared(config.inputs, {}, heavy, "jets")
+    stage = methods.stage("autoencoder", config, LAYOUT)
+    found = prepared(stage, {"jets": heavy})[1]["jets"]
     np.testing.assert_allclose(found[..., 0], expected, atol=1e-6)
     for _ in range(2):
-        np.testing.assert_array_equal(prepared(config.inputs, {}, heavy, "jets", tmp_path), found)
+        kept = prepared(stage, {"jets": heavy}, tmp_path)[1]["jets"]
+        np.testing.assert_array_equal(kept, found)
     assert len(list(tmp_path.iterdir())) == 1
 
 
@@ -78,9 +83,9 @@ def test_score_is_the_mean_squared_pixel_difference_of_each_member(jets):
     keys = jax.random.split(jax.random.key(0), 2)
     single = [network.init(k, jnp.zeros((1, 16, 16, 1)))["params"] for k in keys]
     fitted = {"params": jax.tree.map(lambda *a: jnp.stack(a)[:, None], *single)}
-    scores = autoencoder.scores(config)(fitted, jets)["mse"]
+    scores = autoencoder.scores(config, LAYOUT)(fitted, jets)["mse"]
     assert scores.shape == (2, 200)
-    image = autoencoder.outputs(config)(fitted, jets)["input"][..., 0]
+    image = autoencoder.outputs(config, LAYOUT)(fitted, jets)["input"][..., 0]
     np.testing.assert_allclose(image.sum(axis=(1, 2)), 1, rtol=1e-5)
     for member, params in enumerate(single):
         output = network.apply({"params": params}, image[..., None]).output[..., 0]
@@ -93,7 +98,7 @@ def test_scores_ignore_order_and_padding_of_particles(jets):
     network = autoencoder.model(config)
     params = network.init(jax.random.key(0), jnp.zeros((1, 16, 16, 1)))["params"]
     fitted = {"params": jax.tree.map(lambda a: a[None, None], params)}
-    function = jax.jit(autoencoder.scores(config))
+    function = jax.jit(autoencoder.scores(config, LAYOUT))
     expected = function(fitted, jets)["mse"]
     shuffled = jets[:, np.random.default_rng(1).permutation(30)]
     np.testing.assert_allclose(function(fitted, shuffled)["mse"], expected, rtol=1e-3)
@@ -104,13 +109,13 @@ def test_scores_ignore_order_and_padding_of_particles(jets):
 def test_pca_equals_scikit_learn(jets):
     config = toptagging_ae.get_config("smoke")
     rows = {"x": jets}
-    fitted = pca.fit(config, Dataset(rows, rows, rows, {}), None)
-    result = pca.outputs(config)(fitted, jets)
+    fitted = pca.fit(config, Dataset(rows, rows, rows, {}, LAYOUT), None)
+    result = pca.outputs(config, LAYOUT)(fitted, jets)
     flat = np.asarray(result["input"]).reshape(200, -1)
     reference = PCA(2, svd_solver="full").fit(flat)
     output = reference.inverse_transform(reference.transform(flat))
     expected = np.mean((output - flat) ** 2, axis=1)
-    np.testing.assert_allclose(pca.scores(config)(fitted, jets)["mse"], expected, rtol=1e-3)
+    np.testing.assert_allclose(pca.scores(config, LAYOUT)(fitted, jets)["mse"], expected, rtol=1e-3)
     np.testing.assert_allclose(
         np.abs(result["latent"]), np.abs(reference.transform(flat)), atol=1e-4
     )
@@ -129,7 +134,7 @@ def test_features_run_is_standardised_resists_constants_and_reconstructs_backgro
     )
     config.train.epochs = 15
     run.train(config, tmp_path / "run")
-    metrics = evaluation.evaluate(tmp_path / "run", n_bootstrap=10)
+    metrics = evaluate.evaluate(tmp_path / "run", n_bootstrap=10)
     scores = metrics["signals"]["broken"]
     assert scores["scores"]["mse"]["auc"] > 0.95 and scores["baselines"]["pca"]["auc"] > 0.95
     assert (tmp_path / "run" / "eval" / "feature_errors.png").exists()
@@ -140,8 +145,30 @@ def test_features_run_is_standardised_resists_constants_and_reconstructs_backgro
     expected = np.mean((result["reconstruction"] - result["input"]) ** 2, axis=1)
     np.testing.assert_allclose(scorer(kept), expected, rtol=1e-4)
     config.model.name = "conv"
-    with pytest.raises(UserError, match="dense is for inputs"):
-        autoencoder.model(config)
+    with pytest.raises(UserError, match="dense is for vectors, conv and pooled are for images"):
+        autoencoder.stage_of(config, scorer.layout)
     kept[:, 4] = 3
-    with pytest.raises(UserError, match="column 4 is constant"):
-        fit_inputs(config.inputs, kept)
+    with pytest.raises(UserError, match=r"column 4 \(x\[4\]\) is constant"):
+        features.fit(kept, tuple(name for name, _ in scorer.layout.columns))
+
+
+@pytest.mark.parametrize(("sides", "channels"), [((17, 9), 1), ((16, 16), 3)])
+def test_images_of_any_size_and_number_of_channels(sides, channels):
+    config = toptagging_ae.get_config("smoke")
+    config.inputs = inputs.get_config("image", pixels="energies", max_energy=10.0)
+    layout = Layout("image", (*sides, channels))
+    x = np.random.default_rng(0).uniform(0, 20, (5, *layout.shape)).astype(np.float32)
+    stage = autoencoder.stage_of(config, layout)
+    images = stage.values(x)
+    clipped = np.minimum(x, 10)
+    np.testing.assert_allclose(images, clipped / clipped.sum((1, 2, 3), keepdims=True), rtol=1e-5)
+    network = autoencoder.model(config)
+    params = network.init(jax.random.key(0), images)["params"]
+    fitted = {"params": jax.tree.map(lambda a: a[None, None], params)}
+    found = autoencoder.outputs(config, layout)(fitted, x)
+    assert found["reconstruction"].shape == x.shape
+    np.testing.assert_allclose(found["reconstruction"].sum((1, 2, 3)), 1, rtol=1e-5)
+    config.model.name = "pooled"
+    if sides == (17, 9):
+        with pytest.raises(UserError, match=r"images of even sides, found \(17, 9\)"):
+            autoencoder.stage_of(config, layout)

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from jaxad import data, training
-from jaxad.commands.train import build_scorer
+from jaxad.commands.train import bench, build_scorer
 from jaxad.data import lhco
 from jaxad.methods.stages import density, trees, weak
 from jaxad.models.dense import Classifier
@@ -24,6 +24,7 @@ METHODS = [
         for name in ("iad", "supervised", "cwola", "anode", "lacathode", "ranode")
     ),
 ]
+BENCH = bench(training.fit)
 STEP = np.array([1, 0, 0], np.float32)
 
 
@@ -35,7 +36,7 @@ def source(tmp_path_factory):
 
 
 def small(method: str, source: str) -> ConfigDict:
-    config = importlib.import_module(f"configs.{method}").get_config("smoke")
+    config = importlib.import_module(f"jaxad.configs.{method}").get_config("smoke")
     config.data.update({"source": source, "n_signal": 150})
     config.flow.update({"n_layers": 2, "hidden": (8,)})
     for train in (config.flow_train, config.train):
@@ -49,7 +50,7 @@ def test_method_from_file_to_scores(method, source, tmp_path):
     config = small(method, source)
     dataset = data.load(config.data)
     module = importlib.import_module(f"jaxad.methods.{method}")
-    fitted = module.fit(config, dataset, training.fit)
+    fitted = module.fit(config, dataset, BENCH)
     scorer = build_scorer(config, method, fitted, dataset)
     x = np.concatenate([dataset.test["x"][:40], 3 * dataset.test["x"][:5]])
     scores = next(iter(scorer.member_scores(x).values()))
@@ -80,13 +81,13 @@ def classifier_config(**changes) -> ConfigDict:
 def test_classifier_separates_and_weights_change_it(name):
     config, (signal, background) = classifier_config(name=name), separable()
     x, raw = np.zeros((1, 3), np.float32), np.zeros((1, 3), np.float32)
-    even = weak.fit(config, training.fit, signal, background)
+    even = weak.fit(config, BENCH, signal, background)
     near = weak.score(config, even, x + STEP, raw)
     far = weak.score(config, even, x - STEP, raw)
     assert near.shape == (1, 1) and float(near[0, 0]) > 0.6 > 0.4 > float(far[0, 0])
     group = np.repeat([0, 1], len(signal["x"]))
     weighted = weak.balanced(group, {0: 0.9, 1: 0.1})
-    tilted = weak.fit(config, training.fit, signal, background, weighted)
+    tilted = weak.fit(config, BENCH, signal, background, weighted)
     assert weak.score(config, tilted, x, raw) > weak.score(config, even, x, raw) + 0.1
 
 
@@ -105,9 +106,17 @@ def test_folds_depend_on_the_event_alone_and_are_even():
     assert (np.abs(np.bincount(fold, minlength=5) - 1000) < 120).all()
 
 
+def test_the_fold_of_an_event_does_not_depend_on_its_padding():
+    particles = np.random.default_rng(0).normal(size=(300, 6, 3)).astype(np.float32)
+    padded = np.concatenate([particles, np.zeros((300, 4, 3), np.float32)], axis=1)
+    fold = np.asarray(weak.fold_of(particles, 4))
+    np.testing.assert_array_equal(weak.fold_of(padded, 4), fold)
+    assert (np.bincount(fold, minlength=4) > 40).all()
+
+
 def test_no_event_is_scored_by_a_member_that_saw_it():
     config, (signal, background) = classifier_config(folds=4, hidden=(4,)), separable(200)
-    fitted = weak.fit(config, training.fit, signal, background)
+    fitted = weak.fit(config, BENCH, signal, background)
     fold = np.asarray(weak.fold_of(signal["raw"], 4))
     everyone = np.concatenate([fold, np.full(200, weak.NEVER_HELD_OUT)])
     members = weak.member_rows(config, everyone, np.full(400, -1), config.seed)
@@ -161,7 +170,7 @@ def test_density_learns_and_extrapolates_its_condition():
     rows = {"x": x, "m": m}
     config = ConfigDict({"flow": density.get_config(n_layers=4, hidden=(16,))})
     config.flow_train = training.get_config(epochs=8, batch_size=128, learning_rate=3e-3)
-    fitted = density.fit(config, rows, rows, training.fit, 0, "density")
+    fitted = density.fit(config, rows, rows, BENCH, 0, "density")
     for mass in (2.5, 4.5):
         drawn = density.sample(config, fitted, 0, np.full(20_000, mass))
         np.testing.assert_allclose(drawn.mean(axis=0), 2 / (4 + mass), atol=0.02)

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter1d
 
+from jaxad.commands.train import bench
 from jaxad.configs import cct, codae, codvae, dirichlet_vae, qcd_or_what
+from jaxad.data.codae import LAYOUT
 from jaxad.data.dataset import Dataset
 from jaxad.devices.batches import in_chunks
 from jaxad.errors import UserError
@@ -20,7 +22,7 @@ from jaxad.models import codae as codae_model
 from jaxad.models import qcd_or_what as qcd_model
 from jaxad.models import vae
 from jaxad.models.codae import CoDAE, CoDVAE, count_parameters, from_keras_arrays
-from jaxad.models.convolution import GroupedConv, conv, pad_same
+from jaxad.models.convolution import GroupedConv, large_conv, pad_same
 from jaxad.scorer import Scorer
 from jaxad.training import fit, get_config
 from jaxad.training.step import make_optimizer
@@ -75,7 +77,7 @@ def test_split_convolution_equals_native(size, kernel_size, stride, groups):
 
     def value(native):
         def loss(x, kernel):
-            y = conv(x, kernel, stride=stride, groups=groups, native=native)
+            y = large_conv(x, kernel, stride=stride, groups=groups, native=native)
             return jnp.sum(jnp.sin(y)), y
 
         grads, y = jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True))(x, kernel)
@@ -90,7 +92,9 @@ def test_split_convolution_in_ensembles_and_loops():
     x, kernels = random(2, 6, 6, 4), random(3, 3, 3, 2, 4, seed=1)
 
     def gradient(kernel, native):
-        return jax.grad(lambda k: jnp.sum(jnp.sin(conv(x, k, groups=2, native=native))))(kernel)
+        return jax.grad(lambda k: jnp.sum(jnp.sin(large_conv(x, k, groups=2, native=native))))(
+            kernel
+        )
 
     one_by_one = jnp.stack([gradient(k, True) for k in kernels])
     many = jax.vmap(lambda k: gradient(k, False))(kernels)
@@ -102,7 +106,7 @@ def test_split_convolution_in_ensembles_and_loops():
 @pytest.mark.parametrize(("size", "stride"), [((72, 58), 1), ((72, 58), 2), ((9, 8), 2)])
 def test_padding_is_that_of_tensorflow(size, stride):
     x, kernel = random(1, *size, 1), random(3, 3, 1, 2)
-    ours = conv(pad_same(x, 3, stride), kernel, stride=stride)
+    ours = large_conv(pad_same(x, 3, stride), kernel, stride=stride)
     reference = jax.lax.conv_general_dilated(
         x, kernel, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
@@ -321,6 +325,9 @@ def test_chunks_change_nothing():
         jax.tree.map(np.testing.assert_allclose, found, function(x))
 
 
+IMAGE = (72, 58, 1)
+
+
 def dataset(n=24):
     rng = np.random.default_rng(0)
 
@@ -332,7 +339,7 @@ def dataset(n=24):
         f"supervised_{part}": {"x": r["x"].sum(-1, keepdims=True), "label": r["label"]}
         for part, r in (("train", rows(n)), ("val", rows(8)))
     }
-    return Dataset(rows(n), rows(10), rows(8), {"SUEP_125": rows(8)}, supervised)
+    return Dataset(rows(n), rows(10), rows(8), {"SUEP_125": rows(8)}, LAYOUT, supervised)
 
 
 def fitter(task, train, val, config, seed, *, stage, **more):
@@ -360,9 +367,9 @@ def test_methods_train_and_score(module, default):
     config = tiny(module)
     method = importlib.import_module(f"jaxad.methods.{config.method.name}")
     events = dataset()
-    fitted = jax.tree.map(jnp.asarray, method.fit(config, events, fitter))
+    fitted = jax.tree.map(jnp.asarray, method.fit(config, events, bench(fitter)))
     x = events.test["x"]
-    score = Scorer(config.method.name, config, fitted, x.shape[1:], "image").member_scores
+    score = Scorer(config.method.name, config, fitted, LAYOUT).member_scores
     found = score(x)
     assert next(iter(found)) == default
     for name, values in found.items():
@@ -370,7 +377,7 @@ def test_methods_train_and_score(module, default):
         assert np.isfinite(values).all(), name
         np.testing.assert_allclose(values[:, :3], score(x[:3])[name], rtol=2e-4, atol=2e-4)
     if hasattr(method, "outputs"):
-        shown = jax.jit(method.outputs(config))(fitted, x)
+        shown = jax.jit(method.outputs(config, LAYOUT))(fitted, x)
         assert shown["input"].shape == shown["reconstruction"].shape == (len(x), 72, 58)
 
 
@@ -378,7 +385,7 @@ def test_methods_train_and_score(module, default):
 def test_padding_rows_and_batch_size_do_not_change_the_loss():
     config = tiny(codae)
     config.method.decorrelation = 0.5
-    task = codae_method.task(config)
+    task = codae_method.task(config, IMAGE)
     x = jnp.asarray(masks(6))
     params, state = jax.jit(task.init)(jax.random.key(0), {"x": x})
     loss = jax.jit(lambda batch: task.loss(params, state, batch, jax.random.key(1), False)[0])
@@ -390,17 +397,17 @@ def test_padding_rows_and_batch_size_do_not_change_the_loss():
 @pytest.mark.slow
 def test_bfloat16_stays_close():
     config = tiny(codae)
-    task = codae_method.task(config)
+    task = codae_method.task(config, IMAGE)
     x = jnp.asarray(masks(4))
     params, state = jax.jit(task.init)(jax.random.key(0), {"x": x})
     batch, values = {"x": x, "weight": jnp.ones(4)}, []
     for dtype in ("float32", "bfloat16"):
         config.model.dtype = dtype
-        loss = jax.jit(codae_method.task(config).loss, static_argnums=4)
+        loss = jax.jit(codae_method.task(config, IMAGE).loss, static_argnums=4)
         values.append(
             loss(params, state, {"x": x, "weight": jnp.ones(4)}, jax.random.key(1), False)
         )
     np.testing.assert_allclose(values[0][0], values[1][0], rtol=2e-2)
     config.model.dtype = "float8"
     with pytest.raises(UserError, match=r"model\.dtype"):
-        codae_method.task(config).loss(params, state, batch, jax.random.key(1), False)
+        codae_method.task(config, IMAGE).loss(params, state, batch, jax.random.key(1), False)

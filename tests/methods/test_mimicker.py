@@ -7,15 +7,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
-from test_jets import jets_of_600_gev
+from random_jets import jets_of_600_gev
 
 import jaxad
-from jaxad.commands.train import build_scorer
+from jaxad.commands.train import bench, build_scorer
 from jaxad.configs import interpretable_hln, interpretable_pnn
 from jaxad.data.dataset import Dataset
-from jaxad.data.jets import observables
+from jaxad.data.layout import Layout
 from jaxad.errors import Preempted, UserError
 from jaxad.evaluation import mimickers as explain
+from jaxad.inputs.observables import observables
 from jaxad.methods import hln, pnn
 from jaxad.methods.stages import mimicker
 from jaxad.models.dense import Mimicker
@@ -24,6 +25,7 @@ from jaxad.observables.ordering import decision_ordering
 from jaxad.training import fit, get_config
 
 GRAPHS = standard_graphs(3)
+LAYOUT = Layout("epxpypz", (12, 4))
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +33,7 @@ def dataset() -> Dataset:
     """Random jets of 550 to 650 GeV."""
     x = jets_of_600_gev(0, 300, 12) * np.random.default_rng(0).uniform(0.92, 1.08, (300, 1, 1))
     rows = [{"x": part} for part in np.split(x.astype(np.float32), [150, 230])]
-    return Dataset(*rows, {"same": rows[2]}, info={"format": "epxpypz", "source": "test"})
+    return Dataset(*rows, {"same": rows[2]}, LAYOUT, info={"source": "test"})
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +44,7 @@ def config(tmp_path_factory):
     return config.lock()
 
 
-def teach(config, dataset, fitter):
+def teach(config, dataset, bench):
     """In place of an autoencoder: the jets are scored by an EFP of degree 3."""
     function = jax.jit(
         lambda x: mimicker.observe([mimicker.Observable("efp_3_3_0", GRAPHS["efp_3_3_0"])], x)[:, 2]
@@ -62,7 +64,7 @@ def run(dataset, config, tmp_path_factory):
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(mimicker, "teach", teach)
-            return pnn.fit(config, dataset, fitter)
+            return pnn.fit(config, dataset, bench(fitter))
 
     return one
 
@@ -188,27 +190,27 @@ def test_own_teacher_and_any_run_as_teacher(dataset, config, tmp_path):
     config.teacher.inputs.n_pixels = 8
     config.teacher.model = ConfigDict({"name": "conv", "n_latent": 2, "width": 4})
     config.method.update({"name": "hln", "passes": 0})
-    fitted = hln.fit(config, dataset, fit)
+    fitted = hln.fit(config, dataset, bench(fit))
     assert list(fitted["passes"]) == ["00"]
     x = dataset.val["x"]
     teacher = explain.teacher(build_scorer(config, "hln", fitted, dataset))
     assert teacher.method == "autoencoder"
     teacher.save(tmp_path / "teacher" / "scorer")
     config.method.teacher = str(tmp_path / "teacher")
-    score, nothing = mimicker.teach(config, dataset, fit)
+    score, nothing = mimicker.teach(config, dataset, bench(fit))
     np.testing.assert_array_equal(score(x), teacher(x))
     assert nothing == {}
     rows = {"x": np.ones((4, 5, 3), np.float32)}
-    other = Dataset(rows, rows, rows, {}, info={"format": "ptetaphi"})
+    other = Dataset(rows, rows, rows, {}, Layout("ptetaphi", (5, 3)))
     with pytest.raises(UserError, match=r"method.teacher: .* \(None, 4\) of 'epxpypz', these"):
-        mimicker.teach(config, other, fit)
+        mimicker.teach(config, other, bench(fit))
 
 
 def test_images_have_no_observables(config):
     x = {"x": np.ones((4, 16, 16), np.float32)}
-    images = Dataset(x, x, x, {}, info={"format": "image", "source": "test"})
-    with pytest.raises(UserError, match=r"data.format: .* found 'image'"):
-        hln.fit(config, images, fit)
+    images = Dataset(x, x, x, {}, Layout("image", (16, 16)), info={"source": "test"})
+    with pytest.raises(UserError, match=r"=particles: takes ptetaphi or epxpypz, .* image"):
+        hln.fit(config, images, bench(fit))
 
 
 def test_configs_share_all_but_the_method():

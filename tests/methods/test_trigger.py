@@ -1,7 +1,5 @@
 """Methods on trigger events: sizes, masks, invariances, and scores equal to scikit-learn's."""
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,21 +9,23 @@ from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import NearestNeighbors
 from sklearn.svm import OneClassSVM
 
-from jaxad import methods, report, training
-from jaxad.commands.train import build_scorer
+from jaxad import inputs, methods, report
+from jaxad.commands.train import bench, build_scorer
 from jaxad.configs import adc2021_ae, adc2021_rbm, adc2021_shallow, adc2021_student, adc2021_vae
-from jaxad.data.adc2021 import mask
 from jaxad.data.dataset import Dataset
+from jaxad.data.layout import Layout
 from jaxad.errors import UserError
 from jaxad.evaluation import general as evaluation
 from jaxad.inputs import trigger as trigger_events
+from jaxad.inputs.trigger import mask
 from jaxad.methods import trigger_autoencoder
 from jaxad.methods.stages.teacher import load_teacher
 from jaxad.models import rbm, trigger
 from jaxad.models.trigger import MODELS
+from jaxad.observables.trigger import ETA_LIMIT
 from jaxad.training import fit
 
-FORMAT = "(pT, eta, phi)"
+LAYOUT = Layout("ptetaphi", (19, 3))
 
 
 def events(n: int, seed: int = 0) -> np.ndarray:
@@ -33,7 +33,7 @@ def events(n: int, seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
     x = np.zeros((n, 19, 3), np.float32)
     x[..., 0] = np.maximum(rng.exponential(30, (n, 19)), 0.5)
-    x[..., 1] = rng.uniform(-1, 1, (n, 19)) * trigger_events.ETA_LIMIT
+    x[..., 1] = rng.uniform(-1, 1, (n, 19)) * ETA_LIMIT
     x[..., 2] = rng.uniform(-np.pi, np.pi, (n, 19))
     there = np.zeros((n, 19), bool)
     there[:, [0, 1, 9]] = True
@@ -53,7 +53,7 @@ def garbage(x: np.ndarray) -> np.ndarray:
 @pytest.fixture(scope="module")
 def dataset() -> Dataset:
     train, val, test = ({"x": events(n, seed)} for seed, n in enumerate((300, 60, 60)))
-    return Dataset(train, val, test, {}, info={"format": FORMAT})
+    return Dataset(train, val, test, {}, LAYOUT)
 
 
 def configured(name: str, loss: str = "masked"):
@@ -115,11 +115,11 @@ def test_masked_error_follows_its_definition(loss):
     x = events(40)
     scale = trigger_events.pt_scale(x)
     output = np.random.default_rng(1).normal(size=(40, 57)).astype(np.float32)
-    found = trigger_events.squared_error(loss, scale, jnp.asarray(x), jnp.asarray(output))
+    found = trigger_autoencoder.squared_error(loss, scale, jnp.asarray(x), jnp.asarray(output))
     there, y = mask(x), output.reshape(40, 19, 3).astype(np.float64)
     target = x.astype(np.float64)
     target[..., 0] = (target[..., 0] - scale["mean"]) / scale["std"]
-    limits = np.stack([trigger_events.ETA_LIMIT, np.full(19, np.pi)], -1)
+    limits = np.stack([ETA_LIMIT, np.full(19, np.pi)], -1)
     y[..., 1:] = np.tanh(y[..., 1:]) * limits
     sums = (((y - target) ** 2).sum(-1) * there).sum(-1)
     per = 57 if loss == "masked" else 3 * there.sum(-1)
@@ -141,11 +141,12 @@ def test_padded_slots_have_no_gradient(name):
     scale = trigger_events.pt_scale(x)
     params, state = initial(config, scale)
     task = trigger_autoencoder.task(config, scale)
+    stage = trigger_autoencoder.stage_of(config, LAYOUT)
 
     @jax.jit
     def gradient(x):
         def loss(x):
-            batch = {"x": x, "weight": jnp.ones(len(x))}
+            batch = {"x": stage.values(x), "weight": jnp.ones(len(x))}
             return task.loss(params, state, batch, jax.random.key(1), True)[0]
 
         return jax.value_and_grad(loss)(x)
@@ -174,7 +175,7 @@ def test_decoder_learns_nothing_from_padded_slots(name):
 
 def test_vae_scores_are_finite_ordered_and_deterministic(dataset):
     config = configured("dense_vae")
-    fitted = trigger_autoencoder.fit(config, dataset, partial(fit))
+    fitted = trigger_autoencoder.fit(config, dataset, bench(fit))
     scorer = build_scorer(config, "trigger_autoencoder", fitted, dataset)
     assert scorer.names == ["kl", "r_z", "mse", "loss"]
     found = scorer.scores(dataset.test["x"])
@@ -183,7 +184,7 @@ def test_vae_scores_are_finite_ordered_and_deterministic(dataset):
     expected = (1 - beta) * found["mse"] + beta * found["kl"]
     np.testing.assert_allclose(found["loss"], expected, rtol=1e-5)
     assert all(np.isfinite(v).all() and v.min() >= 0 for v in found.values())
-    extreme = scorer.scores(1e4 * dataset.test["x"])
+    extreme = scorer.scores(dataset.test["x"] * np.float32((1e4, 1, 1)))
     assert all(np.isfinite(v).all() for v in extreme.values())
     other = scorer.scores(garbage(dataset.test["x"]))
     for name, values in found.items():
@@ -200,8 +201,8 @@ def test_rotation_makes_scores_invariant_under_rotation():
     turned[..., 2] = np.where(mask(x), np.mod(x[..., 2] + 2.0 + np.pi, 2 * np.pi) - np.pi, 0)
 
     def difference():
-        scores = jax.jit(trigger_autoencoder.scores(config))
-        a, b = (scores(fitted | {"scale": scale}, values)["mse"] for values in (x, turned))
+        scores = jax.jit(trigger_autoencoder.scores(config, LAYOUT))
+        a, b = (scores(fitted | {"inputs": scale}, values)["mse"] for values in (x, turned))
         return float(jnp.max(jnp.abs(a - b) / a))
 
     assert difference() > 1e-2
@@ -212,11 +213,12 @@ def test_rotation_makes_scores_invariant_under_rotation():
 def test_contrastive_divergence_is_the_gradient_of_the_loss():
     config = adc2021_rbm.get_config("smoke")
     task = methods.get("rbm").task(config)
-    batch = {"x": jnp.asarray(events(64)), "weight": jnp.ones(64)}
+    stage = methods.stage("rbm", config, LAYOUT)
+    v = stage.unit({}, stage.values(jnp.asarray(events(64))))
+    batch = {"x": v, "weight": jnp.ones(64)}
     params, state = jax.jit(task.init)(jax.random.key(0), batch)
     key = jax.random.key(1)
     found = jax.jit(jax.grad(lambda p: task.loss(p, state, batch, key, True)[0]))(params)
-    v = trigger_events.unit_features(config.inputs)(batch["x"])
     chain = rbm.gibbs(params, v, key, 1)
     positive, negative = (a.T @ rbm.hidden(params, a) / 64 for a in (v, chain))
     np.testing.assert_allclose(found["weights"], negative - positive, atol=1e-6)
@@ -239,8 +241,8 @@ def test_rbm_trains_and_prefers_its_training_events(dataset):
     config.train.epochs = 30
     config.train.batch_size = 50
     method = methods.get("rbm")
-    score = jax.jit(method.scores(config))
-    fitted = method.fit(config, dataset, fit)
+    score = jax.jit(method.scores(config, LAYOUT))
+    fitted = method.fit(config, dataset, bench(fit))
     busy = events(100, 5)
     busy[:, 1:9] = np.where(mask(busy)[:, 1:9, None], busy[:, 1:9], [20.0, 0.5, 0.5])
     background, signal = (score(fitted, x)["free_energy"][0] for x in (dataset.test["x"], busy))
@@ -271,8 +273,8 @@ def test_shallow_scores_equal_scikit_learn(name, dataset):
     config.method.update({"n_trees": 20, "nu": 0.1, "n_components": 3})
     method = methods.get(name)
     fitted = method.fit(config, dataset, None)
-    prepare = trigger_events.features(config.inputs)
-    train, x = (np.asarray(prepare(d["x"]), np.float64) for d in (dataset.train, dataset.test))
+    stage = methods.stage(name, config, LAYOUT)
+    train, x = (np.asarray(stage.values(d["x"]), np.float64) for d in (dataset.train, dataset.test))
     expected = reference_scores(name, x, train)
     scorer = build_scorer(config, name, fitted, dataset)
     np.testing.assert_allclose(scorer(dataset.test["x"]), expected, rtol=2e-5, atol=2e-5)
@@ -311,9 +313,9 @@ def test_student_learns_the_logarithm_of_its_teachers_score(dataset, teacher):
     config.train.update({"epochs": 120, "batch_size": 100, "learning_rate": 1e-2})
     student = methods.get("student")
     x = dataset.train["x"]
-    target = student.targets(load_teacher(config.method.teacher, dataset), x)
-    fitted = student.fit(config, dataset, training.fit)
-    found = jax.jit(student.scores(config))(fitted, x)["student"][0]
+    target = student.targets(load_teacher(config.method.teacher, dataset, bench(fit)), x)
+    fitted = student.fit(config, dataset, bench(fit))
+    found = jax.jit(student.scores(config, LAYOUT))(fitted, x)["student"][0]
     assert np.mean((found - target) ** 2) < 0.3 * np.var(target)
 
 
@@ -321,15 +323,15 @@ def test_student_refuses_a_teacher_that_does_not_fit(dataset, teacher):
     config = adc2021_student.get_config("smoke")
     student = methods.get("student")
     with pytest.raises(UserError, match=r"method\.teacher: expected the work directory"):
-        student.fit(config, dataset, None)
+        student.fit(config, dataset, bench(fit))
     config.method.teacher = str(teacher / "nowhere")
     with pytest.raises(UserError, match=r"method\.teacher: .*nowhere: no trained scorer here"):
-        student.fit(config, dataset, None)
+        student.fit(config, dataset, bench(fit))
     config.method.teacher = str(teacher)
     rows = {"x": np.zeros((5, 16, 16), np.float32)}
-    other = Dataset(rows, rows, rows, {}, info={"format": "image"})
+    other = Dataset(rows, rows, rows, {}, Layout("image", (16, 16)))
     with pytest.raises(UserError, match=r"method\.teacher: .* scores events \(19, 3\)"):
-        student.fit(config, other, None)
+        student.fit(config, other, bench(fit))
     energies = lambda x: np.full(len(x), -5.0)  # noqa: E731
     energies.method = "rbm"
     with pytest.raises(UserError, match=r"above -1, found -5 of rbm"):
@@ -340,12 +342,28 @@ def test_unknown_names_are_refused():
     config = configured("transformer")
     with pytest.raises(UserError, match=r"model\.name: expected one of exercise"):
         trigger_autoencoder.model(config)
-    x, scale = events(2), {"mean": 0, "std": 1}
-    with pytest.raises(UserError, match=r"method\.loss: expected plain"):
-        trigger_events.squared_error("huber", scale, x, np.zeros((2, 57)))
-    config.inputs.name = "jet_image"
-    with pytest.raises(UserError, match=r"inputs\.name: expected trigger_event"):
-        trigger_events.clean(config.inputs)
+    with pytest.raises(UserError, match=r"method\.loss: expected one of plain"):
+        trigger_autoencoder.stage_of(configured("dense_ae", "huber"), LAYOUT)
+    config.inputs.name = "jet_images"
+    with pytest.raises(UserError, match=r"inputs\.name: expected one of particles, jet_image"):
+        trigger_autoencoder.stage_of(config, LAYOUT)
+
+
+def test_vectors_of_any_kind_are_taken_and_what_is_not_meant_is_refused():
+    config = configured("dense_vae", "plain")
+    features = Layout("features", (7,))
+    with pytest.raises(UserError, match=r"the data are features \(7,\): choose .*features"):
+        trigger_autoencoder.stage_of(config, features)
+    config.inputs = inputs.get_config("features")
+    assert trigger_autoencoder.stage_of(config, features).kind == "vector"
+    config.method.loss = "masked"
+    with pytest.raises(UserError, match=r"method\.loss=masked: is for sets of trigger objects"):
+        trigger_autoencoder.stage_of(config, features)
+    config.method.loss, config.model.name = "plain", "conv_ae"
+    with pytest.raises(UserError, match=r"conv_ae: takes sets \(19, 3\), found \(7,\)"):
+        trigger_autoencoder.stage_of(config, features)
+    with pytest.raises(UserError, match=r"takes events \(19, 3\) of .*, found \(20, 3\)"):
+        trigger_autoencoder.stage_of(configured("dense_vae"), Layout("ptetaphi", (20, 3)))
 
 
 def test_rates_are_thresholds_on_the_background():

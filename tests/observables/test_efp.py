@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_kinematics import random_jets
+from random_jets import random_jets
 
 from jaxad.errors import UserError
 from jaxad.observables.efp import compute_efps, efp_function

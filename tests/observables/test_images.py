@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_kinematics import random_jets
+from random_jets import random_jets
 
 from jaxad.devices.batches import in_batches
 from jaxad.observables import images

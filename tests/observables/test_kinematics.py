@@ -7,27 +7,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from random_jets import p4_float64, random_jets
 
 from jaxad.observables import kinematics as kin
-
-
-def random_jets(seed, n_jets=200, n_particles=60, pt_jet=600.0, spread=0.2, dtype=np.float32):
-    """Zero-padded collimated jets anywhere in phi, |eta| < 2."""
-    rng = np.random.default_rng(seed)
-    pt = rng.exponential(size=(n_jets, n_particles))
-    pt = -np.sort(-pt, axis=1)
-    pt *= pt_jet / pt.sum(axis=1, keepdims=True)
-    eta = rng.uniform(-2, 2, (n_jets, 1)) + rng.normal(0, spread, pt.shape)
-    phi = rng.uniform(-np.pi, np.pi, (n_jets, 1)) + rng.normal(0, spread, pt.shape)
-    phi = (phi + np.pi) % (2 * np.pi) - np.pi
-    present = np.arange(n_particles) < rng.integers(2, n_particles, (n_jets, 1))
-    return (np.stack([pt, eta, phi], axis=-1) * present[..., None]).astype(dtype)
-
-
-def p4_float64(particles, mass=0.0):
-    pt, eta, phi = np.moveaxis(particles.astype(np.float64), -1, 0)
-    energy = np.sqrt((pt * np.cosh(eta)) ** 2 + mass**2) * (pt > 0)
-    return np.stack([energy, pt * np.cos(phi), pt * np.sin(phi), pt * np.sinh(eta)], axis=-1)
 
 
 def mass_float64(p4):

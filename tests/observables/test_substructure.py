@@ -3,7 +3,7 @@
 import h5py
 import numpy as np
 import pytest
-from test_kinematics import random_jets
+from random_jets import random_jets
 
 from jaxad.errors import UserError
 from jaxad.observables.substructure import n_subjettiness

@@ -75,7 +75,7 @@ def test_users_files_on_disk_are_the_same_events(format, tmp_path):
         "cache": str(tmp_path / "cache"),
     }
     in_memory, stored = (
-        data.load(data.get_config("arrays", **settings, on_disk=disk)) for disk in (False, True)
+        data.load(data.get_config("events", **settings, on_disk=disk)) for disk in (False, True)
     )
     assert content_digest(in_memory) == content_digest(stored)
     for _, rows in stored.parts():

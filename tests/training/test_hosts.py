@@ -66,7 +66,7 @@ def jets(tmp_path_factory) -> list[str]:
     return [
         str(ROOT / "train.py"),
         f"--config={ROOT / 'configs' / 'toptagging_ae.py'}:smoke",
-        "--config.data.name=arrays",
+        "--config.data.name=events",
         f"--config.data.source={path}",
         "--config.data.format=image",
         "--config.data.label_key=label",

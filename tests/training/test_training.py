@@ -11,44 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from small_task import IN_PARTS, TASK, assert_equal, init, loss, quiet, rows
 
-from jaxad import training
 from jaxad.errors import Preempted, UserError
-from jaxad.models.autoencoder import DenseAutoencoder
 from jaxad.storage import on_disk
-from jaxad.training import Task, checkpoint, fit, get_config, weighted_mean
+from jaxad.training import Task, checkpoint, fit, get_config, loop, weighted_mean
 from jaxad.training import step as engine
-
-NETWORK = DenseAutoencoder(widths=(8,), n_latent=2)
-
-
-def init(key, batch):
-    return NETWORK.init(key, batch["x"])["params"], {}
-
-
-def loss(params, state, batch, key, training):
-    error = jnp.mean((NETWORK.apply({"params": params}, batch["x"]).output - batch["x"]) ** 2, 1)
-    noise = 1 + 0.1 * training * jax.random.normal(key, error.shape)
-    return weighted_mean(error * noise, batch["weight"]), ({"rows": batch["weight"].sum()}, state)
-
-
-def quiet(params, state, batch, key, training):
-    return loss(params, state, batch, key, False)
-
-
-TASK = Task(init, loss)
-IN_PARTS = Task(init, quiet, cpu_rows=8)
-
-
-def rows(n, seed=0):
-    rng = np.random.default_rng(seed)
-    return {"x": (rng.normal(size=(n, 2)) @ rng.normal(size=(2, 5))).astype(np.float32)}
-
-
-def assert_equal(a, b, **tolerance):
-    assert jax.tree.structure(a) == jax.tree.structure(b)
-    for left, right in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
-        np.testing.assert_allclose(left, right, **(tolerance or {"rtol": 0, "atol": 0}))
+from jaxad.training.optimizer import make_optimizer
 
 
 def test_an_epoch_is_the_plain_loop():
@@ -210,7 +179,7 @@ def test_state_is_carried_and_kept_with_its_epoch():
 
 def test_clipping_per_tensor():
     config = get_config(optimizer="sgd", learning_rate=1.0, clip_per_tensor=1.0)
-    optimizer = engine.make_optimizer(config, 1)
+    optimizer = make_optimizer(config, 1)
     grads = {"a": jnp.array([3.0, 4.0]), "b": jnp.array([0.3, 0.4])}
     updates, _ = optimizer.update(grads, optimizer.init(grads), grads)
     np.testing.assert_allclose(updates["a"], [-0.6, -0.8], rtol=1e-6)
@@ -221,7 +190,7 @@ def test_cosine_schedule_ends_at_the_minimum():
     config = get_config(
         optimizer="sgd", learning_rate=1.0, schedule="cosine", min_learning_rate=0.1
     )
-    optimizer = engine.make_optimizer(config, 10)
+    optimizer = make_optimizer(config, 10)
     state = optimizer.init(jnp.ones(()))
     sizes = []
     for _ in range(11):
@@ -252,7 +221,7 @@ def test_not_finite_loss_names_the_step_and_keeps_the_last_checkpoint(tmp_path):
 @pytest.mark.parametrize("polls", [1, 2, 5, 9])
 def test_stop_and_resume_bit_for_bit(tmp_path, polls, monkeypatch):
     """Stopped at any poll, in the middle of an epoch too, and resumed: the same bits."""
-    monkeypatch.setattr(training, "SECONDS_PER_CALL", 0.0)  # one step a call
+    monkeypatch.setattr(loop, "SECONDS_PER_CALL", 0.0)  # one step a call
     config = get_config(epochs=3, batch_size=16, ensemble=2, keep_best=2, plateau_patience=1)
     data, val = rows(70), rows(40, 1)
     undisturbed = fit(TASK, data, val, config, seed=5)
@@ -277,7 +246,7 @@ def test_blocks_from_disk_hold_the_rows_of_their_steps(tmp_path, monkeypatch):
     stored = on_disk.concatenate([x], tmp_path)
     order = np.stack([np.random.default_rng(seed).permutation(70) for seed in range(2)])
     index, weight = engine.make_batches(order, 16, run.width(16))
-    block_of, seen = training._feed(run, {"x": stored})(index, weight), set()
+    block_of, seen = loop._feed(run, {"x": stored})(index, weight), set()
     for step in range(5):
         block = block_of(step)
         here = step - block.first
@@ -293,7 +262,7 @@ def test_blocks_from_disk_hold_the_rows_of_their_steps(tmp_path, monkeypatch):
 @pytest.mark.parametrize("steps_a_block", [1, 2, 100])
 def test_rows_on_disk_train_as_those_in_memory(tmp_path, steps_a_block, monkeypatch):
     """The same bits, of members with their own rows, stopped within a block and resumed too."""
-    monkeypatch.setattr(training, "SECONDS_PER_CALL", 0.0)  # one step a call
+    monkeypatch.setattr(loop, "SECONDS_PER_CALL", 0.0)  # one step a call
     monkeypatch.setattr(on_disk, "BLOCK_BYTES", steps_a_block * 2 * 16 * 20)
     config = get_config(epochs=3, batch_size=16, ensemble=2)
     index = np.stack([np.arange(41), np.arange(29, 70)])
@@ -331,10 +300,12 @@ def test_only_threads_of_a_failed_checkpoint_are_silenced():
     assert [str(unraisable.exc_value) for unraisable in said] == ["another fault"]
 
 
+HELPERS = Path(__file__).parents[1] / "helpers"
 EIGHT_DEVICES = """
 import sys, jax, numpy as np
 sys.path.insert(0, sys.argv[1])
-from test_training import IN_PARTS, TASK, rows, fit, get_config
+from small_task import IN_PARTS, TASK, rows
+from jaxad.training import fit, get_config
 assert jax.device_count() == 8
 config = get_config(epochs=2, batch_size=24, optimizer="sgd", learning_rate=0.1)
 single = [fit(task, rows(77), rows(40, 1), config).params for task in (TASK, IN_PARTS)]
@@ -348,7 +319,7 @@ def test_eight_devices_equal_one(tmp_path):
     """Plain SGD, so that a wrong scale of the gradient shows; batch and ensemble sharding."""
     path = tmp_path / "eight.npz"
     subprocess.run(
-        [sys.executable, "-c", EIGHT_DEVICES, str(Path(__file__).parent), str(path)],
+        [sys.executable, "-c", EIGHT_DEVICES, str(HELPERS), str(path)],
         env=os.environ
         | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"},
         check=True,
@@ -369,7 +340,7 @@ def test_optimizers_are_those_of_optax():
     grads = {"w": jnp.ones(4)}
     config = get_config(optimizer="adamw", learning_rate=0.1, weight_decay=0.2, b2=0.99, eps=1e-7)
     ours, theirs = (
-        engine.make_optimizer(config, 1),
+        make_optimizer(config, 1),
         optax.adamw(0.1, b2=0.99, eps=1e-7, weight_decay=0.2),
     )
     assert_equal(
