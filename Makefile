@@ -15,8 +15,9 @@ DEMO := runs/demo
 ADC2021 := runs/adc2021
 
 EXTRAS := simulation efp export onnx tflite hls dask root dev
+TESTED := .[simulation,export,onnx,dask,dev]
 
-.PHONY: demo adc2021 test lint extras
+.PHONY: demo adc2021 test test-newest lint extras
 
 demo: $(INSTALLED)
 	$(PYTHON) train.py --config=configs/toptagging_ae.py --workdir=$(DEMO)
@@ -48,6 +49,22 @@ adc2021: $(INSTALLED)
 test: $(INSTALLED) lint
 	JAX_PLATFORMS=cpu $(PYTHON) -m pytest --numprocesses 2 --dist loadfile
 
+# The newest versions that pyproject.toml allows, which need Python 3.12: the first one that runs,
+# since pyenv puts names of programs in the way that do not.
+NEWEST := .venv-newest
+NEWEST_PYTHON := $(shell for python in python3.12 $(HOME)/.pyenv/versions/3.12*/bin/python3.12; do \
+  $$python --version > /dev/null 2>&1 && echo $$python && break; done)
+
+test-newest:
+ifeq ($(NEWEST_PYTHON),)
+	@echo "test-newest: skipped, because there is no python3.12 here"
+else
+	test -x $(NEWEST)/bin/python || $(NEWEST_PYTHON) -m venv $(NEWEST)
+	$(NEWEST)/bin/python -m pip install --quiet --upgrade --upgrade-strategy eager --editable '$(TESTED)'
+	$(NEWEST)/bin/python -m pip install --quiet --upgrade --no-deps 'energyflow>=1.3.3'
+	JAX_PLATFORMS=cpu $(NEWEST)/bin/python -m pytest --numprocesses 2 --dist loadfile
+endif
+
 lint: $(INSTALLED)
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
@@ -69,6 +86,6 @@ ifeq ($(ENVIRONMENT),.venv)
 	$(PYTHON) -m pip install --quiet --no-deps --requirement requirements.lock
 	$(PYTHON) -m pip install --quiet --no-deps --editable .
 else
-	$(PYTHON) -m pip install --quiet --editable '.[simulation,export,onnx,dask,dev]'
+	$(PYTHON) -m pip install --quiet --editable '$(TESTED)'
 endif
 	touch $@

@@ -83,6 +83,7 @@ def every_operation(x: jax.Array) -> jax.Array:
     e = jnp.where(x > 0.2, jnp.clip(x, -0.5, 0.5), -x) ** -2 + jnp.cumsum(x, 2)
     f = jnp.max(c, axis=2) - jnp.min(d, axis=(1,))[:, :4] + jnp.mod(x, 0.3).sum(2)
     g = jnp.tanh(3 * b) + jax.nn.sigmoid(5 * b) + jnp.log1p(jnp.exp(b)) + jnp.sign(b) * jnp.abs(b)
+    h = jax.checkpoint(jnp.sinc)(x) + jnp.round(3 * x) + lax.round(2 * x)
     flags = jnp.all(x > -5, axis=2) & ~jnp.any(x > 5, axis=1)[:, :4] | jnp.isfinite(f)
 
     def step(carry, row):
@@ -92,7 +93,7 @@ def every_operation(x: jax.Array) -> jax.Array:
     carry, steps = lax.scan(step, (jnp.zeros(4), x[0, :, 0]), x[0].T, reverse=True)
     flipped = lax.map(lambda row: row[0] @ row[1], (table[:, None, :2], table.reshape(4, 2, 3)))
     whole = lax.bitcast_convert_type(x, jnp.uint32) % jnp.uint32(7)
-    parts = [a, b, c, d, e, f, g, flags, carry[0] - carry[1], steps, flipped, whole, c.T * 0.1]
+    parts = [a, b, c, d, e, f, g, h, flags, carry[0] - carry[1], steps, flipped, whole, c.T * 0.1]
     return sum(jnp.sum(jnp.sin(p.astype(jnp.float32)) * 0.1) for p in parts).reshape(1)
 
 

@@ -205,7 +205,7 @@ def statements(
     closed = jax.make_jaxpr(function)(jax.ShapeDtypeStruct((1, *shape), np.float32))
     translator = Translator()
     raw = Values("raw", np.arange(prod(shape)).reshape(1, *shape), "float")
-    (found,) = translator.translate(closed.jaxpr, closed.consts, [raw])
+    (found,) = translator.translate(closed, [raw])
     if not isinstance(found, Values):
         raise refusal("a score that does not depend on the event")
     lines = [*translator.lines, f"return {found.buffer}[{int(found.place.ravel()[0])}];"]

@@ -27,7 +27,14 @@ ELEMENTWISE: dict[str, str] = {
     **{"stop_gradient": "{}", "copy": "{}", "copy_p": "{}", "reduce_precision": "{}"},
     **{"shift_right_logical": "{} >> {}", "shift_left": "{} << {}"},
 }
-SPECIAL = ("select_n", "convert_element_type", "bitcast_convert_type", "integer_pow", "not")
+SPECIAL = (
+    "select_n",
+    "convert_element_type",
+    "bitcast_convert_type",
+    "integer_pow",
+    "not",
+    "round",
+)
 MOVED: dict[str, tuple[int, ...] | None] = {  # the operands that are moved; None: all
     **dict.fromkeys(("reshape", "squeeze", "expand_dims", "transpose", "broadcast_in_dim"), (0,)),
     **dict.fromkeys(("slice", "rev", "gather", "dynamic_slice", "split"), (0,)),
@@ -86,6 +93,9 @@ def expression_of(name: str, params: dict, elements: list[str], kind: str) -> st
         return f"bits_as<{kind}>({elements[0]})"
     if name == "integer_pow":
         return f"power<{params['y']}>({elements[0]})"
+    if name == "round":
+        to_even = int(params["rounding_method"]) == 1
+        return f"std::{'nearbyint' if to_even else 'round'}({elements[0]})"
     if name == "not":
         return f"{'!' if kind == 'bool' else '~'}({elements[0]})"
     return ELEMENTWISE[name].format(*elements)

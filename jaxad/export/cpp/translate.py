@@ -12,7 +12,6 @@ from math import prod
 from typing import Any
 
 import numpy as np
-from jax.extend.core import Jaxpr
 
 from jaxad.export.cpp.operations import (
     ELEMENTWISE,
@@ -24,7 +23,7 @@ from jaxad.export.cpp.operations import (
     refusal,
     type_of,
 )
-from jaxad.export.jaxpr import computed, walk
+from jaxad.export.jaxpr import computed, loop_parts, walk
 
 
 @dataclass(frozen=True)
@@ -120,9 +119,9 @@ class Translator:
             steps = _strides(values.place)
         return values, steps or [0] * len(values.shape)
 
-    def translate(self, jaxpr: Jaxpr, consts: Sequence, inputs: Sequence[Operand]) -> list[Operand]:
-        """Statements of a jaxpr; its outputs."""
-        return walk(jaxpr, consts, inputs, self._apply)
+    def translate(self, function: Any, inputs: Sequence[Operand]) -> list[Operand]:
+        """Statements of a jaxpr with its constants; its outputs."""
+        return walk(function, inputs, self._apply)
 
     def _apply(self, equation: Any, operands: list[Operand]) -> Sequence[Operand]:
         name, params = equation.primitive.name, equation.params
@@ -130,7 +129,7 @@ class Translator:
         if not operands:
             return computed(equation.primitive, operands, params)
         if name == "scan":
-            return self._scan(params, operands, avals)
+            return self._scan(equation, operands, avals)
         if name in MOVED:
             return self._move(equation, operands)
         if name == "dot_general":
@@ -265,16 +264,16 @@ class Translator:
             return Values(operand.buffer, place, operand.type), free_shape
         return np.ascontiguousarray(operand.transpose(order).reshape(shape)), free_shape
 
-    def _scan(self, params: dict, operands: list[Operand], avals: Sequence) -> list[Operand]:
+    def _scan(self, equation: Any, operands: list[Operand], avals: Sequence) -> list[Operand]:
         """A loop: carried arrays are copied in and out, scanned ones are read by a pointer."""
-        n_consts, n_carry, length = params["num_consts"], params["num_carry"], params["length"]
-        consts = operands[:n_consts]
-        carry = [self._copied(operand) for operand in operands[n_consts : n_consts + n_carry]]
-        scanned = [self._regular_rows(operand) for operand in operands[n_consts + n_carry :]]
+        loop = loop_parts(equation, operands)
+        n_carry, length = len(loop.carry), loop.length
+        carry = [self._copied(operand) for operand in loop.carry]
+        scanned = [self._regular_rows(operand) for operand in loop.scanned]
         outputs = [self._new(aval.shape, type_of(aval.dtype)) for aval in avals[n_carry:]]
         counter = f"k{self._n_buffers}"
         self._n_buffers += 1
-        step = f"({length - 1} - {counter})" if params["reverse"] else counter
+        step = f"({length - 1} - {counter})" if loop.reverse else counter
         self.lines.append(f"for (int {counter} = 0; {counter} < {length}; ++{counter}) {{")
         rows: list[Operand] = []
         for values in scanned:
@@ -285,8 +284,7 @@ class Translator:
                 f"const {values.type}* {name} = {values.buffer} + {_affine(0, [(stride, step)])};"
             )
             rows.append(Values(name, place, values.type))
-        closed = params["jaxpr"]
-        found = self.translate(closed.jaxpr, closed.consts, [*consts, *carry, *rows])
+        found = self.translate(loop.body, [*loop.consts, *carry, *rows])
         new = [self._copied(operand) for operand in found[:n_carry]]
         for old, values in zip(carry, new, strict=True):
             self._assign(old.buffer, values)

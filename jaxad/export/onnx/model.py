@@ -16,7 +16,7 @@ import numpy as np
 
 from jaxad.errors import UserError
 from jaxad.export.contract import OUTPUTS
-from jaxad.export.jaxpr import computed, walk
+from jaxad.export.jaxpr import computed, loop_parts, walk
 from jaxad.export.onnx import elementwise, indexing, operations, products
 from jaxad.export.onnx.graph import RAW, TYPES, Graph, Operand, Values, refusal
 from jaxad.methods.stages import trees
@@ -73,7 +73,7 @@ def _apply(graph: Graph, equation: Any, operands: list[Operand]) -> Sequence[Ope
         case "scatter-add" if isinstance(operands[1], Values):
             return [indexing.scattered_sum(graph, equation, operands)]
         case "scan":
-            return _scan(graph, params, operands, shapes)
+            return _scan(graph, equation, operands)
         case "jit" | "pjit":
             return [operations.forest(graph, shapes[-1], *operands)]
     if name in operations.REDUCED:
@@ -87,33 +87,32 @@ def _apply(graph: Graph, equation: Any, operands: list[Operand]) -> Sequence[Ope
     raise refusal(f"the operation {name!r} on events")
 
 
-def _translate(graph: Graph, closed: Any, inputs: Sequence[Operand]) -> list[Operand]:
-    return walk(closed.jaxpr, closed.consts, inputs, lambda *each: _apply(graph, *each), FORESTS)
+def _translate(graph: Graph, function: Any, inputs: Sequence[Operand]) -> list[Operand]:
+    return walk(function, inputs, lambda *each: _apply(graph, *each), FORESTS)
 
 
-def _scan(graph: Graph, params: dict, operands: list[Operand], shapes: Sequence) -> list[Operand]:
-    n_consts, n_carry, length = params["num_consts"], params["num_carry"], params["length"]
-    consts, carry = operands[:n_consts], operands[n_consts : n_consts + n_carry]
-    scanned = list(zip(operands, shapes, strict=True))[n_consts + n_carry :]
+def _scan(graph: Graph, equation: Any, operands: list[Operand]) -> list[Operand]:
+    loop = loop_parts(equation, operands)
+    n_carry, length, carry = len(loop.carry), loop.length, loop.carry
     steps: list[list[Operand]] = []
-    for step in range(length)[:: -1 if params["reverse"] else 1]:
-        rows = [_row(graph, operand, shape, step) for operand, shape in scanned]
-        found = _translate(graph, params["jaxpr"], [*consts, *carry, *rows])
+    for step in range(length)[loop.order]:
+        rows = [_row(graph, operand, step) for operand in loop.scanned]
+        found = _translate(graph, loop.body, [*loop.consts, *carry, *rows])
         if len(graph.nodes) > N_NODES:
             raise refusal(f"a loop of {length} steps, {len(graph.nodes)} operations so far")
         carry = found[:n_carry]
         steps.append(found[n_carry:])
-    rows_of = [variable.aval.shape for variable in params["jaxpr"].jaxpr.outvars[n_carry:]]
     stacked = [
-        _stacked(graph, list(each[:: -1 if params["reverse"] else 1]), shape)
-        for each, shape in zip(zip(*steps, strict=True), rows_of, strict=True)
+        _stacked(graph, list(each[loop.order]), variable.aval.shape[1:])
+        for each, variable in zip(zip(*steps, strict=True), equation.outvars[n_carry:], strict=True)
     ]
     return [*carry, *stacked]
 
 
-def _row(graph: Graph, operand: Operand, shape: Sequence, step: int) -> Operand:
+def _row(graph: Graph, operand: Operand, step: int) -> Operand:
     if not isinstance(operand, Values):
         return operand[step]
+    shape = operand.shape
     starts, stops = [step, *[0] * (len(shape) - 1)], [step + 1, *shape[1:]]
     row = operations.taken(graph, operand, starts, stops, [1] * len(shape))
     return graph.reshaped(row, shape[1:])

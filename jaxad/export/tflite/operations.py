@@ -15,7 +15,7 @@ from jax import lax
 
 from jaxad.errors import UserError
 from jaxad.export.cpp.operations import ELEMENTWISE, SPECIAL
-from jaxad.export.jaxpr import walk
+from jaxad.export.jaxpr import loop_parts, walk
 
 LACKING = ("while", "sort", "top_k", "pure_callback", "io_callback")
 MAX_DIMENSIONS = 4
@@ -41,7 +41,7 @@ def rewritten(
     closed = jax.make_jaxpr(lambda raw: function(raw))(raw)
 
     def scores(raw: jax.Array) -> jax.Array:
-        (found,) = walk(closed.jaxpr, closed.consts, [raw], _apply)
+        (found,) = walk(closed, [raw], _apply)
         if isinstance(found, np.ndarray):
             raise refusal("a score that does not depend on the event")
         return found
@@ -56,7 +56,7 @@ def _apply(equation: Any, operands: list) -> Sequence:
     """
     name, params = equation.primitive.name, dict(equation.params)
     if name == "scan":
-        return _unrolled(params, operands)
+        return _unrolled(equation, operands)
     if name in LACKING:
         raise refusal(f"no operation {name!r}")
     if any(atom.aval.dtype.kind == "u" for atom in equation.outvars):
@@ -93,21 +93,20 @@ def _apply(equation: Any, operands: list) -> Sequence:
     return [found.reshape(equation.outvars[0].aval.shape)]
 
 
-def _unrolled(params: dict, operands: list) -> Sequence:
+def _unrolled(equation: Any, operands: list) -> Sequence:
     """The outputs of a loop of fixed length: LiteRT's loops hold no constants."""
-    closed, order = params["jaxpr"], slice(None, None, -1 if params["reverse"] else 1)
-    n_equations = params["length"] * len(closed.eqns)
+    loop = loop_parts(equation, operands)
+    n_carry, carry = len(loop.carry), loop.carry
+    n_equations = loop.length * len(loop.body.eqns)
     if n_equations > MAX_EQUATIONS:
-        raise refusal(f"a loop of {params['length']} steps, {n_equations} operations")
-    first, last = params["num_consts"], params["num_consts"] + params["num_carry"]
-    consts, carry, rows = operands[:first], operands[first:last], operands[last:]
+        raise refusal(f"a loop of {loop.length} steps, {n_equations} operations")
     steps = []
-    for step in range(params["length"])[order]:
-        inputs = [*consts, *carry, *(row[step] for row in rows)]
-        found = walk(closed.jaxpr, closed.consts, inputs, _apply)
-        carry = found[: params["num_carry"]]
-        steps.append(found[params["num_carry"] :])
-    return [*carry, *(jnp.stack(each[order]) for each in zip(*steps, strict=True))]
+    for step in range(loop.length)[loop.order]:
+        inputs = [*loop.consts, *carry, *(row[step] for row in loop.scanned)]
+        found = walk(loop.body, inputs, _apply)
+        carry = found[:n_carry]
+        steps.append(found[n_carry:])
+    return [*carry, *(jnp.stack(each[loop.order]) for each in zip(*steps, strict=True))]
 
 
 def _gathered(array: jax.Array, index: jax.Array, params: dict) -> jax.Array:
