@@ -123,7 +123,7 @@ def test_eight_devices_score_as_one(scorer, tmp_path):
     folder = Path(__file__).parent
     flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
     environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
-    environment["PYTHONPATH"] = os.pathsep.join([str(folder), str(folder.parent)])
+    environment["PYTHONPATH"] = os.pathsep.join([str(folder / "helpers"), str(folder.parent)])
     command = [sys.executable, "-c", EIGHT_DEVICES, str(tmp_path / "scores.npz")]
     subprocess.run(command, env=environment, check=True, timeout=300)
     one = scorer.member_scores(trigger_data(4096 + 300))

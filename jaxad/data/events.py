@@ -157,12 +157,9 @@ class _Rows:
 @contextmanager
 def _opened(path: Path, config: ConfigDict) -> Iterator[_Rows]:
     keys = _keys(config)
+    in_x = ("x", "mass") if config.mass_key else ("x",)
     with ExitStack() as stack:
-        stored = {
-            name: stack.enter_context(open_array(path, keys[name]))
-            for name in ("x", "mass")
-            if name in keys
-        }
+        stored = {name: stack.enter_context(open_array(path, keys[name])) for name in in_x}
         _check_shapes(stored, keys, path, config.format)
         yield _Rows(stored, path, config)
 
@@ -221,7 +218,8 @@ def _parts_of_source(
 
 def _observable_keys(config: ConfigDict) -> dict[str, str]:
     keys = as_mapping(config.observables, "data.observables")
-    if taken := {"x", "label", "weight", "event"} & set(keys):
+    own = {"x", "label", "weight", "event", *(["mass"] if config.mass_key else [])}
+    if taken := own & set(keys):
         raise UserError(f"data.observables: {taken.pop()!r} has a setting of its own, *_key")
     return keys
 
@@ -351,7 +349,7 @@ def _column(
             return np.asarray(stored[0:n_events]).reshape(n_events)[index]
         values = chosen_rows(stored, index).reshape(len(index))
     checks.require_finite(values, path, key, index)
-    return values * np.float32(UNITS[config.units]) if field == "mass" else values
+    return values * np.float32(UNITS[config.units]) if key == config.mass_key else values
 
 
 def _check_shapes(stored: Mapping, keys: Mapping[str, str], path: Path, format: str) -> None:

@@ -27,7 +27,8 @@ def stage(config: ConfigDict, layout: Layout, kind: str) -> Stage:
         found = compute(raw)
         if position is None:
             return found
-        return jnp.concatenate([found[:, :position], found[:, position + 1 :]], axis=1)
+        parts = found[:, :position], found[:, position + 1 :]
+        return jnp.concatenate([part for part in parts if part.shape[1]], axis=1)
 
     def mass(raw: Array) -> Array:
         in_tev = {"TeV": 1.0, "GeV": 1e-3, "MeV": 1e-6}[columns[position][1]]

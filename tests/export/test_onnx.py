@@ -18,7 +18,6 @@ from random_scorers import (
 )
 
 from jaxad.errors import UserError
-from jaxad.export import onnx as onnx_format
 from jaxad.export.onnx import loaded, model
 from jaxad.methods.stages import trees, weak
 
@@ -256,6 +255,6 @@ STUMP = {
     ],
 )
 def test_onnx_refuses_what_it_cannot_express(function, shape, message, monkeypatch):
-    monkeypatch.setattr(onnx_format, "N_NODES", 500)
+    monkeypatch.setattr("jaxad.export.onnx.writer.N_NODES", 500)
     with pytest.raises(UserError, match=message):
         model(function, shape, ABOUT)

@@ -78,7 +78,7 @@ def test_int8_keeps_the_tail(folder):
     found = after["quantization"]
     assert len(found["layers"]) > 1 and 0 < found["drift"]["largest"] < 0.1
     assert 0 < found["drift"]["tail_shift"] <= MAX_SHIFT
-    assert abs(found["test_fpr"]["int8"] - 0.02) < 0.012
+    assert abs(found["validation_fpr"]["int8"] - 0.02) < 0.012
     efficiency = found["tpr_at_target"]["hot"]
     assert abs(efficiency["int8"] - efficiency["float"]) < 0.05
     assert after["threshold"] != before["threshold"]
@@ -155,9 +155,8 @@ def test_a_spoilt_rate_is_refused(folder):
     model = onnx_format.model(lambda raw: scorer.fn(scorer.params, raw), shape, about)
     other = trigger_data(1000, seed=9)
     other[..., 0] *= 2
-    dataset = Dataset(
-        train={}, val={"x": trigger_data(2000, seed=8)}, test={"x": other}, signals={}, info={}
-    )
+    val, test = {"x": trigger_data(2000, seed=8)}, {"x": other}
+    dataset = Dataset(train={}, val=val, test=test, signals={}, layout=scorer.layout)
     with pytest.raises(UserError, match="does not survive quantization"):
         quantized(model, about, scorer, dataset)
     flat = onnx_format.model(lambda raw: raw[:, 0, 0] + raw[:, 1, 0], shape, about)

@@ -1,5 +1,5 @@
 """Scorers as one C++ header without dependencies."""
 
-from jaxad.export.cpp.header import FLAGS, compiled, header
+from jaxad.export.cpp.writer import FLAGS, compiled, header
 
 __all__ = ["FLAGS", "compiled", "header"]

@@ -1,6 +1,6 @@
 """Scorers as hls4ml projects in fixed point, for FPGAs."""
 
-from jaxad.export.hls.project import (
+from jaxad.export.hls.writer import (
     check,
     drift,
     drift_line,

@@ -1,5 +1,5 @@
 """TFLite models of scorers, for LiteRT."""
 
-from jaxad.export.tflite.model import loaded, model
+from jaxad.export.tflite.writer import loaded, model
 
 __all__ = ["loaded", "model"]
