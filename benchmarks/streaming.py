@@ -64,7 +64,7 @@ def main() -> None:
         write_files(folder, args.events, args.files)
         flags = [
             "--config=configs/toptagging_ae.py:smoke",
-            "--config.data.name=arrays",
+            "--config.data.name=events",
             f"--config.data.source={folder}/part*.h5",
             f"--config.data.cache={folder}/cache",
             "--config.data.format=image",
