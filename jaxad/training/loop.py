@@ -31,7 +31,12 @@ SECONDS_PER_CALL = 0.5
 
 
 def get_config(**changes: Any) -> ConfigDict:
-    """Settings of `fit` with their defaults; `changes` override, unknown names are refused."""
+    """Settings of `fit` with their defaults; `changes` override, unknown names are refused.
+
+    Examples:
+        >>> get_config(epochs=3, optimizer="sgd").epochs
+        3
+    """
     config = ConfigDict(
         {
             "epochs": 10,
@@ -171,6 +176,20 @@ def fit(
     Raises:
         UserError: non-finite loss (the last good checkpoint is kept), unknown settings.
         Preempted: `stop()` was true.
+
+    Examples:
+        >>> def init(key, batch):
+        ...     return {"slope": jnp.zeros(())}, {}
+        >>> def loss(params, state, batch, key, training):
+        ...     errors = (batch["y"] - params["slope"] * batch["x"]) ** 2
+        ...     return weighted_mean(errors, batch["weight"]), ({}, state)
+        >>> x = np.linspace(-1, 1, 64, dtype=np.float32)
+        >>> rows = {"x": x, "y": 3 * x}
+        >>> settings = get_config(epochs=20, batch_size=16, learning_rate=0.1)
+        >>> fitted = fit(Task(init, loss), rows, rows, settings)
+        train: 1 parameters, 64 rows, 4 steps an epoch
+        >>> print(fitted.params["slope"].round(1))
+        [[3.]]
     """
     n_members = config.ensemble
     seeds = [seed + i for i in range(n_members)]
