@@ -232,7 +232,7 @@ class Scorer:
     def rate(self, threshold: float, input_hz: float = 40e6) -> dict[str, Any]:
         """Rate [Hz] of background at or above a `threshold`, of `input_hz` [Hz] before it.
 
-        Keys: rate and rate_error (binomial, of the held-out background), fpr and error, all None
+        Keys: rate and rate_error (binomial, of the calibration sample), fpr and error, all None
         where fewer than 10 of those events are flagged and `reason` says so; n_background.
         """
         scores = checked_scores(self.background, "background")
