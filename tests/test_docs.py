@@ -24,6 +24,7 @@ from documents import (
     quoted,
     spans,
 )
+from ml_collections import ConfigDict
 
 import jaxad
 from jaxad import inputs
@@ -69,7 +70,7 @@ def test_python_blocks_compile(page):
 
 
 def test_scorer_of_the_readme_scores(monkeypatch):
-    config = jaxad.scorer.ConfigDict({"inputs": inputs.get_config("jet_image")})
+    config = ConfigDict({"inputs": inputs.get_config("jet_image")})
     params = {"mean": np.zeros(256), "components": np.eye(256)[:2], "inputs": {}}
     layout, background = Layout("epxpypz", (200, 4)), np.arange(1000) / 1000
     scorer = jaxad.Scorer("pca", config, params, layout, background)
