@@ -14,10 +14,10 @@ INSTALLED := $(ENVIRONMENT)/.jaxad-installed
 DEMO := runs/demo
 ADC2021 := runs/adc2021
 
-EXTRAS := simulation efp export onnx tflite hls dask root dev
+EXTRAS := simulation efp export onnx tflite hls dask root docs dev
 TESTED := .[simulation,export,onnx,dask,dev]
 
-.PHONY: demo adc2021 test test-newest lint extras
+.PHONY: demo adc2021 test test-newest lint docs extras
 
 demo: $(INSTALLED)
 	$(PYTHON) train.py --config=configs/toptagging_ae.py --workdir=$(DEMO)
@@ -43,8 +43,8 @@ adc2021: $(INSTALLED)
 	$(call adc2021-run,rbm,rbm)
 	$(foreach name,$(ADC2021_SHALLOW),$(call adc2021-run,shallow,$(name),--config.method.name=$(name)))
 	$(call adc2021-run,student,student,--config.method.teacher=$(ADC2021)/conv_ae)
-	$(PYTHON) -m jaxad.latency $(ADC2021_RUNS:%=$(ADC2021)/%) --out $(ADC2021)_comparison
-	$(PYTHON) -m jaxad.compare $(ADC2021_RUNS:%=$(ADC2021)/%) --out $(ADC2021)_comparison
+	$(PYTHON) -m jaxad latency $(ADC2021_RUNS:%=$(ADC2021)/%) --out $(ADC2021)_comparison
+	$(PYTHON) -m jaxad compare $(ADC2021_RUNS:%=$(ADC2021)/%) --out $(ADC2021)_comparison
 
 test: $(INSTALLED) lint
 	JAX_PLATFORMS=cpu $(PYTHON) -m pytest --numprocesses 2 --dist loadfile
@@ -68,6 +68,17 @@ endif
 lint: $(INSTALLED)
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
+
+# The site, into site/. Docstrings are read, not imported: the environment holds none of jaxad's
+# own dependencies.
+docs: .venv-docs/.installed
+	.venv-docs/bin/python -m mkdocs build --strict
+
+.venv-docs/.installed: pyproject.toml
+	test -x .venv-docs/bin/python || $(BASE_PYTHON) -m venv .venv-docs
+	$(BASE_PYTHON) -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['docs'])" \
+	  | xargs .venv-docs/bin/python -m pip install --quiet
+	touch $@
 
 # Each extra beside jaxad's own versions, in an environment that is removed: it resolves and imports.
 extras:

@@ -2,7 +2,7 @@
 
     python benchmarks/exports.py exported/* [--bulk 256]
 
-Folders as `python -m jaxad.export` writes them. Agreement is the largest difference of a golden
+Folders as `jaxad export` writes them. Agreement is the largest difference of a golden
 row's score from the stored one, relative to itself plus the spread; latencies are the 10 % quantile
 of one event and of a batch, NumPy in and out, round by round in turn, beside the jitted archive.
 """

@@ -15,9 +15,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxad.__main__ import VERBS
+
 ROOT = Path(__file__).resolve().parents[1]
 POLL = 0.002  # seconds between two looks at a process
-IMPORTED = ("jaxad.run", "jaxad.evaluation", "jaxad.score", "jaxad.export.__main__")
+IMPORTED = tuple(f"jaxad.commands.{verb}" for verb in VERBS)
 
 
 class Fault(NamedTuple):

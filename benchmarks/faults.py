@@ -103,19 +103,19 @@ def training(config: str, out: Path, *more: str) -> Target:
 def targets(out: Path) -> dict[str, Target]:
     """Every target by its name, the programs beside train.py first."""
     found: dict[str, Target] = {}
-    simulation = "-m jaxad.simulation toptagging --events 40 --workers 2 --out {state}/simulation"
+    simulation = "-m jaxad simulate toptagging --events 40 --workers 2 --out {state}/simulation"
     found["simulation"] = Target(simulation.split(), simulated, cold=True)
-    clustering = f"-m jaxad.data.lhco_raw {out}/raw.h5 --workers 2 --out {{state}}/simulation"
+    clustering = f"-m jaxad data cluster {out}/raw.h5 --workers 2 --out {{state}}/simulation"
     found["clustering"] = Target(clustering.split(), simulated, cold=True)
     own = {"JAXAD_CACHE": "{state}/cache", "JAX_COMPILATION_CACHE_DIR": "{state}/xla"}
     whole = training("toptagging_ae", out, "--config.data.n_simulated=100")
     found["empty caches"] = whole._replace(environment=own, cold=True)
     evaluate = ["evaluate.py", "--workdir={state}/teacher", "--bootstrap=20"]
     found["evaluate"] = Target(evaluate, evaluated)
-    score = f"-m jaxad.score {out}/teacher --out {{state}}/scores.h5 --key Particles"
+    score = f"-m jaxad score {out}/teacher --out {{state}}/scores.h5 --key Particles"
     events = [f"{out}/events/{number}.npy" for number in range(12)]
     found["score"] = Target([*score.split(), *events], scored)
-    export = f"-m jaxad.export {out}/teacher --out {{state}}/exported --fpr 0.7"
+    export = f"-m jaxad export {out}/teacher --out {{state}}/exported --fpr 0.7"
     found["export"] = Target(export.split(), exported)
     names = sorted(p.stem for p in (ROOT / "configs").glob("*.py") if p.stem != "__init__")
     found |= {name: training(name, out) for name in names}

@@ -1,10 +1,10 @@
 """What int8 moves: TPR at fixed FPR of quantized models beside their float ones, on new events.
 
-    python -m jaxad.simulation adc2021 --events 17000 --seed 77 --out events
+    jaxad simulate adc2021 --events 17000 --seed 77 --out events
     python benchmarks/int8.py exported int8 --background events/background_for_training.h5 \\
         --signals events/Ato4l_lepFilter_13TeV.h5 events/leptoquark_LOWMASS_lepFilter_13TeV.h5
 
-`exported` and `int8` hold folders of the same names, as `python -m jaxad.export` and its `quantize`
+`exported` and `int8` hold folders of the same names, as `jaxad export` and its `quantize`
 write them. Cuts are those of the float and of the int8 scores at the same FPR of these events, so
 that only what quantization does to the order of events counts; errors by resampling the events.
 """

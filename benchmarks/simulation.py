@@ -4,7 +4,7 @@
     python benchmarks/simulation.py lhco FOLDER --real lhco_features_60k.h5
     python benchmarks/simulation.py codae FOLDER --real FOLDER_OF_THE_PUBLISHED_IMAGES
 
-FOLDER is that of `python -m jaxad.simulation NAME --out FOLDER`, for lhco also of lhco_signal.
+FOLDER is that of `jaxad simulate NAME --out FOLDER`, for lhco also of lhco_signal.
 """
 
 import argparse

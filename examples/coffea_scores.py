@@ -1,7 +1,7 @@
 """Anomaly scores inside a coffea processor: python coffea_scores.py RUN EVENTS.parquet
 
 A scorer is a function of arrays, so `process` is the method of a `coffea.processor.ProcessorABC`
-or a plain callable for dask-awkward. RUN takes particles; momenta in GeV.
+or a plain callable for dask-awkward. RUN takes particles, momenta in the unit of its training.
 """
 
 import sys
@@ -23,7 +23,9 @@ class AnomalyScores:
     def process(self, events: ak.Array) -> ak.Array:
         """The events with a field "anomaly"; what the scorer takes is padded by itself."""
         objects = events[self.collection]
-        columns = ak.zip({name: getattr(objects, name) for name in COLUMNS[self.scorer.format]})
+        columns = ak.zip(
+            {name: getattr(objects, name) for name in COLUMNS[self.scorer.layout.format]}
+        )
         return ak.with_field(events, self.scorer(columns), "anomaly")
 
 

@@ -1,5 +1,5 @@
 // Scores events with a generated header; one event a line of numbers on standard input.
-//   python -m jaxad.export RUN --format cpp --out exported
+//   jaxad export RUN --format cpp --out exported
 //   g++ -O3 -march=native -fno-math-errno -fno-trapping-math -DSCORER=jaxad_NAME
 //       -Iexported examples/trigger.cpp -o trigger     (NAME: the run's folder)
 #include <iostream>

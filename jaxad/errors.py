@@ -1,7 +1,7 @@
 """The exceptions that programs end with quietly.
 
-`train.py`, `evaluate.py` and the `python -m jaxad.*` tools print a `UserError` as one line and exit
-with code 2, a `Preempted` run exits with 143; everything else is a bug and keeps its stack trace.
+Every command prints a `UserError` as one line and exits with code 2, a `Preempted` run exits with
+143; everything else is a bug and keeps its stack trace.
 """
 
 import struct

@@ -78,6 +78,28 @@ class Scorer:
         default: name of the default score; "": the method's first.
         program: serialised jax.export program, raw -> (n, 3) with the default score first, which
             then stands for the method's code: no other score and no gradient.
+
+    Examples:
+        A scorer is made by training; this one, of three features, is made by hand.
+
+        >>> scorer = Scorer(
+        ...     method="pca",
+        ...     config=ConfigDict({"inputs": {"name": "features"}}),
+        ...     params={
+        ...         "mean": np.zeros(3),
+        ...         "components": np.eye(3)[:2],
+        ...         "inputs": {"shift": np.zeros(3), "scale": np.ones(3)},
+        ...     },
+        ...     layout=Layout("features", (3,), columns=(("a", ""), ("b", ""), ("c", ""))),
+        ...     background=np.arange(1000) / 1000,
+        ... )
+        >>> scorer(np.array([[7.0, 8.0, 3.0], [7.0, 8.0, 0.0]]))
+        array([3., 0.], dtype=float32)
+        >>> scorer.threshold(fpr=0.05)["n_background"]
+        50
+        >>> scorer(np.array([7.0, 8.0, 3.0]))
+        Traceback (most recent call last):
+        jaxad.errors.UserError: input: expected shape (n, 3) (features), found (3,); one event ...
     """
 
     method: str
@@ -210,7 +232,7 @@ class Scorer:
     def rate(self, threshold: float, input_hz: float = 40e6) -> dict[str, Any]:
         """Rate [Hz] of background at or above a `threshold`, of `input_hz` [Hz] before it.
 
-        Keys: rate and rate_error (binomial, of the held-out background), fpr and error, all None
+        Keys: rate and rate_error (binomial, of the calibration sample), fpr and error, all None
         where fewer than 10 of those events are flagged and `reason` says so; n_background.
         """
         scores = checked_scores(self.background, "background")

@@ -11,7 +11,7 @@ scorer takes another path for it.
 
 Writes RUN/eval/latency.json: {"machine", "bulk_batch", "scores": SCORE -> RUNTIME -> {"single":
 {"median", "p10", "p99"} in seconds, "bulk": {"events_per_second"}}}, where a runtime may have one
-of the two; `jaxad.compare` reads it.
+of the two; `jaxad compare` reads it.
 """
 
 import contextlib

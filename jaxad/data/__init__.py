@@ -47,6 +47,14 @@ def get_config(name: str, **changes) -> ConfigDict:
 
     It also holds the settings of "events", so that any config can be pointed at the user's own
     files from the command line: `--config.data.name=events --config.data.source=mine.h5 ...`.
+
+    Examples:
+        >>> config = get_config("toptagging", n_jets=1000)
+        >>> config.n_jets, config.source
+        (1000, 'simulation')
+        >>> get_config("toptagging", n_jet=1000)
+        Traceback (most recent call last):
+        jaxad.errors.UserError: data.n_jet: not a setting of data.name='toptagging', ...
     """
     settings = complete({"name": name, **changes}, _reader(name).DEFAULTS)
     return ConfigDict({**_reader("events").DEFAULTS, **settings})

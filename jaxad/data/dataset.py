@@ -26,7 +26,9 @@ class Dataset:
     """Background in three parts, and signals that are only ever tested on.
 
     Attributes:
-      train, val, test: background rows; disjoint events.
+      train: rows of background that methods learn from.
+      val: rows of background that choose epochs.
+      test: rows of background that are measured, and that calibrate thresholds.
       signals: name -> rows.
       layout: what one event is.
       extra: further named rows that some methods want (supervised training, sidebands).

@@ -20,7 +20,6 @@ from typing import BinaryIO, NamedTuple
 
 from tqdm import tqdm
 
-from jaxad.commands import cli
 from jaxad.errors import UserError
 from jaxad.storage import cache, lock
 
@@ -288,6 +287,8 @@ def _ask(file: str, entry: Entry, folder: Path, base: str) -> tuple[str, Entry]:
 
 def main(arguments: list[str] | None = None) -> int:
     """`python -m jaxad.data.download [SET [FILE ...]] [--folder DIR]`."""
+    from jaxad.commands import cli
+
     parser = argparse.ArgumentParser(prog="python -m jaxad.data.download", description=__doc__)
     parser.add_argument("set", nargs="?", choices=sorted(SETS))
     parser.add_argument("files", nargs="*", help="default: all files of the set")

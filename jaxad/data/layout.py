@@ -33,6 +33,10 @@ class Layout:
         picture: of images: "extent" (left, right, bottom, top), "labels", "unit".
         periodic: whether the first axis of images is all of phi.
         classes: of the events that train supervised methods, by label; the background first.
+
+    Examples:
+        >>> jets = Layout("epxpypz", (200, 4))
+        >>> table = Layout("features", (2,), columns=(("mjj", "GeV"), ("tau21", "")), mass="mjj")
     """
 
     format: str

@@ -22,6 +22,11 @@ def split_indices(
 
     Raises:
       UserError: parts that need more events than there are, or an empty part.
+
+    Examples:
+        >>> parts = split_indices(10, {"train": 0.6, "val": 0.2, "test": 0.2}, seed=0)
+        >>> {name: len(index) for name, index in parts.items()}
+        {'train': 6, 'val': 2, 'test': 2}
     """
     values = list(parts.values())
     listed = ", ".join(f"{name} {value:g}" for name, value in parts.items())
@@ -72,6 +77,12 @@ def choose(n: int, limit: int, seed: int | list[int] = 0) -> np.ndarray:
     """Sorted indices of `limit` random events out of n; all of them when limit is 0.
 
     Raises UserError when more are asked for than there are.
+
+    Examples:
+        >>> choose(5, limit=0)
+        array([0, 1, 2, 3, 4])
+        >>> len(choose(1000, limit=10, seed=1))
+        10
     """
     if limit < 0 or limit > n:
         raise UserError(f"expected a limit of 0 (all) to {n} events, found {limit}")

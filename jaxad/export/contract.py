@@ -29,6 +29,10 @@ def knots(background: np.ndarray) -> dict[str, list[float]]:
 
     Evenly spaced in the logarithm of the number of events, from all of them to one; beyond the
     largest score the rate of that one event stands, as its upper limit.
+
+    Examples:
+        >>> knots(np.array([1.0, 2.0, 3.0, 4.0]))
+        {'score': [1.0, 2.0, 3.0, 4.0], 'fpr': [1.0, 0.75, 0.5, 0.25]}
     """
     scores = np.sort(background)[::-1]
     ranks = np.unique(np.geomspace(1, len(scores), N_KNOTS).round().astype(int))

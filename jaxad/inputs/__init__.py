@@ -33,6 +33,10 @@ def get_config(name: str, **changes: Any) -> ConfigDict:
     """The section `inputs` of a config, with the settings of all inputs.
 
     So that any experiment can be given another input from the command line.
+
+    Examples:
+        >>> get_config("jet_image", n_pixels=40).n_pixels
+        40
     """
     settings = {
         "name": name,
@@ -55,6 +59,12 @@ def stage(config: ConfigDict, layout: Layout, kinds: tuple[str, ...], method: st
 
     Raises:
         UserError: no such input, one of another kind, or events that it does not take.
+
+    Examples:
+        >>> jets = Layout("ptetaphi", (30, 3))
+        >>> image = stage(get_config("jet_image"), jets, kinds=("image", "vector"), method="pca")
+        >>> image.kind, image.raw, image.values(np.ones((2, 5, 3), np.float32)).shape
+        ('image', (None, 3), (2, 16, 16, 1))
     """
     if config.name not in INPUTS:
         raise UserError(f"inputs.name: expected one of {', '.join(INPUTS)}, found {config.name!r}")

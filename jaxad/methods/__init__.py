@@ -63,7 +63,12 @@ class Calibration(NamedTuple):
 
 
 def get(name: str) -> ModuleType:
-    """The module of a method by its name in configs."""
+    """The module of a method by its name in configs.
+
+    Examples:
+        >>> get("pca").KINDS
+        ('image', 'vector')
+    """
     if name not in NAMES:
         raise UserError(f"method.name: expected one of {', '.join(NAMES)}, found {name!r}")
     return importlib.import_module(f"jaxad.methods.{name}")

@@ -68,7 +68,13 @@ def bootstrap(
 
 
 def band(values: ArrayLike, axis: int = 0) -> tuple[Array, Array, Array]:
-    """Median and 16 % and 84 % quantiles along `axis`: the 68 % band over an ensemble."""
+    """Median and 16 % and 84 % quantiles along `axis`: the 68 % band over an ensemble.
+
+    Examples:
+        >>> median, low, high = band([1.0, 2.0, 3.0])
+        >>> print(median, low.round(2), high.round(2))
+        2.0 1.32 2.68
+    """
     low, median, high = np.quantile(np.asarray(values, np.float64), (0.16, 0.5, 0.84), axis=axis)
     return median, low, high
 

@@ -30,6 +30,12 @@ def significance(observed: float, expected: float, expected_error: float = 0.0) 
 
     Negative for a deficit. With s = observed - expected and no error it is
     sqrt(2 (n ln(n/b) - s)), the Asimov significance of s signal events on b.
+
+    Examples:
+        >>> round(significance(observed=120, expected=100), 2)
+        1.94
+        >>> round(significance(observed=120, expected=100, expected_error=10), 2)
+        1.35
     """
     n, b = float(observed), float(expected)
     if b <= 0 or expected_error < 0:

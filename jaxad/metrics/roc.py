@@ -23,7 +23,12 @@ Array = NDArray[Any]
 
 
 def level_key(fpr: float) -> str:
-    """Name of a working point in metrics.json: 0.01 -> "1e-2", 1.25e-4 -> "1.25e-4"."""
+    """Name of a working point in metrics.json: 0.01 -> "1e-2", 1.25e-4 -> "1.25e-4".
+
+    Examples:
+        >>> level_key(1.25e-4)
+        '1.25e-4'
+    """
     mantissa, exponent = f"{fpr:.6e}".split("e")
     return f"{float(mantissa):g}e{int(exponent)}"
 
@@ -95,7 +100,12 @@ def roc(background: ArrayLike, signal: ArrayLike) -> tuple[Array, Array, Array]:
 
 
 def auc(background: ArrayLike, signal: ArrayLike) -> float:
-    """Area under the ROC curve, P(s > b) + P(s = b) / 2: the Mann-Whitney statistic, ties 1/2."""
+    """Area under the ROC curve, P(s > b) + P(s = b) / 2: the Mann-Whitney statistic, ties 1/2.
+
+    Examples:
+        >>> auc(background=[0.1, 0.2, 0.3], signal=[0.2, 0.4])
+        0.75
+    """
     return auc_with_error(background, signal)[0]
 
 
@@ -131,6 +141,14 @@ def threshold_at_fpr(background: ArrayLike, fpr: float) -> dict[str, Any]:
     `high` are the thresholds for k + sqrt(k) and k - sqrt(k) events: its statistical error.
     `fpr` is the one reached and `error` its binomial error. `reason` says why the point is
     refused (fewer than 10 background events flagged, by statistics or by ties), else None.
+
+    Examples:
+        >>> background = np.arange(1000) / 1000
+        >>> cut = threshold_at_fpr(background, fpr=0.05)
+        >>> cut["fpr"], cut["n_background"]
+        (0.05, 50)
+        >>> threshold_at_fpr(background, fpr=1e-3)["reason"]
+        'FPR 1e-3 of 1000 background events leaves 1, fewer than 10'
     """
     scores = np.sort(checked_scores(background, "background"))[::-1]
     n, k = len(scores), int(allowed(fpr, len(scores)))
@@ -168,6 +186,11 @@ def threshold_at_rate(background: ArrayLike, rate: float, input_rate: float = 40
     """Threshold that accepts `rate` [Hz] of background out of `input_rate` [Hz].
 
     As `threshold_at_fpr` at rate / input_rate, with the `rate` reached and its `rate_error` [Hz].
+
+    Examples:
+        >>> cut = threshold_at_rate(np.arange(1000) / 1000, rate=400e3, input_rate=40e6)
+        >>> cut["n_background"], cut["rate"]
+        (10, 400000.0)
     """
     cut = threshold_at_fpr(background, rate / input_rate)
     return cut | {"rate": cut["fpr"] * input_rate, "rate_error": cut["error"] * input_rate}
@@ -178,6 +201,11 @@ def tpr_at_fpr(background: ArrayLike, signal: ArrayLike, fpr: float) -> dict[str
 
     Equals the ROC curve's TPR at its last point with FPR <= fpr: no interpolation. `value` and
     `error` are None, and `reason` says why, where fewer than 10 background events are flagged.
+
+    Examples:
+        >>> background, signal = np.arange(1000) / 1000, np.arange(500, 1500) / 1000
+        >>> tpr_at_fpr(background, signal, fpr=0.05)["value"]
+        0.55
     """
     signal = checked_scores(signal, "signal")
     cut = threshold_at_fpr(background, fpr)
@@ -193,6 +221,11 @@ def fpr_at_tpr(background: ArrayLike, signal: ArrayLike, tpr: float) -> dict[str
     """FPR at the tightest threshold that keeps at least `tpr` of the signal, with binomial error.
 
     The threshold is the ceil(tpr N_s)-th largest signal score; `tpr` is the one reached.
+
+    Examples:
+        >>> background, signal = np.arange(1000) / 1000, np.arange(500, 1500) / 1000
+        >>> fpr_at_tpr(background, signal, tpr=0.55)["value"]
+        0.05
     """
     if not 0 < tpr <= 1:
         raise UserError(f"tpr: expected a number between 0 and 1, found {tpr}")

@@ -18,7 +18,12 @@ from jaxad.metrics import Array, checked_scores, threshold_at_fpr
 
 
 def jensen_shannon(p: ArrayLike, q: ArrayLike) -> Array:
-    """Jensen-Shannon divergence in bits (base 2) of two histograms (..., K): from 0 to 1."""
+    """Jensen-Shannon divergence in bits (base 2) of two histograms (..., K): from 0 to 1.
+
+    Examples:
+        >>> print(jensen_shannon([1, 1], [2, 2]), jensen_shannon([1, 0], [0, 1]))
+        0.0 1.0
+    """
     p, q = (np.asarray(v, np.float64) / np.sum(v, -1, keepdims=True) for v in (p, q))
     mean = (p + q) / 2
 
@@ -96,7 +101,12 @@ def mass_sculpting(
 
 
 def correlation(score: ArrayLike, observable: ArrayLike) -> dict[str, Any]:
-    """Pearson's and Spearman's correlation of two (N,) arrays; None where one is constant."""
+    """Pearson's and Spearman's correlation of two (N,) arrays; None where one is constant.
+
+    Examples:
+        >>> correlation([1, 2, 3, 4], [1, 4, 9, 16])["spearman"]
+        1.0
+    """
     x, y = np.asarray(score, np.float64), np.asarray(observable, np.float64)
 
     def coefficient(a: Array, b: Array) -> float | None:

@@ -37,7 +37,14 @@ def _sic_error(tpr: float, fpr: float, n_background: int, n_signal: int) -> floa
 def max_sic(
     background: ArrayLike, signal: ArrayLike, max_relative_error: float = 0.2
 ) -> dict[str, Any]:
-    """Maximum of `sic_curve`: {max_sic, max_sic_err, max_sic_fpr}, None if the curve is empty."""
+    """Maximum of `sic_curve`: {max_sic, max_sic_err, max_sic_fpr}, None if the curve is empty.
+
+    Examples:
+        >>> background, signal = np.arange(1000) / 1000, np.arange(500, 1500) / 1000
+        >>> best = max_sic(background, signal)
+        >>> round(best["max_sic"], 2), best["max_sic_fpr"]
+        (3.26, 0.026)
+    """
     fpr, tpr, sic = sic_curve(background, signal, max_relative_error)
     if not len(sic):
         return {"max_sic": None, "max_sic_err": None, "max_sic_fpr": None}

@@ -90,6 +90,11 @@ def summarise(
     the members (errors: the median statistical error), joined by auc_members, auc_band, members and
     band (16 and 84 %), max_sic_members, max_sic_band and max_sic_of_median_curve; max_sic is then
     the median of the maxima.
+
+    Examples:
+        >>> summary = summarise(np.arange(1000) / 1000, np.arange(500, 1500) / 1000)
+        >>> round(summary["auc"], 3), summary["tpr_at_fpr"]["1e-2"]["value"]
+        (0.875, 0.51)
     """
     pairs = members(background, signal)
     found = [_summarise_member(*p, fprs, tprs, n_bootstrap, seed, sic_error) for p in pairs]

@@ -41,6 +41,12 @@ def efp_function(
     The function takes (pT [GeV], eta or rapidity, phi), zero padded, in float32 or float64. It
     holds some twenty arrays (N, n, n): `compute_efps` bounds the memory. A jet without particles
     gives 0 for every graph but the constant one.
+
+    Examples:
+        >>> jets = jnp.array([[[100.0, 0.4, 0.0], [100.0, -0.4, 0.0], [0.0, 0.0, 0.0]]])
+        >>> width = efp_function({"efp_2_1_0": ((0, 1),)})  # sum of z z theta
+        >>> print(width(jets))
+        [[0.4]]
     """
     if not beta > 0:
         raise UserError(f"EFPs: beta must be larger than 0, found {beta}")
@@ -72,6 +78,11 @@ def compute_efps(
 
     Jets with few particles are evaluated without most of their padding, since the work grows at
     least as n^2. By default a batch fits in the caches of a CPU, or fills about 2 GB elsewhere.
+
+    Examples:
+        >>> jets = np.array([[[100.0, 0.4, 0.0], [100.0, -0.4, 0.0]]], np.float32)
+        >>> print(compute_efps([((0, 1),), ((0, 1), (0, 1))], jets).round(2))
+        [[0.4  0.32]]
     """
     particles = np.asarray(particles)
     if particles.ndim != 3 or particles.shape[-1] != 3:

@@ -80,7 +80,12 @@ def standard_graphs(max_degree: int = 5, prime: bool = True) -> Graphs:
 
 
 def formula(edges: Edges) -> str:
-    """LaTeX of the sum that a graph stands for, without dollar signs; beta = kappa = 1."""
+    r"""LaTeX of the sum that a graph stands for, without dollar signs; beta = kappa = 1.
+
+    Examples:
+        >>> print(formula(((0, 1), (0, 1))))
+        \sum_{a,b} z_a z_b \theta_{ab}^{2}
+    """
     vertices = sorted({vertex for edge in edges for vertex in edge})
     if not vertices:
         return "1"

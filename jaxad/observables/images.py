@@ -36,6 +36,13 @@ def jet_image(
     Returns:
         Rows (axis 1) are phi, columns (axis 2) eta, both increasing. What falls outside is
         dropped before the division; a jet with nothing inside gives zeros.
+
+    Examples:
+        >>> jet = jnp.array([[[100.0, 0.4, 0.0], [100.0, -0.4, 0.0], [0.0, 0.0, 0.0]]])
+        >>> print(jet_image(jet, n_pixels=3)[0])
+        [[0.  0.  0. ]
+         [0.5 0.  0.5]
+         [0.  0.  0. ]]
     """
     if align:
         pt, eta, phi = _align(particles)

@@ -14,7 +14,12 @@ from jax import Array
 
 
 def wrap_phi(phi: Array) -> Array:
-    """Azimuth (...) in radians moved to [-pi, pi); values already inside are unchanged."""
+    """Azimuth (...) in radians moved to [-pi, pi); values already inside are unchanged.
+
+    Examples:
+        >>> round(float(wrap_phi(jnp.float32(4.0))), 3)
+        -2.283
+    """
     return phi - 2 * jnp.pi * jnp.floor((phi + jnp.pi) / (2 * jnp.pi))
 
 
@@ -47,6 +52,10 @@ def ptetaphi_to_epxpypz(p: Array, mass: Array | float = 0.0) -> Array:
     """(..., 3) (pT [GeV], eta, phi) to (..., 4) (E, px, py, pz) [GeV] for particles of one `mass`.
 
     `mass` [GeV] broadcasts against (...). Rows with pT = 0 become zeros.
+
+    Examples:
+        >>> print(ptetaphi_to_epxpypz(jnp.array([3.0, 0.0, 0.0]), mass=4.0))
+        [5. 3. 0. 0.]
     """
     pt, eta, phi = p[..., 0], p[..., 1], p[..., 2]
     energy = _sqrt((pt * jnp.cosh(eta)) ** 2 + jnp.asarray(mass, p.dtype) ** 2)
@@ -75,13 +84,23 @@ def jet_mass(particles: Array) -> Array:
     particles pT [2 sinh^2(d_eta/2) + 2 sin^2(d_phi/2)] in the frame boosted along the beam to the
     jet's axis, for four-vectors E_i - p_i . n with n the jet's direction. The mass of several jets
     (dijet mass) is the same function of their four-vectors stacked on axis -2.
+
+    Examples:
+        >>> jet = jnp.array([[[100.0, 0.4, 0.0], [100.0, -0.4, 0.0], [0.0, 0.0, 0.0]]])
+        >>> round(float(jet_mass(jet)[0]), 1)
+        82.2
     """
     massless = particles.shape[-1] == 3
     return _sqrt(_mass2_massless(particles) if massless else _mass2(particles))
 
 
 def multiplicity(particles: Array) -> Array:
-    """Number of particles (...,) that are not padding: rows with positive pT (or energy)."""
+    """Number of particles (...,) that are not padding: rows with positive pT (or energy).
+
+    Examples:
+        >>> print(multiplicity(jnp.array([[[100.0, 0.4, 0.0], [0.0, 0.0, 0.0]]])))
+        [1.]
+    """
     return (particles[..., 0] > 0).sum(axis=-1).astype(particles.dtype)
 
 

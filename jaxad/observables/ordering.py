@@ -26,6 +26,11 @@ def decision_ordering(
 
     With `current` (n,), the mean runs over the pairs that `current` and `teacher` order
     oppositely, ties excluded; nan if there is none.
+
+    Examples:
+        >>> teacher, scores = np.array([1.0, 2.0, 3.0]), np.array([[10.0], [30.0], [20.0]])
+        >>> print(decision_ordering(teacher, scores).round(3))
+        [0.667]
     """
     teacher, scores = np.asarray(teacher), np.asarray(scores)
     current = teacher if current is None else np.asarray(current)

@@ -193,8 +193,9 @@ def sculpting_figure(
 ) -> Figure:
     """Background spectra before and after cuts, normalised, with the ratio to the one before.
 
-    sculpting: the result of `jaxad.sculpting.mass_sculpting`. The legend gives the Jensen-Shannon
-    divergence in bits and, after "noise", what random cuts of the same size reach (95 %).
+    sculpting: the result of `jaxad.metrics.sculpting.mass_sculpting`. The legend gives the
+    Jensen-Shannon divergence in bits and, after "noise", what random cuts of the same size reach
+    (95 %).
     """
     edges, total = np.asarray(sculpting["edges"]), np.asarray(sculpting["counts"])
     figure = new_figure(6.4, 6.4)

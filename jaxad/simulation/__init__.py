@@ -4,7 +4,7 @@
 
 writes the files of the set `name` into `out_dir` and returns their paths. Calling it again with the
 same arguments returns the finished files at once, and an interrupted call goes on where it stopped;
-a folder with another simulation is refused. From a shell: `python -m jaxad.simulation --help`.
+a folder with another simulation is refused. From a shell: `jaxad simulate --help`.
 
 The generators (pythia8mc, fastjet; GPL) come with `pip install 'jaxad[simulation]'` and are
 imported only when events are made.

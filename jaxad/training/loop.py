@@ -1,9 +1,9 @@
 """The one training engine: every network of jaxad is fitted by `fit`.
 
-The data lie on the device, stretches of an epoch run compiled (`jaxad.engine`), and the host sees
-one small pytree of sums between them: that is where progress, SIGTERM and checkpoints happen, in
-the middle of an epoch too. A resumed run repeats an undisturbed one bit for bit. Rows on disk
-(`jaxad.data.on_disk`) go to the device in blocks of steps, in the same order.
+The data lie on the device, stretches of an epoch run compiled (`jaxad.training.step`), and the host
+sees one small pytree of sums between them: that is where progress, SIGTERM and checkpoints happen,
+in the middle of an epoch too. A resumed run repeats an undisturbed one bit for bit. Rows on disk
+(`jaxad.storage.on_disk`) go to the device in blocks of steps, in the same order.
 """
 
 import time
@@ -31,7 +31,12 @@ SECONDS_PER_CALL = 0.5
 
 
 def get_config(**changes: Any) -> ConfigDict:
-    """Settings of `fit` with their defaults; `changes` override, unknown names are refused."""
+    """Settings of `fit` with their defaults; `changes` override, unknown names are refused.
+
+    Examples:
+        >>> get_config(epochs=3, optimizer="sgd").epochs
+        3
+    """
     config = ConfigDict(
         {
             "epochs": 10,
@@ -155,20 +160,36 @@ def fit(
     """Train `config.ensemble` members of `task` at once and return their best epochs.
 
     Args:
-        train, val: dicts of arrays with one leading axis; an optional "weight" column weighs rows.
+        train: rows that train, arrays with one leading axis; an optional "weight" weighs them.
+        val: rows that choose epochs, the same arrays.
         config: settings as of `get_config`.
         seed: member i starts, shuffles and draws with seed + i, so it equals a single run of
             that seed.
         stage: name of this fit in the history and of its folder of checkpoints.
         directory: where checkpoints go (`directory/stage`); a fit found there goes on where it
             stopped. None: no checkpoints.
-        train_index, val_index: (ensemble, n) row numbers, when members see different rows.
+        train_index: (ensemble, n) numbers of training rows, when members see different ones.
+        val_index: the same of the validation rows.
         stop: polled between compiled stretches; True saves and raises `Preempted`.
         on_epoch: called with the history so far, when (re)starting and after every epoch.
 
     Raises:
         UserError: non-finite loss (the last good checkpoint is kept), unknown settings.
         Preempted: `stop()` was true.
+
+    Examples:
+        >>> def init(key, batch):
+        ...     return {"slope": jnp.zeros(())}, {}
+        >>> def loss(params, state, batch, key, training):
+        ...     errors = (batch["y"] - params["slope"] * batch["x"]) ** 2
+        ...     return weighted_mean(errors, batch["weight"]), ({}, state)
+        >>> x = np.linspace(-1, 1, 64, dtype=np.float32)
+        >>> rows = {"x": x, "y": 3 * x}
+        >>> settings = get_config(epochs=20, batch_size=16, learning_rate=0.1)
+        >>> fitted = fit(Task(init, loss), rows, rows, settings)
+        train: 1 parameters, 64 rows, 4 steps an epoch
+        >>> print(fitted.params["slope"].round(1))
+        [[3.]]
     """
     n_members = config.ensemble
     seeds = [seed + i for i in range(n_members)]

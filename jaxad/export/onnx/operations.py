@@ -174,7 +174,7 @@ def forest(
     value: np.ndarray,
     x: Values,
 ) -> Values:
-    """`jaxad.methods.trees.leaf_sums`: the operator that runtimes have for ensembles of trees.
+    """`leaf_sums` of `jaxad.methods.stages.trees`: the operator of runtimes for ensembles of trees.
 
     Args:
         shape: of `x`, one row an event; the others are what that function reads, by name.
