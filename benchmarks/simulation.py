@@ -19,7 +19,7 @@ from jaxad.data import adc2021
 from jaxad.data.dataset import Rows, concatenate
 from jaxad.data.particles import jet_observables
 from jaxad.evaluation.resonant import two_sample_auc
-from jaxad.simulation import figures
+from jaxad.report import simulation as figures
 
 WINDOW = (3300.0, 3700.0)
 FEATURES = ("mJ1", "dmJ", "tau21J1", "tau21J2")

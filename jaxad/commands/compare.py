@@ -36,7 +36,7 @@ def read_run(workdir: Path) -> dict[str, Any]:
     """The metrics of one work directory; "latency" holds the scores of its latency.json, or {}."""
     path = workdir / "eval" / "metrics.json"
     if not path.is_file():
-        raise UserError(f"{path}: not found: run evaluate.py --workdir={workdir} first")
+        raise UserError(f"{path}: not found: run jaxad evaluate --workdir={workdir} first")
     metrics, times = _read(path, "signals", "evaluate again"), workdir / "eval" / "latency.json"
     _require(lambda: tables({"": metrics}), path, "evaluate again")
     if not times.is_file():

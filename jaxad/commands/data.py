@@ -1,12 +1,15 @@
-"""What a config reads, and raw LHC Olympics events clustered into the official feature file.
+"""What a config reads; public files fetched; raw LHC Olympics events clustered into features.
 
   jaxad data show --config=toptagging_ae
+  jaxad data download toptagging val.h5
   jaxad data cluster events_anomalydetection_v2.h5 --out FOLDER
 
 show reads the data of a config, as training would, and prints the counts of every class and part.
-cluster (FastJet) goes on where it was stopped when the same command runs again.
+download without a set lists sets, files and records. cluster needs FastJet. Each goes on where it
+was stopped when the same command runs again.
 """
 
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +17,8 @@ from absl import flags
 
 from jaxad import data
 from jaxad.commands import cli
-from jaxad.data import lhco_raw
+from jaxad.data import download, lhco_raw
+from jaxad.storage import cache
 
 
 def main(argv: Sequence[str]) -> int:
@@ -22,13 +26,19 @@ def main(argv: Sequence[str]) -> int:
     if argv and argv[0] == "show":
         return _show(argv[1:])
     parser = cli.parser(__doc__, "data")
-    verbs = parser.add_subparsers(dest="what", required=True, metavar="show|cluster")
+    verbs = parser.add_subparsers(dest="what", required=True, metavar="show|download|cluster")
     verbs.add_parser("show", help="counts of what a config reads")
-    cluster = verbs.add_parser("cluster", help="raw LHC Olympics events into features")
-    cluster.add_argument("file", type=Path, help="raw events in the published layout")
-    cluster.add_argument("--out", type=Path, required=True, help="folder to write to")
-    cli.add_workers(cluster)
+    fetched = verbs.add_parser("download", help="public files, or the list of them")
+    fetched.add_argument("set", nargs="?", choices=sorted(download.SETS))
+    fetched.add_argument("files", nargs="*", help="default: all files of the set")
+    fetched.add_argument("--folder", default="", help="the cache folder")
+    clustered = verbs.add_parser("cluster", help="raw LHC Olympics events into features")
+    clustered.add_argument("file", type=Path, help="raw events in the published layout")
+    clustered.add_argument("--out", type=Path, required=True, help="folder to write to")
+    cli.add_workers(clustered)
     args = parser.parse_args(argv)
+    if args.what == "download":
+        return cli.exit_code(lambda: _download(args))
     return cli.exit_code(lambda: print(lhco_raw.feature_file(args.file, args.out, args.workers)))
 
 
@@ -38,3 +48,14 @@ def _show(argv: Sequence[str]) -> int:
 
     values = cli.parsed(define, ["jaxad data show", *argv], __doc__)
     return cli.exit_code(lambda: print(data.summary(data.load(values.config.data))))
+
+
+def _download(args: argparse.Namespace) -> None:
+    if args.set is None:
+        for name, entries in download.SETS.items():
+            for file, entry in entries.items():
+                print(f"{name:<12}{file:<58}{download.ZENODO}/records/{entry.record}")
+        return
+    folder = cache.root(args.folder) / "download"
+    for file in args.files or download.SETS[args.set]:
+        print(download.fetch(args.set, file, folder))

@@ -8,7 +8,8 @@ Running the same command again resumes an interrupted simulation.
 from collections.abc import Sequence
 
 from jaxad.commands import cli
-from jaxad.simulation import NAMES, figures, simulate
+from jaxad.report import simulation as figures
+from jaxad.simulation import NAMES, simulate
 
 
 def main(argv: Sequence[str]) -> int:

@@ -91,7 +91,7 @@ def train(config: ConfigDict, directory: Path) -> None:
         say = print if hosts.leads() else lambda *_, **__: None
         (trained,) = hosts.largest((directory / "scorer" / "scorer.json").exists())
         if trained:
-            say(f"{directory}: already trained; evaluate.py --workdir={directory} shows it")
+            say(f"{directory}: already trained; jaxad evaluate --workdir={directory} shows it")
             return
         say(_banner(config), flush=True)
         with hosts.leader_first("data"):
@@ -105,7 +105,7 @@ def train(config: ConfigDict, directory: Path) -> None:
             scorer = build_scorer(config, name, fitted, dataset)
             if hosts.leads():
                 scorer.save(directory / folder)
-        say(f"trained: {directory}/scorer; next: evaluate.py --workdir={directory}")
+        say(f"trained: {directory}/scorer; next: jaxad evaluate --workdir={directory}")
 
 
 def main(argv: Sequence[str]) -> int:

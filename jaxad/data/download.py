@@ -1,18 +1,16 @@
 """Public files from Zenodo: resumed where they stopped, checked against size and MD5, renamed last.
 
-`python -m jaxad.data.download` lists the files; with the name of a set it fetches them, which is
+`jaxad data download` lists the files; with the name of a set it fetches them, which is
 also what `data.source=download` does. A transfer goes to NAME.part beside its goal; run the same
 command again after an interruption and it continues (HTTP Range).
 """
 
-import argparse
 import errno
 import hashlib
 import http.client
 import json
 import os
 import shutil
-import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -21,7 +19,7 @@ from typing import BinaryIO, NamedTuple
 from tqdm import tqdm
 
 from jaxad.errors import UserError
-from jaxad.storage import cache, lock
+from jaxad.storage import lock
 
 ZENODO = "https://zenodo.org"
 TIMEOUT = 30  # seconds without a byte
@@ -283,30 +281,3 @@ def _ask(file: str, entry: Entry, folder: Path, base: str) -> tuple[str, Entry]:
             md5 = checksum.removeprefix("md5:") if checksum.startswith("md5:") else None
             return name, Entry(entry.record, size, md5)
     raise UserError(f"{url}: no file {file}; the record has {', '.join(sorted(listed))}")
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """`python -m jaxad.data.download [SET [FILE ...]] [--folder DIR]`."""
-    from jaxad.commands import cli
-
-    parser = argparse.ArgumentParser(prog="python -m jaxad.data.download", description=__doc__)
-    parser.add_argument("set", nargs="?", choices=sorted(SETS))
-    parser.add_argument("files", nargs="*", help="default: all files of the set")
-    parser.add_argument("--folder", default="", help="the cache folder")
-    options = parser.parse_args(arguments)
-    if options.set is None:
-        for name, entries in SETS.items():
-            for file, entry in entries.items():
-                print(f"{name:<12}{file:<58}{ZENODO}/records/{entry.record}")
-        return 0
-
-    def command() -> None:
-        folder = cache.root(options.folder) / "download"
-        for file in options.files or SETS[options.set]:
-            print(fetch(options.set, file, folder))
-
-    return cli.exit_code(command)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

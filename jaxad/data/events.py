@@ -90,12 +90,12 @@ def load(config: ConfigDict) -> Dataset:
         classes = {"background": background, **signals}
         medians = {name: float(np.median(part["pt"])) for name, part in classes.items()}
         checks.require_one_unit(medians, str(config.source))
-    named = [name for name in _observable_keys(config) if name not in JET_LABELS]
-    particles = config.format in PARTICLES
+    jets = config.format in PARTICLES
+    named = {name: JET_LABELS.get(name, (name, "")) for name in _observable_keys(config)}
     about = {
         "layout": _layout(background["x"].shape[1:], config),
-        "labels": (JET_LABELS if particles else {}) | {name: (name, "") for name in named},
-        "baselines": (*(JET_BASELINES if particles else ()), *named),
+        "labels": (JET_LABELS if jets else {}) | named,
+        "baselines": tuple(dict.fromkeys((*(JET_BASELINES if jets else ()), *named))),
         "info": {
             "name": "events",
             "source": str(config.source),

@@ -153,8 +153,8 @@ def measure(scorer: Scorer, dataset: Dataset) -> dict[str, Any]:
 
 def names_of(scorer: Scorer) -> list[str]:
     """Names of the features, with their units."""
-    stage = methods.stage(scorer.method, scorer.config, scorer.layout)
-    return [f"{name} [{unit}]" if unit else name for name, unit in stage.names]
+    names = weak.vectors(scorer.config, scorer.layout).names
+    return [f"{name} [{unit}]" if unit else name for name, unit in names]
 
 
 def summary(scorer: Scorer, dataset: Dataset, found: dict[str, Any]) -> dict[str, Any]:

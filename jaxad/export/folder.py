@@ -123,8 +123,10 @@ def export(
     scorer = load(run)
     dataset = cache(lambda: data.load(scorer.config.data))
     if name and name != scorer.names[0]:
-        sample = methods.calibration(scorer.method, scorer.config, dataset())
-        scorer = scorer.with_default(name, sample.x)
+        x, sample = methods.calibration(scorer.method, scorer.config, dataset())
+        if x is None:
+            raise UserError(f"--score {name}: no calibration sample: {sample}")
+        scorer = scorer.with_default(name, x)
     if "hls" in formats:
         hls.check(scorer)
     about = contract(scorer, run.resolve().name, fpr)

@@ -51,6 +51,12 @@ def fit_logit_scaler(x: ArrayLike, eps: float = 1e-6) -> LogitScaler:
     inside = (unit > eps) & (unit < 1 - eps)
     unit = np.clip(unit, eps, 1 - eps)
     logit = np.where(inside, np.log(unit) - np.log1p(-unit), np.nan)
+    spread = inside.any(axis=0)
+    if not spread.all():
+        raise UserError(
+            f"scaling: feature {int(np.argmin(spread))} has two values only, expected a spread: "
+            "leave it out"
+        )
     mean, scale = np.nanmean(logit, axis=0), np.nanstd(logit, axis=0)
     return LogitScaler(*(jnp.asarray(a, jnp.float32) for a in (low, high, mean, scale, eps)))
 

@@ -48,13 +48,13 @@ def test_two_workers_give_the_same_bits(cluster, tmp_path, monkeypatch, capsys):
     )
     assert score.main([*command, "many.h5", "--scheduler", cluster.scheduler_address]) == 1
     assert content("alone.h5") == content("many.h5")
-    assert scored_here == [("bad.npy", "Particles", 32, 64)]
+    assert scored_here == [("bad.npy", 32, 64)]
     report = capsys.readouterr().err
     assert "1 of 12 chunks are scored here" in report and "event 28 holds NaN" in report
 
 
 def test_no_scheduler_is_one_line(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("jaxad.cluster.TIMEOUT", "1s")
+    monkeypatch.setattr("jaxad.tasks.TIMEOUT", "1s")
     trigger_scorer("dense_ae").save(tmp_path / "run" / "scorer")
     np.save(tmp_path / "a.npy", trigger_data(5))
     command = [str(tmp_path / "run"), str(tmp_path / "a.npy"), "--out", str(tmp_path / "s.h5")]

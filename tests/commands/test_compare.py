@@ -33,9 +33,12 @@ def write_run(folder, signals=("top", "W"), latency=None, n_members=None):
 def test_command_prints_the_tables_and_writes_the_figures(tmp_path):
     first = write_run(tmp_path / "ae", latency=2e-6)
     write_run(tmp_path / "vae", signals=("top",), latency=1e-6, n_members=3)
-    command = [sys.executable, "-m", "jaxad.compare", str(tmp_path / "ae"), str(tmp_path / "vae")]
+    command = [sys.executable, "-m", "jaxad", "compare", str(tmp_path / "ae")]
     done = subprocess.run(
-        [*command, "--out", str(tmp_path / "out")], capture_output=True, text=True, check=True
+        [*command, str(tmp_path / "vae"), "--out", str(tmp_path / "out")],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     rows = done.stdout.splitlines()
     assert rows[0].split() == ["AUC", "top", "W"]
@@ -79,7 +82,7 @@ def test_runs_of_the_same_name_keep_their_paths(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "run evaluate.py"), ("{", "expected JSON"), ("[]", "'signals'"), ("{}", "'signals'")],
+    [(None, "run jaxad evaluate"), ("{", "expected JSON"), ("[]", "'signals'"), ("{}", "'signals'")],
 )
 def test_what_is_missing_is_named_in_one_line(tmp_path, content, message):
     (tmp_path / "eval").mkdir()

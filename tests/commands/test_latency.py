@@ -10,13 +10,14 @@ from jaxad.commands import compare, latency
 from jaxad.commands.train import build_scorer
 from jaxad.configs import adc2021_shallow
 from jaxad.data.dataset import Dataset
+from jaxad.data.layout import Layout
 
 
 @pytest.fixture
 def run(tmp_path):
     x = np.abs(np.random.default_rng(0).normal(10, 3, (64, 19, 3))).astype(np.float32)
     x[..., 1:] = np.random.default_rng(1).uniform(-1, 1, (64, 19, 2))
-    dataset = Dataset({"x": x}, {"x": x}, {"x": x}, {}, info={"format": "trigger"})
+    dataset = Dataset({"x": x}, {"x": x}, {"x": x}, {}, Layout("ptetaphi", (19, 3)))
     config = adc2021_shallow.get_config("smoke")
     config.method.update({"name": "gaussian_mixture", "n_components": 2})
     fitted = methods.get("gaussian_mixture").fit(config, dataset, None)

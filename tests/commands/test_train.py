@@ -189,12 +189,12 @@ def test_mistakes_on_the_command_line(images, trained, program, tmp_path):
 @pytest.mark.parametrize(
     ("experiment", "format", "wanted"),
     [
-        (toptagging_ae, "features", "particles; for images set inputs.name=image"),
-        (toptagging_ae, "image", "particles; for images set inputs.name=image"),
-        (interpretable_hln, "features", "particles"),
-        (cathode, "features", "data.name=lhco"),
-        (codae, "features", "images"),
-        (adc2021_vae, "features", "trigger events"),
+        (toptagging_ae, "features", "takes .* the data are features .*: choose inputs.name"),
+        (toptagging_ae, "image", "takes .* the data are image .* among image"),
+        (interpretable_hln, "features", "takes .* the data are features .*: choose other data"),
+        (cathode, "features", "searches a mass, and these events have none: set data.mass_key"),
+        (codae, "features", "takes image, the data are features"),
+        (adc2021_vae, "features", "takes ptetaphi, the data are features .* among features"),
     ],
 )
 def test_methods_refuse_rows_that_they_cannot_take(experiment, format, wanted, tmp_path):
@@ -204,7 +204,7 @@ def test_methods_refuse_rows_that_they_cannot_take(experiment, format, wanted, t
     config = experiment.get_config("smoke")
     settings = {"source": str(source), "label_key": "label", "signals": "s=1", "format": format}
     config.data = data.get_config("events", **settings)
-    with pytest.raises(UserError, match=f"takes .*{wanted}.*; found {format}"):
+    with pytest.raises(UserError, match=wanted):
         run.train(config, tmp_path / "run")
 
 

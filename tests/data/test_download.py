@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from jaxad.__main__ import main as jaxad_main
 from jaxad.data import download
 from jaxad.errors import UserError
 
@@ -258,6 +259,6 @@ def test_unknown_set_and_file(tmp_path):
 
 
 def test_command_lists_the_table(capsys):
-    assert download.main([]) == 0
+    assert jaxad_main(["data", "download"]) == 0
     listed = capsys.readouterr().out
     assert all(file in listed for entries in download.SETS.values() for file in entries)

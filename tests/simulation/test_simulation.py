@@ -69,7 +69,7 @@ def test_toptagging_attributes_are_those_of_pandas(toptagging):
 
 
 def test_toptagging_physics(toptagging):
-    from jaxad.simulation.figures import toptagging_observables
+    from jaxad.report.simulation import toptagging_observables
 
     values = toptagging_observables(toptagging)
     qcd, top = values["label"] == 0, values["label"] == 1
@@ -326,7 +326,7 @@ def test_lhco_files_have_the_published_layout(lhco):
 
 
 def test_lhco_resonance_has_its_masses(lhco):
-    from jaxad.simulation.figures import lhco_observables
+    from jaxad.report.simulation import lhco_observables
 
     signal, qcd = (lhco_observables(lhco[name]) for name in ("lhco_signal", "lhco"))
     assert abs(np.median(signal["mjj"]) - 3500) < 150

@@ -6,6 +6,7 @@ train at once, and the score is the mean probability. With folds, an event is on
 members that did not see it: its fold is a hash of its raw values, so nothing has to be kept.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -70,8 +71,20 @@ def events(config: ConfigDict, dataset: Dataset, rows: Rows) -> Rows:
 
 
 def vectors(config: ConfigDict, layout: Layout) -> Stage:
-    """Features with a mass, as they are: densities and classifiers scale their own."""
-    return inputs.stage(config.inputs, layout, KINDS, config.method.name)
+    """Features with a mass, as they are: densities and classifiers scale their own.
+
+    The mass itself is none of them.
+    """
+    stage = inputs.stage(config.inputs, layout, KINDS, config.method.name)
+    names = [name for name, _ in stage.names]
+    if "mass" not in names:
+        return stage
+    kept = np.delete(np.arange(len(names)), names.index("mass"))
+    return dataclasses.replace(
+        stage,
+        values=lambda raw: stage.values(raw)[:, kept],
+        names=tuple(stage.names[i] for i in kept),
+    )
 
 
 def data_events(config: ConfigDict, dataset: Dataset) -> Rows:
