@@ -12,12 +12,10 @@ import pytest
 from documents import (
     PAGES,
     ROOT,
-    SOURCES,
     anchors,
     blocks,
     commands,
     examples,
-    imported,
     links,
     messages,
     module_of,
@@ -182,18 +180,3 @@ def test_quoted_messages_are_those_of_the_source(row):
 def test_quoting_finds_what_is_not_there():
     assert not quoted("<path>: no such fyle; give data.source a file").search(sources())
     assert not quoted("data.units: expected GeV").search(sources())
-
-
-def test_modules_import_from_their_left():
-    """The order that CONTRIBUTING states; imports inside functions apart."""
-    text = (ROOT / "CONTRIBUTING.md").read_text()
-    stated = re.search(r"`(errors → [^`]+)`", text)[1]
-    order = [group.split(", ") for group in re.split(r"\s+→\s+", stated)]
-    place = {name: number for number, group in enumerate(order) for name in group}
-    for path in SOURCES:
-        own = (*module_of(path).split("."), "")[1]
-        if own in ("", "__main__"):
-            continue
-        for name in imported(path):
-            other = name.split(".")[1]
-            assert other == own or place[other] < place[own], f"{path.name} imports {name}"

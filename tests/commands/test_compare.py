@@ -82,7 +82,12 @@ def test_runs_of_the_same_name_keep_their_paths(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "run jaxad evaluate"), ("{", "expected JSON"), ("[]", "'signals'"), ("{}", "'signals'")],
+    [
+        (None, "run jaxad evaluate"),
+        ("{", "expected JSON"),
+        ("[]", "'signals'"),
+        ("{}", "'signals'"),
+    ],
 )
 def test_what_is_missing_is_named_in_one_line(tmp_path, content, message):
     (tmp_path / "eval").mkdir()

@@ -121,22 +121,13 @@ def module_of(path: Path) -> str:
 
 
 def imported(path: Path) -> set[str]:
-    """Modules of jaxad that a file imports when it is imported itself."""
-    tree = ast.parse(path.read_text())
-    inside = {
-        id(inner)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.FunctionDef)
-        for inner in ast.walk(node)
-    }
+    """Modules of jaxad that a file imports, inside functions too."""
     found = set()
-    for node in ast.walk(tree):
-        if id(node) in inside or not isinstance(node, ast.Import | ast.ImportFrom):
-            continue
+    for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
-        elif node.module == "jaxad":
+        elif isinstance(node, ast.ImportFrom) and node.module == "jaxad":
             found |= {f"jaxad.{alias.name}" for alias in node.names}
-        else:
+        elif isinstance(node, ast.ImportFrom):
             found.add(node.module or "")
     return {name for name in found if name.startswith("jaxad.")}

@@ -166,7 +166,9 @@ class Translator:
         ]
 
     def _gathered(self, numbers: np.ndarray, starts: np.ndarray, sources: list) -> Operand:
-        if numbers.size and not 0 <= numbers.min() <= numbers.max() < starts[-1]:
+        if not numbers.size:
+            return np.zeros(numbers.shape, np.float32)
+        if not 0 <= numbers.min() <= numbers.max() < starts[-1]:
             raise refusal("indices outside of an array")
         owner = np.searchsorted(starts, numbers.ravel(), side="right") - 1
         used = np.unique(owner)

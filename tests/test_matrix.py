@@ -1,0 +1,187 @@
+"""Any method on any data: every method on every input of its kind, from a file to an export.
+
+    pytest tests/test_matrix.py -m "" -s
+
+prints the table of docs/data.md.
+"""
+
+import importlib
+
+import h5py
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from random_jets import random_jets
+from random_scorers import trigger_data
+
+from jaxad import data, inputs, methods
+from jaxad.commands import score
+from jaxad.commands.train import train
+from jaxad.errors import UserError
+from jaxad.export import cpp, onnx, stablehlo
+from jaxad.export.contract import contract, function
+from jaxad.scorer import load
+
+N_BACKGROUND, N_SIGNAL = 500, 80
+RESONANT = ("cathode", "iad", "supervised", "cwola", "anode", "lacathode", "ranode")
+SHALLOW = ("isolation_forest", "one_class_svm", "gaussian_mixture", "nearest_neighbours")
+VECTOR = ("autoencoder", "pca", "trigger_autoencoder", "rbm", *SHALLOW, "student", *RESONANT)
+IMAGE = ("autoencoder", "pca", "codae", "codvae", "dirichlet_vae", "qcd_or_what", "cct")
+LONG = ("codae", "codvae", "cct", "qcd_or_what")
+CONFIGS = {
+    "autoencoder": "features_ae",
+    "pca": "features_ae",
+    "trigger_autoencoder": "adc2021_vae",
+    "rbm": "adc2021_rbm",
+    "student": "adc2021_student",
+    "hln": "interpretable_hln",
+    "pnn": "interpretable_pnn",
+    **dict.fromkeys(SHALLOW, "adc2021_shallow"),
+}
+
+# Name in the table: (file, settings of `data`, settings of `inputs`).
+VECTORS = {
+    "trigger events": ("trigger", {"format": "ptetaphi"}, {"name": "trigger_event"}),
+    "jet observables, EFPs": (
+        "jets",
+        {"format": "ptetaphi"},
+        {"name": "jet_observables", "max_degree": 2},
+    ),
+    "a table, MeV": (
+        "table",
+        {"format": "features", "mass_key": "mass", "units": "MeV"},
+        {"name": "features"},
+    ),
+}
+IMAGES = {
+    "jet images": ("jets", {"format": "ptetaphi"}, {"name": "jet_image", "n_pixels": 12}),
+    "images": ("images", {"format": "image"}, {"name": "image"}),
+    "detector images": (
+        "detector",
+        {"format": "image"},
+        {"name": "image", "pixels": "mask"},
+    ),
+}
+SETS = {
+    "trigger events": VECTORS["trigger events"],
+    "particles": ("jets", {"format": "ptetaphi"}, {"name": "particles"}),
+}
+WINDOWS = {"trigger": (0.2, 0.6), "jets": (0.08, 0.16), "table": (3.3, 3.7)}
+TABLE: dict[tuple[str, str], str] = {}
+
+
+def cases():
+    pairs = [(method, "vector", name) for method in VECTOR for name in VECTORS]
+    pairs.remove(("trigger_autoencoder", "vector", "trigger events"))  # which it takes as sets
+    pairs += [(method, "image", name) for method in IMAGE for name in IMAGES]
+    pairs += [("trigger_autoencoder", "set", "trigger events")]
+    pairs += [(method, "set", "particles") for method in ("hln", "pnn")]
+    for method, kind, name in pairs:
+        long = method in LONG or (method in RESONANT and name != "a table, MeV")
+        yield pytest.param(method, kind, name, marks=[pytest.mark.long] if long else [])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """One file a raw format, its last events signal."""
+    folder, n = tmp_path_factory.mktemp("matrix"), N_BACKGROUND + N_SIGNAL
+    rng = np.random.default_rng(0)
+    label = np.repeat([0, 1], [N_BACKGROUND, N_SIGNAL])
+    hot = 1 + 0.5 * label
+    trigger = trigger_data(n) * np.stack([hot, np.ones(n), np.ones(n)], -1)[:, None]
+    jets = random_jets(1, n, 14, spread=0.15)
+    table = rng.normal(size=(n, 4)) * [1, 2, 3, 4] + label[:, None]
+    mass = np.where(label, rng.normal(3.5e6, 3e4, n), rng.uniform(2.8e6, 4.2e6, n))
+    images = rng.poisson(0.4, (n, 16, 12)) + rng.poisson(0.2, (n, 16, 12)) * label[:, None, None]
+    detector = rng.poisson(0.15 * hot[:, None, None, None], (n, 24, 20, 3))
+    for name, x in {
+        "trigger": trigger,
+        "jets": jets,
+        "table": table,
+        "images": images,
+        "detector": detector,
+    }.items():
+        np.savez(folder / f"{name}.npz", x=x.astype(np.float32), label=label, mass=mass)
+    return folder
+
+
+def experiment(method, kind, name, folder):
+    """The smoke variant of the method's config, pointed at this input."""
+    family = "codae" if method == "codvae" else method
+    config = importlib.import_module(f"jaxad.configs.{CONFIGS.get(method, method)}")
+    config = config.get_config("smoke")
+    if method == "autoencoder" and kind == "image":
+        config = importlib.import_module("jaxad.configs.toptagging_ae").get_config("smoke")
+    file, settings, chosen = {"vector": VECTORS, "image": IMAGES, "set": SETS}[kind][name]
+    source = str(folder / f"{file}.npz")
+    settings = settings | {"label_key": "label", "signals": "s=1", "cache": str(folder / "cache")}
+    if method in RESONANT:
+        low, high = WINDOWS[file]
+        settings |= {"window_low": low, "window_high": high, "n_signal": 40}
+    if method == "cct":
+        settings["supervised"] = True
+    config.data = data.get_config("events", source=source, **settings)
+    config.inputs = inputs.get_config(**chosen)
+    config.method.name, config.baselines = family, ()
+    if "augment" in config.method:
+        config.method.augment = False
+    if method == "trigger_autoencoder" and kind == "vector":
+        config.method.loss = "plain"
+    if method == "student":
+        config.method.teacher = str(folder / f"teacher-{file}")
+    if method in ("hln", "pnn"):
+        config.method.passes = 1
+    return config
+
+
+def exported(scorer, raw):
+    """Formats that hold the score; what they say is compared, C++ apart, which others compile."""
+    about, done = contract(scorer, "run", 0.3), []
+    params = jax.tree.map(jnp.asarray, scorer.params)
+    single = lambda x: scorer.fn(params, x)  # noqa: E731
+    try:
+        cpp.header(single, scorer.shape, about)
+        done.append("C++")
+    except UserError:
+        pass
+    try:
+        found = onnx.loaded(onnx.model(single, scorer.shape, about))(raw)[:, 0]
+        np.testing.assert_allclose(found, scorer(raw), rtol=2e-3, atol=2e-3)
+        done.append("ONNX")
+    except UserError:
+        pass
+    program = stablehlo.loaded(stablehlo.program(function(scorer, about), scorer.shape))
+    np.testing.assert_allclose(program(raw)[:, 0], scorer(raw), rtol=2e-3, atol=2e-3)
+    return [*done, "StableHLO"]
+
+
+@pytest.mark.parametrize(("method", "kind", "name"), cases())
+def test_a_method_on_an_input(method, kind, name, folder, tmp_path, monkeypatch):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("flatbuffers")
+    monkeypatch.chdir(tmp_path)
+    config = experiment(method, kind, name, folder)
+    if method == "student" and not (folder / config.method.teacher).exists():
+        train(experiment("isolation_forest", kind, name, folder), folder / config.method.teacher)
+    train(config, tmp_path / "run")
+    scorer = load(tmp_path / "run")
+    assert methods.stage(scorer.method, scorer.config, scorer.layout).kind == kind
+    file = config.data.source
+    assert score.main([str(tmp_path / "run"), file, "--out", "scores.h5"]) == 0
+    with h5py.File("scores.h5") as found:
+        scores = found[scorer.names[0]][:]
+    with data.open_events(config.data, file) as events:
+        raw = events[0 : len(events)]
+    assert len(scores) == N_BACKGROUND + N_SIGNAL and np.isfinite(scores).all()
+    np.testing.assert_array_equal(scores, scorer(raw))
+    assert len(scorer.background) and scorer.threshold(0.3)["sample"].startswith("test background")
+    TABLE[method, f"{name} ({kind})"] = ", ".join(exported(scorer, raw[:20]))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def table():
+    """Prints the table after the last case, where pytest captures nothing."""
+    yield
+    rows = [f"| {method} | {name} | {formats} |" for (method, name), formats in TABLE.items()]
+    print("\n| method | input | exports |\n|---|---|---|", *sorted(rows), sep="\n")

@@ -1,0 +1,41 @@
+"""The house: what imports what, who knows a data set by name, how long files are."""
+
+import re
+
+from documents import ROOT, SOURCES, imported, module_of
+
+from jaxad import data, methods
+
+BLIND = ("methods", "scorer.py", "export", "evaluation", "inputs")
+API = {"__init__", "__main__", "errors", "scorer", "tasks", "workdir"}
+
+
+def test_modules_import_from_their_left():
+    """The order that CONTRIBUTING states, imports inside functions included."""
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    stated = re.search(r"`(errors → [^`]+)`", text)[1]
+    order = [group.split(", ") for group in re.split(r"\s+→\s+", stated)]
+    place = {name: number for number, group in enumerate(order) for name in group}
+    for path in SOURCES:
+        own = (*module_of(path).split("."), "")[1]
+        if own in ("", "__main__"):
+            continue
+        for name in imported(path):
+            other = name.split(".")[1]
+            assert other == own or place[other] < place[own], f"{path} imports {name}"
+
+
+def test_data_sets_are_known_to_their_readers_alone():
+    names = set(data.READERS) - {"events"} - set(methods.NAMES) - {"jets"}
+    assert names == {"toptagging", "adc2021", "lhco"}
+    for path in SOURCES:
+        if path.relative_to(ROOT / "jaxad").parts[0] in BLIND:
+            found = re.findall("|".join(names) + r"|data\.name|LHC ?Olympics", path.read_text())
+            assert not found, f"{path} names {found[0]}"
+
+
+def test_files_are_short_and_the_root_holds_the_api():
+    for path in SOURCES:
+        assert len(path.read_text().splitlines()) <= 500, path
+    loose = {path.stem for path in (ROOT / "jaxad").glob("*.py")}
+    assert loose == API
