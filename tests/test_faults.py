@@ -21,8 +21,9 @@ from jaxad.commands import export, score
 from jaxad.commands import simulate as simulation_program
 from jaxad.errors import UserError
 from jaxad.scorer import load
-from jaxad.simulation import produce as runner
+from jaxad.simulation.produce import SUMMARY, produce
 from jaxad.storage import cache
+from jaxad.tasks import load_part, make_tasks, seeded
 from jaxad.training import fit, get_config
 
 CONFIG = get_config(epochs=3, batch_size=16, checkpoint_seconds=0.0)
@@ -160,7 +161,7 @@ def assert_one_line(error: str, *words: str) -> None:
 def test_a_full_disk_is_one_line_and_the_next_run_ends_well(run, tmp_path, capsys, command):
     with largest_file(9000):
         assert command(run, tmp_path / "out") == 2
-    assert_one_line(capsys.readouterr().err, str(tmp_path / "out"), "File too large", "free space")
+    assert_one_line(capsys.readouterr().err, str(tmp_path), "out", "File too large", "free space")
     assert not (tmp_path / "out").exists()
     assert command(run, tmp_path / "out") == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
@@ -220,10 +221,10 @@ def generated(process: str, n: int, rng: np.random.Generator) -> dict[str, np.nd
 
 def simulated(folder: Path) -> list[Path]:
     def write(path: Path, name: str, parts: dict[str, list[Path]]) -> None:
-        path.write_text(str([runner.load_part(part)["x"].sum() for part in parts["a"]]))
+        path.write_text(str([load_part(part)["x"].sum() for part in parts["a"]]))
 
-    request, tasks = {"name": "toy"}, runner.make_tasks("a", "f.h5", 5, 2)
-    return runner.produce(folder, request, ["f.h5"], tasks, runner.seeded(generated, 0), write, 1)
+    request, tasks = {"name": "toy"}, make_tasks("a", "f.h5", 5, 2)
+    return produce(folder, request, ["f.h5"], tasks, seeded(generated, 0), write, 1)
 
 
 def test_a_simulation_goes_on_whatever_a_kill_left(tmp_path):
@@ -237,7 +238,7 @@ def test_a_simulation_goes_on_whatever_a_kill_left(tmp_path):
     path.unlink()
     with pytest.raises(UserError, match=r"f\.h5 is missing"):
         simulated(tmp_path)
-    (tmp_path / runner.SUMMARY).write_text("{")
+    (tmp_path / SUMMARY).write_text("{")
     with pytest.raises(UserError, match=r"simulation\.json: damaged"):
         simulated(tmp_path)
 
@@ -246,7 +247,7 @@ def test_a_damaged_part_of_a_simulation_is_named(tmp_path):
     part = tmp_path / "a.npz"
     part.write_bytes(b"PK\3\4 half")
     with pytest.raises(UserError, match=r"a\.npz: damaged .*: remove it and run again"):
-        runner.load_part(part)
+        load_part(part)
 
 
 def test_an_archive_whose_files_were_mixed_up_is_refused(run, tmp_path):

@@ -123,7 +123,7 @@ def test_missing_column_is_named(events, tmp_path):
 
 def test_prepared_arrays(shared_data):
     data = load(get_config("lhco", source=str(shared_data / "lhco_cathode")))
-    inside = lhco.in_window(data.train, get_config("lhco"))
+    inside = in_window(data.train, WINDOW)
     assert (inside.sum(), (~inside).sum()) == (6550, 39115)
     assert data.train["label"][inside].sum() == 152
     assert len(data.test["x"]) == 4374 - 101

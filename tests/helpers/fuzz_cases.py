@@ -10,13 +10,13 @@ import h5py
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxad.data.streams import opened_events
 from lhco_events import fake_events, write_frame
 from random_scorers import trigger_data, trigger_scorer
 
 from jaxad import data, workdir
 from jaxad.commands import compare, export, score
 from jaxad.data import adc2021, jets, lhco, toptagging
+from jaxad.data.rows import open_tree
 from jaxad.export.verify import verify
 from jaxad.observables.momenta import four_momenta
 from jaxad.scorer import load
@@ -191,7 +191,7 @@ def _root(folder: Path) -> Case:
 
     def read(folder: Path) -> None:
         for branch in ("pt", "met"):
-            with opened_events(str(folder / "a.root"), "", {branch: branch}) as events:
+            with open_tree(str(folder / "a.root"), {branch: branch}) as events:
                 assert len(events[0 : len(events)]) == len(events)
 
     return Case(["a.root"], read)

@@ -136,7 +136,7 @@ def running(group: int) -> list[str]:
 
 
 def test_interrupted_simulation_leaves_no_process_and_resumes(tmp_path):
-    command = [sys.executable, "-m", "jaxad.simulation", "toptagging"]
+    command = [sys.executable, "-m", "jaxad", "simulate", "toptagging"]
     command += ["--events", "60", "--seed", "1", "--workers", "2", "--out", str(tmp_path)]
     process = subprocess.Popen(
         preexec_fn=lambda: signal.signal(
