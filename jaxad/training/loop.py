@@ -7,7 +7,7 @@ in the middle of an epoch too. A resumed run repeats an undisturbed one bit for 
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,8 +21,8 @@ from tqdm import tqdm
 from jaxad.data.dataset import Rows, n_rows
 from jaxad.devices import hosts
 from jaxad.errors import Preempted, UserError
-from jaxad.storage import on_disk
 from jaxad.training import checkpoint
+from jaxad.training.feed import feed, shuffled
 from jaxad.training.step import Block, Programs, Task, compile_programs, make_batches, weighted_mean
 
 __all__ = ["Fitted", "Task", "fit", "get_config", "weighted_mean"]
@@ -86,60 +86,159 @@ def _plain(values: np.ndarray) -> float | list[float]:
     return float(values[0]) if len(values) == 1 else [float(v) for v in values]
 
 
-def _shuffled(members: np.ndarray, seeds: Sequence[int], epoch: int) -> np.ndarray:
-    """Each member's rows (members, n) in this epoch's order."""
-    order = [np.random.default_rng([s, epoch]).permutation(members.shape[1]) for s in seeds]
-    return np.take_along_axis(members, np.stack(order), axis=1)
-
-
-def _feed(run: Programs, rows: Rows) -> Callable[[np.ndarray, np.ndarray], Callable]:
-    """Function (index, weight) of an epoch's batches -> function step -> the block that holds it.
-
-    Rows in memory are placed on the device once, and an epoch is one block. Of rows on disk a
-    block is read when it is asked for, in their order there; all blocks have one shape.
-    """
-    if not on_disk.folder_of(*rows.values()):
-        data = run.place(rows, "replicated")
-
-        def whole_epoch(index: np.ndarray, weight: np.ndarray) -> Callable[[int], Block]:
-            block = Block(data, run.place(index, "index"), run.place(weight, "weight"), 0)
-            return lambda step: block
-
-        return whole_epoch
-
-    def from_disk(index: np.ndarray, weight: np.ndarray) -> Callable[[int], Block]:
-        members, steps, width = index.shape
-        row_bytes = sum(values[:1].nbytes for values in rows.values())
-        length = int(np.clip(on_disk.BLOCK_BYTES // (members * width * row_bytes), 1, steps))
-        capacity = min(members * length * width, n_rows(rows))
-
-        def filled(values: np.ndarray, n: int, axis: int = 0) -> np.ndarray:
-            missing = [(0, n - size if i == axis else 0) for i, size in enumerate(values.shape)]
-            return np.pad(values, missing)
-
-        def block(step: int) -> Block:
-            first = step // length * length
-            here = slice(first, first + length)
-            needed, local = np.unique(index[:, here], return_inverse=True)
-            local = local.astype(np.int32).reshape(index[:, here].shape)
-            return Block(
-                run.place({k: filled(a[needed], capacity) for k, a in rows.items()}, "replicated"),
-                run.place(filled(local, length, axis=1), "index"),
-                run.place(filled(weight[here], length), "weight"),
-                first,
-            )
-
-        return block
-
-    return from_disk
-
-
 def _not_finite(stage: str, where: str, bad: np.ndarray, folder: Path | None) -> UserError:
     which = f", member {int(np.argmax(bad))}" if len(bad) > 1 else ""
     kept = f"; the last good checkpoint is in {folder}" if folder else ""
     return UserError(
         f"{stage}: loss is not finite in {where}{which}{kept}: "
         "lower train.learning_rate or set train.clip"
+    )
+
+
+class _Fit(NamedTuple):
+    """What does not change while a fit runs."""
+
+    config: ConfigDict
+    stage: str
+    programs: Programs
+    seeds: Any  # on the device
+    steps: int  # of an epoch
+    blocks: Callable[[int], Callable[[int], Block]]  # epoch -> step -> the block that holds it
+    val_blocks: Callable[[int], Block]
+    val_steps: int
+    folder: Path | None  # of checkpoints
+    stop: Callable[[], bool]
+
+
+def _rows_of_members(index: np.ndarray | None, rows: Rows, n_members: int) -> np.ndarray:
+    """Numbers of the rows (members, n) that each member sees: those of `index`, or all."""
+    if index is not None:
+        return np.asarray(index, np.int32)
+    return np.broadcast_to(np.arange(n_rows(rows), dtype=np.int32), (n_members, n_rows(rows)))
+
+
+def _restored(one: _Fit, members: Any) -> tuple[Any, int, int, list[dict], bool]:
+    """Members, epoch, step and history of the newest checkpoint, or of a fresh start; whether."""
+    with hosts.leader_first(f"restore {one.stage}"):
+        found = checkpoint.restore(one.folder, members) if one.folder else None
+    if not found:
+        return members, 0, 0, [], False
+    state, meta = found
+    members = jax.tree.map(lambda a, old: hosts.place(a, old.sharding), state, members)
+    return members, meta["epoch"], meta["step"], meta["history"], True
+
+
+class _Pace:
+    """How many steps a compiled stretch takes, and when a checkpoint is due."""
+
+    def __init__(self, config: ConfigDict):
+        self.chunk, self._every, self._saved_at = 1, config.checkpoint_seconds, time.monotonic()
+
+    def adapt(self, seconds: float, n_steps: int) -> None:
+        """Aim at stretches of `SECONDS_PER_CALL`, growing fourfold at most."""
+        wanted = SECONDS_PER_CALL / max(seconds / n_steps, 1e-9)
+        self.chunk = int(np.clip(wanted, 1, 4 * self.chunk))
+
+    def due(self) -> bool:
+        """Whether the last checkpoint is old."""
+        return time.monotonic() - self._saved_at > self._every
+
+    def saved(self) -> None:
+        """Note that one was written."""
+        self._saved_at = time.monotonic()
+
+
+def _save(one: _Fit, members: Any, epoch: int, step: int, history: list[dict]) -> None:
+    state = hosts.fetch(members)
+    if one.folder and hosts.leads():
+        meta = {"epoch": epoch, "step": step, "history": history}
+        checkpoint.save(one.folder, epoch * one.steps + step, state, meta)
+
+
+def _rest_of_epoch(
+    one: _Fit, members: Any, epoch: int, start: int, history: list[dict], pace: _Pace, bar: tqdm
+) -> Any:
+    """The members after the steps of an epoch from `start` on.
+
+    Raises:
+        UserError: a loss is not finite.
+        Preempted: stopped between two stretches, with a checkpoint.
+    """
+    block_of = one.blocks(epoch)
+    block = block_of(start)
+    while start < one.steps:
+        if start == block.first + block.index.shape[1]:
+            block = block_of(start)
+        upto = min(start + pace.chunk, block.first + block.index.shape[1], one.steps)
+        began = time.monotonic()
+        members = one.programs.train(members, block, one.seeds, epoch, start, upto)
+        bad = hosts.fetch(members.bad_step)
+        if (bad >= 0).any():
+            where = f"epoch {epoch}, step {bad.max()}"
+            raise _not_finite(one.stage, where, bad >= 0, one.folder)
+        bar.update(upto - start)
+        pace.adapt(time.monotonic() - began, upto - start)
+        pace.chunk, stopping, due = hosts.largest(pace.chunk, one.stop(), pace.due())
+        start = upto
+        if (stopping or due) and start < one.steps:
+            _save(one, members, epoch, start, history)
+            pace.saved()
+            if stopping:
+                raise Preempted
+    return members
+
+
+def _validated(one: _Fit, members: Any, epoch: int) -> dict[str, np.ndarray]:
+    """Means of the validation metrics (members,).
+
+    Raises:
+        UserError: a loss is not finite, or the metric that chooses epochs is not among them.
+    """
+    sums, step = jax.tree.map(jnp.zeros_like, members.sums), 0
+    while step < one.val_steps:
+        block = one.val_blocks(step)
+        upto = min(step + block.index.shape[1], one.val_steps)
+        sums = one.programs.validate(members, sums, block, one.seeds, step, upto)
+        step = upto
+    means = _means(sums)
+    if one.config.monitor not in means:
+        known = ", ".join(means)
+        raise UserError(f"train.monitor: {one.config.monitor!r} is none of {known}")
+    bad = ~np.isfinite(means["loss"]) & ~hosts.fetch(members.stopped)
+    if bad.any():
+        raise _not_finite(one.stage, f"the validation of epoch {epoch}", bad, one.folder)
+    return means
+
+
+def _record(
+    one: _Fit, epoch: int, train: dict, val: dict, rate: np.ndarray, seconds: float
+) -> dict[str, Any]:
+    """The line of an epoch in the history."""
+    return (
+        {"stage": one.stage, "epoch": epoch}
+        | {f"train_{name}": _plain(v) for name, v in train.items()}
+        | {f"val_{name}": _plain(v) for name, v in val.items()}
+        | {"learning_rate": _plain(rate), "seconds": seconds}
+    )
+
+
+def _best(members: Any, history: list[dict]) -> Fitted:
+    """The best epochs; fewer epochs than keep_best: the empty places take the best one."""
+    value, best = hosts.fetch((members.best_value, members.best))
+    chosen = np.where(np.isfinite(value), np.arange(value.shape[1]), value.argmin(1)[:, None])
+    every = np.arange(len(value))[:, None]
+    params, state = jax.tree.map(lambda a: a[every, chosen], best)
+    return Fitted(params, state, value[every, chosen], history)
+
+
+def _announce(one: _Fit, members: Any, n_rows: int, going_on: str) -> None:
+    n_members = one.config.ensemble
+    count = sum(a.size for a in jax.tree.leaves(members.params)) // n_members
+    many = f"{n_members} x " if n_members > 1 else ""
+    print(
+        f"{one.stage}: {many}{count:,} parameters, {n_rows:,} rows, "
+        f"{one.steps:,} steps an epoch{going_on}",
+        flush=True,
     )
 
 
@@ -191,67 +290,39 @@ def fit(
         >>> print(fitted.params["slope"].round(1))
         [[3.]]
     """
-    n_members = config.ensemble
-    seeds = [seed + i for i in range(n_members)]
-
-    def rows(index: np.ndarray | None, data: Rows) -> np.ndarray:
-        if index is not None:
-            return np.asarray(index, np.int32)
-        n = len(next(iter(data.values())))
-        return np.broadcast_to(np.arange(n, dtype=np.int32), (n_members, n))
-
-    train_rows, val_rows = rows(train_index, train), rows(val_index, val)
+    seeds = [seed + i for i in range(config.ensemble)]
+    train_rows = _rows_of_members(train_index, train, config.ensemble)
+    val_rows = _rows_of_members(val_index, val, config.ensemble)
     size = min(config.batch_size, train_rows.shape[1])
     steps = -(-train_rows.shape[1] // size)
-    run = compile_programs(task, config, n_members, config.epochs * steps)
-    width = run.width(size)
-    train_blocks, val_blocks = _feed(run, train), _feed(run, val)
-    device_seeds = run.place(np.asarray(seeds, np.uint32), "members")
+    run = compile_programs(task, config, config.ensemble, config.epochs * steps)
+    width, train_blocks = run.width(size), feed(run, train)
     val_batches = make_batches(val_rows, min(size, val_rows.shape[1]), width)
-    block_of_val, val_steps = val_blocks(*val_batches), len(val_batches[1])
-
-    def block_of_epoch(epoch: int) -> Callable[[int], Block]:
-        return train_blocks(*make_batches(_shuffled(train_rows, seeds, epoch), size, width))
-
-    def validated(members: Any) -> dict[str, np.ndarray]:
-        sums, step = jax.tree.map(jnp.zeros_like, members.sums), 0
-        while step < val_steps:
-            block = block_of_val(step)
-            upto = min(step + block.index.shape[1], val_steps)
-            sums = run.validate(members, sums, block, device_seeds, step, upto)
-            step = upto
-        return _means(sums)
-
-    members = run.init(block_of_epoch(0)(0), device_seeds)
-    epoch, start, history = 0, 0, []
-    folder = directory / stage if directory else None
-    with hosts.leader_first(f"restore {stage}"):
-        restored = checkpoint.restore(folder, members) if folder else None
-    if restored:
-        state, meta = restored
-        members = jax.tree.map(lambda a, old: hosts.place(a, old.sharding), state, members)
-        epoch, start, history = meta["epoch"], meta["step"], meta["history"]
+    one = _Fit(
+        config=config,
+        stage=stage,
+        programs=run,
+        seeds=run.place(np.asarray(seeds, np.uint32), "members"),
+        steps=steps,
+        blocks=lambda epoch: train_blocks(
+            *make_batches(shuffled(train_rows, seeds, epoch), size, width)
+        ),
+        val_blocks=feed(run, val)(*val_batches),
+        val_steps=len(val_batches[1]),
+        folder=directory / stage if directory else None,
+        stop=stop,
+    )
+    members = run.init(one.blocks(0)(0), one.seeds)
+    members, epoch, start, history, restored = _restored(one, members)
     on_epoch(history)
-
-    def save(epoch: int, step: int) -> None:
-        state = hosts.fetch(members)
-        if folder and hosts.leads():
-            meta = {"epoch": epoch, "step": step, "history": history}
-            checkpoint.save(folder, epoch * steps + step, state, meta)
 
     def finished() -> bool:
         return epoch >= config.epochs or bool(np.all(hosts.fetch(members.stopped)))
 
     if not finished() and hosts.leads():
-        count = sum(a.size for a in jax.tree.leaves(members.params)) // n_members
-        many = f"{n_members} x " if n_members > 1 else ""
         going_on = f", going on at epoch {epoch}, step {start}" if restored else ""
-        print(
-            f"{stage}: {many}{count:,} parameters, {train_rows.shape[1]:,} rows, "
-            f"{steps:,} steps an epoch{going_on}",
-            flush=True,
-        )
-    saved_at, chunk = time.monotonic(), 1
+        _announce(one, members, train_rows.shape[1], going_on)
+    pace = _Pace(config)
     bar = tqdm(
         total=config.epochs * steps, initial=epoch * steps + start, desc=stage, unit="step",
         disable=finished() or not hosts.leads(), mininterval=0.5,
@@ -259,46 +330,13 @@ def fit(
     with bar:
         while not finished():
             began = time.monotonic()
-            block_of = block_of_epoch(epoch)
-            block = block_of(start)
-            while start < steps:
-                if start == block.first + block.index.shape[1]:
-                    block = block_of(start)
-                last = min(block.first + block.index.shape[1], steps)
-                upto, tick = min(start + chunk, last), time.monotonic()
-                members = run.train(members, block, device_seeds, epoch, start, upto)
-                bad = hosts.fetch(members.bad_step)
-                if (bad >= 0).any():
-                    raise _not_finite(stage, f"epoch {epoch}, step {bad.max()}", bad >= 0, folder)
-                bar.update(upto - start)
-                pace = (time.monotonic() - tick) / (upto - start)
-                due = time.monotonic() - saved_at > config.checkpoint_seconds
-                chunk = np.clip(SECONDS_PER_CALL / max(pace, 1e-9), 1, 4 * chunk)
-                chunk, stopping, due = hosts.largest(chunk, stop(), due)
-                start = upto
-                if stopping and start < steps:
-                    save(epoch, start)
-                    raise Preempted
-                if due and start < steps:
-                    save(epoch, start)
-                    saved_at = time.monotonic()
-            train_means = _means(members.sums)
-            val_means = validated(members)
-            if config.monitor not in val_means:
-                known = ", ".join(val_means)
-                raise UserError(f"train.monitor: {config.monitor!r} is none of {known}")
-            bad = ~np.isfinite(val_means["loss"]) & ~hosts.fetch(members.stopped)
-            if bad.any():
-                raise _not_finite(stage, f"the validation of epoch {epoch}", bad, folder)
+            members = _rest_of_epoch(one, members, epoch, start, history, pace, bar)
+            train_means, val_means = _means(members.sums), _validated(one, members, epoch)
             value = val_means[config.monitor] * (-1.0 if config.maximize else 1.0)
             rate = config.learning_rate * hosts.fetch(members.rate).astype(np.float64)
             members = run.finish(members, run.place(value.astype(np.float32), "members"))
-            history.append(
-                {"stage": stage, "epoch": epoch}
-                | {f"train_{name}": _plain(v) for name, v in train_means.items()}
-                | {f"val_{name}": _plain(v) for name, v in val_means.items()}
-                | {"learning_rate": _plain(rate), "seconds": time.monotonic() - began}
-            )
+            seconds = time.monotonic() - began
+            history.append(_record(one, epoch, train_means, val_means, rate, seconds))
             epoch, start = epoch + 1, 0
             bar.set_postfix(
                 epoch=f"{epoch}/{config.epochs}",
@@ -306,17 +344,11 @@ def fit(
                 val=f"{val_means['loss'].mean():.4g}",
                 refresh=False,
             )
-            due = finished() or time.monotonic() - saved_at > config.checkpoint_seconds
-            stopping, due = hosts.largest(stop(), due)
+            stopping, due = hosts.largest(stop(), finished() or pace.due())
             if stopping or due:
-                save(epoch, 0)
-                saved_at = time.monotonic()
+                _save(one, members, epoch, 0, history)
+                pace.saved()
             on_epoch(history)
             if stopping and not finished():
                 raise Preempted
-    # Fewer epochs than keep_best: the empty places take the best epoch.
-    value, best = hosts.fetch((members.best_value, members.best))
-    chosen = np.where(np.isfinite(value), np.arange(value.shape[1]), value.argmin(1)[:, None])
-    every = np.arange(n_members)[:, None]
-    params, state = jax.tree.map(lambda a: a[every, chosen], best)
-    return Fitted(params, state, value[every, chosen], history)
+    return _best(members, history)

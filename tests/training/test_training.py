@@ -17,6 +17,7 @@ from jaxad.errors import Preempted, UserError
 from jaxad.storage import on_disk
 from jaxad.training import Task, checkpoint, fit, get_config, loop, weighted_mean
 from jaxad.training import step as engine
+from jaxad.training.feed import feed
 from jaxad.training.optimizer import make_optimizer
 
 
@@ -246,7 +247,7 @@ def test_blocks_from_disk_hold_the_rows_of_their_steps(tmp_path, monkeypatch):
     stored = on_disk.concatenate([x], tmp_path)
     order = np.stack([np.random.default_rng(seed).permutation(70) for seed in range(2)])
     index, weight = engine.make_batches(order, 16, run.width(16))
-    block_of, seen = loop._feed(run, {"x": stored})(index, weight), set()
+    block_of, seen = feed(run, {"x": stored})(index, weight), set()
     for step in range(5):
         block = block_of(step)
         here = step - block.first
