@@ -20,17 +20,18 @@ import jax.numpy as jnp
 import numpy as np
 from engine_steps import engine_steps
 
-from configs.codae import get_config
+from jaxad.configs.codae import get_config
 from jaxad.methods.codae import model, task
 from jaxad.models.codae import FEATURES, N_PARAMETERS
 
 Steps = Callable[[], None]
+SHAPE = (72, 58, 1)  # of an image
 
 
 def jaxad_steps(x: np.ndarray, batch: int, n: int) -> Steps:
     config = get_config()
     config.train.batch_size = batch
-    return engine_steps(task(config), config.train, x, n)
+    return engine_steps(task(config, SHAPE), config.train, x, n)
 
 
 def torch_network():
@@ -162,7 +163,7 @@ def throughput(batch: int, n: int, rounds: int) -> None:
 
 def latency(rounds: int = 50) -> None:
     """Median time of one event through the mask-encoder, the encoder, and everything."""
-    network = model(get_config())
+    network = model(get_config(), SHAPE)
     x = jnp.zeros((1, 72, 58, 1))
     variables = jax.jit(network.init)(jax.random.key(0), x)
     for name, method in (("mask-encoder", "mask_code"), ("encoder", "encode"), ("whole", None)):

@@ -44,7 +44,7 @@ from jaxad.training import Fitted, Task, fit
 
 ROWS = 64
 DEVICES = (1, 2, 8)
-CONFIGS = sorted(path.stem for path in (Path(__file__).parents[1] / "configs").glob("*.py"))
+CONFIGS = sorted(path.stem for path in (Path(__file__).parents[1] / "configs").glob("[!_]*.py"))
 NEEDS_A_FILE = ("features_ae", "hls4ml_ae", "interpretable_hls4ml")
 
 
@@ -85,7 +85,7 @@ def differences(task: Task, train: Rows) -> str:
 
 def check(name: str) -> None:
     """Print the differences of every fit of a config."""
-    config = importlib.import_module(f"configs.{name}").get_config("smoke")
+    config = importlib.import_module(f"jaxad.configs.{name}").get_config("smoke")
     dataset = data.load(config.data)
     n_fits = 0
 
@@ -100,7 +100,7 @@ def check(name: str) -> None:
             config.method.teacher = teacher
             with contextlib.redirect_stdout(io.StringIO()):
                 run.train(adc2021_ae.get_config("smoke"), Path(teacher))
-        methods.get(config.method.name).fit(config, dataset, fitter)
+        methods.get(config.method.name).fit(config, dataset, run.bench(fitter))
     if not n_fits:
         print(f"{name:22s} trains nothing by gradients")
 

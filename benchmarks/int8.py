@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from jaxad.commands.export import of_file
+from jaxad.export.folder import of_file
 from jaxad.export.onnx.quantize import linear_layers
 from jaxad.export.verify import read_contract, runtime
 from jaxad.scorer import load
@@ -52,7 +52,7 @@ def main() -> None:
     for folder in sorted(path for path in args.int8.iterdir() if (path / "export.json").is_file()):
         about = read_contract(folder)
         scorer = load(folder / "scorer")
-        background = of_file(scorer, args.background, None, LARGEST)
+        background = of_file(scorer, args.background, "", LARGEST)
         original = args.exported / folder.name
         models = [
             runtime(original, read_contract(original), "onnx"),
@@ -65,7 +65,7 @@ def main() -> None:
         cells.append(f"{about['quantization']['drift']['tail_shift']:.3f}")
         cells.append(f"{np.mean(found[1][:, 2]):.4f}")
         for path in args.signals:
-            x = of_file(scorer, path, None, LARGEST)
+            x = of_file(scorer, path, "", LARGEST)
             scores = [np.column_stack([model(x)[:, 0] for model in models]), background_scores]
             moved = zip(shift(*scores), shift_error(*scores), strict=True)
             cells += [f"{value:+.4f} ± {error:.4f}" for value, error in moved]

@@ -21,7 +21,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxad.configs import adc2021_vae
-from jaxad.inputs import trigger as trigger_events
+from jaxad.data.layout import Layout
+from jaxad.inputs.trigger import pt_scale
 from jaxad.models.trigger import MODELS
 from jaxad.scorer import Scorer
 
@@ -39,8 +40,8 @@ def make_scorer() -> Scorer:
     variables = jax.jit(lambda key: MODELS["dense_vae"].init(key, *arguments))(jax.random.key(0))
     state = {name: values for name, values in variables.items() if name != "params"}
     fitted = jax.tree.map(lambda a: a[None, None], {"params": variables["params"], "state": state})
-    fitted["scale"] = trigger_events.pt_scale(np.zeros((1, 19, 3), np.float32))
-    return Scorer("trigger_autoencoder", config, fitted, (19, 3), "trigger event")
+    fitted["inputs"] = pt_scale(np.zeros((1, 19, 3), np.float32))
+    return Scorer("trigger_autoencoder", config, fitted, Layout("ptetaphi", (19, 3)))
 
 
 def make_events(n: int) -> np.ndarray:

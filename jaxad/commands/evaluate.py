@@ -108,7 +108,9 @@ def _measured(
     if getattr(methods.get(scorer.method), "RESONANT", False):
         search = resonant.measure(scorer, dataset)
         curves = {name: (table[background][score], table[name][score]) for name in signals}
-        drawn = report.search_figures(search, dataset.info["window"], resonant.names_of(scorer))
+        mass, _ = dataset.labels.get("mass", ("mass", "GeV"))
+        names = resonant.names_of(scorer)
+        drawn = report.search_figures(search, dataset.info["window"], names, mass)
         return found | search, figures | {"sic": report.sic_figure(curves)} | drawn
     if "teacher" in scorers:
         taught = {name: scores[general.BASELINE + "teacher"] for name, scores in table.items()}

@@ -34,7 +34,8 @@ def summarised(directory: Path) -> dict[str, Any]:
     if "window" not in dataset.info:
         raise UserError(f"{directory}: not a resonant search: its data have no mass window")
     found = resonant.measure(scorer, dataset)
-    figures = report.search_figures(found, dataset.info["window"], resonant.names_of(scorer))
+    mass, _ = dataset.labels.get("mass", ("mass", "GeV"))
+    figures = report.search_figures(found, dataset.info["window"], resonant.names_of(scorer), mass)
     summary = resonant.summary(scorer, dataset, found)
     folder = directory / "eval"
     folder.mkdir(exist_ok=True)

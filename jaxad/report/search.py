@@ -17,21 +17,20 @@ _QUANTITIES = {
 
 
 def search_figures(
-    numbers: Mapping[str, Any], window: Sequence[float], names: Sequence[str]
+    numbers: Mapping[str, Any], window: Sequence[float], names: Sequence[str], mass: str
 ) -> dict[str, Figure]:
     """All figures of the `numbers` of `jaxad.evaluation.resonant.measure`.
 
     Args:
         window: the signal region [TeV].
         names: of the features, with units.
+        mass: what the resonant mass is called.
     """
-    figures = {"discovery": discovery_figure(numbers["discovery"]["sideband"], window)}
+    figures = {"discovery": discovery_figure(numbers["discovery"]["sideband"], window, mass)}
     if "template" in numbers:
         figures["template"] = template_figure(numbers["template"], names)
     if "sculpting" in numbers:
-        figures["sculpting"] = sculpting_figure(
-            numbers["sculpting"], observable="dijet mass", unit="GeV"
-        )
+        figures["sculpting"] = sculpting_figure(numbers["sculpting"], observable=mass, unit="GeV")
     return figures
 
 
@@ -62,7 +61,7 @@ def template_figure(quality: Mapping[str, Any], names: Sequence[str]) -> Figure:
 
 
 @styled
-def discovery_figure(fits: dict[str, dict[str, Any]], window: Sequence[float]) -> Figure:
+def discovery_figure(fits: dict[str, dict[str, Any]], window: Sequence[float], mass: str) -> Figure:
     """Mass spectra of held-out data after cuts, with their sideband fits."""
     figure = new_figure(6.4, 5.2)
     axes = figure.subplots()
@@ -75,7 +74,7 @@ def discovery_figure(fits: dict[str, dict[str, Any]], window: Sequence[float]) -
         axes.errorbar(centres, counts, np.sqrt(counts), fmt="o", ms=3, color=f"C{i}", label=label)
         axes.plot(centres, fit["fit"], color=f"C{i}")
     axes.axvspan(*window, color="black", alpha=0.08, linewidth=0)
-    axes.set(xlabel="dijet mass [TeV]", ylabel="events", yscale="log", ylim=(0.3, None))
+    axes.set(xlabel=f"{mass} [TeV]", ylabel="events", yscale="log", ylim=(0.3, None))
     axes.legend()
     return figure
 

@@ -92,7 +92,7 @@ def test_a_density_ratio_is_counted_against_its_background_samples(tmp_path):
     scorer = load(tmp_path / "run")
     dataset = data.load(config.data)
     found = search.measure(scorer, dataset)
-    figures = search_figures(found, dataset.info["window"], search.names_of(scorer))
+    figures = search_figures(found, dataset.info["window"], search.names_of(scorer), "mass")
     assert set(figures) == {"template", "discovery"} and "sculpting" not in found
     assert set(found["discovery"]["sideband"]) == {"1"}
     expected = found["discovery"]["sideband"]["1"]["expected"]
