@@ -102,9 +102,9 @@ def _measured(
         method: scorer.config.method.name if method == "method" else method.upper()
         for method in scorers
     }
-    picture = methods.stage(scorer.method, scorer.config, scorer.layout).picture
-    outputs = general.outputs_of(scorers, classes)
-    figures |= report.output_figures(outputs, default, score, names, picture)
+    stage = methods.stage(scorer.method, scorer.config, scorer.layout)
+    outputs, components = general.outputs_of(scorers, classes), [name for name, _ in stage.names]
+    figures |= report.output_figures(outputs, default, score, names, stage.picture, components)
     if getattr(methods.get(scorer.method), "RESONANT", False):
         search = resonant.measure(scorer, dataset)
         curves = {name: (table[background][score], table[name][score]) for name in signals}

@@ -235,27 +235,14 @@ def masses_of(label: np.ndarray, index: np.ndarray, path: Path) -> np.ndarray:
     return pick(label, index) if len(label) else np.zeros(0, np.float32)
 
 
-class _Images:
-    """Raw images of a file, which is read whole."""
-
-    def __init__(self, images: np.ndarray):
-        self._images = images
-
-    def __len__(self) -> int:
-        return len(self._images)
-
-    def __getitem__(self, rows: slice) -> np.ndarray:
-        return self._images[rows]
-
-
 def rows_of(path: Path, config: ConfigDict, stack: ExitStack) -> Events | None:
-    """The images of a published file; None of any other file."""
+    """The images of a published file, which is read whole; None of any other file."""
     if path.suffix == ".npz":
         with opened(path) as file:
             own = {"images", "labels", "masses"} <= set(file)
     else:
         own = path.suffix in (".h5", ".hdf5") and _has_cells(path)
-    return _Images(read_file(path)["x"]) if own else None
+    return read_file(path)["x"] if own else None
 
 
 def _has_cells(path: Path) -> bool:

@@ -141,26 +141,13 @@ class _Features:
         return self._table.read(JETS, start, stop, np.float32)
 
 
-class _Prepared:
-    """Raw rows of a prepared array, whose last column is the label."""
-
-    def __init__(self, values: np.ndarray):
-        self._values = values
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def __getitem__(self, rows: slice) -> np.ndarray:
-        return np.asarray(self._values[rows][:, :-1], np.float32)
-
-
 def rows_of(path: Path, config: ConfigDict, stack: ExitStack) -> Events | None:
     """The rows of a feature file, of raw events or of a prepared array; None of any other file.
 
     A feature file has those rows too that it marks with tau_valid = 0 and that train nothing.
     """
     if path.suffix == ".npy" and _is_prepared(path.parent):
-        return _Prepared(_prepared_array(path))
+        return _prepared_array(path)[:, :-1]
     if not is_frame(path):
         return None
     return _Features(stack.enter_context(PandasTable(_features(path, config))))

@@ -21,19 +21,26 @@ from jaxad.errors import UserError
 _MAX_LOG_SCALE = 2.0
 
 
+MAX_HALVED = 12  # features
+
+
 def coupling_masks(n_features: int, n_layers: int) -> np.ndarray:
     """Which features pass unchanged, bool (n_layers, n_features): half of them in every layer.
 
     Every mask is followed by its complement, and successive pairs run through all ways of
-    halving the features, so that each feature is transformed given each other one.
+    halving the features, so that each feature is transformed given each other one. Of more
+    features than 12, whose halves nobody runs through, they are random ones, always the same.
     """
     if n_features == 1:
         return np.zeros((n_layers, 1), bool)
-    halves = [
-        np.isin(np.arange(n_features), chosen)
-        for chosen in itertools.combinations(range(n_features), n_features // 2)
-        if 0 in chosen or n_features % 2
-    ]
+    size = n_features // 2
+    if n_features > MAX_HALVED:
+        rng = np.random.default_rng(n_features)
+        drawn = (rng.permutation(n_features)[:size] for _ in range(n_layers))
+    else:
+        every = itertools.combinations(range(n_features), size)
+        drawn = (chosen for chosen in every if 0 in chosen or n_features % 2)
+    halves = [np.isin(np.arange(n_features), chosen) for chosen in drawn]
     return np.stack([halves[i // 2 % len(halves)] ^ bool(i % 2) for i in range(n_layers)])
 
 

@@ -1,6 +1,6 @@
 """Figures of distributions: scores, latent space, mass spectra after cuts, score against mass."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from jaxad.report.style import SIGNALS, class_colors, line_style, new_figure, st
 
 MAX_POINTS = 1500  # scattered per class
 MAX_LEGEND = 8
+MAX_NAMES = 24  # of features, below an axis
 
 
 def _finite(values: ArrayLike) -> np.ndarray:
@@ -168,19 +169,26 @@ def latent_figure(
 
 
 @styled
-def feature_error_figure(errors: Mapping[str, ArrayLike], *, title: str = "") -> Figure:
+def feature_error_figure(
+    errors: Mapping[str, ArrayLike], *, names: Sequence[str] = (), title: str = ""
+) -> Figure:
     """Mean squared error of each feature by class: which of them are reconstructed badly.
 
     errors: class -> (N, d), background first; features in units of their spread in the background.
+    names: of the features; more than 24 are not written.
     """
     figure = new_figure(7.6, 4.6)
     axes, shades = figure.subplots(), class_colors(errors)
     for name, values in errors.items():
         mean = np.mean(np.asarray(values, np.float64), axis=0)
         axes.stairs(mean, np.arange(len(mean) + 1) - 0.5, color=shades[name], label=name, lw=1.8)
-    axes.set(xlabel="feature (column)", ylabel="mean squared error [spread$^2$]")
+    axes.set(ylabel="mean squared error [spread$^2$]")
     axes.set(xlim=(-0.5, len(mean) - 0.5), ylim=(0, None))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=12))
+    if names and len(names) <= MAX_NAMES:
+        axes.set_xticks(range(len(names)), names, rotation=40, ha="right", fontsize="small")
+    else:
+        axes.set(xlabel="feature (column)")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=12))
     axes.tick_params(axis="x", which="minor", bottom=False, top=False)
     _beside(axes, len(errors))
     figure.suptitle(title)

@@ -72,6 +72,7 @@ def output_figures(
     score: str,
     names: Mapping[str, str],
     picture: Mapping[str, Any],
+    components: Sequence[str],
 ) -> dict[str, Figure]:
     """Latent spaces, average images and reconstructions, or errors of features.
 
@@ -80,6 +81,7 @@ def output_figures(
         default: class -> default score (n,), called `score`.
         names: of the methods, for people.
         picture: how images are drawn, see `jaxad.inputs.Stage`.
+        components: names of the components of vectors.
     """
     figures: dict[str, Figure] = {}
     latents = {
@@ -94,7 +96,7 @@ def output_figures(
     own = outputs["method"]
     if next(iter(own.values()))["input"].ndim == 2:
         errors = {n: np.square(v["input"] - v["reconstruction"]) for n, v in own.items()}
-        return figures | {"feature_errors": feature_error_figure(errors)}
+        return figures | {"feature_errors": feature_error_figure(errors, names=components)}
     figures["average_images"] = average_image_figure(
         {name: values["input"] for name, values in own.items()}, **picture
     )

@@ -112,3 +112,11 @@ def test_unknown_coupling_is_named():
     x, m = events()
     with pytest.raises(UserError, match="coupling"):
         RealNVP(n_features=4, coupling="cubic").init(jax.random.key(0), x, m)
+
+
+def test_masks_of_many_features_halve_them_in_many_ways():
+    masks = coupling_masks(57, 12)
+    assert masks.shape == (12, 57) and set(masks.sum(axis=1)) == {28, 29}
+    np.testing.assert_array_equal(masks[::2], ~masks[1::2])
+    together = (masks[:, :, None] == masks[:, None]).all(axis=0)
+    assert together.sum() < 57 * 3  # few features stand on the same side always

@@ -177,6 +177,8 @@ def test_errors_of_features_are_the_means_of_each_class():
     assert list(drawn) == list(errors)
     for name, values in errors.items():
         np.testing.assert_allclose(drawn[name], values.mean(axis=0))
+    (axes,) = report.feature_error_figure(errors, names=["m", "pt", "n", "tau"]).axes
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["m", "pt", "n", "tau"]
 
 
 def test_latent_figure_has_a_panel_a_space_and_contours_a_class():
