@@ -67,7 +67,7 @@ SETS = {
     "trigger events": VECTORS["trigger events"],
     "particles": ("jets", {"format": "ptetaphi"}, {"name": "particles"}),
 }
-WINDOWS = {"trigger": (0.2, 0.6), "jets": (0.08, 0.16), "table": (3.3, 3.7)}
+WINDOWS = {"trigger": "0.2-0.6", "jets": "0.08-0.16", "table": "3.3-3.7"}
 TABLE: dict[tuple[str, str], str] = {}
 
 
@@ -117,8 +117,7 @@ def experiment(method, kind, name, folder):
     source = str(folder / f"{file}.npz")
     settings = settings | {"label_key": "label", "signals": "s=1", "cache": str(folder / "cache")}
     if method in RESONANT:
-        low, high = WINDOWS[file]
-        settings |= {"window_low": low, "window_high": high, "n_signal": 40}
+        settings |= {"window": WINDOWS[file], "inject": 40}
     if method == "cct":
         settings["supervised"] = True
     config.data = data.get_config("events", source=source, **settings)

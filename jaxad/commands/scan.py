@@ -20,6 +20,7 @@ from ml_collections import ConfigDict
 from jaxad import data, report
 from jaxad.commands import cli
 from jaxad.commands.train import train
+from jaxad.data.window import window_of
 from jaxad.errors import UserError
 from jaxad.evaluation import resonant
 from jaxad.metrics import resonance
@@ -54,9 +55,8 @@ def scan(config: ConfigDict, directory: Path, what: str, values: list[str], seed
         for seed in range(seeds):
             one = config.copy_and_resolve_references()
             one.seed = one.data.seed = seed
-            if what == "window":
-                low, _, high = value.partition("-")
-                one.data.window_low, one.data.window_high = float(low), float(high)
+            if what == "window" and "window_low" in one.data:
+                one.data.window_low, one.data.window_high = window_of(value)
             elif what in one.data:
                 one.data[what] = type(one.data[what])(value)
             else:

@@ -7,7 +7,6 @@ file; `jaxad.data.load` imports the one that `config.name` asks for.
 
 import dataclasses
 import importlib
-import importlib.util
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -63,8 +62,8 @@ def get_config(name: str, **changes) -> ConfigDict:
 def load(config: ConfigDict) -> Dataset:
     """Reads, simulates or downloads the data set that the `data` section describes, and checks it.
 
-    Settings of "events" may stand in any config, and those of the other readers in one that was
-    pointed at "events"; settings that no reader has are refused.
+    Settings of other readers may stand in any config while they have their defaults, and with any
+    value in one that was pointed at "events"; settings that no reader has are refused.
 
     Raises:
       UserError: unknown name or setting, files that are missing or damaged.
@@ -84,10 +83,12 @@ def load(config: ConfigDict) -> Dataset:
 
 def _settings(config: ConfigDict) -> ConfigDict:
     """All settings of the section's own reader."""
-    reader, events = _reader(config.get("name", "")), _reader("events")
-    if reader is events:
-        return complete(_without_other_readers(config), events.DEFAULTS)
-    return complete(config, reader.DEFAULTS, ignore=events.DEFAULTS)
+    reader, written = _reader(config.get("name", "")), [_reader(name).DEFAULTS for name in READERS]
+    if reader is _reader("events"):
+        own = {*COMMON, *reader.DEFAULTS}
+        foreign = {key for defaults in written for key in defaults} - own
+        config = {key: value for key, value in config.items() if key not in foreign}
+    return complete(config, reader.DEFAULTS, written)
 
 
 @contextmanager
@@ -119,13 +120,3 @@ def open_events(
             name = key or getattr(reader, "KEY", "x")
             events = stack.enter_context(open_array(path, name))
         yield events
-
-
-def _without_other_readers(config: ConfigDict) -> dict:
-    """The settings less those that only other readers than "events" have."""
-    own = {*COMMON, *_reader("events").DEFAULTS}
-    if set(config) <= own:
-        return dict(config)
-    written = [name for name in READERS if importlib.util.find_spec(f"jaxad.data.{name}")]
-    others = {key for name in written for key in _reader(name).DEFAULTS} - own
-    return {key: value for key, value in config.items() if key not in others}

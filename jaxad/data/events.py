@@ -26,7 +26,7 @@ from jaxad.data.layout import FORMATS, PARTICLES, Layout
 from jaxad.data.particles import JET_BASELINES, JET_LABELS, jet_observables
 from jaxad.data.rows import Events, open_array
 from jaxad.data.splits import choose, hold_out, split_indices
-from jaxad.data.window import searched
+from jaxad.data.window import searched, window_of
 from jaxad.errors import UserError
 from jaxad.storage import cache, on_disk
 
@@ -54,9 +54,8 @@ DEFAULTS = {
     "test_fraction": 0.2,
     "supervised": False,  # also hold out events of all classes that supervised methods train on
     "supervised_fraction": 0.5,  # of the test events and the signals
-    "window_low": 0.0,  # signal region of a search, in mass [TeV]; both 0: no search
-    "window_high": 0.0,
-    "n_signal": 0,  # signal events injected into the data of a search
+    "window": "",  # LOW-HIGH [TeV]: the signal region of a search in the mass; "": none
+    "inject": 0,  # signal events in the data of a search
     "on_disk": False,  # x lies in files of the cache folder, not in memory
 }
 
@@ -103,8 +102,9 @@ def load(config: ConfigDict) -> Dataset:
             "seed": config.seed,
         },
     }
-    if config.window_high:
-        return searched(background, signals, config, **about)
+    if config.window:
+        window = window_of(config.window)
+        return searched(background, signals, window, config.inject, config.seed, **about)
     fractions = {
         "train": 1 - config.val_fraction - config.test_fraction,
         "val": config.val_fraction,

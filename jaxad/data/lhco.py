@@ -19,7 +19,7 @@ from jaxad.data.dataset import Dataset, Rows, concatenate, take
 from jaxad.data.layout import Layout
 from jaxad.data.pandas_table import PandasTable, is_frame
 from jaxad.data.rows import Events
-from jaxad.data.window import PARTS, assemble, in_window, injected, window_of
+from jaxad.data.window import PARTS, assemble, checked_window, in_window, injected
 from jaxad.errors import UserError
 from jaxad.observables.derived import DIJET_COLUMNS, dijet, dijet_names
 from jaxad.simulation import simulate
@@ -54,7 +54,7 @@ def load(config: ConfigDict) -> Dataset:
     enough of it "background" and "signal" of the signal region for idealised and supervised
     training. Splits 1/2, 1/6, 1/3 of background and injected signal, seeded.
     """
-    window_of(config)
+    checked_window(config.window_low, config.window_high)
     if config.source == "simulation":
         folder = cache.root(config.cache) / (
             f"lhco-n{config.n_simulated}-s{config.n_simulated_signal}-seed{config.simulation_seed}"
@@ -153,12 +153,23 @@ def rows_of(path: Path, config: ConfigDict, stack: ExitStack) -> Events | None:
     return _Features(stack.enter_context(PandasTable(_features(path, config))))
 
 
+def _n_injected(signal: Rows, background: Rows, config: ConfigDict) -> int:
+    """Signal events to inject: as many as asked for, or as give S/B in the signal region."""
+    if config.signal_over_background <= 0:
+        return config.n_signal
+    window = config.window_low, config.window_high
+    n_background = in_window(background, window).sum()
+    inside = in_window(signal, window).mean().item()
+    return round(config.signal_over_background * n_background / inside)
+
+
 def _split(rows: Rows, config: ConfigDict, extra: np.ndarray | None, files: list[str]) -> Dataset:
     background, signal = take(rows, rows["label"] == 0), take(rows, rows["label"] == 1)
-    parts, spares = injected(background, signal, config)
+    window, n = (config.window_low, config.window_high), _n_injected(signal, background, config)
+    parts, spares = injected(background, signal, window, n, config.seed)
     if extra is not None:
         more = _rows(extra, np.zeros(len(extra)), config)
-        spares["background"] = take(more, in_window(more, window_of(config)))
+        spares["background"] = take(more, in_window(more, window))
     return _assemble(parts, spares, config, files)
 
 
@@ -169,7 +180,7 @@ def _assemble(
         parts,
         spares,
         SIGNAL,
-        config,
+        (config.window_low, config.window_high),
         layout=_layout(parts["train"]["x"].shape[1], config),
         labels={"mass": ("dijet mass", "GeV")},
         info={
@@ -211,13 +222,13 @@ def _prepared(folder: Path, config: ConfigDict) -> Dataset:
     parts = {
         name: concatenate([read(f"innerdata_{name}"), read(f"outerdata_{name}")]) for name in PARTS
     }
-    spare = read("innerdata_extrasig")
-    spares = {"signal": take(spare, in_window(spare, window_of(config)))}
+    window, spare = (config.window_low, config.window_high), read("innerdata_extrasig")
+    spares = {"signal": take(spare, in_window(spare, window))}
     extra = [f"innerdata_extrabkg_{name}" for name in PARTS]
     found = [name for name in extra if (folder.expanduser() / f"{name}.npy").is_file()]
     if found:
         more = concatenate([read(name) for name in found])
-        spares["background"] = take(more, in_window(more, window_of(config)))
+        spares["background"] = take(more, in_window(more, window))
     return _assemble(parts, spares, config, [str(folder)])
 
 

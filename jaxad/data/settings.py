@@ -1,7 +1,7 @@
 """The `data` section of a config: defaults filled in, misspelt or misplaced settings refused."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from ml_collections import ConfigDict
 
@@ -11,10 +11,10 @@ COMMON = {"name": "", "source": "simulation", "seed": 0, "cache": ""}
 """Settings of every reader: see docs/data.md."""
 
 
-def complete(config: Mapping, defaults: Mapping, ignore: Mapping = COMMON) -> ConfigDict:
+def complete(config: Mapping, defaults: Mapping, others: Sequence[Mapping] = ()) -> ConfigDict:
     """The reader's full settings: `config` over `defaults` over `COMMON`.
 
-    Keys of `ignore` (another reader's) are dropped while they have that reader's default.
+    Settings of `others`, the defaults of other readers, are dropped while they have a default.
 
     Raises:
       UserError: a setting the reader does not have, or a value of another type.
@@ -25,7 +25,7 @@ def complete(config: Mapping, defaults: Mapping, ignore: Mapping = COMMON) -> Co
     for key, value in config.items():
         if key in known:
             settings[key] = _typed(value, known[key], key)
-        elif key not in ignore or value != ignore[key]:
+        elif not any(key in other and value == other[key] for other in others):
             close = difflib.get_close_matches(key, known, 1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
             raise UserError(

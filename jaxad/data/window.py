@@ -7,7 +7,6 @@ signal region, a window of the mass. Splits 1/2, 1/6, 1/3 of background and inje
 from typing import Any
 
 import numpy as np
-from ml_collections import ConfigDict
 
 from jaxad.data.dataset import Dataset, Rows, concatenate, n_rows, take
 from jaxad.data.splits import split_indices
@@ -31,20 +30,31 @@ def searched_part(rows: Rows, dataset: Dataset) -> Rows:
     return take(rows, in_window(rows, dataset.info["window"]))
 
 
-def window_of(config: ConfigDict) -> tuple[float, float]:
-    """The signal region [TeV] of the settings `window_low` and `window_high`."""
-    if not config.window_low < config.window_high:
-        raise UserError(
-            f"data.window_low: expected below window_high, found {config.window_low} >= "
-            f"{config.window_high}"
-        )
-    return config.window_low, config.window_high
+def checked_window(low: float, high: float) -> tuple[float, float]:
+    """The signal region [TeV], refused where it is empty."""
+    if not low < high:
+        raise UserError(f"data.window_low: expected below window_high, found {low} >= {high}")
+    return low, high
+
+
+def window_of(text: str) -> tuple[float, float]:
+    """The signal region [TeV] written as LOW-HIGH."""
+    low, _, high = text.partition("-")
+    try:
+        return checked_window(float(low), float(high))
+    except ValueError:
+        raise UserError(f"data.window: expected LOW-HIGH in TeV, found {text!r}") from None
 
 
 def searched(
-    background: Rows, signals: dict[str, Rows], config: ConfigDict, **about: Any
+    background: Rows,
+    signals: dict[str, Rows],
+    window: tuple[float, float],
+    n_injected: int,
+    seed: int,
+    **about: Any,
 ) -> Dataset:
-    """The data set of a search for one signal, with `n_signal` of its events in the data.
+    """The data set of a search for one signal, with `n_injected` of its events in the data.
 
     Args:
         about: further fields of the data set.
@@ -53,45 +63,40 @@ def searched(
         UserError: no mass, or not one signal.
     """
     if "mass" not in background:
-        raise UserError("data.window_low: a search needs a mass: set data.mass_key")
+        raise UserError("data.window: a search needs a mass: set data.mass_key")
     if len(signals) != 1:
         raise UserError(f"data.signals: a search takes one signal, found {len(signals)}: name one")
     ((name, signal),) = signals.items()
-    return assemble(*injected(background, signal, config), name, config, **about)
-
-
-def _n_injected(signal: Rows, background: Rows, config: ConfigDict) -> int:
-    """Signal events to inject: as many as asked for, or as give S/B in the signal region."""
-    n, window = config.n_signal, window_of(config)
-    if config.get("signal_over_background", 0.0) > 0:
-        n_background = in_window(background, window).sum()
-        n = round(
-            config.signal_over_background * n_background / in_window(signal, window).mean().item()
-        )
-    if not 0 <= n <= n_rows(signal):
-        raise UserError(f"data.n_signal: expected 0 to {n_rows(signal)} events, found {n}")
-    return n
+    parts, spares = injected(background, signal, window, n_injected, seed)
+    return assemble(parts, spares, name, window, **about)
 
 
 def injected(
-    background: Rows, signal: Rows, config: ConfigDict
+    background: Rows, signal: Rows, window: tuple[float, float], n_injected: int, seed: int
 ) -> tuple[dict[str, Rows], dict[str, Rows]]:
     """train, val and test over the whole mass range, and the "signal" of the window to spare."""
-    signal = take(signal, np.random.default_rng([config.seed, 1]).permutation(n_rows(signal)))
-    n_injected = _n_injected(signal, background, config)
+    if not 0 <= n_injected <= n_rows(signal):
+        raise UserError(
+            f"data: signal events to inject: expected 0 to {n_rows(signal)}, found {n_injected}"
+        )
+    signal = take(signal, np.random.default_rng([seed, 1]).permutation(n_rows(signal)))
     parts = {
         name: take(background, index)
-        for name, index in split_indices(n_rows(background), PARTS, config.seed).items()
+        for name, index in split_indices(n_rows(background), PARTS, seed).items()
     }
     edges = np.rint(np.cumsum([0, *PARTS.values()]) * n_injected).astype(int)
     for name, low, high in zip(PARTS, edges[:-1], edges[1:], strict=True):
         parts[name] = concatenate([parts[name], take(signal, slice(low, high))])
     spare = take(signal, slice(n_injected, None))
-    return parts, {"signal": take(spare, in_window(spare, window_of(config)))}
+    return parts, {"signal": take(spare, in_window(spare, window))}
 
 
 def assemble(
-    parts: dict[str, Rows], spares: dict[str, Rows], name: str, config: ConfigDict, **about: Any
+    parts: dict[str, Rows],
+    spares: dict[str, Rows],
+    name: str,
+    window: tuple[float, float],
+    **about: Any,
 ) -> Dataset:
     """The data set of `parts`, whose "label" is 1 for signal, called `name`.
 
@@ -99,7 +104,6 @@ def assemble(
         spares: more "signal", and perhaps "background", of the signal region.
         about: further fields of the data set.
     """
-    window = window_of(config)
     test, extra = parts["test"], {}
     inside, is_signal = in_window(test, window), test["label"] == 1
     test_background = take(test, inside & ~is_signal)

@@ -94,8 +94,7 @@ def check(name: str, config: ConfigDict, dataset: Dataset) -> None:
     stage(name, config, dataset.layout)
     if getattr(get(name), "RESONANT", False) and "window" not in dataset.info:
         raise UserError(
-            f"data: {name} searches a window of the mass, and these data have none: set "
-            "data.window_low and data.window_high"
+            f"data: {name} searches a window of the mass, and these data have none: set data.window"
         )
 
 
