@@ -73,7 +73,8 @@ def chosen_rows(
     """stored[index] as float32 for a sorted index, read in blocks; on the disk of a folder."""
     values = on_disk.empty((len(index), *stored.shape[1:]), np.float32, folder)
     step = on_disk.rows_at_once(stored)
-    for start in range(0, len(stored), step):
+    first, last = (index[0], index[-1] + 1) if len(index) else (0, 0)
+    for start in range(first, last, step):
         low, high = np.searchsorted(index, (start, start + step))
         if high > low:
             block = np.asarray(stored[start : start + step])
