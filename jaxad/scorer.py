@@ -224,17 +224,26 @@ class Scorer:
         Raises:
             UserError: nothing was held out that could calibrate it.
         """
+        sample = self._sample()
+        return threshold_at_fpr(self.background, fpr) | {"sample": sample}
+
+    def _sample(self) -> str:
+        """What the thresholds are set on; refused where there is nothing."""
         sample = self.info.get("calibration", {}).get("sample", "given by the caller")
         if not len(self.background):
             raise UserError(f"threshold: no calibration sample: {sample}")
-        return threshold_at_fpr(self.background, fpr) | {"sample": sample}
+        return sample
 
     def rate(self, threshold: float, input_hz: float = 40e6) -> dict[str, Any]:
         """Rate [Hz] of background at or above a `threshold`, of `input_hz` [Hz] before it.
 
         Keys: rate and rate_error (binomial, of the calibration sample), fpr and error, all None
         where fewer than 10 of those events are flagged and `reason` says so; n_background.
+
+        Raises:
+            UserError: nothing was held out that could calibrate it.
         """
+        self._sample()
         scores = checked_scores(self.background, "background")
         flagged, n = int((scores >= threshold).sum()), len(scores)
         if flagged < MIN_BACKGROUND:

@@ -23,6 +23,7 @@ from jaxad.errors import UserError
 from jaxad.scorer import load
 from jaxad.simulation.produce import SUMMARY, produce
 from jaxad.storage import cache
+from jaxad.storage.atomic import replacing_folder
 from jaxad.tasks import load_part, make_tasks, seeded
 from jaxad.training import fit, get_config
 
@@ -213,6 +214,14 @@ def test_a_folder_is_replaced_whatever_a_kill_left(run, tmp_path):
     for _ in range(2):
         assert command_to_export(run, out) == 0
         assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_refused_export_leaves_nothing_behind(run, tmp_path):
+    out = tmp_path / "out"
+    with pytest.raises(UserError), replacing_folder(out) as temporary:
+        (temporary / "half").write_text("")
+        raise UserError("refused")
+    assert not list(tmp_path.iterdir())
 
 
 def generated(process: str, n: int, rng: np.random.Generator) -> dict[str, np.ndarray]:

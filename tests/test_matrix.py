@@ -17,6 +17,7 @@ from random_scorers import trigger_data
 
 from jaxad import data, inputs, methods
 from jaxad.commands import score
+from jaxad.commands.evaluate import evaluate
 from jaxad.commands.train import train
 from jaxad.errors import UserError
 from jaxad.export import cpp, onnx, stablehlo
@@ -173,8 +174,11 @@ def test_a_method_on_an_input(method, kind, name, folder, tmp_path, monkeypatch)
     with data.open_events(config.data, file) as events:
         raw = events[0 : len(events)]
     assert len(scores) == N_BACKGROUND + N_SIGNAL and np.isfinite(scores).all()
-    np.testing.assert_array_equal(scores, scorer(raw))
+    np.testing.assert_array_equal(scores, scorer.scores(raw)[scorer.names[0]])
     assert len(scorer.background) and scorer.threshold(0.3)["sample"].startswith("test background")
+    if method not in LONG:
+        metrics = evaluate(tmp_path / "run", n_bootstrap=0)
+        assert 0 <= metrics["signals"]["s"]["auc"] <= 1
     TABLE[method, f"{name} ({kind})"] = ", ".join(exported(scorer, raw[:20]))
 
 

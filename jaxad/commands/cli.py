@@ -11,6 +11,7 @@ from typing import NoReturn
 from absl import flags, logging
 from ml_collections import config_flags
 
+from jaxad import data
 from jaxad.errors import Preempted, UserError
 
 DISK_ERRORS = {
@@ -73,9 +74,14 @@ def parsed(
         print(f"{usage.strip()}\n\nFlags:\n" + "\n".join(shown))
         sys.exit(0)
     for argument in arguments:
-        config, _, _ = argument.removeprefix("--config=").partition(":")
-        if argument.startswith("--config=") and not Path(config).is_file():
+        config, _, variant = argument.removeprefix("--config=").partition(":")
+        if not argument.startswith("--config="):
+            continue
+        if not Path(config).is_file():
             _fail(f"{config}: no such config file; configs/ holds those of jaxad")
+        shipped = Path(config).resolve().parent == SHIPPED.resolve()
+        if shipped and variant not in ("", "smoke"):
+            _fail(f"{config}:{variant}: no such variant; there is {config}:smoke")
     try:
         left = values(arguments)
         if len(left) > 1:
@@ -90,7 +96,22 @@ def parsed(
         while isinstance(reason, Exception):
             reason = reason.args[0]
         _fail(f"no such setting, or of another type ({reason}): {' '.join(overrides)}")
+    _check_overrides(values)
     return values
+
+
+def _check_overrides(values: flags.FlagValues) -> None:
+    """Refuses settings of `data` that were asked for and that its reader does not have."""
+    if "config" not in values or values.config is None or "data" not in values.config:
+        return
+    asked = config_flags.get_override_values(values["config"])
+    try:
+        for name in asked:
+            section, _, setting = name.partition(".")
+            if section == "data":
+                data.require_setting(values.config.data, setting)
+    except UserError as error:
+        _fail(error)
 
 
 def define_config(values: flags.FlagValues, argv: list[str], required: bool) -> None:

@@ -45,6 +45,17 @@ def summarised(directory: Path) -> dict[str, Any]:
     return summary
 
 
+def _value(text: str, default: object, what: str) -> object:
+    """The text as a value of the type of `default`."""
+    try:
+        if isinstance(default, bool):
+            return {"True": True, "False": False}[text]
+        return type(default)(text)
+    except (KeyError, ValueError):
+        kind = type(default).__name__
+        raise UserError(f"--scan: {what}: expected values of type {kind}, found {text!r}") from None
+
+
 def scan(config: ConfigDict, directory: Path, what: str, values: list[str], seeds: int) -> None:
     """Train and evaluate a run for every value of `data.what` and every seed; one figure.
 
@@ -58,7 +69,7 @@ def scan(config: ConfigDict, directory: Path, what: str, values: list[str], seed
             if what == "window" and "window_low" in one.data:
                 one.data.window_low, one.data.window_high = window_of(value)
             elif what in one.data:
-                one.data[what] = type(one.data[what])(value)
+                one.data[what] = _value(value, one.data[what], what)
             else:
                 raise UserError(f"--scan: data has no setting {what!r}")
             folder = directory / f"{what}-{value}-seed{seed}"

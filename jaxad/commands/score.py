@@ -33,6 +33,7 @@ from jaxad import tasks, workdir
 from jaxad.commands import cli
 from jaxad.data import Events, checks, open_events
 from jaxad.data.dataset import as_mapping
+from jaxad.data.rows import file_of
 from jaxad.errors import UserError
 from jaxad.scorer import Scorer, load
 from jaxad.storage.atomic import named, replacing
@@ -155,7 +156,7 @@ def _score_on_cluster(
 
 def _identity(file: str) -> list[str | int]:
     """Path, size and time of change of a file, which its finished parts belong to."""
-    path = Path(file.partition(".root:")[0] + ".root" * (".root:" in file))
+    path, _ = file_of(file)
     try:
         state = path.stat()
     except OSError as error:
@@ -191,6 +192,16 @@ def write(out: Path, names: Sequence[str], parts: Mapping[str, list[Path]], abou
         file.attrs.update(about | {"files": json.dumps(list(parts))})
 
 
+def _check_out(out: Path, files: Sequence[str]) -> None:
+    """Refuses an output that is an input, or that this command did not write."""
+    if out.resolve() in {file_of(file)[0].resolve() for file in files}:
+        raise UserError(f"--out: {out} is also an input: choose another name")
+    if out.exists():
+        with checks.open_hdf5(out) as file:
+            if "run" not in file.attrs:
+                raise UserError(f"--out: {out} holds something else: choose another name")
+
+
 def score(
     run: Path,
     files: Sequence[str],
@@ -204,6 +215,7 @@ def score(
     With the address of a dask `scheduler` its workers do it, chunk by chunk; the scores are the
     same.
     """
+    _check_out(out, files)
     scorer = load(run)
     folder = out.with_name(f".{out.name}.parts")
     parts: dict[str, list[Path]] = {}

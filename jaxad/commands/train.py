@@ -24,6 +24,7 @@ from jaxad import data, methods, workdir
 from jaxad.commands import cli
 from jaxad.data.dataset import Dataset
 from jaxad.devices import hosts
+from jaxad.evaluation.general import baselines_of
 from jaxad.methods import Bench
 from jaxad.scorer import Scorer, load
 from jaxad.storage.provenance import provenance
@@ -97,6 +98,7 @@ def train(config: ConfigDict, directory: Path) -> None:
         with hosts.leader_first("data"):
             dataset = data.load(config.data)
         say(data.summary(dataset), flush=True)
+        baselines_of(config, dataset)
         references = [name for name in config.baselines if name in methods.NAMES]
         for name in [*references, config.method.name]:
             methods.check(name, config, dataset)

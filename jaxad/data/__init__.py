@@ -9,16 +9,22 @@ import dataclasses
 import importlib
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 
 from ml_collections import ConfigDict
 
 from jaxad.data.dataset import Dataset, Rows, check, content_digest, counts, summary
-from jaxad.data.rows import Events, open_array, open_tree
+from jaxad.data.rows import Events, file_of, open_array, open_tree
 from jaxad.data.settings import COMMON, complete
 from jaxad.errors import UserError
 
 READERS = ("toptagging", "adc2021", "lhco", "jets", "codae", "events")
+
+MENDS = {
+    ("events", "n_signal"): "set data.inject",
+    ("events", "window_low"): "set data.window=LOW-HIGH",
+    ("events", "window_high"): "set data.window=LOW-HIGH",
+    ("events", "n_jets"): "set data.n_events",
+}
 
 __all__ = [
     "READERS",
@@ -29,6 +35,7 @@ __all__ = [
     "get_config",
     "load",
     "open_events",
+    "require_setting",
     "summary",
 ]
 
@@ -91,6 +98,17 @@ def _settings(config: ConfigDict) -> ConfigDict:
     return complete(config, reader.DEFAULTS, written)
 
 
+def require_setting(config: ConfigDict, key: str) -> None:
+    """Refuses a setting that the section's own reader does not have.
+
+    `load` takes it for another reader's and drops it; who asked for it has to know.
+    """
+    own = {**COMMON, **_reader(config.get("name", "")).DEFAULTS}
+    if key not in own:
+        mend = MENDS.get((config.name, key), f"it has {', '.join(sorted(own))}")
+        raise UserError(f"data.{key}: not a setting of data.name={config.name!r}: {mend}")
+
+
 @contextmanager
 def open_events(
     config: ConfigDict, file: str, key: str = "", branches: Mapping[str, str] | None = None
@@ -106,11 +124,11 @@ def open_events(
     Raises:
         UserError: no such file or array, a damaged file, or events that cannot be.
     """
-    if ".root" in file:
+    path, tree = file_of(file)
+    if tree is not None:
         with open_tree(file, branches or {}) as events:
             yield events
         return
-    path = Path(file)
     if not path.is_file():
         raise UserError(f"{file}: no such file")
     reader = _reader(config.name)

@@ -61,23 +61,22 @@ def _line(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def n_events_in(path: Path, key: str) -> int:
-    """Length of the array `key` of a file."""
-    with opened(path) as file:
-        return len(stored_array(file, key, path))
-
-
 def chosen_rows(
     stored: h5py.Dataset | np.ndarray, index: np.ndarray, folder: Path | None = None
 ) -> np.ndarray:
     """stored[index] as float32 for a sorted index, read in blocks; on the disk of a folder."""
     values = on_disk.empty((len(index), *stored.shape[1:]), np.float32, folder)
+    fill_rows(values, stored, index)
+    return values
+
+
+def fill_rows(values: np.ndarray, stored: h5py.Dataset | np.ndarray, index: np.ndarray) -> None:
+    """values[:] = stored[index], as `chosen_rows`."""
     step = on_disk.rows_at_once(stored)
     first, last = (index[0], index[-1] + 1) if len(index) else (0, 0)
     for start in range(first, last, step):
         low, high = np.searchsorted(index, (start, start + step))
         if high > low:
-            block = np.asarray(stored[start : start + step])
+            block = np.asarray(stored[start : min(start + step, last)])
             with np.errstate(over="ignore"):  # infinities are refused later
                 values[low:high] = block[index[low:high] - start]
-    return values

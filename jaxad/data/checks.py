@@ -169,6 +169,8 @@ def impossible(layout: Layout, x: Array) -> Iterator[tuple[Array, str]]:
             ((abs(columns[2]) > 2 * math.pi + 1e-3) & (columns[0] > 0)).any(axis=1),
             "a phi beyond 2 pi: are the columns pT, eta, phi, in radians?",
         )
+    if layout.energies:
+        yield (x < 0).any(axis=tuple(range(1, x.ndim))), "a pixel below 0: are they energies?"
     if layout.format == "epxpypz":
         energy, *momenta = columns
         below = energy < 0.9 * sum(p**2 for p in momenta) ** 0.5

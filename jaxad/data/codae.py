@@ -47,6 +47,7 @@ LAYOUT = Layout(
     (72, 58, 3),
     picture={"extent": (-2.5, 2.5, -np.pi, np.pi), "labels": ("η", "φ"), "unit": "GeV"},
     periodic=True,
+    energies=True,
     classes=LABELS,
 )
 

@@ -20,7 +20,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxad.data import checks
-from jaxad.data.array_files import chosen_rows
+from jaxad.data.array_files import chosen_rows, fill_rows
 from jaxad.data.dataset import Dataset, Rows, as_mapping, concatenate, take
 from jaxad.data.layout import FORMATS, PARTICLES, Layout
 from jaxad.data.particles import JET_BASELINES, JET_LABELS, jet_observables
@@ -48,7 +48,7 @@ DEFAULTS = {
     "background": "0",  # labels: "0,1"
     "signals": "",  # "t=4,W=2": labels; "t=FILE": a file or glob of its own
     "observables": "",  # "mass=jet_mass,...": field = key in the files, (N,)
-    "units": "GeV",  # of momenta and masses in the files; or MeV
+    "units": "GeV",  # of momenta, mass and pt in the files; or MeV
     "n_events": 0,  # at most so many random events of each class; 0: all
     "val_fraction": 0.16,
     "test_fraction": 0.2,
@@ -143,10 +143,13 @@ class _Rows:
         """The events `index`, sorted, checked, in memory or on the disk of a folder."""
         keys = _keys(self._config)
         with checks.reading(self._path, ", ".join(keys[name] for name in self._stored)):
-            x = chosen_rows(self._stored["x"], index, folder)
             if "mass" in self._stored:
-                mass = chosen_rows(self._stored["mass"], index).reshape(len(index), 1)
-                x = np.concatenate([mass, x], axis=1)
+                width = self._stored["x"].shape[1]
+                x = on_disk.empty((len(index), 1 + width), np.float32, folder)
+                x[:, 0] = chosen_rows(self._stored["mass"], index).reshape(len(index))
+                fill_rows(x[:, 1:], self._stored["x"], index)
+            else:
+                x = chosen_rows(self._stored["x"], index, folder)
         step = on_disk.rows_at_once(x)
         for start in range(0, len(index), step):
             block, rows = x[start : start + step], index[start : start + step]
@@ -190,6 +193,12 @@ def _check_settings(config: ConfigDict) -> None:
             f"data.mass_key: a mass stands beside features, found data.format={config.format}; "
             "of particles the invariant mass is computed"
         )
+    if config.supervised and not config.signals:
+        raise UserError("data.supervised: needs classes to tell apart: name some in data.signals")
+    if config.inject and not config.window:
+        raise UserError("data.inject: events are injected into a search: set data.window")
+    if config.window and config.supervised:
+        raise UserError("data.supervised: is not for a search: leave out data.window")
     if not 0 < config.val_fraction + config.test_fraction < 1 or not (
         config.val_fraction > 0 and config.test_fraction > 0
     ):
@@ -219,6 +228,10 @@ def _parts_of_source(
 def _observable_keys(config: ConfigDict) -> dict[str, str]:
     keys = as_mapping(config.observables, "data.observables")
     own = {"x", "label", "weight", "event", *(["mass"] if config.mass_key else [])}
+    if config.window and config.format in PARTICLES and "mass" in keys:
+        raise UserError(
+            "data.observables: mass: of particles a search takes the invariant mass: leave it out"
+        )
     if taken := own & set(keys):
         raise UserError(f"data.observables: {taken.pop()!r} has a setting of its own, *_key")
     return keys
@@ -342,14 +355,14 @@ def _read(paths: list[Path], index: np.ndarray, config: ConfigDict) -> Rows:
 def _column(
     path: Path, key: str, index: np.ndarray, n_events: int, field: str, config: ConfigDict
 ) -> np.ndarray:
-    """One number an event, float32; whole numbers of "event" as they are; a mass in GeV."""
+    """One number an event, float32; whole numbers of "event" as they are; mass and pt in GeV."""
     with open_array(path, key) as stored, checks.reading(path, key):
         _check_shapes({"x": np.empty((n_events, 1)), field: stored}, {field: key}, path, "features")
         if field == "event":
             return np.asarray(stored[0:n_events]).reshape(n_events)[index]
         values = chosen_rows(stored, index).reshape(len(index))
     checks.require_finite(values, path, key, index)
-    return values * np.float32(UNITS[config.units]) if key == config.mass_key else values
+    return values * np.float32(UNITS[config.units]) if field in ("mass", "pt") else values
 
 
 def _check_shapes(stored: Mapping, keys: Mapping[str, str], path: Path, format: str) -> None:
@@ -387,8 +400,7 @@ def _jets(particles: np.ndarray, path: Path, config: ConfigDict) -> Rows:
 
 
 def in_gev(particles: np.ndarray, format: str, unit: float) -> np.ndarray:
-    """Particles with momenta in GeV, from momenta in `unit` GeV."""
-    if unit == 1:
-        return particles
-    scale = np.float32((unit, 1, 1)) if format == "ptetaphi" else np.float32(unit)
-    return particles * scale
+    """Particles with momenta in GeV and zeros in padded slots, from momenta in `unit` GeV."""
+    if format == "epxpypz":
+        return particles if unit == 1 else particles * np.float32(unit)
+    return np.where(particles[..., :1] > 0, particles * np.float32((unit, 1, 1)), 0)

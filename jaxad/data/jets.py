@@ -217,6 +217,7 @@ def _rows(ragged: np.ndarray, obs: np.ndarray, path: Path, start: int, n_constit
     place = np.arange(len(jet)) - np.repeat(np.cumsum(counts) - counts, counts)
     padded = np.zeros((len(counts), max(n_constituents, counts.max()), 4), np.float32)
     padded[jet, place] = flat[order]
-    checks.require_finite(padded, path, CONSTITUENTS, start)
+    layout = Layout("epxpypz", padded.shape[1:])
+    checks.require_events(layout, padded, path, CONSTITUENTS, start)
     taus: Mapping[str, np.ndarray] = dict(zip(TAUS, obs[:, 4:].T, strict=True))
     return {"x": padded[:, :n_constituents].copy(), **jet_observables(padded), **taus}

@@ -32,6 +32,7 @@ class Layout:
         objects: the kinds of a trigger event's objects, row by row.
         picture: of images: "extent" (left, right, bottom, top), "labels", "unit".
         periodic: whether the first axis of images is all of phi.
+        energies: whether pixels are energies, never below 0.
         classes: of the events that train supervised methods, by label; the background first.
 
     Examples:
@@ -48,6 +49,7 @@ class Layout:
     objects: tuple[str, ...] = ()
     picture: Mapping[str, Any] = field(default_factory=dict)
     periodic: bool = False
+    energies: bool = False
     classes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:

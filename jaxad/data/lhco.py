@@ -160,6 +160,8 @@ def _n_injected(signal: Rows, background: Rows, config: ConfigDict) -> int:
     window = config.window_low, config.window_high
     n_background = in_window(background, window).sum()
     inside = in_window(signal, window).mean().item()
+    if not inside:
+        raise UserError("data.signal_over_background: no signal event lies in the signal region")
     return round(config.signal_over_background * n_background / inside)
 
 

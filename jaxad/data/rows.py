@@ -5,6 +5,7 @@ files hold one branch a column, read through uproot, which is optional and impor
 """
 
 import contextlib
+import re
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -107,6 +108,17 @@ def _damaged(path: str, error: Exception) -> UserError:
     return UserError(f"{path}: cannot be read as a ROOT file ({reason})")
 
 
+def file_of(path: str) -> tuple[Path, str | None]:
+    """The file of "FILE" or "FILE.root[:TREE]", and the tree, "" for any; None of other files.
+
+    Examples:
+        >>> file_of("jets.root:Events/jets")[1], file_of("jets.root")[1], file_of("a.rooted.h5")[1]
+        ('Events/jets', '', None)
+    """
+    match = re.fullmatch(r"(.+?\.root)(?::(.*))?", path)
+    return (Path(match[1]), match[2] or "") if match else (Path(path), None)
+
+
 @contextlib.contextmanager
 def open_tree(path: str, branches: Mapping[str, str]) -> Iterator[Events]:
     """The events of "FILE.root[:TREE]", one branch a column.
@@ -123,11 +135,10 @@ def open_tree(path: str, branches: Mapping[str, str]) -> Iterator[Events]:
         import uproot
     except ImportError:
         raise UserError(f"{path}: ROOT files need uproot: pip install 'jaxad[root]'") from None
-    name, _, inner = path.partition(".root")
-    file_name, tree_name = f"{name}.root", inner.removeprefix(":")
+    file_name, tree_name = file_of(path)
     if not branches:
         raise UserError(f"{path}: name the branches, such as --branches pt=Jet_pt,eta=Jet_eta,...")
-    if not Path(file_name).is_file():
+    if not file_name.is_file():
         raise UserError(f"{file_name}: no such file")
     with contextlib.ExitStack() as stack:
         try:

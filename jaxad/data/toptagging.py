@@ -7,6 +7,7 @@ read in blocks and only the chosen jets are kept, so that memory is that of the 
 
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,7 @@ N_STORED = 200
 LABEL = "is_signal_new"
 MOMENTA = [f"{name}_{i}" for i in range(N_STORED) for name in ("E", "PX", "PY", "PZ")]
 CLASSES = ("QCD", "top")
+LAYOUT = Layout("epxpypz", (N_STORED, 4))
 
 DEFAULTS = {
     "split": "random",  # "published": train, validation and test file as they are
@@ -70,7 +72,7 @@ def load(config: ConfigDict) -> Dataset:
     return Dataset(
         **{name: rows[name] for name in ("train", "val", "test")},
         signals={CLASSES[signal]: rows["signal"]},
-        layout=Layout("epxpypz", (config.n_constituents, 4)),
+        layout=replace(LAYOUT, shape=(config.n_constituents, 4)),
         labels=JET_LABELS,
         baselines=JET_BASELINES,
         info={
@@ -237,6 +239,7 @@ def _check_block(values: np.ndarray, path: Path, start: int) -> None:
             f"{path}: E_{i}: expected an energy of 0 or more, found {energies[row, i]} "
             f"at row {start + row}"
         )
+    checks.require_events(LAYOUT, _momenta(values), path, "constituents", start)
 
 
 def _empty_rows(n_jets: int, n_constituents: int, folder: Path | None) -> Rows:

@@ -33,7 +33,7 @@ def searched_part(rows: Rows, dataset: Dataset) -> Rows:
 def checked_window(low: float, high: float) -> tuple[float, float]:
     """The signal region [TeV], refused where it is empty."""
     if not low < high:
-        raise UserError(f"data.window_low: expected below window_high, found {low} >= {high}")
+        raise UserError(f"data: window: expected LOW < HIGH in TeV, found {low:g} and {high:g}")
     return low, high
 
 
@@ -67,6 +67,10 @@ def searched(
     if len(signals) != 1:
         raise UserError(f"data.signals: a search takes one signal, found {len(signals)}: name one")
     ((name, signal),) = signals.items()
+    background, signal = (
+        rows | {"label": np.full(n_rows(rows), label, np.float32)}
+        for label, rows in enumerate((background, signal))
+    )
     parts, spares = injected(background, signal, window, n_injected, seed)
     return assemble(parts, spares, name, window, **about)
 
@@ -87,6 +91,12 @@ def injected(
     edges = np.rint(np.cumsum([0, *PARTS.values()]) * n_injected).astype(int)
     for name, low, high in zip(PARTS, edges[:-1], edges[1:], strict=True):
         parts[name] = concatenate([parts[name], take(signal, slice(low, high))])
+    if not in_window(background, window).any() or in_window(background, window).all():
+        low, high = background["mass"].min() / 1000, background["mass"].max() / 1000
+        raise UserError(
+            f"data: window {window[0]:g}-{window[1]:g} TeV: expected some events in it and some "
+            f"beside it, found masses from {low:.4g} to {high:.4g} TeV"
+        )
     spare = take(signal, slice(n_injected, None))
     return parts, {"signal": take(spare, in_window(spare, window))}
 

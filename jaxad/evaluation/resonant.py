@@ -26,13 +26,19 @@ from jaxad.scorer import Scorer
 EFFICIENCIES = (0.2, 0.05, 0.01, 0.001)
 DENSITY_RATIOS = ("anode", "ranode")
 N_BINS = 30
+MIN_OF_FOLD = 4
+N_BINS_INSIDE = 4  # of the mass spectrum, in the window
 
 
-def two_sample_auc(a: np.ndarray, b: np.ndarray, seed: int = 0, folds: int = 5) -> dict[str, float]:
+def two_sample_auc(
+    a: np.ndarray, b: np.ndarray, seed: int = 0, folds: int = 5
+) -> dict[str, float | None]:
     """AUC of boosted trees between two samples (N, F), out of fold; 0.5: indistinguishable.
 
-    The error is that of the mean over folds.
+    The error is that of the mean over folds; None of fewer than `MIN_OF_FOLD` events a fold.
     """
+    if min(len(a), len(b)) < MIN_OF_FOLD * folds:
+        return {"auc": None, "auc_err": None}
     x, y = np.concatenate([a, b]), np.repeat([0, 1], [len(a), len(b)])
     weight = weak.balanced(y, {0: 0.5, 1: 0.5})
     found = []
@@ -82,13 +88,13 @@ def held_out_data(dataset: Dataset) -> dict[str, np.ndarray]:
     return concatenate([region, dataset.extra["sideband"]]) if dataset.extra else region
 
 
-def fit_span(mass: np.ndarray) -> tuple[float, float]:
+def fit_span(mass: np.ndarray, width: float) -> tuple[float, float]:
     """Range [TeV] where the spectrum of `mass` (N,) falls smoothly: clear of the trigger's turn-on.
 
-    From 0.2 TeV above the fullest bin of 0.1 TeV to the 99.9 % quantile.
+    From two bins of `width` [TeV] above the fullest one to the 99.9 % quantile.
     """
-    counts, edges = np.histogram(mass, np.arange(mass.min(), mass.max() + 0.1, 0.1))
-    return float(edges[counts.argmax() + 1] + 0.2), float(np.quantile(mass, 0.999))
+    counts, edges = np.histogram(mass, np.arange(mass.min(), mass.max() + width, width))
+    return float(edges[counts.argmax() + 1] + 2 * width), float(np.quantile(mass, 0.999))
 
 
 def scores_of_features(scorer: Scorer, m: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -110,24 +116,29 @@ def discovery(config: ConfigDict, scorer: Scorer, dataset: Dataset) -> dict[str,
     of a given efficiency in the sidebands; "template" (CATHODE, ANODE, R-ANODE): background samples
     above the same cut, normalised by the sideband fit before it. The score of a density ratio says
     nothing outside the window: its cuts are of a given efficiency of the samples, and no fit is
-    made after them. "true_background" counts what of "observed" is labelled so.
+    made after them. "true_background" counts what of "observed" is labelled so. A quarter of the
+    window is a bin of the fits; where the spectrum cannot be fitted, {"reason": why}.
     """
     rows = held_out_data(dataset)
     mass, window = rows["mass"] / 1000, tuple(dataset.info["window"])
     inside = (mass > window[0]) & (mass < window[1])
-    score, span = scorer(rows["x"]), fit_span(mass)
+    score, width = scorer(rows["x"]), (window[1] - window[0]) / N_BINS_INSIDE
+    options = {"span": fit_span(mass, width), "width": width}
     everywhere = config.method.name not in DENSITY_RATIOS
-    if everywhere:
-        fits = resonance.sideband_fits(mass, score, window, EFFICIENCIES, span=span)
-    else:
-        fits = {"1": resonance.sideband_fit(mass, window, span=span)}
+    efficiencies = EFFICIENCIES if everywhere else ()
+    fits = resonance.sideband_fits(mass, score, window, efficiencies, **options)
     found = {"sideband": fits}
-    if config.method.name in ("cathode", *DENSITY_RATIOS):
+    if config.method.name not in ("cathode", *DENSITY_RATIOS):
+        return found
+    expected = fits["1"].get("expected")
+    if expected is None:
+        found["template"] = {f"{e:g}": {"reason": fits["1"]["reason"]} for e in EFFICIENCIES}
+    else:
         # Not the samples that the classifiers were trained on, nor those that are tested.
         seed = config.seed + 2
         samples = cathode.template(config, scorer.params["background"], mass[inside], seed)
         template = scores_of_features(scorer, samples["m"], samples["x"])
-        reference, expected = score[~inside] if everywhere else template, fits["1"]["expected"]
+        reference = score[~inside] if everywhere else template
         background = score[inside & (rows["label"] == 0)]
         found["template"] = {}
         for efficiency in EFFICIENCIES:

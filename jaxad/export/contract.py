@@ -74,6 +74,8 @@ def _features(scorer: Scorer) -> list[tuple[str, str]]:
         return [(f"{kind}.{name}", unit) for kind in layout.objects for name, unit in particle]
     if particle and shape[0] is None:
         return particle
+    if particle:
+        return [(f"particle[{i}].{name}", of) for i in range(shape[0]) for name, of in particle]
     return [(f"x[{','.join(map(str, index))}]", "") for index in np.ndindex(*shape)]
 
 
@@ -115,8 +117,7 @@ def contract(scorer: Scorer, name: str, target_fpr: float) -> dict[str, Any]:
             "error": cut["error"],
             "knots": knots(scorer.background),
             "n_calibration": len(scorer.background),
-            "calibration": f"{cut['sample']} of {data.get('name')} ({data.get('source')}), which "
-            "trained nothing and chose no epoch",
+            "calibration": f"{data.get('name')} ({data.get('source')}): {cut['sample']}",
         },
         "outputs": list(OUTPUTS),
         "golden": {"file": "golden.npz", "n": N_GOLDEN},

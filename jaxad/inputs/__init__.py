@@ -1,6 +1,7 @@
 """From a raw event to what a network sees: the one stage between data and methods."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -72,7 +73,10 @@ def stage(config: ConfigDict, layout: Layout, kinds: tuple[str, ...], method: st
     fitting = [
         name
         for name, (_, others, taken) in INPUTS.items()
-        if layout.format in taken and set(others) & set(kinds)
+        if layout.format in taken
+        and set(others) & set(kinds)
+        # Of particles, trigger events alone say what their objects are.
+        and (name != "trigger_event" or layout.shape == trigger.SHAPE)
     ]
     mend = f"choose inputs.name among {', '.join(fitting)}" if fitting else "choose other data"
     if layout.format not in formats:
@@ -86,7 +90,8 @@ def stage(config: ConfigDict, layout: Layout, kinds: tuple[str, ...], method: st
             f"inputs.name={config.name}: gives a {' or '.join(given)}, {method} takes a "
             f"{' or '.join(kinds)}: {mend}"
         )
-    return make(config, layout, kind)
+    found = make(config, layout, kind)
+    return replace(found, settings={"input": config.name, **found.settings})
 
 
 def prepared(
@@ -114,5 +119,6 @@ def _values(stage: Stage, raw: np.ndarray, name: str, folder: Path | None) -> np
 
     if folder is None or on_disk.folder_of(raw):
         return make()["values"]
-    settings = {"events": digest({}, {"x": raw}), "kind": stage.kind, **stage.settings}
-    return cache.cached(folder, "inputs", settings, make)["values"]
+    return cache.cached(folder, "inputs", stage.key | {"events": digest({}, {"x": raw})}, make)[
+        "values"
+    ]

@@ -55,14 +55,19 @@ def fit(values: np.ndarray, names: tuple[str, ...] = ()) -> dict[str, np.ndarray
         UserError: a feature is constant.
     """
     shift, scale = values.mean(0, dtype=np.float64), values.std(0, dtype=np.float64)
+    require_varied(shift, scale, names)
+    return {"shift": shift.astype(np.float32), "scale": scale.astype(np.float32)}
+
+
+def require_varied(shift: np.ndarray, scale: np.ndarray, names: tuple[str, ...] = ()) -> None:
+    """Refuses features, of mean `shift` (d,) and spread `scale` (d,), that are constant."""
     if (constant := np.flatnonzero(scale <= 1e-6 * np.abs(shift))).size:
         column = int(constant[0])
         name = f" ({names[column]})" if column < len(names) else ""
         raise UserError(
-            f"features: column {column}{name} is constant in the training background, "
+            f"features: column {column}{name} is constant in the training events, "
             f"{shift[column]:g}: leave it out"
         )
-    return {"shift": shift.astype(np.float32), "scale": scale.astype(np.float32)}
 
 
 def standardised(fitted: dict[str, Array], values: Array) -> Array:

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from jaxad.data.layout import Layout
 from jaxad.devices.batches import in_chunks
+from jaxad.errors import UserError
 from jaxad.inputs import features
 from jaxad.inputs.stage import Stage
 from jaxad.observables.efp import efp_function
@@ -30,11 +31,18 @@ CHUNK = {True: 32, False: 1024}  # jets whose EFPs are computed together, on CPU
 
 
 def momenta_of(layout: Layout) -> Callable[[Array], Array]:
-    """Pure function raw particles -> the same with momenta in GeV."""
-    if layout.unit == 1:
-        return lambda raw: raw
-    scale = (layout.unit, 1.0, 1.0) if layout.format == "ptetaphi" else layout.unit
-    return lambda raw: raw * jnp.asarray(scale, jnp.float32)
+    """Pure function raw particles -> the same with momenta in GeV, and zeros in padded slots.
+
+    Whatever angles stand in a slot without pT are those of no particle.
+    """
+    if layout.format == "epxpypz":
+        return lambda raw: raw if layout.unit == 1 else raw * jnp.float32(layout.unit)
+
+    def of_angles(raw: Array) -> Array:
+        x = raw if layout.unit == 1 else raw * jnp.asarray((layout.unit, 1, 1), jnp.float32)
+        return jnp.where(raw[..., :1] > 0, x, 0)
+
+    return of_angles
 
 
 def invariant_mass(layout: Layout) -> Callable[[Array], Array]:
@@ -71,6 +79,9 @@ def image(config: ConfigDict, layout: Layout, kind: str) -> Stage:
     Aligned images of four-momenta are made of rapidities, as EnergyFlow's are.
     """
     settings = {name: config[name] for name in ("n_pixels", "half_width", "align")}
+    for name in ("n_pixels", "half_width"):
+        if not settings[name] > 0:
+            raise UserError(f"inputs.{name}: expected above 0, found {settings[name]}")
     in_gev, side = momenta_of(layout), (-config.half_width, config.half_width)
 
     def values(raw: Array) -> Array:
@@ -84,7 +95,7 @@ def image(config: ConfigDict, layout: Layout, kind: str) -> Stage:
         values=values,
         unit_sum=True,
         picture={"extent": (*side, *side), "labels": labels, "unit": "fraction of the jet's pT"},
-        **_common(layout, kind, name="jet_image", **settings),
+        **_common(layout, kind, **settings),
     )
 
 
@@ -115,13 +126,7 @@ def jet_observables(config: ConfigDict, layout: Layout, kind: str) -> Stage:
         scale=features.standardised,
         unit=features.squashed,
         names=names,
-        **_common(
-            layout,
-            kind,
-            name="jet_observables",
-            max_degree=config.max_degree,
-            n_taus=config.n_taus,
-        ),
+        **_common(layout, kind, max_degree=config.max_degree, n_taus=config.n_taus),
     )
 
 
@@ -134,7 +139,7 @@ def efps(graphs: Graphs, x: Array) -> Array:
 def subjettiness(x: Array, n: int) -> Array:
     """tau_1 ... tau_n (n_jets, n) of particles, by FastJet on the host: kT axes, R0 = 1."""
     shape = jax.ShapeDtypeStruct((len(x), n), jnp.float32)
-    return jax.pure_callback(partial(_taus, n), shape, x)
+    return jax.pure_callback(partial(_taus, n), shape, x, vmap_method="sequential")
 
 
 def _taus(n: int, x: np.ndarray) -> np.ndarray:

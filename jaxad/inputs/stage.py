@@ -42,7 +42,7 @@ class Stage:
         picture: how images are drawn: "extent", "labels", "unit".
         batch: raw events whose values are computed at once.
         stored: type of the input in training.
-        settings: whatever decides the values, JSON-able.
+        settings: of the config and the layout, whatever decides the values; JSON-able.
     """
 
     kind: str
@@ -59,6 +59,17 @@ class Stage:
     batch: int = 4096
     stored: Any = jnp.float32
     settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """JSON-able, the same for two stages if they give the same values in training."""
+        return {
+            "kind": self.kind,
+            "names": self.names,
+            "unit_sum": self.unit_sum,
+            "stored": jnp.dtype(self.stored).name,
+            **self.settings,
+        }
 
     def apply(self, fitted: Mapping[str, Any], raw: Array) -> Array:
         """Network input of raw events; `fitted` is the method's, whose "inputs" are this stage's.

@@ -18,6 +18,7 @@ from jaxad.inputs.stage import Stage
 from jaxad.observables.kinematics import wrap_phi
 from jaxad.observables.trigger import CLASS, ETA_LIMIT, N_OBJECTS, object_names
 
+SHAPE = (N_OBJECTS, 3)
 N_INPUTS = 3 * N_OBJECTS
 PT_SCALE = 1000.0
 MIN_OBJECTS = 10  # objects in a slot from which its own mean and spread are taken
@@ -25,7 +26,7 @@ MIN_OBJECTS = 10  # objects in a slot from which its own mean and spread are tak
 
 def stage(config: ConfigDict, layout: Layout, kind: str) -> Stage:
     """Sets (n, 19, 3), or vectors (n, 57) of fixed scales: see `clean` and `features`."""
-    if layout.format != "ptetaphi" or layout.shape != (N_OBJECTS, 3):
+    if layout.format != "ptetaphi" or layout.shape != SHAPE:
         raise UserError(
             f"inputs.name=trigger_event: takes events ({N_OBJECTS}, 3) of (pT, eta, phi), found "
             f"{layout.shape} of {layout.format}: choose another inputs.name"
@@ -34,7 +35,7 @@ def stage(config: ConfigDict, layout: Layout, kind: str) -> Stage:
     prepare = partial(clean, rotate=config.rotate)
     common = {
         "kind": kind,
-        "raw": (N_OBJECTS, 3),
+        "raw": SHAPE,
         "mass": invariant_mass(layout),
         "settings": {"rotate": config.rotate, "unit": layout.unit},
     }

@@ -106,4 +106,6 @@ def calibration(name: str, config: ConfigDict, dataset: Dataset) -> Calibration:
     module = get(name)
     if hasattr(module, "calibration"):
         return module.calibration(config, dataset)
-    return Calibration(dataset.test["x"], "test background")
+    return Calibration(
+        dataset.test["x"], "test background, which trained nothing and chose no epoch"
+    )

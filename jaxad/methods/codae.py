@@ -23,7 +23,13 @@ from jaxad.errors import UserError
 from jaxad.inputs.images import augment
 from jaxad.methods import Bench
 from jaxad.methods.stages import event_images
-from jaxad.methods.stages.event_images import bce, distance_correlation, in_chunks, ssim
+from jaxad.methods.stages.event_images import (
+    SSIM_WINDOW,
+    bce,
+    distance_correlation,
+    in_chunks,
+    ssim,
+)
 from jaxad.models.codae import CoDAE, CoDVAE, from_keras_arrays
 from jaxad.training import Task, weighted_mean
 
@@ -92,6 +98,10 @@ def task(config: ConfigDict, image: Shape) -> Task:
     CoDAE: binary cross-entropy summed over pixels. CoDVAE: -log p(x|z) + beta KL. Both may add
     `method.decorrelation` times the distance correlation of the loss with the number of hits.
     """
+    if min(image[:2]) < SSIM_WINDOW:
+        raise UserError(
+            f"codae: takes images of {SSIM_WINDOW} or more pixels a side, found {image[:2]}"
+        )
     network, shape = model(config, image), _noise_shape(config, image)
     samples, beta = config.method.samples, config.method.beta
 

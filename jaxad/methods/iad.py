@@ -27,7 +27,11 @@ def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
 def calibration(config: ConfigDict, dataset: Dataset) -> Calibration:
     """The test background, if it trained nothing, or is scored out of fold."""
     if "background" in dataset.extra:
-        return Calibration(dataset.test["x"], "test background")
+        return Calibration(
+            dataset.test["x"], "test background, which trained nothing and chose no epoch"
+        )
     if config.classifier.folds:
-        return Calibration(dataset.test["x"], "test background, each event by members without it")
+        return Calibration(
+            dataset.test["x"], "test background, each event by members that it did not train"
+        )
     return Calibration(None, "the test background trained the classifiers: set classifier.folds")

@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from jaxad import inputs
 from jaxad.data.dataset import Dataset
 from jaxad.data.layout import Layout
+from jaxad.errors import UserError
 from jaxad.methods import Bench
 from jaxad.methods.stages import rows
 
@@ -25,6 +26,11 @@ def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict[str, np.ndar
     """The reference events' vectors (n_fit, d)."""
     stage = inputs.stage(config.inputs, dataset.layout, KINDS, "nearest_neighbours")
     learnt, x = rows.chosen(config, stage, dataset, config.method.n_fit)
+    if len(x) < config.method.n_neighbours:
+        raise UserError(
+            f"method.n_neighbours: expected at most the {len(x)} training events, found "
+            f"{config.method.n_neighbours}"
+        )
     return {"reference": x, "inputs": learnt}
 
 
@@ -34,9 +40,7 @@ def scores(config: ConfigDict, layout: Layout) -> Callable[[dict, Array], dict[s
 
     def function(fitted: dict, raw: Array) -> dict[str, Array]:
         x = stage.apply(fitted, raw)
-        rough = rows.squared_distances(
-            x, fitted["reference"]
-        )  # all rounding where an event is its own
+        rough = rows.squared_distances(x, fitted["reference"])
         # All rounding where an event is its own reference: distances of the nearest anew.
         nearest = jax.lax.top_k(-rough, config.method.n_neighbours)[1]
         gaps = x[:, None] - fitted["reference"][nearest]

@@ -11,6 +11,7 @@ from sklearn.decomposition import PCA
 from jaxad import inputs
 from jaxad.data.dataset import Dataset
 from jaxad.data.layout import Layout
+from jaxad.errors import UserError
 from jaxad.methods import Bench
 
 KINDS = ("image", "vector")
@@ -18,11 +19,21 @@ N_COMPONENTS = 2
 
 
 def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
-    """Mean (d,) and components (2, d) of the background's d pixels or components; {"inputs"}."""
+    """Mean (d,) and components (2, d) of the background's d pixels or components; {"inputs"}.
+
+    One component of two numbers, which two would reproduce.
+
+    Raises:
+        UserError: one number an event.
+    """
     stage = inputs.stage(config.inputs, dataset.layout, KINDS, "pca")
     learnt, found = inputs.prepared(stage, {"train": dataset.train["x"]})
     x = found["train"].reshape(len(found["train"]), -1)
-    pca = PCA(N_COMPONENTS, svd_solver="covariance_eigh").fit(x.astype(np.float32, copy=False))
+    if x.shape[1] < 2:
+        raise UserError("pca: takes two or more numbers an event, found 1: choose another method")
+    pca = PCA(min(N_COMPONENTS, x.shape[1] - 1), svd_solver="covariance_eigh").fit(
+        x.astype(np.float32, copy=False)
+    )
     return {
         "mean": pca.mean_.astype(np.float32),
         "components": pca.components_.astype(np.float32),

@@ -18,7 +18,13 @@ from jaxad.inputs import Stage
 from jaxad.inputs.images import augment
 from jaxad.methods import Bench
 from jaxad.methods.stages import event_images, rows
-from jaxad.methods.stages.event_images import bce, in_chunks, reconstruction_scores, ssim
+from jaxad.methods.stages.event_images import (
+    SSIM_WINDOW,
+    bce,
+    in_chunks,
+    reconstruction_scores,
+    ssim,
+)
 from jaxad.models.qcd_or_what import MAX_SIDE, QCDOrWhat
 from jaxad.training import Task, weighted_mean
 
@@ -29,9 +35,10 @@ def stage_of(config: ConfigDict, layout: Layout) -> Stage:
     """Images of a size that the network takes."""
     stage = event_images.stage_of(config, layout, "qcd_or_what")
     h, w = rows.shape_of(stage)[1:3]
-    if not (4 <= h <= MAX_SIDE and 4 <= w <= MAX_SIDE):
+    if not (min(h, w) >= SSIM_WINDOW and max(h, w) <= MAX_SIDE):
         raise UserError(
-            f"qcd_or_what: takes images of 4 to {MAX_SIDE} pixels a side, found ({h}, {w})"
+            f"qcd_or_what: takes images of {SSIM_WINDOW} to {MAX_SIDE} pixels a side, "
+            f"found ({h}, {w})"
         )
     return stage
 

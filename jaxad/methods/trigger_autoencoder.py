@@ -42,9 +42,14 @@ def stage_of(config: ConfigDict, layout: Layout) -> inputs.Stage:
     """Sets of trigger objects, or vectors.
 
     Raises:
-        UserError: loss or network take sets, and the input is a vector.
+        UserError: sets of other objects; loss or network take sets, and the input is a vector.
     """
     stage = inputs.stage(config.inputs, layout, KINDS, "trigger_autoencoder")
+    if stage.kind == "set" and config.inputs.name != "trigger_event":
+        raise UserError(
+            f"inputs.name={config.inputs.name}: gives sets of any particles, trigger_autoencoder "
+            "takes those of a trigger event, or vectors: choose trigger_event or another input"
+        )
     if config.method.loss not in LOSSES:
         raise UserError(
             f"method.loss: expected one of {', '.join(LOSSES)}, found {config.method.loss!r}"

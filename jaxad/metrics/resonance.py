@@ -148,6 +148,11 @@ def sideband_fit(
     if span is None:
         span = (float(np.quantile(mass, 0.01)), float(mass.max()))
     edges = bin_edges(window, span, width)
+    if edges[0] > window[0] or len(edges) < 2 or edges[-1] < window[1] - width / 2:
+        raise UserError(
+            f"sideband fit: expected the window {window[0]:g}-{window[1]:g} TeV inside the range "
+            f"of the fit, found {span[0]:.3g}-{span[1]:.3g} TeV"
+        )
     counts = np.histogram(mass, edges)[0]
     centres = (edges[1:] + edges[:-1]) / 2
     inside = (centres > window[0]) & (centres < window[1])
@@ -196,14 +201,14 @@ def sideband_fits(
 ) -> dict[str, dict[str, Any]]:
     """`sideband_fit` before ("1") and after cuts on the score, by efficiency in the sidebands.
 
-    mass [TeV], score: (N,) of all data. Where a cut leaves too little to fit, {"reason": why}.
+    mass [TeV], score: (N,) of all data. Where there is too little to fit, {"reason": why}.
     """
     mass, score = np.asarray(mass, np.float64), checked_scores(score, "data")
     span = options.pop("span", (float(np.quantile(mass, 0.01)), float(mass.max())))
     outside = (mass < window[0]) | (mass > window[1])
-    fits = {"1": sideband_fit(mass, window, span=span, **options)}
-    for efficiency in efficiencies:
-        threshold = np.quantile(score[outside], 1 - efficiency)
+    fits = {}
+    for efficiency in (1, *efficiencies):
+        threshold = np.quantile(score[outside], 1 - efficiency) if efficiency < 1 else -np.inf
         try:
             found = sideband_fit(mass[score >= threshold], window, span=span, **options)
         except UserError as error:

@@ -56,7 +56,8 @@ def template_figure(quality: Mapping[str, Any], names: Sequence[str]) -> Figure:
         axes[0, i].set_title(f"$\\chi^2$/ndof {chi2:.0f}/{ndof}", fontsize="medium")
     axes[0, 0].set_ylabel("events / bin width")
     axes[1, 0].set_ylabel("pull")
-    axes[0, 0].legend(title=f"AUC {quality['auc']:.3f} ± {quality['auc_err']:.3f}")
+    auc = "{auc:.3f} ± {auc_err:.3f}".format(**quality) if quality["auc"] else "of too few events"
+    axes[0, 0].legend(title=f"AUC {auc}")
     return figure
 
 
@@ -74,8 +75,12 @@ def discovery_figure(fits: dict[str, dict[str, Any]], window: Sequence[float], m
         axes.errorbar(centres, counts, np.sqrt(counts), fmt="o", ms=3, color=f"C{i}", label=label)
         axes.plot(centres, fit["fit"], color=f"C{i}")
     axes.axvspan(*window, color="black", alpha=0.08, linewidth=0)
-    axes.set(xlabel=f"{mass} [TeV]", ylabel="events", yscale="log", ylim=(0.3, None))
-    axes.legend()
+    axes.set(xlabel=f"{mass} [TeV]", ylabel="events")
+    if axes.has_data() and axes.get_legend_handles_labels()[0]:
+        axes.set(yscale="log", ylim=(0.3, None))
+        axes.legend()
+    else:
+        axes.set_title("no fit: " + fits["1"]["reason"], fontsize="small", wrap=True)
     return figure
 
 

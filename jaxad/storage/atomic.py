@@ -64,7 +64,11 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
     with named(folder):
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
-        yield temporary
+        try:
+            yield temporary
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
         shutil.rmtree(old, ignore_errors=True)
         if folder.exists():
             os.replace(folder, old)

@@ -119,6 +119,19 @@ def test_bad_files_are_left_out_and_reported(run, files, tmp_path, capsys):
     assert not (tmp_path / "no.h5").exists()
 
 
+def test_no_file_of_another_kind_is_replaced(run, files, tmp_path, capsys):
+    folder, _ = run
+    before = Path(next(iter(files))).read_bytes()
+    command = [str(folder), *files, "--out"]
+    assert score.main([*command, next(iter(files))]) == 2
+    assert "is also an input" in capsys.readouterr().err
+    assert score.main([str(folder), str(tmp_path / "b.npz"), "--out", next(iter(files))]) == 2
+    assert "holds something else" in capsys.readouterr().err
+    assert Path(next(iter(files))).read_bytes() == before
+    for _ in range(2):
+        assert score.main([*command, str(tmp_path / "scores.h5")]) == 0
+
+
 SMALL_CHUNKS = """
 import sys
 from jaxad.commands import score

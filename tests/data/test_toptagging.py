@@ -301,11 +301,16 @@ def _mev(momenta):
     momenta *= 1000
 
 
+def _swapped(momenta):
+    momenta[:] = np.abs(momenta[..., ::-1])
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
         (_nan, "val.h5: constituents: NaN or infinity at row 60"),
         (_negative, "val.h5: E_3: expected an energy of 0 or more, found -.* at row 60"),
+        (_swapped, "val.h5: constituents: found at row 0 an energy below the momentum"),
         (_mev, "val.h5: .* expected GeV, found a median jet pT of 5.*e.05: this looks like MeV"),
     ],
 )

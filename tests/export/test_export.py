@@ -1,5 +1,6 @@
 """Exported scorers: every runtime gives the scorer's scores, and tampering is noticed."""
 
+import dataclasses
 import json
 import shutil
 from functools import partial
@@ -190,6 +191,16 @@ def test_contract_says_what_a_trigger_needs(exported):
     with np.load(folder / "out" / "golden.npz") as golden:
         assert golden["raw"].shape == (32, 19, 3) and golden["outputs"].shape == (32, 3)
         assert np.all(np.diff(golden["outputs"][:, 0]) >= 0)
+
+
+def test_contract_names_every_number_of_ones_own_events():
+    scorer = trigger_scorer("dense_ae")
+    layout = dataclasses.replace(scorer.layout, objects=(), unit=1e-3)
+    about = contract(dataclasses.replace(scorer, layout=layout), "run", 0.01)["input"]
+    assert about["features"][:4] == [f"particle[{i}].{c}" for i, c in (
+        (0, "pt"), (0, "eta"), (0, "phi"), (1, "pt")
+    )]  # fmt: skip
+    assert about["units"][:4] == ["0.001 GeV", "", "rad", "0.001 GeV"]
 
 
 def test_loaded_export_keeps_the_scorers_contract(exported):

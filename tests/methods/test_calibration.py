@@ -67,5 +67,6 @@ def test_no_sample_is_said(source):
     fitted = methods.get("iad").fit(config, dataset, bench(fit))
     scorer = build_scorer(config, "iad", fitted, dataset)
     assert len(scorer.background) == 0
-    with pytest.raises(UserError, match="test background trained the classifiers: set classifier"):
-        scorer.threshold(0.1)
+    for asked in (lambda: scorer.threshold(0.1), lambda: scorer.rate(0.5)):
+        with pytest.raises(UserError, match="test background trained the classifiers: set"):
+            asked()

@@ -168,6 +168,14 @@ def test_a_fit_that_says_nothing_of_the_window_is_refused():
     assert "do not fix" in fits["0.0001"]["reason"]
 
 
+def test_without_any_fit_the_reason_is_told():
+    mass = dijet_masses(3000, 0)
+    for window, words in (((8.0, 8.4), "inside the range of the fit"), (WINDOW, "filled bins")):
+        span = (2.9, 6.9) if window != WINDOW else (3.2, 3.9)
+        fits = resonance.sideband_fits(mass, mass, window, (0.1,), span=span)
+        assert words in fits["1"]["reason"]
+
+
 def test_look_elsewhere_beyond_the_range_of_floats():
     found = resonance.look_elsewhere([0.1, 77.4, 0.2])
     assert found["p_local"] == 0 and found["trials_factor"] is None

@@ -19,6 +19,7 @@ from jaxad.methods import Bench
 from jaxad.models.flow import FlowMatching, RealNVP
 from jaxad.training import Task, weighted_mean
 
+MIN_MASSES = 5
 ROWS_PER_BATCH = 16_384
 
 
@@ -177,7 +178,14 @@ def sample_mass(m: np.ndarray, n: int, seed: int, bandwidth: float) -> np.ndarra
 
     The logit of the min-max scaled mass keeps the samples inside the window of `m`
     (arXiv:2109.00546, section III C).
+
+    Raises:
+        UserError: too few masses to know their spread.
     """
+    if len(m) < MIN_MASSES:
+        raise UserError(
+            f"data: window: expected {MIN_MASSES} or more events of data in it, found {len(m)}"
+        )
     scaler = scaling.fit_logit_scaler(m[:, None], eps=1e-6)
     rng = np.random.default_rng(seed)
     logit = np.asarray(scaling.forward(scaler, jnp.asarray(m[:, None]))) * np.asarray(scaler.scale)

@@ -23,6 +23,7 @@ from jaxad.models.convolution import on_cpu
 
 KINDS = ("image",)
 EPSILON = 1e-7
+SSIM_WINDOW = 11
 
 
 def stage_of(config: ConfigDict, layout: Layout, method: str) -> inputs.Stage:
@@ -133,7 +134,8 @@ def _gaussian_blur(size: int) -> np.ndarray:
 def ssim(x: Array, y: Array, value_range: float = 1.0) -> Array:
     """Structural similarity (n,) of images (n, h, w, c) (Wang et al., IEEE TIP 13 (2004) 600).
 
-    Gaussian windows of 11 pixels and sigma 1.5, mean over windows and channels: chooses epochs.
+    Gaussian windows of `SSIM_WINDOW` = 11 pixels and sigma 1.5, mean over windows and channels:
+    chooses epochs.
     """
     down, across = (_gaussian_blur(size) for size in x.shape[1:3])
 

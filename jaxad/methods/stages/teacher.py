@@ -25,7 +25,8 @@ def load_teacher(path: str, dataset: Dataset, bench: Bench) -> Any:
     )
     if (own.format, own.unit) != (layout.format, layout.unit) or not fits:
         raise UserError(
-            f"method.teacher: {path} scores events {teacher.shape} of {own.format!r}, these "
-            f"are {layout.shape} of {layout.format!r}: name a run on the same kind of events"
+            f"method.teacher: {path} scores events {teacher.shape} of {own.format!r} in units of "
+            f"{own.unit:g} GeV, these are {layout.shape} of {layout.format!r} in {layout.unit:g} "
+            "GeV: name a run on the same kind of events"
         )
     return teacher

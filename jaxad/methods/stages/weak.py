@@ -23,6 +23,7 @@ from jaxad.data.layout import Layout
 from jaxad.data.window import in_window
 from jaxad.errors import UserError
 from jaxad.inputs import Stage
+from jaxad.inputs.features import require_varied
 from jaxad.methods import Bench
 from jaxad.methods.stages import trees
 from jaxad.models.dense import Classifier
@@ -114,7 +115,7 @@ def fold_of(raw: Array, folds: int) -> Array:
         columns = bits.reshape(len(bits), -1).T
         value = jax.lax.fori_loop(
             0,
-            len(columns),
+            columns.shape[0],
             lambda i, v: jnp.where(columns[i] == 0, v, mixed(v, columns[i])),
             value,
         )
@@ -188,6 +189,7 @@ def fit(
         "trees"}, members ordered by run, fold and number.
     """
     shift, scale = data["x"].mean(axis=0), data["x"].std(axis=0)
+    require_varied(shift, scale)
     x = np.concatenate([(r["x"] - shift) / scale for r in (data, background)]).astype(np.float32)
     y = np.repeat([1.0, 0.0], [len(data["x"]), len(background["x"])]).astype(np.float32)
     fold = np.concatenate([_fold(config, rows) for rows in (data, background)])
