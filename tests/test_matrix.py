@@ -179,12 +179,15 @@ def test_a_method_on_an_input(method, kind, name, folder, tmp_path, monkeypatch)
     if method not in LONG:
         metrics = evaluate(tmp_path / "run", n_bootstrap=0)
         assert 0 <= metrics["signals"]["s"]["auc"] <= 1
-    TABLE[method, f"{name} ({kind})"] = ", ".join(exported(scorer, raw[:20]))
+    TABLE[method, name] = ", ".join(exported(scorer, raw[:20]))
 
 
 @pytest.fixture(scope="module", autouse=True)
 def table():
     """Prints the table after the last case, where pytest captures nothing."""
     yield
-    rows = [f"| {method} | {name} | {formats} |" for (method, name), formats in TABLE.items()]
-    print("\n| method | input | exports |\n|---|---|---|", *sorted(rows), sep="\n")
+    columns = list(dict.fromkeys([*VECTORS, *IMAGES, *SETS]))
+    methods = sorted({method for method, _ in TABLE})
+    cells = [[method, *(TABLE.get((method, c), "") for c in columns)] for method in methods]
+    lines = [["method", *columns], ["---"] * (1 + len(columns)), *cells]
+    print("", *(f"| {' | '.join(line)} |" for line in lines), sep="\n")
