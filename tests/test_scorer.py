@@ -53,7 +53,7 @@ def test_rate_and_threshold_are_inverse(scorer):
 
 
 def test_a_scorer_without_background_has_no_rate(scorer):
-    with pytest.raises(UserError, match="background"):
+    with pytest.raises(UserError, match="no calibration sample: given by the caller"):
         dataclasses.replace(scorer, background=np.zeros(0, np.float32)).rate(0.0)
 
 

@@ -54,7 +54,8 @@ def load(config: ConfigDict) -> Dataset:
     enough of it "background" and "signal" of the signal region for idealised and supervised
     training. Splits 1/2, 1/6, 1/3 of background and injected signal, seeded.
     """
-    checked_window(config.window_low, config.window_high)
+    setting = "data.window_low, data.window_high"
+    checked_window(config.window_low, config.window_high, setting)
     if config.source == "simulation":
         folder = cache.root(config.cache) / (
             f"lhco-n{config.n_simulated}-s{config.n_simulated_signal}-seed{config.simulation_seed}"

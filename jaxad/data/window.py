@@ -30,10 +30,10 @@ def searched_part(rows: Rows, dataset: Dataset) -> Rows:
     return take(rows, in_window(rows, dataset.info["window"]))
 
 
-def checked_window(low: float, high: float) -> tuple[float, float]:
+def checked_window(low: float, high: float, setting: str) -> tuple[float, float]:
     """The signal region [TeV], refused where it is empty."""
     if not low < high:
-        raise UserError(f"data: window: expected LOW < HIGH in TeV, found {low:g} and {high:g}")
+        raise UserError(f"{setting}: expected LOW < HIGH in TeV, found {low:g} and {high:g}")
     return low, high
 
 
@@ -41,7 +41,7 @@ def window_of(text: str) -> tuple[float, float]:
     """The signal region [TeV] written as LOW-HIGH."""
     low, _, high = text.partition("-")
     try:
-        return checked_window(float(low), float(high))
+        return checked_window(float(low), float(high), "data.window")
     except ValueError:
         raise UserError(f"data.window: expected LOW-HIGH in TeV, found {text!r}") from None
 

@@ -202,7 +202,9 @@ def test_own_teacher_and_any_run_as_teacher(dataset, config, tmp_path):
     assert nothing == {}
     rows = {"x": np.ones((4, 5, 3), np.float32)}
     other = Dataset(rows, rows, rows, {}, Layout("ptetaphi", (5, 3)))
-    with pytest.raises(UserError, match=r"method.teacher: .* \(None, 4\) of 'epxpypz', these"):
+    with pytest.raises(
+        UserError, match=r"method.teacher: .* \(None, 4\) of 'epxpypz' in units of 1 GeV, these"
+    ):
         mimicker.teach(config, other, bench(fit))
 
 
