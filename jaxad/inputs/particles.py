@@ -35,14 +35,18 @@ def momenta_of(layout: Layout) -> Callable[[Array], Array]:
 
     Whatever angles stand in a slot without pT are those of no particle.
     """
+    in_gev = momenta_and_padding_of(layout)
     if layout.format == "epxpypz":
-        return lambda raw: raw if layout.unit == 1 else raw * jnp.float32(layout.unit)
+        return in_gev
+    return lambda raw: jnp.where(raw[..., :1] > 0, in_gev(raw), 0)
 
-    def of_angles(raw: Array) -> Array:
-        x = raw if layout.unit == 1 else raw * jnp.asarray((layout.unit, 1, 1), jnp.float32)
-        return jnp.where(raw[..., :1] > 0, x, 0)
 
-    return of_angles
+def momenta_and_padding_of(layout: Layout) -> Callable[[Array], Array]:
+    """`momenta_of`, with padded slots as they stand in the files."""
+    if layout.unit == 1:
+        return lambda raw: raw
+    scale = (layout.unit, 1.0, 1.0) if layout.format == "ptetaphi" else layout.unit
+    return lambda raw: raw * jnp.asarray(scale, jnp.float32)
 
 
 def invariant_mass(layout: Layout) -> Callable[[Array], Array]:

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from jaxad.data.layout import COLUMNS, Layout
 from jaxad.errors import UserError
-from jaxad.inputs.particles import invariant_mass, momenta_of
+from jaxad.inputs.particles import invariant_mass, momenta_and_padding_of
 from jaxad.inputs.stage import Stage
 from jaxad.observables.kinematics import wrap_phi
 from jaxad.observables.trigger import CLASS, ETA_LIMIT, N_OBJECTS, object_names
@@ -31,7 +31,7 @@ def stage(config: ConfigDict, layout: Layout, kind: str) -> Stage:
             f"inputs.name=trigger_event: takes events ({N_OBJECTS}, 3) of (pT, eta, phi), found "
             f"{layout.shape} of {layout.format}: choose another inputs.name"
         )
-    in_gev = momenta_of(layout)
+    in_gev = momenta_and_padding_of(layout)
     prepare = partial(clean, rotate=config.rotate)
     common = {
         "kind": kind,
