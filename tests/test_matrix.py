@@ -178,7 +178,7 @@ def test_a_method_on_an_input(method, kind, name, folder, tmp_path, monkeypatch)
     assert len(scorer.background) and scorer.threshold(0.3)["sample"].startswith("test background")
     if method not in LONG:
         metrics = evaluate(tmp_path / "run", n_bootstrap=0)
-        assert 0 <= metrics["signals"]["s"]["auc"] <= 1
+        assert 0 <= metrics["signals"]["s"]["scores"][scorer.names[0]]["auc"] <= 1
     TABLE[method, name] = ", ".join(exported(scorer, raw[:20]))
 
 
