@@ -142,13 +142,16 @@ class Runner:
         waiting = [(s, part) for s in sections for part in SECTIONS[s][1]]
         waiting.sort(key=lambda job: job not in LONG)
         running: dict[tuple[str, str], subprocess.Popen] = {}
+        told: set[tuple[str, str]] = set()
         while waiting or running:
             while waiting and len(running) < self.jobs:
-                running[waiting[0]] = self.start(*waiting.pop(0))
+                job = waiting.pop(0)
+                running[job] = self.start(*job)
             for (section, part), process in list(running.items()):
                 late = time.monotonic() - self.began - until
-                if process.poll() is None and late > 0:
+                if process.poll() is None and late > 0 and (section, part) not in told:
                     process.terminate()
+                    told.add((section, part))
                 if process.poll() is None and late > GRACE:
                     process.kill()
                     process.wait()

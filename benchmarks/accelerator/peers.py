@@ -56,7 +56,8 @@ def _compiled(network: Any, compiled: bool) -> Any:
     if not compiled:
         return network
     torch._dynamo.reset()
-    return torch.compile(network, dynamic=False)
+    backend = "inductor" if torch.cuda.is_available() else "eager"  # a CPU takes minutes
+    return torch.compile(network, dynamic=False, backend=backend)
 
 
 def _toptagging(context: Context, software: str, compiled: bool) -> None:
