@@ -40,6 +40,14 @@ def _cases() -> Iterator[Case]:
     jets = ("jets", {"format": "ptetaphi"})
     image = ("detector", {"format": "image"}, {"name": "image", "pixels": "mask"})
     table = ("table", {"format": "features", "mass_key": "mass"}, {"name": "features"})
+    for name in RESONANT:
+        yield Case(name, name, *table)
+    for name in ("hln", "pnn"):
+        yield Case(name, f"interpretable_{name}", *jets, {"name": "particles"})
+    for name in ("codae", "codvae"):
+        yield Case(name, name, *image, "codae")
+    for name in ("dirichlet_vae", "qcd_or_what", "cct"):
+        yield Case(name, name, *image)
     yield Case("autoencoder (conv)", "toptagging_ae", *jets, {"name": "jet_image", "n_pixels": 16},
                "autoencoder")  # fmt: skip
     yield Case("autoencoder (pooled)", "interpretable_ae", *jets,
@@ -53,14 +61,6 @@ def _cases() -> Iterator[Case]:
     for name in SHALLOW:
         yield Case(name, "adc2021_shallow", *trigger)
     yield Case("student", "adc2021_student", *trigger)
-    for name in ("hln", "pnn"):
-        yield Case(name, f"interpretable_{name}", *jets, {"name": "particles"})
-    for name in ("codae", "codvae"):
-        yield Case(name, name, *image, "codae")
-    for name in ("dirichlet_vae", "qcd_or_what", "cct"):
-        yield Case(name, name, *image)
-    for name in RESONANT:
-        yield Case(name, name, *table)
 
 
 CASES = {case.name: case for case in _cases()}

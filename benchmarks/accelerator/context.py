@@ -1,12 +1,14 @@
 """What a section works with: its size, its rows of the table, and a device that others share.
 
 Sections run at the same time in processes of their own. Compilation takes the processor, so that
-many compile at once; a measurement takes the device alone. `Context.compiling` and `Context.alone`
-are the two sides of one lock, and are never held inside one another.
+many compile at once. Measurements take turns, and wait until nobody compiles, but no longer than
+the gate, a time that the command sets: one long compilation must not cost all other results. What
+was measured while others compiled says so.
 """
 
 import contextlib
 import fcntl
+import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -42,6 +44,7 @@ class Context:
 
     def __init__(self, out: Path, section: str, tiny: bool):
         self.out, self.section, self.tiny = out, section, tiny
+        self.quiet = True  # whether nobody compiled during the last measurement
 
     def pick(self, full: Any, tiny: Any) -> Any:
         """The first, or the second where everything is small."""
@@ -57,45 +60,61 @@ class Context:
         peer: str = "",
     ) -> None:
         """File one measured value; `peer` names other software, beside whose row `what` it goes."""
+        note += "; others were compiling" * (not self.quiet)
         value = value if isinstance(value, str) else float(value)
         found = report.Row(self.section, what, value, unit, limit, note, peer)
         report.append(self.out, found)
         print(f"{self.section:14s} {report.line(found)}", flush=True)
 
     @contextlib.contextmanager
-    def _held(self, kind: int) -> Iterator[None]:
-        with (self.out / "device.lock").open("a") as file:
-            fcntl.flock(file, kind)
+    def compiling(self) -> Iterator[None]:
+        """While this is held, nobody measures before the gate; never inside `alone`."""
+        with (self.out / "compiling.lock").open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_SH)
             yield
 
-    def compiling(self) -> contextlib.AbstractContextManager[None]:
-        """While this is held, nobody measures."""
-        return self._held(fcntl.LOCK_SH)
-
-    def alone(self) -> contextlib.AbstractContextManager[None]:
-        """While this is held, nobody else compiles or measures."""
-        return self._held(fcntl.LOCK_EX)
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """While this is held, nobody else measures and, but for `self.quiet`, compiles."""
+        with (
+            (self.out / "measuring.lock").open("a") as turn,
+            (self.out / "compiling.lock").open("a") as file,
+        ):
+            fcntl.flock(turn, fcntl.LOCK_EX)
+            self.quiet = False
+            while not self.quiet:
+                with contextlib.suppress(BlockingIOError):
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    self.quiet = True
+                if not self.quiet and _gate_is_open():
+                    break
+                time.sleep(0 if self.quiet else 0.02)
+            yield
 
     def timings(
-        self, calls: dict[str, Callable[[], Any]], rounds: int = 5, quietly: bool = False
-    ) -> dict[str, Timing]:
-        """Timings of calls by name: all are called once, then each is measured alone.
+        self, calls: dict[Any, Callable[[], Any]], rounds: int = 5, quietly: bool = False
+    ) -> Iterator[tuple[Any, Timing]]:
+        """(name, timing) of calls: as many as can be are called once, then each is measured alone.
 
         A call returns arrays of JAX, which are waited for, or blocks. What fails is a row.
         `quietly`: the first calls hardly use the device, and others may measure meanwhile.
         """
-        first: dict[str, float] = {}
-        with contextlib.nullcontext() if quietly else self.compiling():
-            for name, call in calls.items():
-                began = time.perf_counter()
-                with self.may_fail(name):
-                    jax.block_until_ready(call())
-                    first[name] = time.perf_counter() - began
-        with self.alone():
-            return {
-                name: _timing(calls[name], seconds, self.pick(rounds, 1), self.tiny)
-                for name, seconds in first.items()
-            }
+        waiting = dict(calls)
+        while waiting:
+            first: dict[Any, float] = {}
+            with contextlib.nullcontext() if quietly else self.compiling():
+                while waiting and not (first and _gate_is_open()):
+                    name = next(iter(waiting))
+                    call, began = waiting.pop(name), time.perf_counter()
+                    with self.may_fail(str(name)):
+                        jax.block_until_ready(call())
+                        first[name] = time.perf_counter() - began
+            found = []
+            with self.alone():
+                for name, seconds in first.items():
+                    timing = _timing(calls[name], seconds, self.pick(rounds, 1), self.tiny)
+                    found.append((name, timing))
+            yield from found
 
     @contextlib.contextmanager
     def may_fail(self, what: str) -> Iterator[None]:
@@ -106,6 +125,11 @@ class Context:
             self.row(what, "left out", note=f"{error}")
         except Exception as error:  # a borrowed machine is to tell all that it can
             self.row(what, "failed", note=report.one_line(error))
+
+
+def _gate_is_open() -> bool:
+    """Whether measurements no longer wait for compilations."""
+    return time.time() > float(os.environ.get("JAXAD_ACCELERATOR_GATE", "inf"))
 
 
 def _timing(call: Callable[[], Any], first: float, rounds: int, tiny: bool) -> Timing:

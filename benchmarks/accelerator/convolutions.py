@@ -6,8 +6,9 @@ there are groups, of one dense convolution with a block-diagonal kernel, in floa
 precision and in bfloat16.
 """
 
+import itertools
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 from unittest import mock
 
@@ -109,18 +110,12 @@ def forms(shape: Shape) -> dict[str, Callable[[Array, Array], Array]]:
 
         return call
 
-    def dense(native: bool) -> Callable[[Array, Array], Array]:
-        def call(x: Array, kernel: Array) -> Array:
-            whole = block_diagonal(kernel, shape.groups)
-            settings = {"stride": shape.stride, "padding": shape.padding, "native": native}
-            return convolution.conv(x, whole, **settings)
-
-        return call
+    def block(x: Array, kernel: Array) -> Array:
+        whole = block_diagonal(kernel, shape.groups)
+        return convolution.conv(x, whole, stride=shape.stride, padding=shape.padding, native=True)
 
     found = {"native": of(True), "patches": of(False)}
-    if shape.groups > 1:
-        found |= {"block-diagonal": dense(True), "block-diagonal patches": dense(False)}
-    return found
+    return found | ({"block-diagonal": block} if shape.groups > 1 else {})
 
 
 def step(shape: Shape, form: Callable[[Array, Array], Array], dtype: str) -> Callable[[], Any]:
@@ -144,38 +139,35 @@ def step(shape: Shape, form: Callable[[Array, Array], Array], dtype: str) -> Cal
     return lambda: compiled(x, kernel, slope)
 
 
-def _cases(found: Counter[Shape]) -> Iterator[tuple[Shape, str]]:
-    for shape in found:
-        for dtype in DTYPES:
-            yield shape, dtype
-
-
 def run(context: Context, part: str) -> None:
-    """Every convolution of one network; the whole network's sum in each form, and the best."""
-    found = shapes(*networks(context)[part])
+    """Every convolution of one network, or a share of them, and their sum in each form."""
+    name, _, share = part.partition(" ")
+    found = shapes(*networks(context)[name])
+    if share:
+        number, _, n_parts = share.partition(" of ")
+        found = Counter(dict(list(found.items())[int(number) - 1 :: int(n_parts)]))
     if context.tiny:
         grouped = [shape for shape in found if shape.groups > 1][:1]
         found = Counter({shape: found[shape] for shape in [*list(found)[:1], *grouped]})
     calls = {
-        (shape, dtype, name): _made_late(shape, form, dtype)
-        for shape, dtype in _cases(found)
-        for name, form in forms(shape).items()
+        (shape, dtype, form): _made_late(shape, function, dtype)
+        for shape in found
+        for dtype in DTYPES
+        for form, function in forms(shape).items()
     }
+    sums: Counter[tuple[str, str]] = Counter()
     timed = context.timings(calls, rounds=3)
-    totals: Counter[tuple[str, str]] = Counter()
-    for shape, dtype in _cases(found):
-        ms = {n: 1e3 * t.seconds for (s, d, n), t in timed.items() if (s, d) == (shape, dtype)}
-        if not ms:
-            continue
+    for (shape, dtype), group in itertools.groupby(timed, lambda pair: pair[0][:2]):
+        ms = {form: 1e3 * timing.seconds for (*_, form), timing in group}
         best = min(ms, key=ms.get)
-        said = ", ".join(f"{name} {value:.3g}" for name, value in ms.items())
+        said = ", ".join(f"{form} {value:.3g}" for form, value in ms.items())
         times = f"; {found[shape]} times" * (found[shape] > 1)
-        context.row(f"{part}, {shape}, {dtype}", said, "ms", note=f"best: {best}{times}")
-        for name in ("native", "patches"):
-            totals[dtype, name] += found[shape] * ms.get(name, np.nan)
-        totals[dtype, "best of each"] += found[shape] * ms[best]
+        context.row(f"{name}, {shape}, {dtype}", said, "ms", note=f"best: {best}{times}")
+        for form in ("native", "patches"):
+            sums[dtype, form] += found[shape] * ms.get(form, np.nan)
+        sums[dtype, "best of each"] += found[shape] * ms[best]
     for dtype in DTYPES:
-        said = ", ".join(f"{n} {v:.3g}" for (d, n), v in totals.items() if d == dtype)
+        said = ", ".join(f"{form} {value:.3g}" for (d, form), value in sums.items() if d == dtype)
         batch = next(iter(found)).x[0]
         context.row(f"{part}, all convolutions, batch {batch}, {dtype}", said, "ms")
 

@@ -43,8 +43,7 @@ def run(context: Context, part: str) -> None:
     for batch in context.pick((6_710, 16_384), (8,)):
         part_of = jnp.asarray(jets[:batch])
         calls[f"on the device, batch {batch:,}"] = (batch, lambda x=part_of: function(x))
-    timed = context.timings({name: call for name, (_, call) in calls.items()})
-    for name, timing in timed.items():
+    for name, timing in context.timings({name: call for name, (_, call) in calls.items()}):
         what = f"EFPs, {len(chosen)} graphs, 50 particles, {name}"
         note = f"first call {timing.first:.1f} s"
         context.row(what, calls[name][0] / timing.seconds, "jets/s", note=note)
@@ -53,5 +52,5 @@ def run(context: Context, part: str) -> None:
     scores = teacher[:, None] + rng.normal(size=(n, k))
     what = f"decision ordering, {k} candidates, {n:,} events"
     calls = {what: lambda: decision_ordering(teacher, scores, current)}
-    for name, timing in context.timings(calls, rounds=3).items():
+    for name, timing in context.timings(calls, rounds=3):
         context.row(name, timing.seconds, "s", note=f"first call {timing.first:.1f} s")

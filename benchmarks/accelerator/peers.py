@@ -64,7 +64,7 @@ def _toptagging(context: Context, software: str, compiled: bool) -> None:
     import torch
     import training
 
-    batches = context.pick(BATCHES if not compiled else (32, 1024, 8192), (8,))
+    batches = context.pick(BATCHES if not compiled else (32, 8192), (8,))
     for batch in batches:
         n, name = n_steps(batch), f"top-tagging AE, batch {batch}"
         network = _compiled(training.torch_network(), compiled)
@@ -117,7 +117,7 @@ def _dark_showers(context: Context, software: str, compiled: bool) -> None:
 def _report(
     context: Context, name: str, software: str, call: Steps, work: int, unit: str, batch: int
 ) -> None:
-    for timing in context.timings({name: call}, rounds=3, quietly=True).values():
+    for _, timing in context.timings({name: call}, rounds=3, quietly=True):
         note = f"first call {timing.first:.1f} s"
         if batch:
             note = f"{batch * work / timing.seconds:,.0f} jets/s; {note}"

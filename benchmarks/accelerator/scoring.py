@@ -80,7 +80,7 @@ def run(context: Context, part: str) -> None:
     }
     calls |= _fused_calls(context, scorer, on_device)
     best = report.value_of(context.out, "copy, float32, read and write")
-    for name, timing in context.timings(calls).items():
+    for name, timing in context.timings(calls):
         if name.startswith("one event"):
             context.row(name, 1e6 * timing.seconds, "us")
             continue
