@@ -1,8 +1,9 @@
 """Section `determinism`: is a training repeated, and resumed, bit for bit, and what does it cost?
 
-For each set of compiler settings five networks are trained in processes of their own: twice
-undisturbed, once given up in the middle of an epoch as a kill leaves it, and once more from what
-that one left. Their parameters are compared bit by bit. The time of a step is taken afterwards.
+For each set of compiler settings five networks are trained in three processes: undisturbed; given
+up in the middle of an epoch, as a kill leaves it; and from what that one left to the end. The
+parameters of the first and the last are compared bit by bit: where they are equal, a process also
+repeats what another did. The time of a step is taken afterwards.
 """
 
 import argparse
@@ -194,16 +195,13 @@ def start(context: Context, role: str, mode: str) -> subprocess.Popen:
 def waves(modes: list[str]) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
     """(role, mode) of processes that begin at once, and of those that wait for a killed one.
 
-    A resumed run that equals the undisturbed one, a process of its own, says that two processes are
-    equal, too; a second one is there for a mode whose resumed run differs. Of those that share
-    compiled programs the killed one fills the folder, and the others find what it left.
+    Of those that share compiled programs the killed one fills the folder, and the others find what
+    it left.
     """
     cached = [mode for mode in modes if MODES[mode][1]]
-    fresh = [mode for mode in modes if not MODES[mode][1]]
     first = [("killed", mode) for mode in modes]
-    first += [(role, mode) for mode in fresh for role in ("first", "second")]
-    return first, [(role, mode) for mode in modes for role in ("resumed", "first")
-                   if role == "resumed" or mode in cached]  # fmt: skip
+    first += [("first", mode) for mode in modes if mode not in cached]
+    return first, [("resumed", mode) for mode in modes] + [("first", mode) for mode in cached]
 
 
 def run(context: Context, part: str) -> None:
@@ -237,10 +235,13 @@ def _said(folder: Path, file: str) -> dict:
     return json.loads(path.read_text()) if path.exists() else {}
 
 
-def _apart(folder: Path, name: str, other: str) -> str:
-    """Whether the parameters of a role equal those of the undisturbed run."""
-    files = [folder / f"{role}-{name}.npz" for role in ("first", other)]
-    error = _said(folder, f"{other}.json").get(name, {}).get("error")
+def _apart(folder: Path, name: str) -> str:
+    """Whether the parameters of the resumed run equal those of the undisturbed one."""
+    files = [folder / f"{role}-{name}.npz" for role in ("first", "resumed")]
+    errors = [
+        _said(folder, f"{role}.json").get(name, {}).get("error") for role in ("first", "resumed")
+    ]
+    error = next(filter(None, errors), None)
     if error or not all(file.exists() for file in files):
         return error or "no result"
     with np.load(files[0]) as a, np.load(files[1]) as b:
@@ -252,9 +253,7 @@ def _apart(folder: Path, name: str, other: str) -> str:
 
 def _compare(context: Context, mode: str, name: str) -> None:
     folder = context.out / "determinism" / mode
-    said = f"killed and resumed: {_apart(folder, name, 'resumed')}"
-    if not MODES[mode][1]:
-        said += f"; two undisturbed: {_apart(folder, name, 'second')}"
+    said = _apart(folder, name)
     times = [
         _said(folder, f"{role}.json").get(name, {}).get("seconds")
         for role in ("killed", "first", "resumed")
@@ -272,7 +271,7 @@ def _compare(context: Context, mode: str, name: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path)
-    parser.add_argument("role", choices=("killed", "resumed", "first", "second"))
+    parser.add_argument("role", choices=("killed", "resumed", "first"))
     parser.add_argument("mode", choices=MODES)
     parser.add_argument("--networks", default=",".join(NETWORKS))
     parser.add_argument("--tiny", action="store_true")
