@@ -6,8 +6,8 @@
 
 Writes OUT/results.json and OUT/results.md, anew after every section; OUT/rows.jsonl holds every
 value as soon as it is measured, OUT/*.log what was said. Nothing stops at a failure: what fails is
-a row. Sections run in processes of their own, in two groups: first what is measured, where many
-compile at once and one measures, then what is checked. docs/accelerators.md says more.
+a row. Sections run in processes of their own, group by group; in a group some compile while one
+measures. docs/accelerators.md says more.
 """
 
 import argparse
@@ -42,7 +42,10 @@ SECTIONS = {
         ("toptagging", "qcd_or_what", *(f"codae {i} of 4" for i in (1, 2, 3, 4))),
     ),
     "agreement": ("agreement", tuple(f"{i} of 8" for i in range(1, 9))),
-    "determinism": ("determinism", ("",)),
+    "determinism": (
+        "determinism",
+        ("default", "exclude", "deterministic", "exclude+cache", "cache"),
+    ),
     "tests": ("suite", ("",)),
 }
 """Name: (module, the parts that run in processes of their own)."""
@@ -58,9 +61,18 @@ HEADS = {
     "tests": "Tests",
     "failures": "What went wrong",
 }
-CHECKS = ("agreement", "tests")
-"""Sections that measure no time: they come last, all at once."""
-OTHER_SHARES = tuple(f"{i} of {n}" for n in (4, 8) for i in range(2, n + 1))
+GROUPS = {
+    ("machine",): 0.12,
+    ("training", "peers", "scoring", "observables"): 0.47,
+    ("convolutions",): 0.62,
+    ("determinism",): 0.8,
+    ("agreement", "tests"): 1.0,
+}
+"""Sections that run together, and the share of all time after which they are ended."""
+OTHER_SHARES = (
+    *(f"{i} of {n}" for n in (4, 8) for i in range(2, n + 1)),
+    *("exclude", "deterministic", "cache"),
+)
 """Parts that are left out of --tiny."""
 ENVIRONMENT = {
     "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # many processes share the device's memory
@@ -113,6 +125,11 @@ def _commit() -> str:
     with contextlib.suppress(OSError, subprocess.SubprocessError):
         return subprocess.check_output(asked, text=True, stderr=subprocess.DEVNULL).strip()
     return "unknown"
+
+
+def _jobs() -> int:
+    """Processes at once: each compiles with several threads, and more make all of them late."""
+    return max((os.cpu_count() or 2) // 3, 1)
 
 
 def _processor() -> str:
@@ -176,8 +193,7 @@ def main() -> None:
     parser.add_argument("--sections", default=",".join(SECTIONS), help="default: %(default)s")
     parser.add_argument("--tiny", action="store_true", help="as small as can be, to see it run")
     parser.add_argument("--seconds", type=float, default=400.0, help="what is not done then ends")
-    parser.add_argument("--share", type=float, default=0.6, help="of it for what is measured")
-    parser.add_argument("--jobs", type=int, default=64, help="parts at once (%(default)s)")
+    parser.add_argument("--jobs", type=int, default=_jobs(), help="parts at once (%(default)s)")
     parser.add_argument("--commit", default="", help="where there is neither git nor a file COMMIT")
     parser.add_argument("--worker", default="", help=argparse.SUPPRESS)
     parser.add_argument("--part", default="", help=argparse.SUPPRESS)
@@ -209,12 +225,10 @@ def main() -> None:
                 report.write(out, HEADS, said)
     else:
         runner = Runner(out, given.jobs, said)
-        checks = [job for job in jobs if job[0] in CHECKS]
-        machine = [job for job in jobs if job[0] == "machine"]
-        measured = [job for job in jobs if job not in [*checks, *machine]]
-        runner.group(machine, given.seconds)
-        runner.group(measured, given.share * given.seconds if checks else given.seconds - GRACE)
-        runner.group(checks, given.seconds - GRACE)
+        for sections, share in GROUPS.items():
+            group = [job for job in jobs if job[0] in sections]
+            jobs = [job for job in jobs if job not in group]
+            runner.group(group, (share if jobs else 1.0) * (given.seconds - GRACE))
     report.write(out, HEADS, said)
     print(f"\n{(out / 'results.md').read_text()}")
 

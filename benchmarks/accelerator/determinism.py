@@ -25,10 +25,10 @@ from benchmarks.accelerator.context import Context
 EXCLUDE = "--xla_gpu_exclude_nondeterministic_ops=true"
 MODES = {
     "default": ("", False),
-    "exclude_nondeterministic_ops": (EXCLUDE, False),
-    "deterministic_ops": ("--xla_gpu_deterministic_ops=true", False),
-    "compilation cache": ("", True),
-    "exclude + compilation cache": (EXCLUDE, True),
+    "exclude": (EXCLUDE, False),
+    "deterministic": ("--xla_gpu_deterministic_ops=true", False),
+    "cache": ("", True),
+    "exclude+cache": (EXCLUDE, True),
 }
 """Name: (flags of XLA, whether its processes share a folder of compiled programs)."""
 NETWORKS = ("conv AE", "dense VAE", "RealNVP", "classifiers", "CoDAE smoke")
@@ -148,14 +148,14 @@ def worker(out: Path, role: str, mode: str, names: list[str], tiny: bool) -> Non
             try:
                 params, epoch = _train(role, task, settings, rows, place)
             except Exception as error:  # a compiler that refuses is a result
-                said[name] = {"error": report.one_line(error)}
-                continue
-            said[name] = {"seconds": time.perf_counter() - began}
+                params, said[name] = None, {"error": report.one_line(error)}
+            else:
+                said[name] = {"seconds": time.perf_counter() - began}
+            (folder / f"{role}.json").write_text(json.dumps(said))
             if params is not None:
                 leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(params)]
                 np.savez(folder / f"{role}-{name}.npz", *leaves)
                 steps[name] = epoch
-    (folder / f"{role}.json").write_text(json.dumps(said))
     if role == "first":
         timed = context.timings({name: call for name, (call, _) in steps.items()}, rounds=3)
         ms = {name: 1e3 * t.seconds / steps[name][1] for name, t in timed}
@@ -178,7 +178,7 @@ def start(context: Context, role: str, mode: str) -> subprocess.Popen:
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
             "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
         }
-    names = NETWORKS if not context.tiny else TINY
+    names = context.pick(NETWORKS, TINY)
     command = [
         sys.executable,
         "-m",
@@ -192,42 +192,26 @@ def start(context: Context, role: str, mode: str) -> subprocess.Popen:
         return subprocess.Popen(command, env=own, stdout=log, stderr=log)
 
 
-def waves(modes: list[str]) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-    """(role, mode) of processes that begin at once, and of those that wait for a killed one.
-
-    Of those that share compiled programs the killed one fills the folder, and the others find what
-    it left.
-    """
-    cached = [mode for mode in modes if MODES[mode][1]]
-    first = [("killed", mode) for mode in modes]
-    first += [("first", mode) for mode in modes if mode not in cached]
-    return first, [("resumed", mode) for mode in modes] + [("first", mode) for mode in cached]
-
-
 def run(context: Context, part: str) -> None:
-    """All modes, and a row for each network and mode."""
-    modes = context.pick(list(MODES), ["default"])
-    running: list[subprocess.Popen] = []
+    """The mode named by `part`, and a row for each network.
+
+    The killed process goes first where programs are shared: it fills the folder, and the others
+    find what it left.
+    """
+    running = [start(context, "killed", part)]
     try:
-        first, then = waves(modes)
-        killed = {}
-        for role, mode in first:
-            running.append(start(context, role, mode))
-            if role == "killed":
-                killed[mode] = running[-1]
-        while killed:
-            time.sleep(0.1)
-            for mode in [mode for mode, process in killed.items() if process.poll() is not None]:
-                del killed[mode]
-                running += [start(context, role, own) for role, own in then if own == mode]
+        if not MODES[part][1]:
+            running.append(start(context, "first", part))
+        running[0].wait()
+        later = ("resumed", "first") if MODES[part][1] else ("resumed",)
+        running += [start(context, role, part) for role in later]
         for process in running:
             process.wait()
     finally:
         for process in running:
             process.kill()
-        for mode in modes:
-            for name in NETWORKS if not context.tiny else TINY:
-                _compare(context, mode, name)
+        for name in context.pick(NETWORKS, TINY):
+            _compare(context, part, name)
 
 
 def _said(folder: Path, file: str) -> dict:

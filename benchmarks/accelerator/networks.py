@@ -20,7 +20,7 @@ from jaxad.models import convolution
 from jaxad.models.autoencoder import ConvAutoencoder
 from jaxad.models.dense import Classifier
 
-BATCHES = (32, 256, 1024, 8192)
+BATCHES = (8192, 1024, 32, 256)
 CODAE_FLOPS = 3.4e9  # of an image, forwards and backwards
 N_FLOW = 439_400  # events of the sidebands
 

@@ -52,10 +52,12 @@ def _synchronized(steps: Callable[[], Any]) -> Callable[[], None]:
 
 def _compiled(network: Any, compiled: bool) -> Any:
     import torch
+    import torch._inductor.config
 
     if not compiled:
         return network
     torch._dynamo.reset()
+    torch._inductor.config.layout_optimization = False  # fails on transposed convolutions
     backend = "inductor" if torch.cuda.is_available() else "eager"  # a CPU takes minutes
     return torch.compile(network, dynamic=False, backend=backend)
 

@@ -15,6 +15,11 @@ ROOT = Path(__file__).parents[2]
 GIB_A_PROCESS = 4.0
 OWN = "tests/test_accelerator.py"
 TINY = "tests/storage"
+COMPUTE = [
+    *("tests/training", "tests/models", "tests/methods", "tests/observables", "tests/metrics"),
+    *("tests/inputs", "tests/evaluation", "tests/test_scorer.py", "tests/commands", "tests/export"),
+]
+"""What computes comes first: the time may not be enough for all."""
 
 
 def n_processes(tiny: bool) -> int:
@@ -31,8 +36,8 @@ def run(context: Context, part: str) -> None:
     file.unlink(missing_ok=True)
     command = [sys.executable, "-m", "pytest", "-p", "benchmarks.accelerator.outcomes"]
     command += ["-p", "no:cacheprovider", "--tb=short", f"--ignore={OWN}"]
-    command += ["-n", str(n), "--dist", "worksteal"] if n else []
-    command += [TINY] if context.tiny else []
+    command += ["-n", str(n), "--dist", "load"] if n else []
+    command += [TINY] if context.tiny else [*COMPUTE, "tests"]
     own = os.environ | {"JAXAD_OUTCOMES": str(file), "PYTHONPATH": _path()}
     try:
         with (context.out / "tests.log").open("w") as log:
