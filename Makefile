@@ -17,7 +17,7 @@ ADC2021 := runs/adc2021
 EXTRAS := simulation efp export onnx tflite hls dask root docs dev
 TESTED := .[simulation,export,onnx,dask,dev]
 
-.PHONY: demo adc2021 test test-newest lint docs extras
+.PHONY: demo adc2021 test test-newest lint docs extras accelerator
 
 demo: $(INSTALLED)
 	$(PYTHON) train.py --config=configs/toptagging_ae.py --workdir=$(DEMO)
@@ -68,6 +68,11 @@ endif
 lint: $(INSTALLED)
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
+
+# Everything about the accelerator at hand, into runs/accelerator: docs/accelerators.md. It installs
+# nothing, since such a machine often has no network: the environment's Python, or the system's.
+accelerator:
+	$(if $(wildcard $(PYTHON)),$(PYTHON),python3) -m benchmarks.accelerator --out runs/accelerator
 
 # The site, into site/. Docstrings are read, not imported: the environment holds none of jaxad's
 # own dependencies.

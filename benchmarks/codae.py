@@ -93,9 +93,8 @@ def torch_network():
             y = self.encoder(x)
             for condition, up in zip(self.condition, self.up, strict=True):
                 h, w = y.shape[2:]
-                rows, columns = torch.meshgrid(
-                    torch.linspace(-1, 1, h), torch.linspace(-1, 1, w), indexing="ij"
-                )
+                sides = (torch.linspace(-1, 1, side, device=x.device) for side in (h, w))
+                rows, columns = torch.meshgrid(*sides, indexing="ij")
                 grid = torch.stack([columns, rows]).expand(len(y), -1, -1, -1)
                 scale = torch.cat([code[:, :, None, None].expand(-1, -1, h, w), grid], 1)
                 y = functional.interpolate(y * condition(scale), scale_factor=2, mode="bilinear")

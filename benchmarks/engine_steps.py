@@ -9,16 +9,29 @@ from ml_collections import ConfigDict
 from jaxad.training import step as engine
 
 
-def engine_steps(task: engine.Task, train: ConfigDict, x: np.ndarray, n: int) -> Callable[[], None]:
-    """Function that takes n steps on rows "x", of `train.batch_size` each."""
-    run = engine.compile_programs(task, train, 1, n)
-    order = np.random.default_rng(0).permutation(len(x))[None]
-    index, weight = engine.make_batches(order, train.batch_size, run.width(train.batch_size))
-    data, seeds = run.place({"x": x}, "replicated"), run.place(np.zeros(1, np.uint32), "members")
+def engine_steps(
+    task: engine.Task,
+    train: ConfigDict,
+    x: np.ndarray | dict[str, np.ndarray],
+    n: int,
+    members: int = 1,
+) -> Callable[[], None]:
+    """Function that takes n steps of `train.batch_size` rows each, of all members at once.
+
+    Args:
+        x: rows "x", or all rows by their names.
+    """
+    rows = x if isinstance(x, dict) else {"x": x}
+    run = engine.compile_programs(task, train, members, n)
+    size, n_rows = train.batch_size, len(next(iter(rows.values())))
+    order = [np.random.default_rng(seed).permutation(n_rows) for seed in range(members)]
+    index, weight = engine.make_batches(np.stack(order), size, run.width(size))
+    data = run.place(rows, "replicated")
+    seeds = run.place(np.arange(members, dtype=np.uint32), "members")
     block = engine.Block(data, run.place(index, "index"), run.place(weight, "weight"), 0)
-    members = [run.init(block, seeds)]
+    state = [run.init(block, seeds)]
 
     def steps() -> None:
-        members[0] = jax.block_until_ready(run.train(members[0], block, seeds, 0, 0, n))
+        state[0] = jax.block_until_ready(run.train(state[0], block, seeds, 0, 0, n))
 
     return steps

@@ -33,11 +33,10 @@ def jaxad_steps(x: np.ndarray, batch: int, n: int) -> Steps:
     return engine_steps(task(ConvAutoencoder()), config, x, n)
 
 
-def torch_steps(x: np.ndarray, batch: int, n: int) -> Steps:
+def torch_network():
+    """The same network in PyTorch: images (n, 1, 16, 16) -> reconstructions alike."""
     import torch
     from torch import nn
-
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
 
     class Network(nn.Module):
         def __init__(self) -> None:
@@ -58,6 +57,14 @@ def torch_steps(x: np.ndarray, batch: int, n: int) -> Steps:
 
     network = Network()
     assert sum(p.numel() for p in network.parameters()) == 307_843
+    return network
+
+
+def torch_steps(x: np.ndarray, batch: int, n: int) -> Steps:
+    import torch
+
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    network = torch_network()
     optimizer = torch.optim.Adam(network.parameters(), 1e-3)
     data = torch.tensor(x).permute(0, 3, 1, 2).contiguous()
     order = torch.randperm(len(x))

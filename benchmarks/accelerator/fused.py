@@ -1,0 +1,116 @@
+"""The encoder of the dense trigger VAE as one kernel: events are read once, scores written once.
+
+For what XLA leaves between three narrow matrix products. Batch normalisations (running averages)
+and the cleaning of empty slots are inside; written in Pallas for Triton, so it needs a GPU, or
+`interpret` to be checked.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.experimental import pallas as pl
+
+N, WIDE = 57, 64
+LIMIT = 20.0  # of the log-variance, as in the network
+
+
+def folded(params: dict, state: dict) -> list[Array]:
+    """Weights and biases with the normalisations inside, padded to powers of two.
+
+    Args:
+        params, state: of `DenseTrigger`, without leading axes.
+
+    Returns:
+        w1 (64, 32), b1 (32,), w2 (32, 16), b2 (16,), and for mean and log-variance each w (16, 16)
+        and b (16,), of which three columns count.
+    """
+    averages = state["batch_stats"]
+
+    def affine(name: str) -> tuple[Array, Array]:
+        scale = params[name]["scale"] / jnp.sqrt(averages[name]["var"] + 1e-3)
+        return scale, params[name]["bias"] - averages[name]["mean"] * scale
+
+    def dense(layer: dict) -> tuple[Array, Array]:
+        return layer["kernel"], layer["bias"]
+
+    found: list[Array] = []
+    scale, shift = affine("BatchNorm_0")
+    for number in (0, 1):
+        w, b = dense(params[f"Dense_{number}"])
+        if number == 0:
+            w, b = scale[:, None] * w, b + shift @ w
+        after, more = affine(f"BatchNorm_{number + 1}")
+        found += [w * after, b * after + more]
+    found[0] = jnp.pad(found[0], ((0, WIDE - N), (0, 0)))
+    for name in ("mean", "log_var"):
+        w, b = dense(params["_Bottleneck_0"][name])
+        found += [jnp.pad(w, ((0, 0), (0, 16 - w.shape[1]))), jnp.pad(b, (0, 16 - len(b)))]
+    return found
+
+
+def encoder(rows: int = 128, warps: int = 4, interpret: bool = False) -> Callable[..., Array]:
+    """Function (folded weights, events (n, 57) float32) -> KL (n,), `rows` events a program."""
+    options: dict[str, Any] = {"interpret": interpret}
+    if not interpret:
+        from jax.experimental.pallas import triton
+
+        options["compiler_params"] = triton.CompilerParams(num_warps=warps, num_stages=2)
+
+    def kernel(x_ref, w1, b1, w2, b2, w_mean, b_mean, w_var, b_var, out_ref):
+        n = out_ref.shape[0]
+        row = pl.program_id(0) * rows + jnp.arange(rows)
+        column = jnp.arange(WIDE)
+        inside = (row < n)[:, None] & (column < N)[None, :]
+        start = jnp.minimum(row, n - 1)[:, None] * N
+
+        def read(columns: Array) -> Array:
+            at = start + jnp.minimum(columns, N - 1)[None, :]
+            return _load(x_ref, at, inside, interpret)
+
+        pt = read(column // 3 * 3)
+        x = jnp.where(pt > 0, read(column), 0.0)
+        y = _leaky(_product(x, w1[...]) + b1[...][None, :])
+        y = _leaky(_product(y, w2[...]) + b2[...][None, :])
+        mean = _product(y, w_mean[...]) + b_mean[...][None, :]
+        log_var = jnp.clip(_product(y, w_var[...]) + b_var[...][None, :], -LIMIT, LIMIT)
+        kl = 0.5 * jnp.sum(jnp.exp(log_var) + mean * mean - 1 - log_var, axis=1)
+        _store(out_ref, row, kl, row < n, interpret)
+
+    def call(weights: list[Array], x: Array) -> Array:
+        run = pl.pallas_call(
+            kernel,
+            out_shape=jax.ShapeDtypeStruct((len(x),), jnp.float32),
+            grid=(pl.cdiv(len(x), rows),),
+            **options,
+        )
+        return run(x.reshape(-1), *weights)
+
+    return call
+
+
+def _leaky(y: Array) -> Array:
+    return jnp.where(y > 0, y, 0.3 * y)
+
+
+def _product(a: Array, b: Array) -> Array:
+    return jnp.dot(a, b, preferred_element_type=jnp.float32)
+
+
+def _load(ref: Any, at: Array, mask: Array, interpret: bool) -> Array:
+    if interpret:
+        return jnp.where(mask, ref[...][at], 0.0)
+    from jax.experimental.pallas import triton
+
+    return triton.load(ref.at[at], mask=mask, other=0.0)
+
+
+def _store(ref: Any, at: Array, values: Array, mask: Array, interpret: bool) -> None:
+    if interpret:
+        ref[...] = ref[...].at[jnp.where(mask, at, len(ref))].set(values, mode="drop")
+        return
+    from jax.experimental.pallas import triton
+
+    triton.store(ref.at[at], values, mask=mask)

@@ -1,0 +1,163 @@
+"""Sections of training: steps a second through the engine's compiled loop, gather included."""
+
+from collections.abc import Callable
+from unittest import mock
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from benchmarks.accelerator import report
+from benchmarks.accelerator.cases import trigger_events
+from benchmarks.accelerator.context import Context, peak_gib
+from benchmarks.engine_steps import engine_steps
+from jaxad import training
+from jaxad.configs import adc2021_vae, cathode, codae
+from jaxad.inputs.trigger import pt_scale
+from jaxad.methods import autoencoder, trigger_autoencoder
+from jaxad.methods import codae as codae_method
+from jaxad.methods.stages import density, weak
+from jaxad.models import convolution
+from jaxad.models.autoencoder import ConvAutoencoder
+from jaxad.models.dense import Classifier
+
+BATCHES = (8192, 1024, 32, 256)
+CODAE_FLOPS = 3.4e9  # of an image, forwards and backwards
+N_FLOW = 439_400  # events of the sidebands
+
+
+def run(context: Context, part: str) -> None:
+    """The networks named by `part`."""
+    name, _, variant = part.partition(" ")
+    {"toptagging": toptagging, "codae": dark_showers, "trigger": trigger, "flow": flow}.get(
+        name, classifiers
+    )(context, variant)
+
+
+def jet_images(n: int) -> np.ndarray:
+    """Images (n, 16, 16, 1) of unit sum."""
+    x = np.random.default_rng(0).gamma(0.1, size=(n, 16, 16, 1)).astype(np.float32)
+    return x / x.sum(axis=(1, 2, 3), keepdims=True)
+
+
+def event_images(n: int) -> np.ndarray:
+    """Masks (n, 72, 58, 1) of bytes, 3 % of them 1."""
+    return (np.random.default_rng(0).random((n, 72, 58, 1)) < 0.03).astype(np.uint8)
+
+
+def n_steps(batch: int) -> int:
+    """Steps that are timed in one call."""
+    return {32: 200, 256: 100, 1024: 40, 8192: 10}.get(batch, 1)
+
+
+def toptagging(context: Context, variant: str) -> None:
+    """The top-tagging autoencoder, today's convolutions and those of a CPU."""
+    calls: dict[tuple, Callable] = {}
+    batches = context.pick(BATCHES, (8,))
+    for batch in batches:
+        n = n_steps(batch)
+        train, x = training.get_config(batch_size=batch, epochs=1), jet_images(n * batch)
+        task = autoencoder.task(ConvAutoencoder(width=context.pick(128, 4)))
+        name = f"top-tagging AE, batch {batch}"
+        calls[batch, name] = _steps(task, train, x, n, on_cpu=None)
+        if batch not in (32, 256):
+            calls[batch, f"{name}, patches"] = _steps(task, train, x, n, on_cpu=True)
+    for (batch, name), timing in context.timings(calls):
+        rate = n_steps(batch) / timing.seconds
+        note = f"{batch * rate:,.0f} jets/s; first call {timing.first:.1f} s"
+        context.row(name, rate, "steps/s", note=note)
+    context.row("peak memory of these", peak_gib(), "GiB")
+
+
+def _steps(
+    task: training.Task, train: ConfigDict, x: np.ndarray, n: int, on_cpu: bool | None
+) -> Callable[[], None]:
+    """`engine_steps`, made when it is first called; `on_cpu` stands for what the backend says."""
+    made: list[Callable] = []
+
+    def steps() -> None:
+        if made:
+            made[0]()
+            return
+        chosen = convolution.on_cpu() if on_cpu is None else on_cpu
+        with mock.patch.object(convolution, "on_cpu", lambda: chosen):
+            made.append(engine_steps(task, train, x, n))
+            made[0]()
+
+    return steps
+
+
+def dark_showers(context: Context, dtype: str) -> None:
+    """CoDAE at its training's batch."""
+    config, n = codae.get_config(context.pick("", "smoke")), context.pick(10, 1)
+    if context.tiny:
+        config.model.features = (4,)
+    config.model.dtype = dtype
+    batch = context.pick(128, 4)
+    config.train.batch_size = batch
+    task = codae_method.task(config, (72, 58, 1))
+    name = f"CoDAE, batch {batch}, {dtype}"
+    calls = {name: _steps(task, config.train, event_images(n * batch), n, on_cpu=None)}
+    for name, found in context.timings(calls):
+        rate = n * batch / found.seconds
+        kind = "bfloat16 matrix" if dtype == "bfloat16" else "float32 matrix"
+        best = report.value_of(
+            context.out, f"{kind} product" + ", default precision" * ("32" in kind)
+        )
+        flops = f"{1e-12 * CODAE_FLOPS * rate:.1f} TFLOP/s"
+        share = f", {1e-10 * CODAE_FLOPS * rate / best:.1f} % of a matrix product" if best else ""
+        note = f"peak memory {peak_gib():.2f} GiB; first call {found.first:.1f} s"
+        context.row(name, rate, "images/s", limit=flops + share, note=note)
+
+
+def trigger(context: Context, variant: str) -> None:
+    """The variational autoencoders of trigger events."""
+    calls, batches = {}, context.pick((256, 4096), (8,))
+    for model in ("dense_vae", "conv_vae"):
+        config = adc2021_vae.get_config()
+        config.model.name = model
+        for batch in batches:
+            n = context.pick({256: 200, 4096: 50}, {}).get(batch, 1)
+            x = trigger_events(n * batch)
+            config.train.batch_size = batch
+            task = trigger_autoencoder.task(config, pt_scale(x))
+            calls[model, batch, n] = engine_steps(task, config.train, x, n)
+    for (model, batch, n), timing in context.timings(calls):
+        rate = n / timing.seconds
+        note = f"{rate * batch:,.0f} events/s; first call {timing.first:.1f} s"
+        context.row(f"ADC2021 {model}, batch {batch}", rate, "steps/s", note=note)
+
+
+def flow(context: Context, coupling: str) -> None:
+    """An epoch of the outer density of CATHODE."""
+    config, rng = cathode.get_config(), np.random.default_rng(0)
+    rows = context.pick(N_FLOW, 64)
+    data = {"x": rng.normal(size=(rows, 4)), "m": rng.normal(size=(rows, 1))}
+    data = {name: values.astype(np.float32) for name, values in data.items()}
+    settings = config.flow.copy_and_resolve_references()
+    n_layers = context.pick({"affine": 12, "spline": 6}[coupling], 2)
+    settings.coupling, settings.n_layers = coupling, n_layers
+    calls = {}
+    for batch in context.pick((512, 4096), (32,)):
+        config.flow_train.batch_size, n = batch, -(-rows // batch)
+        task = density.task(density.network(settings, 4))
+        calls[batch, n] = engine_steps(task, config.flow_train, data, n)
+    for (batch, n), timing in context.timings(calls, rounds=3):
+        note = f"{1e6 * timing.seconds / n:.0f} us a step; first call {timing.first:.1f} s"
+        name = f"RealNVP, {n_layers} {coupling}, epoch of {rows:,} x 4, batch {batch}"
+        context.row(name, timing.seconds, "s", note=note)
+
+
+def classifiers(context: Context, variant: str) -> None:
+    """Classifiers of weak supervision, many at once."""
+    rng, batch, calls = np.random.default_rng(0), 128, {}
+    for members in context.pick((1, 10, 100, 1000), (2,)):
+        n = context.pick(200, 2)
+        x = rng.normal(size=(n * batch, 4)).astype(np.float32)
+        y = rng.integers(0, 2, len(x)).astype(np.float32)
+        rows = {"x": x, "y": y, "weight": np.ones_like(y)}
+        task, train = weak.task(Classifier()), weak.train_config(batch_size=batch)
+        calls[members, n] = engine_steps(task, train, rows, n, members)
+    for (members, n), timing in context.timings(calls):
+        rate = members * n / timing.seconds
+        note = f"{1e6 * timing.seconds / n:.0f} us a step; first call {timing.first:.1f} s"
+        context.row(f"classifiers 64-64-64, {members} at once", rate, "member-steps/s", note=note)
