@@ -15,7 +15,6 @@ from sklearn.mixture import GaussianMixture
 from jaxad import inputs
 from jaxad.data.dataset import Dataset
 from jaxad.data.layout import Layout
-from jaxad.errors import UserError
 from jaxad.methods import Bench
 from jaxad.methods.stages import rows
 
@@ -29,12 +28,7 @@ KINDS = ("vector",)
 def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict[str, np.ndarray]:
     """Means times precisions (c, d), Cholesky precisions (c, d, d), log norms (c,)."""
     stage = inputs.stage(config.inputs, dataset.layout, KINDS, "gaussian_mixture")
-    learnt, x = rows.chosen(config, stage, dataset, config.method.n_fit)
-    if len(x) < config.method.n_components:
-        raise UserError(
-            f"method.n_components: expected at most the {len(x)} training events, found "
-            f"{config.method.n_components}"
-        )
+    learnt, x = rows.chosen(config, stage, dataset, config.method.n_fit, at_least="n_components")
     mixture = GaussianMixture(
         config.method.n_components, reg_covar=FLOOR, random_state=config.seed
     ).fit(x.astype(np.float64))

@@ -15,7 +15,6 @@ from ml_collections import ConfigDict
 from jaxad import inputs
 from jaxad.data.dataset import Dataset
 from jaxad.data.layout import Layout
-from jaxad.errors import UserError
 from jaxad.methods import Bench
 from jaxad.methods.stages import rows
 
@@ -25,12 +24,7 @@ KINDS = ("vector",)
 def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict[str, np.ndarray]:
     """The reference events' vectors (n_fit, d)."""
     stage = inputs.stage(config.inputs, dataset.layout, KINDS, "nearest_neighbours")
-    learnt, x = rows.chosen(config, stage, dataset, config.method.n_fit)
-    if len(x) < config.method.n_neighbours:
-        raise UserError(
-            f"method.n_neighbours: expected at most the {len(x)} training events, found "
-            f"{config.method.n_neighbours}"
-        )
+    learnt, x = rows.chosen(config, stage, dataset, config.method.n_fit, at_least="n_neighbours")
     return {"reference": x, "inputs": learnt}
 
 

@@ -7,6 +7,7 @@ from jax import Array
 from ml_collections import ConfigDict
 
 from jaxad.data.dataset import Dataset, Rows
+from jaxad.errors import UserError
 from jaxad.inputs import Stage, prepared
 from jaxad.storage import cache
 
@@ -21,13 +22,24 @@ def background(
 
 
 def chosen(
-    config: ConfigDict, stage: Stage, dataset: Dataset, n: int
+    config: ConfigDict, stage: Stage, dataset: Dataset, n: int, at_least: str = ""
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """What the stage learns of `n` random training events, at most, and their vectors (n, d).
 
     The run's seed decides which; they stay in their order.
+
+    Args:
+        at_least: a setting of `method`; as many events are needed.
+
+    Raises:
+        UserError: fewer events than that.
     """
     x = dataset.train["x"]
+    if at_least and config.method[at_least] > min(n, len(x)):
+        raise UserError(
+            f"method.{at_least}: expected at most the {min(n, len(x))} training events, found "
+            f"{config.method[at_least]}"
+        )
     if n < len(x):
         x = x[np.sort(np.random.default_rng(config.seed).choice(len(x), n, replace=False))]
     learnt, found = prepared(stage, {"train": x})
