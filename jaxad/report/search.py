@@ -74,13 +74,13 @@ def discovery_figure(fits: dict[str, dict[str, Any]], window: Sequence[float], m
         label = f"efficiency {name}: {fit['significance']:.1f}σ"
         axes.errorbar(centres, counts, np.sqrt(counts), fmt="o", ms=3, color=f"C{i}", label=label)
         axes.plot(centres, fit["fit"], color=f"C{i}")
+    if all(fit.get("reason") for fit in fits.values()):
+        axes.axis("off")
+        axes.text(0.5, 0.5, fits["1"]["reason"], ha="center", va="center", wrap=True)
+        return figure
     axes.axvspan(*window, color="black", alpha=0.08, linewidth=0)
-    axes.set(xlabel=f"{mass} [TeV]", ylabel="events")
-    if axes.has_data() and axes.get_legend_handles_labels()[0]:
-        axes.set(yscale="log", ylim=(0.3, None))
-        axes.legend()
-    else:
-        axes.set_title("no fit: " + fits["1"]["reason"], fontsize="small", wrap=True)
+    axes.set(xlabel=f"{mass} [TeV]", ylabel="events", yscale="log", ylim=(0.3, None))
+    axes.legend()
     return figure
 
 
