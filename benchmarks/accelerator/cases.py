@@ -89,7 +89,7 @@ def experiment(case: Case, folder: Path) -> ConfigDict:
     source, method = str(folder / f"{case.file}.npz"), case.method or case.name
     settings = {"label_key": "label", "signals": "s=1", "cache": str(folder / "cache")}
     if method in RESONANT:
-        settings |= {"window_low": 3.3, "window_high": 3.7, "n_signal": 40}
+        settings |= {"window": "3.3-3.7", "inject": 40}
     if method == "cct":
         settings["supervised"] = True
     config.data = data.get_config("events", source=source, **case.data, **settings)
