@@ -78,10 +78,21 @@ def searched(
 def injected(
     background: Rows, signal: Rows, window: tuple[float, float], n_injected: int, seed: int
 ) -> tuple[dict[str, Rows], dict[str, Rows]]:
-    """train, val and test over the whole mass range, and the "signal" of the window to spare."""
+    """train, val and test over the whole mass range, and the "signal" of the window to spare.
+
+    Raises:
+        UserError: more signal than there is, or a window without events or with all of them.
+    """
     if not 0 <= n_injected <= n_rows(signal):
         raise UserError(
             f"data: signal events to inject: expected 0 to {n_rows(signal)}, found {n_injected}"
+        )
+    inside = in_window(background, window)
+    if inside.all() or not inside.any():
+        low, high = background["mass"].min() / 1000, background["mass"].max() / 1000
+        raise UserError(
+            f"data: window {window[0]:g}-{window[1]:g} TeV: expected some events in it and some "
+            f"beside it, found masses from {low:.4g} to {high:.4g} TeV"
         )
     signal = take(signal, np.random.default_rng([seed, 1]).permutation(n_rows(signal)))
     parts = {
@@ -91,12 +102,6 @@ def injected(
     edges = np.rint(np.cumsum([0, *PARTS.values()]) * n_injected).astype(int)
     for name, low, high in zip(PARTS, edges[:-1], edges[1:], strict=True):
         parts[name] = concatenate([parts[name], take(signal, slice(low, high))])
-    if not in_window(background, window).any() or in_window(background, window).all():
-        low, high = background["mass"].min() / 1000, background["mass"].max() / 1000
-        raise UserError(
-            f"data: window {window[0]:g}-{window[1]:g} TeV: expected some events in it and some "
-            f"beside it, found masses from {low:.4g} to {high:.4g} TeV"
-        )
     spare = take(signal, slice(n_injected, None))
     return parts, {"signal": take(spare, in_window(spare, window))}
 
