@@ -29,6 +29,7 @@ from jaxad.data.checks import impossible
 from jaxad.data.dataset import first_not_finite
 from jaxad.data.layout import Layout, from_dict
 from jaxad.data.ragged import is_ragged, padded
+from jaxad.devices import compiler
 from jaxad.devices.batches import SHARDED, batches, over_devices
 from jaxad.errors import DAMAGED, UserError
 from jaxad.metrics import MIN_BACKGROUND, binomial_error, checked_scores, threshold_at_fpr
@@ -345,6 +346,7 @@ def load(path: str | os.PathLike, name: str = "scorer") -> Scorer:
     Raises:
         UserError: nothing there, or a format that this version does not know.
     """
+    compiler.keep_programs()
     folder = Path(path)
     if not (folder / "scorer.json").is_file():
         folder = folder / name

@@ -12,6 +12,7 @@ from absl import flags, logging
 from ml_collections import config_flags
 
 from jaxad import data
+from jaxad.devices import compiler
 from jaxad.errors import Preempted, UserError
 
 DISK_ERRORS = {
@@ -140,6 +141,7 @@ def exit_code(command: Callable[[], int | None], at_once: bool = False) -> int:
     process: threads of a checkpoint that could not be written would complain at a normal exit.
     """
     logging.set_verbosity(logging.FATAL)  # Orbax logs what is raised anyway
+    compiler.settle()
     try:
         return command() or 0
     except (UserError, OSError) as error:

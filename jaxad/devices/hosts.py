@@ -15,7 +15,6 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Sharding
-from orbax.checkpoint import multihost
 
 from jaxad.errors import UserError
 
@@ -61,6 +60,8 @@ def largest(*values: float) -> list[int]:
 
 def meet(what: str) -> None:
     """Wait for the last of the processes, a day if need be; the first computation waits 30 s."""
+    from orbax.checkpoint import multihost  # slow to import
+
     key = f"jaxad {what} {next(_MEETINGS)}"
     multihost.get_barrier_sync_fn()(key=key, timeout_ms=24 * 3_600_000)
 

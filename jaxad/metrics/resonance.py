@@ -13,9 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import xlogy
-from scipy.stats import chi2 as chi2_distribution
-from scipy.stats import norm
+from scipy.special import chdtrc, ndtr, ndtri, xlogy
 
 from jaxad.errors import UserError
 from jaxad.metrics import Array, checked_scores
@@ -69,7 +67,7 @@ def count_above(
         return result | {"error": None, "significance": None, "p_value": None, "reason": reason}
     error = float(np.sqrt(passed) * scale)
     z = significance(observed, passed * scale, error)
-    return result | {"error": error, "significance": z, "p_value": float(norm.sf(z))}
+    return result | {"error": error, "significance": z, "p_value": float(ndtr(-z))}
 
 
 # The smooth spectrum
@@ -185,10 +183,10 @@ def sideband_fit(
         "expected": float(expected),
         "error": float(error),
         "significance": z,
-        "p_value": float(norm.sf(z)),
+        "p_value": float(ndtr(-z)),
         "chi2": chi2,
         "ndof": ndof,
-        "fit_p_value": float(chi2_distribution.sf(chi2, ndof)),
+        "fit_p_value": float(chdtrc(ndof, chi2)),
     }
 
 
@@ -236,7 +234,7 @@ def look_elsewhere(
     crossings = ((rows[:, :-1] <= level) & (rows[:, 1:] > level)).sum(1).mean()
     best = int(np.argmax(scan))
     z = float(scan[best])
-    p_local = float(norm.sf(z))
+    p_local = float(ndtr(-z))
     excess = max(z, level)
     p_global = p_local + max(crossings, 0.5) * np.exp(-(excess**2 - level**2) / 2)
     p_global = float(min(p_global, 1.0))
@@ -246,6 +244,6 @@ def look_elsewhere(
         "p_local": p_local,
         "upcrossings": float(crossings),
         "p_global": p_global,
-        "z_global": float(norm.isf(p_global)) if p_global < 1 else None,
+        "z_global": float(-ndtri(p_global)) if p_global < 1 else None,
         "trials_factor": p_global / p_local if p_local else None,
     }

@@ -1,6 +1,8 @@
 """What made a result: versions, device, commit."""
 
+import os
 import platform
+import re
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -8,6 +10,9 @@ from pathlib import Path
 import jax
 
 PACKAGES = ("jaxad", "jax", "jaxlib", "flax", "optax", "distrax", "numpy", "scipy", "scikit-learn")
+
+DETERMINISTIC = "--xla_gpu_deterministic_ops"
+"""The flag of XLA_FLAGS without which a GPU gives other bits each time."""
 
 
 def versions() -> dict[str, str]:
@@ -21,17 +26,32 @@ def versions() -> dict[str, str]:
     return found
 
 
+def deterministic() -> bool:
+    """Whether the same program on the same device gives the same bits: not on every GPU."""
+    if jax.default_backend() != "gpu":
+        return True
+    said = re.findall(rf"{DETERMINISTIC}(?:=(\S+))?", os.environ.get("XLA_FLAGS", ""))
+    return bool(said) and said[-1].lower() not in ("false", "0")
+
+
+def machine() -> dict[str, str]:
+    """What the last bits of a result depend on: devices, jax, and whether XLA keeps to an order."""
+    devices = jax.devices()
+    return {
+        "devices": f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform})",
+        "jax": version("jax"),
+        "deterministic": "yes" if deterministic() else "no",
+    }
+
+
 def provenance() -> dict[str, str]:
-    """Versions of Python and of what computes for it, the device, and jaxad's git commit."""
+    """Versions of Python and of what computes for it, `machine`, and jaxad's git commit."""
     commit = subprocess.run(
         ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"],
         capture_output=True,
         text=True,
         check=False,
     )
-    devices = jax.devices()
     return (
-        versions()
-        | {"devices": f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform})"}
-        | ({"git": commit.stdout.strip()} if commit.returncode == 0 else {})
+        versions() | machine() | ({"git": commit.stdout.strip()} if commit.returncode == 0 else {})
     )

@@ -6,9 +6,11 @@ in the middle of an epoch too. A resumed run repeats an undisturbed one bit for 
 (`jaxad.storage.on_disk`) go to the device in blocks of steps, in the same order.
 """
 
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import jax
@@ -21,7 +23,7 @@ from tqdm import tqdm
 from jaxad.data.dataset import Rows, n_rows
 from jaxad.devices import hosts
 from jaxad.errors import Preempted, UserError
-from jaxad.training import checkpoint
+from jaxad.storage.provenance import machine
 from jaxad.training.feed import feed, shuffled
 from jaxad.training.step import Block, Programs, Task, compile_programs, make_batches, weighted_mean
 
@@ -117,15 +119,40 @@ def _rows_of_members(index: np.ndarray | None, rows: Rows, n_members: int) -> np
     return np.broadcast_to(np.arange(n_rows(rows), dtype=np.int32), (n_members, n_rows(rows)))
 
 
+def _checkpoints() -> ModuleType:
+    """Imported where it is used: Orbax takes a quarter of a second, scoring does without."""
+    from jaxad.training import checkpoint
+
+    return checkpoint
+
+
 def _restored(one: _Fit, members: Any) -> tuple[Any, int, int, list[dict], bool]:
     """Members, epoch, step and history of the newest checkpoint, or of a fresh start; whether."""
     with hosts.leader_first(f"restore {one.stage}"):
-        found = checkpoint.restore(one.folder, members) if one.folder else None
+        found = _checkpoints().restore(one.folder, members) if one.folder else None
     if not found:
         return members, 0, 0, [], False
     state, meta = found
+    if hosts.leads():
+        _tell_other_bits(one.stage, meta.get("machine", {}))
     members = jax.tree.map(lambda a, old: hosts.place(a, old.sharding), state, members)
     return members, meta["epoch"], meta["step"], meta["history"], True
+
+
+def _tell_other_bits(stage: str, wrote: dict[str, str]) -> None:
+    """Say so where a run that goes on cannot keep the bits of an undisturbed one."""
+    now = machine()
+    changed = [f"{k} {wrote[k]}, now {now[k]}" for k in now if wrote.get(k, now[k]) != now[k]]
+    if changed:
+        why = f"its checkpoint is of another machine or setting ({'; '.join(changed)})"
+    elif now["deterministic"] == "no":
+        why = "XLA_FLAGS lets this device add up in any order"
+    else:
+        return
+    print(
+        f"warning: {stage}: {why}: the last bits will not be those of an undisturbed run",
+        file=sys.stderr,
+    )
 
 
 class _Pace:
@@ -151,8 +178,8 @@ class _Pace:
 def _save(one: _Fit, members: Any, epoch: int, step: int, history: list[dict]) -> None:
     state = hosts.fetch(members)
     if one.folder and hosts.leads():
-        meta = {"epoch": epoch, "step": step, "history": history}
-        checkpoint.save(one.folder, epoch * one.steps + step, state, meta)
+        meta = {"epoch": epoch, "step": step, "history": history, "machine": machine()}
+        _checkpoints().save(one.folder, epoch * one.steps + step, state, meta)
 
 
 def _rest_of_epoch(
