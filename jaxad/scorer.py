@@ -29,7 +29,7 @@ from jaxad.data.checks import impossible
 from jaxad.data.dataset import first_not_finite
 from jaxad.data.layout import Layout, from_dict
 from jaxad.data.ragged import is_ragged, padded
-from jaxad.devices import compiler
+from jaxad.devices import compiler, precision
 from jaxad.devices.batches import SHARDED, batches, over_devices
 from jaxad.errors import DAMAGED, UserError
 from jaxad.metrics import MIN_BACKGROUND, binomial_error, checked_scores, threshold_at_fpr
@@ -123,7 +123,7 @@ class Scorer:
         if self.program:
             call = jax.export.deserialize(bytearray(self.program)).call
             return lambda params, x: {"score": call(x)[:, 0]}
-        return methods.get(self.method).scores(self.config, self.layout)
+        return _exactly(methods.get(self.method).scores(self.config, self.layout))
 
     @cached_property
     def fn(self) -> Callable[[Any, Array], Array]:
@@ -163,7 +163,7 @@ class Scorer:
         functions = {"default": self.fn, "scores": all_scores, "members": self.member_fn}
         module = methods.get(self.method)
         if hasattr(module, "outputs"):
-            functions["outputs"] = module.outputs(self.config, self.layout)
+            functions["outputs"] = _exactly(module.outputs(self.config, self.layout))
         return {name: jax.jit(function) for name, function in functions.items()}
 
     @cached_property
@@ -332,6 +332,16 @@ class Scorer:
             np.savez(temporary / "params.npz", **arrays)
             np.save(temporary / "background.npy", self.background)
             (temporary / "scorer.json").write_text(json.dumps(description, indent=2))
+
+
+def _exactly(function: Callable[[Any, Array], Any]) -> Callable[[Any, Array], Any]:
+    """`function` in full single precision, which a GPU or TPU would not take by itself."""
+
+    def exact(params: Any, x: Array) -> Any:
+        with precision.exact():
+            return function(params, x)
+
+    return exact
 
 
 def _mean_over_members(values: Array) -> Array:

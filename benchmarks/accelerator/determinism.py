@@ -94,7 +94,8 @@ def _train(role: str, task: Any, settings: Any, rows: dict, folder: Path) -> tup
 
     from jaxad.training import loop
 
-    settings.epochs, settings.checkpoint_seconds, made = EPOCHS, 0.0, []
+    settings.epochs, made = EPOCHS, []
+    settings.checkpoint_seconds = 0.0 if role == "killed" else 1e9
     build, polls = loop.compile_programs, [0]
 
     def recorded(*arguments: Any) -> Any:
@@ -108,7 +109,7 @@ def _train(role: str, task: Any, settings: Any, rows: dict, folder: Path) -> tup
         return False
 
     directory = folder if role in ("killed", "resumed") else None
-    stretch = 0.004 if directory else loop.SECONDS_PER_CALL  # so that an epoch is several
+    stretch = 0.004 if role == "killed" else loop.SECONDS_PER_CALL  # so that an epoch is several
     with (
         mock.patch.object(loop, "compile_programs", recorded),
         mock.patch.object(loop, "SECONDS_PER_CALL", stretch),

@@ -1,5 +1,6 @@
 """Sections of training: steps a second through the engine's compiled loop, gather included."""
 
+import contextlib
 from collections.abc import Callable
 from unittest import mock
 
@@ -50,7 +51,7 @@ def n_steps(batch: int) -> int:
 
 
 def toptagging(context: Context, variant: str) -> None:
-    """The top-tagging autoencoder, today's convolutions and those of a CPU."""
+    """The top-tagging autoencoder, with the chosen convolutions and with native ones."""
     calls: dict[tuple, Callable] = {}
     batches = context.pick(BATCHES, (8,))
     for batch in batches:
@@ -58,9 +59,9 @@ def toptagging(context: Context, variant: str) -> None:
         train, x = training.get_config(batch_size=batch, epochs=1), jet_images(n * batch)
         task = autoencoder.task(ConvAutoencoder(width=context.pick(128, 4)))
         name = f"top-tagging AE, batch {batch}"
-        calls[batch, name] = _steps(task, train, x, n, on_cpu=None)
+        calls[batch, name] = _steps(task, train, x, n)
         if batch not in (32, 256):
-            calls[batch, f"{name}, patches"] = _steps(task, train, x, n, on_cpu=True)
+            calls[batch, f"{name}, native"] = _steps(task, train, x, n, native=True)
     for (batch, name), timing in context.timings(calls):
         rate = n_steps(batch) / timing.seconds
         note = f"{batch * rate:,.0f} jets/s; first call {timing.first:.1f} s"
@@ -69,17 +70,17 @@ def toptagging(context: Context, variant: str) -> None:
 
 
 def _steps(
-    task: training.Task, train: ConfigDict, x: np.ndarray, n: int, on_cpu: bool | None
+    task: training.Task, train: ConfigDict, x: np.ndarray, n: int, native: bool = False
 ) -> Callable[[], None]:
-    """`engine_steps`, made when it is first called; `on_cpu` stands for what the backend says."""
+    """`engine_steps`, made when it is first called; `native` forces XLA's own convolutions."""
     made: list[Callable] = []
 
     def steps() -> None:
         if made:
             made[0]()
             return
-        chosen = convolution.on_cpu() if on_cpu is None else on_cpu
-        with mock.patch.object(convolution, "on_cpu", lambda: chosen):
+        forced = mock.patch.object(convolution, "_is_native", lambda *_, **__: True)
+        with forced if native else contextlib.nullcontext():
             made.append(engine_steps(task, train, x, n))
             made[0]()
 
@@ -96,7 +97,7 @@ def dark_showers(context: Context, dtype: str) -> None:
     config.train.batch_size = batch
     task = codae_method.task(config, (72, 58, 1))
     name = f"CoDAE, batch {batch}, {dtype}"
-    calls = {name: _steps(task, config.train, event_images(n * batch), n, on_cpu=None)}
+    calls = {name: _steps(task, config.train, event_images(n * batch), n)}
     for name, found in context.timings(calls):
         rate = n * batch / found.seconds
         kind = "bfloat16 matrix" if dtype == "bfloat16" else "float32 matrix"

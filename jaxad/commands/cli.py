@@ -12,7 +12,7 @@ from absl import flags, logging
 from ml_collections import config_flags
 
 from jaxad import data
-from jaxad.devices import compiler
+from jaxad.devices import compiler, precision
 from jaxad.errors import Preempted, UserError
 
 DISK_ERRORS = {
@@ -142,6 +142,7 @@ def exit_code(command: Callable[[], int | None], at_once: bool = False) -> int:
     """
     logging.set_verbosity(logging.FATAL)  # Orbax logs what is raised anyway
     compiler.settle()
+    precision.settle()
     try:
         return command() or 0
     except (UserError, OSError) as error:

@@ -5,13 +5,15 @@ grouped convolutions and for transposed convolutions. On CPU two other forms giv
 `conv` and `conv_transpose` are patches times a matrix (stride 2 by space-to-depth, a transposed
 convolution by output phases, groups one by one); `large_conv`, for large images of many channels,
 is a stride-1 convolution whose gradients are stride-1 convolutions as well, in a quarter of the
-memory. Accelerators run the native operation. Padding and kernel layout follow TensorFlow/Keras, so
-that published Keras weights load unchanged.
+memory. On a GPU patches are faster too but for wide maps of many channels (`WIDE`); other
+accelerators run the native operation. Padding and kernel layout follow TensorFlow/Keras, so that
+published Keras weights load unchanged.
 """
 
 import contextlib
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -37,6 +39,27 @@ def native_convolutions() -> Iterator[None]:
         yield
     finally:
         _for_others.reset(token)
+
+
+class _Wide(NamedTuple):
+    channels: int
+    pixels: int
+
+
+WIDE = _Wide(channels=32, pixels=200)
+"""On a GPU the native operation is the faster one from here on, at stride 1: measured on an H100
+(benchmarks/accelerator, `convolutions`: value and gradients, in float32 and bfloat16)."""
+
+
+def _is_native(x: Array, stride: int, transposed: bool = False) -> bool:
+    """Whether XLA's own operation is the fastest form of a convolution of x (n, h, w, c)."""
+    if on_cpu():
+        return False
+    if jax.default_backend() != "gpu" or _for_others.get():
+        return True
+    _, h, w, channels = x.shape
+    wide = channels >= WIDE.channels and h * w >= WIDE.pixels
+    return wide and stride == 1 and not transposed
 
 
 def _padding(size: int, kernel: int, stride: int, padding: str) -> tuple[int, int]:
@@ -85,9 +108,9 @@ def conv(
     """Cross-correlate `x` (n, h, w, c) with `kernel` (kh, kw, c / groups, features).
 
     `native` forces XLA's own convolution (True) or patches and a matrix product (False); by
-    default the backend decides. Returns (n, oh, ow, features).
+    default the backend and the shape decide. Returns (n, oh, ow, features).
     """
-    if native if native is not None else not on_cpu():
+    if native if native is not None else _is_native(x, stride):
         h, w = (
             _padding(s, k, stride, padding)
             for s, k in zip(x.shape[1:3], kernel.shape, strict=False)
@@ -138,7 +161,7 @@ def conv_transpose(
     kh, kw, features, _ = kernel.shape
     n, h, w, _ = x.shape
     pads = [_padding(size * stride, k, stride, "SAME") for size, k in ((h, kh), (w, kw))]
-    if native if native is not None else not on_cpu():
+    if native if native is not None else _is_native(x, stride, transposed=True):
         # The adjoint of a padded convolution pads by kernel - 1 - pad and flips the kernel.
         padding = [
             (k - 1 - before, stride * size - (size - 1) * stride - 1 + before)
@@ -231,10 +254,10 @@ def large_conv(
     """Cross-correlate `x` (n, h, w, c) with `kernel` (kh, kw, c / groups, features), no padding.
 
     `native` forces XLA's grouped operation (True) or the form for CPU (False); by default the
-    backend decides. Returns (n, oh, ow, features).
+    backend and, on a GPU, the shape decide. Returns (n, oh, ow, features).
     """
     if native if native is not None else not on_cpu():
-        return conv(x, kernel, stride=stride, padding="VALID", groups=groups, native=True)
+        return conv(x, kernel, stride=stride, padding="VALID", groups=groups, native=native)
     outputs = [
         _strided(part, weights, stride)
         for part, weights in zip(

@@ -21,7 +21,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
 from jaxad.data.dataset import Rows
-from jaxad.devices import hosts
+from jaxad.devices import hosts, precision
 from jaxad.training.optimizer import make_optimizer
 
 _RUNS_ONCE = {"xla_backend_optimization_level": 0}
@@ -140,7 +140,8 @@ def _train_step(
 
     def values(state: Any, batch: Rows, key: Array) -> tuple[Any, tuple]:
         gradient = jax.value_and_grad(task.loss, has_aux=True)
-        (loss, (metrics, state)), grads = gradient(member.params, state, batch, key, True)
+        with precision.training():
+            (loss, (metrics, state)), grads = gradient(member.params, state, batch, key, True)
         return state, (loss, metrics, grads)
 
     state, (loss, metrics, grads) = _in_parts(values, rows_at_once, member.state, batch, key)
@@ -270,7 +271,8 @@ def compile_programs(task: Task, config: ConfigDict, n_members: int, n_steps: in
                 key = jax.random.fold_in(jax.random.key(seed), step)
 
                 def values(state: Any, batch: Rows, key: Array) -> tuple[Any, tuple]:
-                    loss, (metrics, _) = task.loss(member.params, state, batch, key, False)
+                    with precision.exact():
+                        loss, (metrics, _) = task.loss(member.params, state, batch, key, False)
                     return state, (loss, metrics)
 
                 _, means = _in_parts(values, rows_at_once, member.state, batch, key)

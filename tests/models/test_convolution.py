@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxad.models.convolution import conv, conv_transpose
+from jaxad.models.convolution import conv, conv_transpose, native_convolutions
 
 
 def _compare(function, x, kernel):
@@ -79,3 +79,24 @@ def test_conv_transpose_is_the_adjoint_of_conv(kernel_size):
     left = jnp.vdot(conv(large, kernel, stride=2), small)
     right = jnp.vdot(large, conv_transpose(small, kernel, stride=2))
     np.testing.assert_allclose(left, right, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("backend", "shape", "stride", "native"),
+    [
+        ("cpu", (2, 20, 17, 128), 1, False),
+        ("tpu", (2, 8, 8, 1), 2, True),
+        ("gpu", (2, 20, 17, 128), 1, True),
+        ("gpu", (2, 20, 17, 128), 2, False),
+        ("gpu", (2, 11, 10, 128), 1, False),
+        ("gpu", (2, 74, 60, 10), 1, False),
+    ],
+)
+def test_the_form_is_chosen_by_device_and_shape(backend, shape, stride, native, monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    kernel = jnp.zeros((3, 3, shape[-1], 8))
+    program = str(jax.make_jaxpr(lambda x: conv(x, kernel, stride=stride))(jnp.zeros(shape)))
+    assert ("conv_general_dilated" in program) is native
+    with native_convolutions():
+        forced = str(jax.make_jaxpr(lambda x: conv(x, kernel, stride=stride))(jnp.zeros(shape)))
+    assert "conv_general_dilated" in forced
