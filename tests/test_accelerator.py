@@ -26,14 +26,15 @@ def test_every_section_runs_at_its_smallest(tmp_path):
     rows = results["rows"]
     assert {row["section"] for row in rows} == {
         *("machine", "training", "peers", "scoring", "observables", "convolutions"),
-        *("agreement", "determinism", "tests"),
+        *("agreement", "determinism", "resume", "tests"),
     }
     for row in rows:
         if row["value"] == "left out":
             assert row["what"].startswith(MAY_BE_LEFT_OUT)
         assert row["value"] not in ("failed", "error"), row
-    (bits,) = (row["value"] for row in rows if row["section"] == "determinism")
-    assert bits == "same bits"
+    bits = [row["value"] for row in rows if row["section"] in ("determinism", "resume")]
+    assert bits == ["same bits"] * 2
+    assert any(row["note"].startswith("killed") for row in rows if row["section"] == "resume")
     agreement = [row for row in rows if row["section"] == "agreement"]
     assert all(row["note"].startswith("agrees") for row in agreement)
     table = (tmp_path / "results.md").read_text()

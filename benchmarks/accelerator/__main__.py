@@ -46,6 +46,7 @@ SECTIONS = {
         "determinism",
         ("default", "exclude", "deterministic", "exclude+cache", "cache"),
     ),
+    "resume": ("resume", tuple(f"{i} of 4" for i in range(1, 5))),
     "tests": ("suite", ("",)),
 }
 """Name: (module, the parts that run in processes of their own)."""
@@ -57,7 +58,8 @@ HEADS = {
     "observables": "Observables",
     "convolutions": "Convolutions: value and gradients, ms",
     "agreement": "Agreement with the CPU: largest relative differences",
-    "determinism": "Determinism and resume",
+    "determinism": "Determinism of trainings, and its price",
+    "resume": "Every method killed and resumed, by default",
     "tests": "Tests",
     "failures": "What went wrong",
 }
@@ -65,10 +67,12 @@ GROUPS = {
     ("machine",): 0.12,
     ("training", "peers", "scoring", "observables"): 0.47,
     ("convolutions",): 0.62,
-    ("determinism",): 0.8,
-    ("agreement", "tests"): 1.0,
+    ("determinism",): 0.75,
+    ("resume", "agreement", "tests"): 1.0,
 }
 """Sections that run together, and the share of all time after which they are ended."""
+AS_COMMANDS = ("training", "scoring", "observables", "convolutions")
+"""Sections whose processes tell XLA what jaxad's commands tell it."""
 OTHER_SHARES = (
     *(f"{i} of {n}" for n in (4, 8) for i in range(2, n + 1)),
     *("exclude", "deterministic", "cache"),
@@ -78,6 +82,7 @@ ENVIRONMENT = {
     "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # many processes share the device's memory
     "TF_CPP_MIN_LOG_LEVEL": "2",
     "PYTHONUNBUFFERED": "1",
+    "JAX_COMPILATION_CACHE_DIR": "",  # the times of first calls are told
     "TORCHINDUCTOR_COMPILE_THREADS": "2",
 }
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "distrax", "torch")
@@ -88,8 +93,12 @@ GRACE = 20.0  # seconds that a section has to write what it knows
 def work(out: Path, section: str, part: str, tiny: bool) -> None:
     """One part of a section, in this process."""
     from benchmarks.accelerator.context import Context
+    from jaxad.devices import compiler, precision
 
     context = Context(out, section, tiny)
+    if section in AS_COMMANDS:
+        compiler.settle()
+        precision.settle()
     with context.may_fail(f"{section} {part}".strip()):
         importlib.import_module(f"benchmarks.accelerator.{SECTIONS[section][0]}").run(context, part)
 

@@ -169,8 +169,6 @@ def start(context: Context, role: str, mode: str) -> subprocess.Popen:
     folder = context.out / "determinism" / mode
     folder.mkdir(parents=True, exist_ok=True)
     own = dict(os.environ)
-    if not context.tiny:
-        own.pop("JAX_COMPILATION_CACHE_DIR", None)
     if flags:
         own["XLA_FLAGS"] = f"{own.get('XLA_FLAGS', '')} {flags}".strip()
     if cached:

@@ -6,6 +6,7 @@ and the cleaning of empty slots are inside; written in Pallas for Triton, so it 
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -51,7 +52,9 @@ def folded(params: dict, state: dict) -> list[Array]:
     return found
 
 
-def encoder(rows: int = 128, warps: int = 4, interpret: bool = False) -> Callable[..., Array]:
+def encoder(
+    rows: int = 128, warps: int = 4, interpret: bool = False, precision: str = "default"
+) -> Callable[..., Array]:
     """Function (folded weights, events (n, 57) float32) -> KL (n,), `rows` events a program."""
     options: dict[str, Any] = {"interpret": interpret}
     if not interpret:
@@ -72,10 +75,11 @@ def encoder(rows: int = 128, warps: int = 4, interpret: bool = False) -> Callabl
 
         pt = read(column // 3 * 3)
         x = jnp.where(pt > 0, read(column), 0.0)
-        y = _leaky(_product(x, w1[...]) + b1[...][None, :])
-        y = _leaky(_product(y, w2[...]) + b2[...][None, :])
-        mean = _product(y, w_mean[...]) + b_mean[...][None, :]
-        log_var = jnp.clip(_product(y, w_var[...]) + b_var[...][None, :], -LIMIT, LIMIT)
+        product = partial(jnp.dot, precision=precision, preferred_element_type=jnp.float32)
+        y = _leaky(product(x, w1[...]) + b1[...][None, :])
+        y = _leaky(product(y, w2[...]) + b2[...][None, :])
+        mean = product(y, w_mean[...]) + b_mean[...][None, :]
+        log_var = jnp.clip(product(y, w_var[...]) + b_var[...][None, :], -LIMIT, LIMIT)
         kl = 0.5 * jnp.sum(jnp.exp(log_var) + mean * mean - 1 - log_var, axis=1)
         _store(out_ref, row, kl, row < n, interpret)
 
@@ -93,10 +97,6 @@ def encoder(rows: int = 128, warps: int = 4, interpret: bool = False) -> Callabl
 
 def _leaky(y: Array) -> Array:
     return jnp.where(y > 0, y, 0.3 * y)
-
-
-def _product(a: Array, b: Array) -> Array:
-    return jnp.dot(a, b, preferred_element_type=jnp.float32)
 
 
 def _load(ref: Any, at: Array, mask: Array, interpret: bool) -> Array:

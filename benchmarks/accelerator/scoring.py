@@ -3,6 +3,7 @@
 The score is the KL of the dense VAE of trigger events, which needs the encoder alone.
 """
 
+import itertools
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -103,10 +104,11 @@ def _fused_calls(context: Context, scorer: Scorer, x: Array) -> dict[str, Callab
     """The fused kernel at some sizes; interpreted where there is no GPU."""
     found, weights, flat = {}, _weights(scorer), x.reshape(len(x), -1)
     interpret = jax.default_backend() != "gpu"
-    for rows, warps in ((64, 4), (128, 4), (128, 8), (256, 8)) if not interpret else ((256, 4),):
-        call = jax.jit(fused.encoder(rows, warps, interpret))
-        name = f"fused kernel (Pallas), {rows} events and {warps} warps a program, on the device"
-        found[name] = lambda call=call: call(weights, flat)
+    sizes = ((64, 4), (128, 4), (128, 8), (256, 8)) if not interpret else ((256, 4),)
+    for precision, (rows, warps) in itertools.product(("default", "highest"), sizes):
+        call = jax.jit(fused.encoder(rows, warps, interpret, precision))
+        name = f"fused kernel (Pallas), {precision}, {rows} events and {warps} warps a program"
+        found[f"{name}, on the device"] = lambda call=call: call(weights, flat)
     return found
 
 
@@ -125,7 +127,9 @@ def _agreement(context: Context, scorer: Scorer, score: Callable, x: Array) -> N
     with context.may_fail("difference of the compiled function, TF32"):
         apart = np.abs(of("default") - exact).max() / exact.std()
         context.row("difference of the compiled function, TF32", apart)
-    with context.may_fail("difference of the fused kernel"):
-        call = fused.encoder(128, 4, jax.default_backend() != "gpu")
-        scores = np.asarray(call(_weights(scorer), part.reshape(len(part), -1)))
-        context.row("difference of the fused kernel", np.abs(scores - exact).max() / exact.std())
+    for precision in ("default", "highest"):
+        with context.may_fail(f"difference of the fused kernel, {precision}"):
+            call = fused.encoder(128, 4, jax.default_backend() != "gpu", precision)
+            scores = np.asarray(call(_weights(scorer), part.reshape(len(part), -1)))
+            apart = np.abs(scores - exact).max() / exact.std()
+            context.row(f"difference of the fused kernel, {precision}", apart)
