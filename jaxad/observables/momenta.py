@@ -17,12 +17,19 @@ def particles_of(x: ArrayLike, what: str, columns: tuple[int, ...] = (3, 4)) -> 
         columns: how many numbers a particle may have.
 
     Raises:
-        UserError: another shape, or no real numbers.
+        UserError: another shape, no real numbers, or a pT or energy that is below 0 or NaN.
     """
     expected = " or ".join(f"(N, n, {n}) = {COLUMNS[n]}" for n in columns)
     particles = numbers(x, f"{what}: particles", expected, padding=True)
     if particles.ndim != 3 or particles.shape[-1] not in columns:
         raise UserError(f"{what}: particles must be {expected}, found shape {particles.shape}")
+    bad = ~(particles[..., 0] >= 0).all(axis=1)
+    if bad.any():
+        first = {3: "pT", 4: "energy"}[particles.shape[-1]]
+        raise UserError(
+            f"{what}: event {int(np.argmax(bad))} holds a {first} below 0 or NaN: are the columns "
+            f"{COLUMNS[particles.shape[-1]]}?"
+        )
     return particles
 
 
