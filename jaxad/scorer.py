@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,12 +25,14 @@ from jax.typing import ArrayLike
 from ml_collections import ConfigDict
 
 from jaxad import methods
-from jaxad.data.checks import impossible
 from jaxad.data.dataset import first_not_finite
-from jaxad.data.layout import Layout, from_dict
+from jaxad.data.layout import PARTICLES, Layout, from_dict
 from jaxad.data.ragged import is_ragged, padded
+from jaxad.data.raw_events import first_impossible, require_trained_unit
 from jaxad.devices import compiler, precision
+from jaxad.devices.arrays import numbers
 from jaxad.devices.batches import SHARDED, batches, over_devices
+from jaxad.devices.forks import require_unforked
 from jaxad.errors import DAMAGED, UserError
 from jaxad.metrics import MIN_BACKGROUND, binomial_error, checked_scores, threshold_at_fpr
 from jaxad.storage.atomic import replacing_folder
@@ -75,7 +77,8 @@ class Scorer:
         layout: what one raw event is, e.g. particles (E, px, py, pz) in GeV.
         background: default scores of the calibration sample, sorted, for thresholds: background
             that trained nothing and chose no epoch.
-        info: provenance (data set, versions), and "calibration", what that sample was.
+        info: provenance (data set, versions); "calibration", what that sample was; "energies",
+            where those of the training events lie (`jaxad.data.raw_events.trained_energies`).
         default: name of the default score; "": the method's first.
         program: serialised jax.export program, raw -> (n, 3) with the default score first, which
             then stands for the method's code: no other score and no gradient.
@@ -111,6 +114,10 @@ class Scorer:
     info: dict = field(default_factory=dict)
     default: str = ""
     program: bytes = b""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The fields: what is compiled, or lies on a device, is made anew from them."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}
 
     @cached_property
     def shape(self) -> tuple[int | None, ...]:
@@ -178,10 +185,13 @@ class Scorer:
         """Default score (n,) float32 of raw events `x` (n, *shape), any n.
 
         NumPy, JAX (which stay on their device), or awkward arrays of particles, (n, var, columns)
-        or records, which are padded. With several devices a large batch is spread over all.
+        or records, which are padded; lists, data frames, and whatever else NumPy takes. Any real
+        numbers, in the units of the files that it was trained on. Particles that are masked, all
+        of their numbers, are padding.
 
         Raises:
-            UserError: wrong shape or dtype, NaN or infinity, or what no event can hold.
+            UserError: wrong shape, order of columns, unit or dtype, values that are masked or not
+                finite, or what no event can hold; a process that was forked after JAX had started.
         """
         return self._run("default", x)
 
@@ -262,19 +272,22 @@ class Scorer:
         }
 
     def _checked(self, x: ArrayLike) -> np.ndarray | Array:
+        """The raw events as float32, of NumPy or JAX; refused where a reader would refuse them."""
+        require_unforked()
         if isinstance(x, jax.core.Tracer):
             raise UserError("input: traced; inside jit, vmap or grad call scorer.fn(params, x)")
         if is_ragged(x):
             x = padded(x, self.shape, self.layout.format)
-        x = x if isinstance(x, Array) else np.asarray(x)
         wanted = "(n, " + ", ".join("any" if s is None else str(s) for s in self.shape) + ")"
-        if x.dtype.kind not in "fiub":
-            raise UserError(f"input: expected real numbers of shape {wanted}, found {x.dtype}")
+        self._require_order(x)
+        if not isinstance(x, Array) or x.dtype.kind not in "fiub":
+            x = numbers(x, "input", wanted, padding=self.layout.format in PARTICLES)
         fits = x.ndim == len(self.shape) + 1 and all(
             s is None or s == found for s, found in zip(self.shape, x.shape[1:], strict=True)
         )
         if not fits:
-            hint = "; one event needs a leading axis: x[None]" if x.ndim == len(self.shape) else ""
+            hints = {-1: "; one event needs a leading axis: x[None]", 1: "; there is an axis more"}
+            hint = hints.get(x.ndim - len(self.shape) - 1, "")
             raise UserError(
                 f"input: expected shape {wanted} ({self.layout.format}), found {x.shape}{hint}"
             )
@@ -287,10 +300,22 @@ class Scorer:
             bad = first_not_finite(x)
         if bad is not None:
             raise UserError(f"input: event {bad} holds NaN or infinity: clean or drop it")
-        for found, what in impossible(self.layout, x):
-            if found.any():
-                raise UserError(f"input: event {int(np.argmax(np.asarray(found)))} holds {what}")
+        found = first_impossible(self.layout, x)
+        if found is not None:
+            raise UserError(f"input: event {found[0]} holds {found[1]}")
+        if len(x) and (trained := self.info.get("energies")):
+            require_trained_unit(self.layout, x, trained, "input")
         return x
+
+    def _require_order(self, x: ArrayLike) -> None:
+        """Refuses a data frame with the trained columns in another order."""
+        found = [str(name) for name in getattr(x, "columns", ())]
+        expected = [name for name, _ in self.layout.columns]
+        if found != expected and sorted(found) == sorted(expected):
+            raise UserError(
+                f"input: expected the columns {', '.join(expected)}, found {', '.join(found)}: "
+                "give them in that order"
+            )
 
     def _run(self, which: str, x: ArrayLike) -> Any:
         x, function = self._checked(x), self._compiled[which]

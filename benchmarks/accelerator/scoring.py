@@ -17,7 +17,7 @@ from benchmarks.accelerator import fused, report
 from benchmarks.accelerator.cases import trigger_events, trigger_scorer
 from benchmarks.accelerator.context import Context
 from jaxad import methods
-from jaxad.data.checks import impossible
+from jaxad.data.raw_events import impossible
 from jaxad.scorer import Scorer
 
 EVENT_BYTES = 4 * 57

@@ -23,6 +23,7 @@ from ml_collections import ConfigDict
 from jaxad import data, methods, workdir
 from jaxad.commands import cli
 from jaxad.data.dataset import Dataset
+from jaxad.data.raw_events import trained_energies
 from jaxad.devices import hosts
 from jaxad.evaluation.general import baselines_of
 from jaxad.methods import Bench
@@ -69,7 +70,12 @@ def build_scorer(config: ConfigDict, method: str, fitted: dict, dataset: Dataset
         config=config,
         params=jax.tree.map(np.asarray, fitted),
         layout=dataset.layout,
-        info={"data": dataset.info, "calibration": about, "provenance": provenance()},
+        info={
+            "data": dataset.info,
+            "calibration": about,
+            "energies": trained_energies(dataset.layout, dataset.train["x"]),
+            "provenance": provenance(),
+        },
     )
     if x is None:
         return uncalibrated

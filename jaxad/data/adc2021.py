@@ -18,6 +18,7 @@ from jaxad.data import checks, download
 from jaxad.data.array_files import opened, stored_array
 from jaxad.data.dataset import Dataset, Rows, as_mapping, take
 from jaxad.data.layout import Layout
+from jaxad.data.raw_events import require_events
 from jaxad.data.rows import Events
 from jaxad.data.simulated import simulated
 from jaxad.data.splits import choose, split_indices
@@ -35,6 +36,7 @@ SIGNALS = {
     "hch": "hChToTauNu_13TeV_PU20",
 }
 BLOCK = 1 << 16  # events read together
+LAYOUT = Layout("ptetaphi", (N_OBJECTS, 3), objects=object_names())
 
 DEFAULTS = {
     "signals": "",  # "": the four of the challenge; "NAME=FILE,..." for others of this layout
@@ -69,7 +71,7 @@ def load(config: ConfigDict) -> Dataset:
             name: read_events(path, config.n_signal, [config.seed, 2, number])
             for number, (name, path) in enumerate(signals.items())
         },
-        layout=Layout("ptetaphi", (N_OBJECTS, 3), objects=object_names()),
+        layout=LAYOUT,
         labels={
             "sum_pt": ("sum of pT", "GeV"),
             "met": ("missing pT", "GeV"),
@@ -203,7 +205,7 @@ def _check_events(events: np.ndarray, path: Path, index: np.ndarray) -> None:
         (~np.isfinite(events).all(axis=-1), "a NaN or infinity"),
         ((classes != 0) & (classes != CLASS), "a class that does not belong to its row"),
         (pt < 0, "a pT below 0"),
-        (np.abs(phi) > np.pi + 1e-3, "a phi beyond pi"),
+        ((np.abs(phi) > checks.MAX_PHI) & (pt > 0), "a phi beyond 4 pi"),
     )
     for bad, what in problems:
         if bad.any():
@@ -212,3 +214,4 @@ def _check_events(events: np.ndarray, path: Path, index: np.ndarray) -> None:
                 f"{path}: {KEY}[{index[event]}, {row}]: found {what}: {events[event, row]}; "
                 "expected (pT, eta, phi, class) of MET, 4 e/gamma, 4 mu, 10 jets"
             )
+    require_events(LAYOUT, events[..., :3], path, KEY, index)

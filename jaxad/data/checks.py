@@ -11,14 +11,13 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-from jax import Array
 
 from jaxad.data.dataset import first_not_finite
-from jaxad.data.layout import PARTICLES, Layout
 from jaxad.errors import DAMAGED, UserError
 
 MAX_JET_PT = 14_000.0  # GeV: a median jet above this was written in MeV
 MAX_RATIO = 100.0  # between the median pT of two classes of one data set
+MAX_PHI = 4 * math.pi  # an angle may go round, but one beyond this is in degrees, or no angle
 
 
 def resolve(source: str | Path, pattern: str = "*") -> list[Path]:
@@ -154,42 +153,6 @@ def require_finite(
             f"{path}: {field}: NaN or infinity at row {row}; "
             "remove such events before giving the file"
         )
-
-
-def impossible(layout: Layout, x: Array) -> Iterator[tuple[Array, str]]:
-    """What no event can hold: for each kind the events (n,) bool that do, and a text.
-
-    Args:
-        x: raw events (n, *layout.shape) float32, of NumPy or JAX.
-    """
-    columns = tuple(x[..., i] for i in range(x.shape[-1])) if layout.format in PARTICLES else ()
-    if layout.format == "ptetaphi":
-        yield (columns[0] < 0).any(axis=1), "a pT below 0: are the columns pT, eta, phi?"
-        yield (
-            ((abs(columns[2]) > 2 * math.pi + 1e-3) & (columns[0] > 0)).any(axis=1),
-            "a phi beyond 2 pi: are the columns pT, eta, phi, in radians?",
-        )
-    if layout.energies:
-        yield (x < 0).any(axis=tuple(range(1, x.ndim))), "a pixel below 0: are they energies?"
-    if layout.format == "epxpypz":
-        energy, *momenta = columns
-        below = energy < 0.9 * sum(p**2 for p in momenta) ** 0.5
-        yield (
-            below.any(axis=1),
-            "an energy below the momentum: are the columns E, px, py, pz?",
-        )
-
-
-def require_events(
-    layout: Layout, x: np.ndarray, path: str | Path, field: str, rows: int | np.ndarray = 0
-) -> None:
-    """Refuses raw events with NaN, infinity or what `impossible` finds; `rows`: their numbers."""
-    require_finite(x, path, field, rows)
-    for bad, what in impossible(layout, x):
-        if bad.any():
-            row = int(np.argmax(bad))
-            row = rows + row if isinstance(rows, int) else int(rows[row])
-            raise UserError(f"{path}: {field}: found at row {row} {what}")
 
 
 def require_gev(pt: np.ndarray, path: str | Path, field: str) -> None:

@@ -17,6 +17,7 @@ from jaxad.data import checks
 from jaxad.data.array_files import opened, stored_array
 from jaxad.data.dataset import Dataset, Rows, concatenate, take
 from jaxad.data.layout import Layout
+from jaxad.data.raw_events import require_events
 from jaxad.data.rows import Events
 from jaxad.data.simulated import simulated
 from jaxad.data.splits import choose, split_indices
@@ -255,9 +256,7 @@ def read_file(path: Path) -> Rows:
     """Rows of one file, npz (images) or HDF5 (cells), see `load`; n_tracks is 0 where absent."""
     rows = _read_npz(path) if path.suffix == ".npz" else _read_cells(path)
     images = rows["x"]
-    if (images < 0).any():
-        row = int(np.argmax((images < 0).reshape(len(images), -1).any(1)))
-        raise UserError(f"{path}: images: expected energies >= 0, found less at row {row}")
+    require_events(LAYOUT, images, path, "images")
     tracks = images[..., 0] if images.shape[-1] == 3 else np.zeros_like(images[..., 0])
     return rows | {
         "hits": (tracks > 0).sum((1, 2)).astype(np.float32),

@@ -123,6 +123,8 @@ def _check_part(rows: Rows, where: str) -> None:
     if length == 0:
         raise UserError(f"{where}: no events left; loosen the cuts, or give more events")
     for key, values in rows.items():
+        if np.ma.is_masked(values):
+            raise UserError(f"{where}: field {key!r}: holds masked values: leave such rows out")
         row = first_not_finite(values)
         if row is not None:
             raise UserError(f"{where}: field {key!r}: NaN or infinity first at row {row}")

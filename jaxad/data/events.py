@@ -24,6 +24,7 @@ from jaxad.data.array_files import chosen_rows, fill_rows
 from jaxad.data.dataset import Dataset, Rows, as_mapping, concatenate, take
 from jaxad.data.layout import FORMATS, PARTICLES, Layout
 from jaxad.data.particles import JET_BASELINES, JET_LABELS, jet_observables
+from jaxad.data.raw_events import require_events
 from jaxad.data.rows import Events, open_array
 from jaxad.data.splits import choose, hold_out, split_indices
 from jaxad.data.window import searched, window_of
@@ -70,7 +71,7 @@ def load(config: ConfigDict) -> Dataset:
 
     Raises:
       UserError: no such file, key, label or format; a wrong shape, a value that cannot be (NaN,
-        negative pT, phi beyond 2 pi, energy below momentum, pT in MeV), an empty class.
+        negative pT, angles in degrees, energy below momentum, pT in MeV), an empty class.
     """
     _check_settings(config)
     paths = checks.resolve(config.source)
@@ -153,7 +154,7 @@ class _Rows:
         step = on_disk.rows_at_once(x)
         for start in range(0, len(index), step):
             block, rows = x[start : start + step], index[start : start + step]
-            checks.require_events(self._layout, block, self._path, keys["x"], rows)
+            require_events(self._layout, block, self._path, keys["x"], rows)
         return x
 
 

@@ -19,6 +19,7 @@ from jaxad.data import checks, download
 from jaxad.data.dataset import Dataset, Rows, concatenate, n_rows, take
 from jaxad.data.layout import Layout
 from jaxad.data.particles import JET_BASELINES, JET_LABELS, jet_observables
+from jaxad.data.raw_events import require_events
 from jaxad.data.rows import Events
 from jaxad.data.simulated import simulated
 from jaxad.data.splits import split_indices
@@ -218,6 +219,6 @@ def _rows(ragged: np.ndarray, obs: np.ndarray, path: Path, start: int, n_constit
     padded = np.zeros((len(counts), max(n_constituents, counts.max()), 4), np.float32)
     padded[jet, place] = flat[order]
     layout = Layout("epxpypz", padded.shape[1:])
-    checks.require_events(layout, padded, path, CONSTITUENTS, start)
+    require_events(layout, padded, path, CONSTITUENTS, start)
     taus: Mapping[str, np.ndarray] = dict(zip(TAUS, obs[:, 4:].T, strict=True))
     return {"x": padded[:, :n_constituents].copy(), **jet_observables(padded), **taus}

@@ -7,6 +7,7 @@ the whole mass range; test and the signals lie in the signal region and serve on
 """
 
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -18,6 +19,7 @@ from jaxad.data.array_files import opened, stored_array
 from jaxad.data.dataset import Dataset, Rows, concatenate, take
 from jaxad.data.layout import Layout
 from jaxad.data.pandas_table import PandasTable, is_frame
+from jaxad.data.raw_events import require_events
 from jaxad.data.rows import Events
 from jaxad.data.window import PARTS, assemble, checked_window, in_window, injected
 from jaxad.errors import UserError
@@ -29,6 +31,7 @@ JETS = [name for name, _ in DIJET_COLUMNS]
 SIGNAL = "Wprime"
 FEATURE_FILE = "events_anomalydetection_v2.features.h5"
 EXTRA_FILE = "events_anomalydetection_qcd_extra_inneronly_features.h5"
+TWO_JETS = Layout("features", (len(JETS),), columns=DIJET_COLUMNS)
 
 DEFAULTS = {
     "window_low": 3.3,  # signal region in mjj [TeV]
@@ -105,6 +108,7 @@ def read_jets(path: Path) -> tuple[np.ndarray, np.ndarray]:
             values = values[table.read(["tau_valid"])[:, 0] == 1]
     checks.require_finite(values, path, "features")
     checks.require_gev(np.hypot(values[:, 0], values[:, 1]), path, "pxj1, pyj1")
+    require_events(TWO_JETS, values[:, :-1], path, "features")
     return values[:, :-1], values[:, -1]
 
 
@@ -121,7 +125,11 @@ def _layout(n_columns: int, config: ConfigDict) -> Layout:
     """Of jets, from which the features are derived, or of prepared rows [mjj, features]."""
     if n_columns == len(JETS):
         derived = {"name": "dijet", "shift": config.shift, "delta_r": config.delta_r}
-        return Layout("features", (n_columns,), columns=DIJET_COLUMNS, derived=derived, mass="mjj")
+        return replace(TWO_JETS, derived=derived, mass="mjj")
+    return _prepared_layout(n_columns)
+
+
+def _prepared_layout(n_columns: int) -> Layout:
     named = dijet_names()
     others = tuple((f"feature_{i}", "") for i in range(len(named), n_columns))
     return Layout("features", (n_columns,), columns=(named + others)[:n_columns], mass="mjj")
@@ -139,7 +147,9 @@ class _Features:
 
     def __getitem__(self, rows: slice) -> np.ndarray:
         start, stop, _ = rows.indices(len(self))
-        return self._table.read(JETS, start, stop, np.float32)
+        values = self._table.read(JETS, start, stop, np.float32)
+        require_events(TWO_JETS, values, self._table.path, "features", start)
+        return values
 
 
 def rows_of(path: Path, config: ConfigDict, stack: ExitStack) -> Events | None:
@@ -207,7 +217,9 @@ def _prepared_array(path: Path) -> np.ndarray:
         values = np.asarray(stored_array(file, "", path))
     if values.ndim != 2 or values.shape[1] < 3:
         raise UserError(f"{path}: expected (N, 2 + features), found shape {values.shape}")
-    return checks.finite_float32(values, path, "array")
+    values = checks.finite_float32(values, path, "array")
+    require_events(_prepared_layout(values.shape[1] - 1), values[:, :-1], path, "array")
+    return values
 
 
 def _prepared(folder: Path, config: ConfigDict) -> Dataset:

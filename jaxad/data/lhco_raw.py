@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 
 from jaxad.data import checks
+from jaxad.data.layout import Layout
 from jaxad.data.pandas_table import PandasTable
+from jaxad.data.raw_events import require_events
 from jaxad.errors import UserError
 from jaxad.observables.clustering import cluster, n_subjettiness
 from jaxad.simulation.frames import write_fixed
@@ -91,9 +93,11 @@ def _rows_of(path: Path, size: int, task: Task) -> dict[str, np.ndarray]:
     start = task.index * size
     with PandasTable(path) as table:
         rows = table.read(table.columns, start, start + task.n, dtype=np.float64)
-    checks.require_finite(rows, path, "particles", start)
+    particles = rows[:, :-1].reshape(len(rows), -1, 3)
+    require_events(Layout("ptetaphi", particles.shape[1:]), particles, path, "particles", start)
+    checks.require_finite(rows[:, -1], path, "label", start)
     try:
-        jets = cluster_events(rows[:, :-1].reshape(len(rows), -1, 3), start)
+        jets = cluster_events(particles, start)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     return {"rows": np.column_stack([jets, rows[:, -1]])}

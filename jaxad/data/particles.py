@@ -6,7 +6,7 @@ They travel with the events as baselines and conditions (mass sculpting, trivial
 import numpy as np
 
 from jaxad.data.dataset import Rows
-from jaxad.observables.momenta import four_momenta
+from jaxad.observables.momenta import four_momenta, particles_of
 
 CHUNK = 1 << 15  # jets converted together
 JET_LABELS = {
@@ -22,12 +22,16 @@ def jet_observables(particles: np.ndarray) -> Rows:
 
     Args:
       particles: (N, n, 4) = (E, px, py, pz) [GeV], or (N, n, 3) = (pT, eta, phi), massless; zero
-        padded, any float dtype. Sums are taken in float64: m^2 = (E - |p|)(E + |p|).
+        padded (or masked), any real numbers. Sums are taken in float64: m^2 = (E - |p|)(E + |p|).
 
     Returns:
       {"mass": [GeV], "pt": [GeV], "multiplicity"}, float32 (N,). Negative m^2, which is rounding,
       gives mass 0.
+
+    Raises:
+      UserError: another shape, or no real numbers.
     """
+    particles = particles_of(particles, "jet observables")
     blocks = [
         _block_observables(particles[start : start + CHUNK])
         for start in range(0, max(1, len(particles)), CHUNK)

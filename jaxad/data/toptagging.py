@@ -19,6 +19,7 @@ from jaxad.data.dataset import Dataset, Rows
 from jaxad.data.layout import Layout
 from jaxad.data.pandas_table import PandasTable, is_frame
 from jaxad.data.particles import JET_BASELINES, JET_LABELS, jet_observables
+from jaxad.data.raw_events import require_events
 from jaxad.data.rows import Events
 from jaxad.data.simulated import simulated
 from jaxad.data.splits import choose, split_indices
@@ -239,7 +240,7 @@ def _check_block(values: np.ndarray, path: Path, start: int) -> None:
             f"{path}: E_{i}: expected an energy of 0 or more, found {energies[row, i]} "
             f"at row {start + row}"
         )
-    checks.require_events(LAYOUT, _momenta(values), path, "constituents", start)
+    require_events(LAYOUT, _momenta(values), path, "constituents", start)
 
 
 def _empty_rows(n_jets: int, n_constituents: int, folder: Path | None) -> Rows:

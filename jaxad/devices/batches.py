@@ -11,6 +11,7 @@ from jax import Array
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from tqdm import tqdm
 
+from jaxad.devices.forks import require_unforked
 from jaxad.storage import on_disk
 
 SIZES = (1, 16, 256, 4096)
@@ -52,6 +53,7 @@ def in_batches(
     last row, so that one program is compiled; a progress bar named `desc` shows on stderr when it
     takes over two seconds. The result lies where x does, in memory or on disk.
     """
+    require_unforked()
     n = len(x)
     batch_size = max(1, min(batch_size, n))
     compiled = jax.jit(function)

@@ -12,6 +12,7 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
+from jaxad.devices.arrays import numbers
 from jaxad.errors import UserError
 
 
@@ -39,7 +40,7 @@ def fit_logit_scaler(x: ArrayLike, eps: float = 1e-6) -> LogitScaler:
     """
     if not 0 < eps < 0.5:
         raise UserError(f"scaling eps: expected a number in (0, 0.5), found {eps}")
-    x = np.asarray(x, np.float64)
+    x = numbers(x, "scaling", "(N, F)").astype(np.float64)
     if not np.isfinite(x).all():
         raise UserError(f"scaling: {np.sum(~np.isfinite(x))} values are NaN or infinite; mend them")
     low, high = x.min(axis=0), x.max(axis=0)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from jaxad.devices.arrays import numbers
 from jaxad.metrics.roc import Array, allowed, checked_scores, counts, level_key, members, roc
 
 
@@ -75,7 +76,8 @@ def band(values: ArrayLike, axis: int = 0) -> tuple[Array, Array, Array]:
         >>> print(median, low.round(2), high.round(2))
         2.0 1.32 2.68
     """
-    low, median, high = np.quantile(np.asarray(values, np.float64), (0.16, 0.5, 0.84), axis=axis)
+    values = numbers(values, "band", "(members, ...)").astype(np.float64)
+    low, median, high = np.quantile(values, (0.16, 0.5, 0.84), axis=axis)
     return median, low, high
 
 

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from scipy.special import chdtrc, ndtr, ndtri, xlogy
 
 from jaxad.errors import UserError
-from jaxad.metrics import Array, checked_scores
+from jaxad.metrics import Array, checked_scores, checked_values
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(3)
 _WEIGHTS = _WEIGHTS / 2
@@ -142,8 +142,10 @@ def sideband_fit(
     Empty bins take part (Poisson likelihood). The excess counts against the fit with its
     uncertainty. `chi2`, `ndof`, `fit_p_value`: goodness of the sidebands, from the deviance.
     """
-    mass = np.asarray(mass, np.float64)
+    mass = checked_values(mass, "mass")
     if span is None:
+        if not mass.size:
+            raise UserError("sideband fit: expected masses, found none")
         span = (float(np.quantile(mass, 0.01)), float(mass.max()))
     edges = bin_edges(window, span, width)
     if edges[0] > window[0] or len(edges) < 2 or edges[-1] < window[1] - width / 2:
@@ -201,7 +203,8 @@ def sideband_fits(
 
     mass [TeV], score: (N,) of all data. Where there is too little to fit, {"reason": why}.
     """
-    mass, score = np.asarray(mass, np.float64), checked_scores(score, "data")
+    score = checked_scores(score, "data")
+    mass = checked_values(mass, "mass", score.shape)
     span = options.pop("span", (float(np.quantile(mass, 0.01)), float(mass.max())))
     outside = (mass < window[0]) | (mass > window[1])
     fits = {}
@@ -229,7 +232,7 @@ def look_elsewhere(
     default the scan itself (one scan counts few crossings: a rough N). At least one half crossing
     is assumed.
     """
-    scan = np.asarray(scan, np.float64)
+    scan = checked_values(scan, "scan")
     rows = np.atleast_2d(scan if reference is None else np.asarray(reference, np.float64))
     crossings = ((rows[:, :-1] <= level) & (rows[:, 1:] > level)).sum(1).mean()
     best = int(np.argmax(scan))

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from jaxad.devices.arrays import numbers
 from jaxad.errors import UserError
 
 MIN_BACKGROUND = 10  # flagged background events below which a TPR at an FPR is refused
@@ -33,8 +34,8 @@ def level_key(fpr: float) -> str:
 
 
 def checked_scores(values: ArrayLike, name: str) -> Array:
-    """1D floating scores; refuses empty arrays and NaN."""
-    scores = np.asarray(values)
+    """1D floating scores of any real numbers; refuses empty or masked arrays and NaN."""
+    scores = numbers(values, f"{name} scores", "(N,)")
     if scores.ndim != 1 or scores.size == 0:
         raise UserError(f"{name} scores: expected a non-empty (N,) array, found {scores.shape}")
     if not np.issubdtype(scores.dtype, np.floating):
@@ -45,11 +46,24 @@ def checked_scores(values: ArrayLike, name: str) -> Array:
     return scores
 
 
+def checked_values(values: ArrayLike, name: str, shape: tuple[int, ...] | None = None) -> Array:
+    """1D float64 values, such as masses; refuses another `shape`, masked values and NaN."""
+    checked = numbers(values, name, "(N,)").astype(np.float64)
+    if checked.ndim != 1 or checked.shape != (shape or checked.shape):
+        expected = "shape (N,)" if shape is None else f"shape {shape} of the scores"
+        raise UserError(f"{name}: expected {expected}, found {checked.shape}")
+    if not np.isfinite(checked).all():
+        n_others = (~np.isfinite(checked)).sum()
+        raise UserError(f"{name}: expected finite values, found {n_others} others")
+    return checked
+
+
 def split_members(values: ArrayLike | Sequence[ArrayLike], name: str) -> list[Array]:
     """Scores of each ensemble member: (N,) gives one, (M, N) or a list of (N_i,) gives M."""
-    rows = values if isinstance(values, np.ndarray) and values.ndim == 2 else [values]
+    of_members = not isinstance(values, list | tuple) and np.ndim(values) == 2
     if isinstance(values, list | tuple) and values and np.ndim(values[0]) == 1:
-        rows = values
+        of_members = True
+    rows = values if of_members else [values]
     return [checked_scores(row, name) for row in rows]
 
 

@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import chdtrc
 
-from jaxad.errors import UserError
-from jaxad.metrics import Array, checked_scores, threshold_at_fpr
+from jaxad.metrics import Array, checked_scores, checked_values, threshold_at_fpr
 
 
 def jensen_shannon(p: ArrayLike, q: ArrayLike) -> Array:
@@ -64,11 +63,8 @@ def mass_sculpting(
     same size (about (K-1)(1/n - 1/N)/(8 ln 2)): only a jsd above them is sculpting; `chi2`, `ndof`
     and `p_value` of passed against failed events (Pearson's homogeneity test, sparse bins merged).
     """
-    mass, score = np.asarray(mass, np.float64), checked_scores(score, "background")
-    if mass.shape != score.shape:
-        raise UserError(f"mass: expected shape {score.shape} of the scores, found {mass.shape}")
-    if not np.isfinite(mass).all():
-        raise UserError(f"mass: expected finite values, found {(~np.isfinite(mass)).sum()} others")
+    score = checked_scores(score, "background")
+    mass = checked_values(mass, "mass", score.shape)
     edges = np.linspace(*np.quantile(mass, (0.005, 0.995)), 41) if edges is None else edges
     edges = np.asarray(edges, np.float64)
     total = np.histogram(mass, edges)[0]
@@ -108,7 +104,8 @@ def correlation(score: ArrayLike, observable: ArrayLike) -> dict[str, Any]:
     """
     from scipy.stats import rankdata  # takes half a second to import, which scoring does without
 
-    x, y = np.asarray(score, np.float64), np.asarray(observable, np.float64)
+    x = checked_scores(score, "score").astype(np.float64)
+    y = checked_values(observable, "observable", x.shape)
 
     def coefficient(a: Array, b: Array) -> float | None:
         if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:

@@ -16,9 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from jaxad.devices.arrays import floating
 from jaxad.devices.batches import in_batches
 from jaxad.errors import UserError
 from jaxad.observables.efp_plan import Edges, Matrix, Node, Plan, Vector, inputs, make_plan
+from jaxad.observables.kinematics import with_columns
+from jaxad.observables.momenta import particles_of
 
 # 2 pi in two parts: the second holds what float32 loses in the first.
 _TWO_PI = float(np.float32(2 * np.pi))
@@ -38,7 +41,8 @@ def efp_function(
         graphs: the edges of every graph, in the order of the columns (a dictionary's values).
         beta: angular exponent, larger than 0.
 
-    The function takes (pT [GeV], eta or rapidity, phi), zero padded, in float32 or float64. It
+    The function takes (pT [GeV], eta or rapidity, phi), zero padded, in float32 or float64 (else
+    it computes in float32). It
     holds some twenty arrays (N, n, n): `compute_efps` bounds the memory. A jet without particles
     gives 0 for every graph but the constant one.
 
@@ -60,6 +64,7 @@ def _efp_function(graphs: tuple[Edges, ...], beta: float) -> Callable[[Array], A
     plan = make_plan(graphs)
 
     def efps(particles: Array) -> Array:
+        particles = with_columns(particles, 3)
         pt = particles[..., 0]
         total = pt.sum(axis=1, keepdims=True)
         z = pt / jnp.where(total > 0, total, 1)
@@ -78,17 +83,17 @@ def compute_efps(
 
     Jets with few particles are evaluated without most of their padding, since the work grows at
     least as n^2. By default a batch fits in the caches of a CPU, or fills about 2 GB elsewhere.
+    The result is of the type of `particles`, float32 or float64; of other numbers it is float32.
+
+    Raises:
+        UserError: another shape, or no real numbers.
 
     Examples:
         >>> jets = np.array([[[100.0, 0.4, 0.0], [100.0, -0.4, 0.0]]], np.float32)
         >>> print(compute_efps([((0, 1),), ((0, 1), (0, 1))], jets).round(2))
         [[0.4  0.32]]
     """
-    particles = np.asarray(particles)
-    if particles.ndim != 3 or particles.shape[-1] != 3:
-        raise UserError(
-            f"EFPs: particles must be (N, n, 3) = (pT, eta, phi), found shape {particles.shape}"
-        )
+    particles = floating(particles_of(particles, "EFPs", columns=(3,)))
     function = efp_function(graphs, beta)
     n = particles.shape[1]
     length = ((particles[..., 0] > 0) * np.arange(1, n + 1)).max(axis=1, initial=0)

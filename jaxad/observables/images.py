@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxad.observables.kinematics import relative, wrap_phi
+from jaxad.observables.kinematics import as_floating, relative, with_columns, wrap_phi
 
 
 @partial(jax.jit, static_argnames=("n_pixels", "half_width", "align"))
@@ -44,6 +44,7 @@ def jet_image(
          [0.5 0.  0.5]
          [0.  0.  0. ]]
     """
+    particles = with_columns(particles, 3)
     if align:
         pt, eta, phi = _align(particles)
         column, row = (_centred_pixel(x, n_pixels, half_width) for x in (eta, phi))
@@ -68,7 +69,7 @@ def from_cells(tracker: Array, ecal: Array, hcal: Array) -> Array:
     Sum pooling 5x5 with stride 5 and 'SAME' padding: 360 -> 72 in phi, and 286 -> 58 in eta with
     two columns of zeros on each side.
     """
-    cells = jnp.stack([tracker, ecal, hcal], axis=-1).swapaxes(1, 2)
+    cells = as_floating(jnp.stack([tracker, ecal, hcal], axis=-1)).swapaxes(1, 2)
     n, n_phi, n_eta, channels = cells.shape
     cells = jnp.pad(cells, ((0, 0), _same_padding(n_phi), _same_padding(n_eta), (0, 0)))
     return cells.reshape(n, -(-n_phi // 5), 5, -(-n_eta // 5), 5, channels).sum(axis=(2, 4))

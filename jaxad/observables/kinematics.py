@@ -2,7 +2,8 @@
 
 Two layouts, any number of leading axes: "ptetaphi" (..., n, 3) = (pT [GeV], eta, phi) and
 "epxpypz" (..., n, 4) = (E, px, py, pz) [GeV]; padding is a row of zeros. Everything is pure, works
-under jit, vmap and grad, keeps the floating type it is given, and is written for float32: masses
+under jit, vmap and grad, keeps float32 and float64 and computes with others (integers, half
+precision) in float32, for which it is written: masses
 come from E - p without the cancellation of E^2 - p^2, and padding gives zeros, not NaN gradients.
 The relative coordinates are those of Heimel et al. (arXiv:1808.08979) and Farina et al.
 (arXiv:1808.08992).
@@ -11,6 +12,27 @@ The relative coordinates are those of Heimel et al. (arXiv:1808.08979) and Farin
 import jax
 import jax.numpy as jnp
 from jax import Array
+
+from jaxad.errors import UserError
+from jaxad.observables.momenta import COLUMNS
+
+
+def as_floating(x: Array) -> Array:
+    """`x` in float32 or float64; other numbers, whose sums and squares may overflow, in float32."""
+    return x if x.dtype in (jnp.float32, jnp.float64) else x.astype(jnp.float32)
+
+
+def with_columns(p: Array, *columns: int) -> Array:
+    """The particles (..., k), k being one of `columns`, in float32 or float64.
+
+    Raises:
+        UserError: no array, or another number of columns, which JAX would not notice.
+    """
+    shape = getattr(p, "shape", type(p).__name__)
+    if not shape or shape[-1] not in columns:
+        expected = " or ".join(f"(..., {n}) = {COLUMNS[n]}" for n in columns)
+        raise UserError(f"particles: expected shape {expected}, found {shape}")
+    return as_floating(p)
 
 
 def wrap_phi(phi: Array) -> Array:
@@ -29,6 +51,7 @@ def epxpypz_to_ptetaphi(p: Array) -> Array:
 
     Rows with pT = 0, padding among them, become zeros.
     """
+    p = with_columns(p, 4)
     pt, phi = _pt_phi(p)
     eta = jnp.arcsinh(p[..., 3] / jnp.where(pt > 0, pt, 1))
     return jnp.stack([pt, jnp.where(pt > 0, eta, 0), phi], axis=-1)
@@ -41,6 +64,7 @@ def epxpypz_to_ptyphi(p: Array) -> Array:
     Rows with pT = 0, padding among them, become zeros. The transverse mass sqrt(E^2 - pz^2) is
     taken to be at least pT, so that rounding cannot make it imaginary.
     """
+    p = with_columns(p, 4)
     pt, phi = _pt_phi(p)
     transverse_mass = _sqrt(jnp.maximum((p[..., 0] - p[..., 3]) * (p[..., 0] + p[..., 3]), pt**2))
     y = jnp.arcsinh(p[..., 3] / jnp.where(pt > 0, transverse_mass, 1))
@@ -57,6 +81,7 @@ def ptetaphi_to_epxpypz(p: Array, mass: Array | float = 0.0) -> Array:
         >>> print(ptetaphi_to_epxpypz(jnp.array([3.0, 0.0, 0.0]), mass=4.0))
         [5. 3. 0. 0.]
     """
+    p = with_columns(p, 3)
     pt, eta, phi = p[..., 0], p[..., 1], p[..., 2]
     energy = _sqrt((pt * jnp.cosh(eta)) ** 2 + jnp.asarray(mass, p.dtype) ** 2)
     p4 = jnp.stack([energy, pt * jnp.cos(phi), pt * jnp.sin(phi), pt * jnp.sinh(eta)], axis=-1)
@@ -66,6 +91,7 @@ def ptetaphi_to_epxpypz(p: Array, mass: Array | float = 0.0) -> Array:
 @jax.jit
 def jet_p4(particles: Array) -> Array:
     """Four-vector sum (..., 4) [GeV] of particles (..., n, 3 or 4); massless if 3 columns."""
+    particles = with_columns(particles, 3, 4)
     p4 = ptetaphi_to_epxpypz(particles) if particles.shape[-1] == 3 else particles
     return p4.sum(axis=-2)
 
@@ -90,6 +116,7 @@ def jet_mass(particles: Array) -> Array:
         >>> round(float(jet_mass(jet)[0]), 1)
         82.2
     """
+    particles = with_columns(particles, 3, 4)
     massless = particles.shape[-1] == 3
     return _sqrt(_mass2_massless(particles) if massless else _mass2(particles))
 
@@ -101,6 +128,7 @@ def multiplicity(particles: Array) -> Array:
         >>> print(multiplicity(jnp.array([[[100.0, 0.4, 0.0], [0.0, 0.0, 0.0]]])))
         [1.]
     """
+    particles = with_columns(particles, 3, 4)
     return (particles[..., 0] > 0).sum(axis=-1).astype(particles.dtype)
 
 
@@ -111,6 +139,7 @@ def relative(particles: Array) -> Array:
     `particles` and the result are (..., n, 3); the jet is the four-vector sum. Padding, which
     would land at (-eta_jet, -phi_jet), stays zero.
     """
+    particles = with_columns(particles, 3)
     jet = jet_ptetaphi(particles)[..., None, :]
     fraction = particles[..., 0] / jnp.where(jet[..., 0] > 0, jet[..., 0], 1)
     eta = particles[..., 1] - jet[..., 1]

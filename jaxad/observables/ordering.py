@@ -13,27 +13,32 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from numpy.typing import ArrayLike
 
+from jaxad.devices.arrays import numbers
 from jaxad.errors import UserError
 
 _BLOCK = 512
 
 
 def decision_ordering(
-    teacher: np.ndarray, scores: np.ndarray, current: np.ndarray | None = None
+    teacher: ArrayLike, scores: ArrayLike, current: ArrayLike | None = None
 ) -> np.ndarray:
     """ADO (k,) of `teacher` (n,) with each column of `scores` (n, k), over all pairs of events.
 
     With `current` (n,), the mean runs over the pairs that `current` and `teacher` order
     oppositely, ties excluded; nan if there is none.
 
+    Raises:
+        UserError: other shapes, values that are masked or not finite, or no real numbers.
+
     Examples:
         >>> teacher, scores = np.array([1.0, 2.0, 3.0]), np.array([[10.0], [30.0], [20.0]])
         >>> print(decision_ordering(teacher, scores).round(3))
         [0.667]
     """
-    teacher, scores = np.asarray(teacher), np.asarray(scores)
-    current = teacher if current is None else np.asarray(current)
+    teacher, scores = _real(teacher, "teacher", "(n,)"), _real(scores, "scores", "(n, k)")
+    current = teacher if current is None else _real(current, "current", "(n,)")
     _require(teacher, scores, current)
     columns = np.stack([teacher, current, *scores.T])
     restricted = current is not teacher
@@ -48,13 +53,14 @@ def decision_ordering(
 
 
 def ado_with_error(
-    teacher: np.ndarray, scores: np.ndarray, n_bootstrap: int = 100, seed: int = 0
+    teacher: ArrayLike, scores: ArrayLike, n_bootstrap: int = 100, seed: int = 0
 ) -> tuple[float, float]:
     """ADO of two scores (n,) and (n,), and its standard deviation over bootstraps of the events.
 
-    A bootstrap draws n events with replacement; two copies of one event are a tie.
+    A bootstrap draws n events with replacement; two copies of one event are a tie. Raises what
+    `decision_ordering` raises.
     """
-    teacher, scores = np.asarray(teacher), np.asarray(scores)
+    teacher, scores = _real(teacher, "teacher", "(n,)"), _real(scores, "scores", "(n,)")
     _require(teacher, scores[:, None], teacher)
     n = len(teacher)
     weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=n_bootstrap)
@@ -69,6 +75,10 @@ def ado_with_error(
     )
     ado = 0.5 + agreement / (n * (n - 1))
     return float(ado[0]), float(ado[1:].std(ddof=1))
+
+
+def _real(x: ArrayLike, name: str, expected: str) -> np.ndarray:
+    return numbers(x, f"decision ordering: {name}", expected)
 
 
 def _require(teacher: np.ndarray, scores: np.ndarray, current: np.ndarray) -> None:

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from jaxad.errors import UserError
 from jaxad.observables.clustering import n_subjettiness as flat_n_subjettiness
-from jaxad.observables.momenta import four_momenta
+from jaxad.observables.momenta import four_momenta, particles_of
 
 _AXES = {"kt": "KT_Axes", "wta_kt": "WTA_KT_Axes"}
 _BATCH = 2000
@@ -24,19 +24,17 @@ def n_subjettiness(
 
     Args:
         particles: (N, n, 3) (pT [GeV], eta, phi), then massless, or (N, n, 4) (E, px, py, pz)
-            [GeV]; zero padded.
+            [GeV]; any real numbers, padded with zeros or masked.
         radius: R0, the jet radius.
         axes: "kt" or "wta_kt".
         max_n: the largest N.
+
+    Raises:
+        UserError: other axes or particles, or no FastJet.
     """
     if axes not in _AXES:
         raise UserError(f"N-subjettiness: axes must be one of {sorted(_AXES)}, found {axes!r}")
-    particles = np.asarray(particles)
-    if particles.ndim != 3 or particles.shape[-1] not in (3, 4):
-        raise UserError(
-            "N-subjettiness: particles must be (N, n, 3) = (pT, eta, phi) or (N, n, 4) = "
-            f"(E, px, py, pz), found shape {particles.shape}"
-        )
+    particles = particles_of(particles, "N-subjettiness")
     result = np.zeros((len(particles), max_n), dtype=np.float32)
     for start in tqdm(range(0, len(particles), _BATCH), "N-subjettiness", delay=2, leave=False):
         batch = slice(start, start + _BATCH)

@@ -80,7 +80,7 @@ def _all_mev(events):
     ("damage", "message"),
     [
         (_class, r"Particles\[7, 5\]: found a class that does not belong to its row"),
-        (_degrees, r"Particles\[7, 5\]: found a phi beyond pi"),
+        (_degrees, r"Particles\[7, 5\]: found a phi beyond 4 pi"),
         (_hole, r"Particles\[7, 5\]: found a NaN or infinity"),
         (_all_mev, "looks like MeV"),
     ],

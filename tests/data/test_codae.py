@@ -142,7 +142,7 @@ def test_mistakes_are_named(folder, tmp_path):
     assert "(N, 72, 58, 3)" in message(images=np.zeros((10, 70, 58, 3), np.float32))
     assert "10 values" in message(masses=np.zeros(4))
     assert "row 0" in message(images=np.full((10, 72, 58, 3), np.nan, np.float32))
-    assert ">= 0" in message(images=np.full((10, 72, 58, 3), -1, np.float32))
+    assert "a pixel below 0" in message(images=np.full((10, 72, 58, 3), -1, np.float32))
     path = tmp_path / "bad" / "suep_gensim_h200_z.npz"
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(UserError, match="damaged"):

@@ -257,7 +257,7 @@ def test_column_orders_are_noticed(tmp_path):
     degrees = _jets(40)
     degrees[..., 2] += 90
     np.savez(tmp_path / "d.npz", x=degrees)
-    with pytest.raises(UserError, match=r"a phi beyond 2 pi: .* in radians"):
+    with pytest.raises(UserError, match=r"a phi beyond 4 pi: .* in radians"):
         _load(tmp_path / "d.npz")
 
 

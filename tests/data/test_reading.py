@@ -111,20 +111,35 @@ def test_a_run_trained_on_mev_scores_its_own_file(run, jets, tmp_path):
     assert export.main(["verify", str(out), "--events", str(tmp_path / "mev.npz")]) == 0
 
 
+@pytest.fixture(scope="module")
+def exported(run):
+    out = run.parent / "exported"
+    command = [str(run), "--format", "stablehlo", "--fpr", "0.3", "--out", str(out)]
+    assert export.main(command) == 0
+    return out
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
         (lambda x: x * np.float32((-1, 1, 1)), "a pT below 0"),
-        (lambda x: x[..., ::-1], "a pT below 0|a phi beyond 2 pi"),
-        (lambda x: x + np.float32((0, 0, 7)), "a phi beyond 2 pi"),
+        (lambda x: -x, "a pT below 0"),
+        (lambda x: x[..., [1, 2, 0]], r"a pT below 0.* they look like \(eta, phi, pT\)"),
+        (lambda x: np.where(x == x.max(), 1e20, x), "a pT above 1e8 GeV"),
+        (lambda x: x * np.float32((1000, 1, 1)), "looks like MeV|as of most events that trained"),
+        (lambda x: x[..., ::-1], "a pT below 0|a phi beyond 4 pi"),
+        (lambda x: x + np.float32((0, 0, 20)), "a phi beyond 4 pi"),
         (lambda x: np.where(x == x.max(), np.nan, x), "NaN or infinity"),
     ],
 )
-def test_what_a_reader_refuses_the_scorer_refuses(run, jets, tmp_path, spoil, message, capsys):
+def test_what_a_reader_refuses_the_scorer_refuses(
+    run, exported, jets, tmp_path, spoil, message, capsys
+):
     bad = np.ascontiguousarray(spoil(jets).astype(np.float32))
     scorer = load(run)
-    with pytest.raises(UserError, match=message):
-        scorer(bad)
+    for each in (scorer, load(exported)):
+        with pytest.raises(UserError, match=message):
+            each(bad)
     stored(tmp_path / "bad.npz", x=bad)
     config = scorer.config.copy_and_resolve_references()
     config.data.update(source=str(tmp_path / "bad.npz"), label_key="", signals="")

@@ -1,0 +1,157 @@
+"""What no raw event can hold, and which unit it is in: one check, of readers and scorers alike."""
+
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+from jax import Array
+
+from jaxad.data.checks import MAX_PHI, require_finite
+from jaxad.data.layout import COLUMNS, PARTICLES, Layout
+from jaxad.errors import UserError
+
+MAX_ENERGY = 1e8  # GeV: more than a particle of any collider has, be it written in MeV
+FAR = 6.0  # |eta| from which energies are looked at
+IN_GEV = {"MeV": 1e-3, "GeV": 1.0, "TeV": 1e3}
+ORDERS = {
+    "ptetaphi": ("(eta, phi, pT), the order of JetNet's files", (2, 0, 1)),
+    "epxpypz": ("(px, py, pz, E)", (3, 0, 1, 2)),
+}
+"""Another order in which particles are often stored, and the one of the columns in it."""
+BLOCK = 1 << 18  # values looked at together: they stay in the processor's cache
+
+SAMPLE = 10_000  # events whose unit is looked at
+MAX_RATIO = 30.0  # to the range of 98 % of the training events; a wrong unit is 1000 off
+
+
+def impossible(layout: Layout, x: Array) -> Iterator[tuple[Array, str]]:
+    """What no event can hold: for each kind the events (n,) bool that do, and a text.
+
+    Args:
+        x: finite raw events (n, *layout.shape) float32, of NumPy or JAX, any number of particles.
+    """
+    limit = MAX_ENERGY / layout.unit
+    if layout.format == "ptetaphi":
+        pt, eta, phi = (x[..., i] for i in range(3))
+        yield pt.min(axis=1, initial=0) < 0, "a pT below 0: are the columns pT, eta, phi?"
+        yield pt.max(axis=1, initial=0) > limit, "a pT above 1e8 GeV: clean or drop it"
+        if abs(eta).max(initial=0) > FAR:
+            # pT cosh(eta), without its overflow; of no padding.
+            far = pt > 2 * limit * np.exp(-abs(eta))
+            yield (
+                far.any(axis=1),
+                "an eta with an energy above 1e8 GeV: are the columns pT, eta, phi?",
+            )
+        if abs(phi).max(initial=0) > MAX_PHI:
+            yield (
+                ((abs(phi) > MAX_PHI) & (pt > 0)).any(axis=1),
+                "a phi beyond 4 pi: are the columns pT, eta, phi, in radians?",
+            )
+    elif layout.format == "epxpypz":
+        energy, px, py, pz = (x[..., i] for i in range(4))
+        below = (energy < 0) | (energy * energy < 0.81 * (px * px + py * py + pz * pz))
+        yield (
+            below.any(axis=1),
+            "an energy below the momentum: are the columns E, px, py, pz?",
+        )
+        above = energy.max(axis=1, initial=0) > limit
+        yield above, "an energy above 1e8 GeV: clean or drop it"
+    elif layout.energies:
+        axes = tuple(range(1, x.ndim))
+        yield x.min(axis=axes, initial=0) < 0, "a pixel below 0: are they energies?"
+        yield x.max(axis=axes, initial=0) > limit, "a pixel above 1e8 GeV: clean or drop it"
+    elif layout.format == "features":
+        for i, (name, unit) in enumerate(layout.columns):
+            if unit in IN_GEV:
+                bad = abs(x[:, i]) > MAX_ENERGY / IN_GEV[unit]
+                yield bad, f"{name} beyond 1e8 GeV: is it in {unit}?"
+
+
+def first_impossible(layout: Layout, x: np.ndarray | Array) -> tuple[int, str] | None:
+    """The first block's first event that is `impossible`, and what it holds; None: all may be."""
+    whole = not isinstance(x, np.ndarray)
+    step = max(1, len(x) if whole else BLOCK // max(1, math.prod(x.shape[1:])))
+    with np.errstate(over="ignore"):
+        for start in range(0, len(x), step):
+            block = x[start : start + step]
+            for bad, what in impossible(layout, block):
+                if bad.any():
+                    event = int(np.argmax(np.asarray(bad)))
+                    return start + event, what + _order(layout, block)
+    return None
+
+
+def _order(layout: Layout, x: np.ndarray | Array) -> str:
+    """Says in which other order the columns of bad events would make sense; else nothing."""
+    name, order = ORDERS.get(layout.format, ("", ()))
+    if not order or any(bad.any() for bad, _ in impossible(layout, x[..., np.array(order)])):
+        return ""
+    return f" they look like {name}: reorder them, x[..., {list(order)}]"
+
+
+def require_events(
+    layout: Layout, x: np.ndarray, path: str | Path, field: str, rows: int | np.ndarray = 0
+) -> None:
+    """Refuses raw events with NaN, infinity or what is `impossible`; `rows`: their numbers."""
+    require_finite(x, path, field, rows)
+    found = first_impossible(layout, x)
+    if found is not None:
+        row, what = found
+        row = rows + row if isinstance(rows, int) else int(rows[row])
+        raise UserError(f"{path}: {field}: found at row {row} {what}")
+
+
+def _energies(
+    layout: Layout, x: np.ndarray | Array, n_most: int
+) -> tuple[list[str], str, np.ndarray]:
+    """Names, unit and absolute values (n, k) of the energies of some events, the largest last."""
+    x = x[:: max(1, len(x) // n_most)]
+    if layout.format in PARTICLES:
+        (name, unit), *_ = COLUMNS[layout.format]
+        unit = {scale: unit for unit, scale in IN_GEV.items()}.get(layout.unit, unit)
+        return [f"the largest {name}"], unit, np.asarray(x[..., 0]).max(axis=1, initial=0)[:, None]
+    columns = [(i, name, unit) for i, (name, unit) in enumerate(layout.columns) if unit in IN_GEV]
+    if layout.format != "features" or not columns:
+        return [], "", np.zeros((len(x), 0))
+    index, names, units = zip(*columns, strict=True)
+    scale = np.array([IN_GEV[unit] / IN_GEV[units[0]] for unit in units], np.float32)
+    values = abs(np.asarray(x)[:, list(index)]) * scale
+    if len(names) > 1:
+        names = (*names, f"the largest of {', '.join(names)}")
+        values = np.column_stack([values, values.max(axis=1)])
+    return list(names), units[0], values
+
+
+def trained_energies(layout: Layout, x: np.ndarray) -> dict[str, list[float]]:
+    """Where the energies of 98 % of the training events lie: name -> (low, high), JSON-able.
+
+    Of single columns, which may come near 0, `low` is 0. Momenta of particles, and features with
+    a unit of energy; {} of other events.
+    """
+    names, _, values = _energies(layout, x, 10 * SAMPLE)
+    ranges = {name: [0.0, float(np.quantile(values[:, i], 0.99))] for i, name in enumerate(names)}
+    if names and (largest := values[:, -1][values[:, -1] > 0]).size:
+        ranges[names[-1]][0] = float(np.quantile(largest, 0.01))
+    return ranges
+
+
+def require_trained_unit(
+    layout: Layout, x: np.ndarray | Array, trained: Mapping[str, list[float]], where: str
+) -> None:
+    """Refuses events whose energies, in their median, are far off those of the training events.
+
+    Args:
+        x: finite raw events (n, *layout.shape), n above 0.
+        trained: see `trained_energies`.
+        where: what the events are, for the refusal.
+    """
+    names, unit, values = _energies(layout, x, SAMPLE)
+    for name, found in zip(names, np.median(values, axis=0), strict=True):
+        low, high = trained.get(name, (0.0, 0.0))
+        if (high > 0 and found > MAX_RATIO * high) or 0 < found < low / MAX_RATIO:
+            below = f"{low:.4g} to " if low else "up to "
+            raise UserError(
+                f"{where}: {name}: expected {below}{high:.4g} {unit}, as of most events that "
+                f"trained, found a median of {found:.4g}: give it in {unit}"
+            )
