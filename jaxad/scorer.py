@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 import jax.export
@@ -28,11 +28,12 @@ from jaxad import methods
 from jaxad.data.dataset import first_not_finite
 from jaxad.data.layout import PARTICLES, Layout, from_dict
 from jaxad.data.ragged import is_ragged, padded
-from jaxad.data.raw_events import first_impossible, require_trained_unit
+from jaxad.data.raw_events import first_impossible, refused, require_trained_unit
 from jaxad.devices import compiler, precision
 from jaxad.devices.arrays import numbers
-from jaxad.devices.batches import SHARDED, batches, over_devices
+from jaxad.devices.batches import AT_ONCE, SHARDED, in_chunks, over_devices
 from jaxad.devices.forks import require_unforked
+from jaxad.devices.stream import stream
 from jaxad.errors import DAMAGED, UserError
 from jaxad.metrics import MIN_BACKGROUND, binomial_error, checked_scores, threshold_at_fpr
 from jaxad.storage.atomic import replacing_folder
@@ -55,15 +56,6 @@ def _unflatten(arrays: Mapping[str, np.ndarray]) -> dict:
             node = node.setdefault(key, {})
         node[last] = array
     return tree
-
-
-def _filled(x: np.ndarray | Array, start: int, size: int) -> np.ndarray | Array:
-    """Rows of x from `start` on, `size` of them, zeros where there are no more."""
-    part = x[start : start + size]
-    if len(part) == size:
-        return part
-    zeros = jnp if isinstance(x, Array) else np
-    return zeros.concatenate([part, zeros.zeros((size - len(part), *x.shape[1:]), x.dtype)])
 
 
 @dataclass(frozen=True)
@@ -170,8 +162,24 @@ class Scorer:
         functions = {"default": self.fn, "scores": all_scores, "members": self.member_fn}
         module = methods.get(self.method)
         if hasattr(module, "outputs"):
-            functions["outputs"] = _exactly(module.outputs(self.config, self.layout))
-        return {name: jax.jit(function) for name, function in functions.items()}
+            outputs = _exactly(module.outputs(self.config, self.layout))
+            functions["outputs"] = lambda *a: jax.tree.map(_rows_last, outputs(*a))
+        return {name: jax.jit(self._refusing(function)) for name, function in functions.items()}
+
+    def _refusing(self, function: Callable[[Any, Array], Any]) -> Callable[[Any, Array], Any]:
+        """`function`, arrays (..., n), with NaN for events that are refused; in parts if large."""
+
+        def call(params: Any, x: Array) -> Any:
+            bad = refused(self.layout, x)
+            return jax.tree.map(lambda a: jnp.where(bad, jnp.nan, a), function(params, x))
+
+        def in_parts(params: Any, x: Array) -> Any:
+            if len(x) <= AT_ONCE or jax.local_device_count() > 1:
+                return call(params, x)
+            parts = in_chunks(lambda x: jax.tree.map(_rows_first, call(params, x)), x, AT_ONCE)
+            return jax.tree.map(_rows_last, parts)
+
+        return in_parts
 
     @cached_property
     def _device_params(self) -> Any:
@@ -209,12 +217,7 @@ class Scorer:
         """Inputs, reconstructions and latents as the method names them; {} if it has none."""
         if "outputs" not in self._compiled:
             return {}
-        x, function = self._checked(x), self._compiled["outputs"]
-        done = [
-            jax.tree.map(np.asarray, function(self._device_params, _filled(x, start, size)))
-            for start, size in batches(len(x))
-        ]
-        return {name: np.concatenate([part[name] for part in done])[: len(x)] for name in done[0]}
+        return {name: np.moveaxis(v, -1, 0) for name, v in self._run("outputs", x).items()}
 
     def with_default(self, name: str, background: ArrayLike) -> "Scorer":
         """The scorer whose default score is another of its `names`, calibrated on raw background.
@@ -271,8 +274,8 @@ class Scorer:
             "reason": None,
         }
 
-    def _checked(self, x: ArrayLike) -> np.ndarray | Array:
-        """The raw events as float32, of NumPy or JAX; refused where a reader would refuse them."""
+    def _events(self, x: ArrayLike) -> np.ndarray | Array:
+        """Raw events of the right shape, order and unit, real numbers of NumPy or JAX."""
         require_unforked()
         if isinstance(x, jax.core.Tracer):
             raise UserError("input: traced; inside jit, vmap or grad call scorer.fn(params, x)")
@@ -291,21 +294,13 @@ class Scorer:
             raise UserError(
                 f"input: expected shape {wanted} ({self.layout.format}), found {x.shape}{hint}"
             )
-        if isinstance(x, Array):
-            x = x.astype(np.float32)
-            bad = None if jnp.isfinite(x).all() else first_not_finite(np.asarray(x))
-        else:
-            with np.errstate(over="ignore"):  # infinities are refused next
-                x = x.astype(np.float32, copy=False)
-            bad = first_not_finite(x)
-        if bad is not None:
-            raise UserError(f"input: event {bad} holds NaN or infinity: clean or drop it")
-        found = first_impossible(self.layout, x)
-        if found is not None:
-            raise UserError(f"input: event {found[0]} holds {found[1]}")
         if len(x) and (trained := self.info.get("energies")):
-            require_trained_unit(self.layout, x, trained, "input")
-        return x
+            try:
+                require_trained_unit(self.layout, x, trained, "input")
+            except UserError:
+                self._require_possible(np.asarray(x))  # the better reason, where there is one
+                raise
+        return x.astype(np.float32) if isinstance(x, Array) else x
 
     def _require_order(self, x: ArrayLike) -> None:
         """Refuses a data frame with the trained columns in another order."""
@@ -318,27 +313,43 @@ class Scorer:
             )
 
     def _run(self, which: str, x: ArrayLike) -> Any:
-        x, function = self._checked(x), self._compiled[which]
-        done: list[Any] = []
-        for start, size in batches(len(x)):
-            part = _filled(x, start, size)
-            if size >= SHARDED and jax.local_device_count() > 1:
-                part = jax.device_put(part, over_devices(PartitionSpec("batch")))
-                done.append(function(self._replicated_params, part))
-            else:
-                done.append(function(self._device_params, part))
-            # One batch is computed while the one before is fetched.
-            done[-2:-1] = [jax.tree.map(np.asarray, result) for result in done[-2:-1]]
-        found = jax.tree.map(lambda *parts: np.concatenate(parts, axis=-1)[..., : len(x)], *done)
-        for scores in jax.tree.leaves(found):
-            if np.isnan(scores).any():
-                event = int(np.argwhere(np.isnan(scores))[0][-1])
-                raise UserError(
-                    f"input: the score of event {event} is not a number: its values, up to "
-                    f"{np.abs(x[event]).max():.3g}, are beyond what float32 can compute with: "
-                    "clean or drop it"
-                )
-        return found
+        x, function = self._events(x), self._compiled[which]
+        several = jax.local_device_count() > 1
+
+        def call(rows: np.ndarray | Array) -> Any:
+            if several and len(rows) >= SHARDED:
+                rows = jax.device_put(rows, over_devices(PartitionSpec("batch")))
+                return function(self._replicated_params, rows)
+            return function(self._device_params, rows)
+
+        done = []
+        for start, result in stream(call, x):
+            for values in jax.tree.leaves(result):
+                if np.isnan(values).any():
+                    self._refuse(x, start, values)
+            done.append(result)
+        return jax.tree.map(lambda *parts: np.concatenate(parts, axis=-1), *done)
+
+    def _refuse(self, x: np.ndarray | Array, start: int, values: np.ndarray) -> NoReturn:
+        """Says what is wrong with the first event, from `start` on, whose `values` are NaN."""
+        event = start + int(np.argwhere(np.isnan(values))[:, -1].min())
+        one = np.asarray(x[event : event + 1])
+        self._require_possible(one, event)
+        raise UserError(
+            f"input: the score of event {event} is not a number: its values, up to "
+            f"{np.abs(one).max():.3g}, are beyond what float32 can compute with: clean or drop it"
+        )
+
+    def _require_possible(self, x: np.ndarray, start: int = 0) -> None:
+        """Refuses the first event, numbers from `start` on, that no file may hold either."""
+        with np.errstate(over="ignore"):
+            x = x.astype(np.float32, copy=False)
+        bad = first_not_finite(x)
+        if bad is not None:
+            raise UserError(f"input: event {start + bad} holds NaN or infinity: clean or drop it")
+        found = first_impossible(self.layout, x)
+        if found is not None:
+            raise UserError(f"input: event {start + found[0]} holds {found[1]}")
 
     def save(self, folder: Path) -> None:
         """Write the scorer as `params.npz` and `scorer.json`, by a temporary folder."""
@@ -367,6 +378,14 @@ def _exactly(function: Callable[[Any, Array], Any]) -> Callable[[Any, Array], An
             return function(params, x)
 
     return exact
+
+
+def _rows_last(values: Array) -> Array:
+    return jnp.moveaxis(values, 0, -1)
+
+
+def _rows_first(values: Array) -> Array:
+    return jnp.moveaxis(values, -1, 0)
 
 
 def _mean_over_members(values: Array) -> Array:

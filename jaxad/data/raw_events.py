@@ -4,6 +4,8 @@ import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
@@ -36,14 +38,14 @@ def impossible(layout: Layout, x: Array) -> Iterator[tuple[Array, str]]:
         pt, eta, phi = (x[..., i] for i in range(3))
         yield pt.min(axis=1, initial=0) < 0, "a pT below 0: are the columns pT, eta, phi?"
         yield pt.max(axis=1, initial=0) > limit, "a pT above 1e8 GeV: clean or drop it"
-        if abs(eta).max(initial=0) > FAR:
+        if _may(abs(eta).max(initial=0) > FAR):
             # pT cosh(eta), without its overflow; of no padding.
-            far = pt > 2 * limit * np.exp(-abs(eta))
+            far = pt > 2 * limit * math.e ** -abs(eta)
             yield (
                 far.any(axis=1),
                 "an eta with an energy above 1e8 GeV: are the columns pT, eta, phi?",
             )
-        if abs(phi).max(initial=0) > MAX_PHI:
+        if _may(abs(phi).max(initial=0) > MAX_PHI):
             yield (
                 ((abs(phi) > MAX_PHI) & (pt > 0)).any(axis=1),
                 "a phi beyond 4 pi: are the columns pT, eta, phi, in radians?",
@@ -66,6 +68,19 @@ def impossible(layout: Layout, x: Array) -> Iterator[tuple[Array, str]]:
             if unit in IN_GEV:
                 bad = abs(x[:, i]) > MAX_ENERGY / IN_GEV[unit]
                 yield bad, f"{name} beyond 1e8 GeV: is it in {unit}?"
+
+
+def _may(found: np.bool | Array) -> bool:
+    """Whether it is worth looking closer: always where values are traced."""
+    return isinstance(found, jax.core.Tracer) or bool(found)
+
+
+def refused(layout: Layout, x: Array) -> Array:
+    """Events (n,) bool that are not finite or `impossible`, for compiled functions."""
+    bad = ~jnp.isfinite(x).all(axis=tuple(range(1, x.ndim)))
+    for found, _ in impossible(layout, x):
+        bad |= found
+    return bad
 
 
 def first_impossible(layout: Layout, x: np.ndarray | Array) -> tuple[int, str] | None:

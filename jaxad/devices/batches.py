@@ -16,6 +16,10 @@ from jaxad.storage import on_disk
 
 SIZES = (1, 16, 256, 4096)
 """Batches are filled up to one of these sizes, so that few programs are ever compiled."""
+LARGEST = 2**18
+"""No batch has more rows, however few bytes they have."""
+AT_ONCE = 2**16
+"""Rows of a batch that are computed at once, so that what lies between fits into the memory."""
 _AHEAD = 4
 SHARDED = 256
 """Batches of this size and more are spread over all devices of the host."""
@@ -29,16 +33,22 @@ def over_devices(spec: PartitionSpec) -> NamedSharding:
     return NamedSharding(mesh, spec)
 
 
-def batches(n: int) -> Iterator[tuple[int, int]]:
-    """Starts and sizes that cover n rows; the largest size is used only where it is filled."""
-    start = 0
+def batches(n: int, row_bytes: int) -> Iterator[tuple[int, int]]:
+    """Starts and sizes that cover n rows of so many bytes; large sizes where they are filled."""
+    large, start = sorted({SIZES[-1], _largest(row_bytes)}, reverse=True), 0
     while start < max(n, 1):
         left = n - start
-        size = (
-            SIZES[-1] if left >= SIZES[-1] else next(s for s in SIZES if s >= min(left, SIZES[-2]))
-        )
+        size = next((s for s in large if s <= left), 0)
+        size = size or next(s for s in SIZES if s >= min(left, SIZES[-2]))
         yield start, size
         start += size
+
+
+def _largest(row_bytes: int) -> int:
+    """Rows that a CPU's cache holds, or whose copy to a device is worth its while."""
+    budget = 2**22 if jax.default_backend() == "cpu" else 2**26
+    rows = 2 ** int(math.log2(budget / max(row_bytes, 1)))
+    return min(max(rows, SIZES[-1]), LARGEST)
 
 
 def in_batches(
