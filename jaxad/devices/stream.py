@@ -31,10 +31,11 @@ def stream(
         start, wanted, result = flying.popleft()
         return start, jax.tree.map(lambda a: np.asarray(a)[..., wanted], result)
 
-    for start, size in batches(len(x), 4 * math.prod(x.shape[1:])):
+    every = list(batches(len(x), 4 * math.prod(x.shape[1:])))
+    for start, size in every:
         rows, wanted = _rows(x, start, size)
         result = function(rows)
-        for leaf in jax.tree.leaves(result):
+        for leaf in jax.tree.leaves(result) if len(every) > 1 else ():
             leaf.copy_to_host_async()
         flying.append((start, wanted, result))
         if len(flying) > AHEAD:
