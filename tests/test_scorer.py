@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from random_scorers import trigger_data, trigger_scorer
+from random_scorers import jet_scorer, trigger_data, trigger_scorer
 
 from jaxad.data.ragged import padded
 from jaxad.errors import UserError
@@ -82,9 +82,8 @@ def test_awkward_events_are_padded():
     found = padded(numbers, (None, 3), "ptetaphi")
     assert found.dtype == np.float32
     np.testing.assert_array_equal(found, expected)
-    assert padded(numbers, (5, 3), "").shape == (3, 5, 3)
     records = ak.zip({"phi": numbers[..., 2], "pt": numbers[..., 0], "eta": numbers[..., 1]})
-    np.testing.assert_array_equal(padded(records, (2, 3), "ptetaphi"), expected)
+    np.testing.assert_array_equal(padded(records, (None, 3), "ptetaphi"), expected)
     longer = ak.Array([[[1.0, 2, 3]] * n for n in (5, 2)])
     assert padded(longer, (None, 3), "ptetaphi").shape == (2, 8, 3)
 
@@ -92,8 +91,12 @@ def test_awkward_events_are_padded():
 @pytest.mark.parametrize(
     ("events", "message"),
     [
-        ([[[1.0, 2, 3]] * 3], "event 0 has 3 objects, the scorer takes 2"),
+        ([[[1.0, 2, 3]] * 3], "event 0 has 3 objects, the scorer takes 2, each in a slot"),
+        ([[[1.0, 2, 3]] * 2, [[1.0, 2, 3]]], "event 1 has 1 objects, the scorer takes 2"),
         ([[[1.0, 2, 3]], [[1.0, 2]]], "3 numbers an object"),
+        ([[["a", "b", "c"]]], r"expected \(n, var, 3\) numbers, found .* string"),
+        ([[[1j, 0, 0]]], r"expected \(n, var, 3\) numbers, found .* complex128"),
+        ([[{"pt": "a", "eta": 2.0, "phi": 3.0}]], r"expected \(n, var, 3\) numbers"),
         ([[{"pt": 1.0, "eta": 2.0, "angle": 3.0}]], "expected pt, eta, phi"),
         ([[[1.0, 2, None]]], "numbers"),
         ([[1.0, 2]], r"\(n, var, 3\)"),
@@ -108,7 +111,16 @@ def test_awkward_mistakes_are_named(events, message):
 def test_scorer_takes_awkward_arrays(scorer):
     ak = pytest.importorskip("awkward")
     x = trigger_data(20)
-    np.testing.assert_array_equal(scorer(ak.Array(x.tolist())), scorer(x))
+    events = ak.Array(x.tolist())
+    np.testing.assert_array_equal(scorer(events), scorer(x))
+    np.testing.assert_array_equal(scorer(ak.mask(events, ak.num(events) > 2)), scorer(x))
+    np.testing.assert_array_equal(scorer(ak.values_astype(events, "f8")), scorer(x))
+    assert len(scorer(ak.Array([]))) == 0
+    packed = events[events[..., 0] > 0]  # as one would get them of a file
+    with pytest.raises(UserError, match=r"has \d+ objects, the scorer takes 19, each in a slot"):
+        scorer(packed)
+    jet, empty = jet_scorer(), np.zeros((2, 1, 4))
+    np.testing.assert_array_equal(jet(ak.Array([[], []])), jet(empty))
 
 
 EIGHT_DEVICES = """

@@ -28,51 +28,60 @@ MAX_RATIO = 30.0  # to the range of 98 % of the training events; a wrong unit is
 
 
 def impossible(layout: Layout, x: Array) -> Iterator[tuple[Array, str]]:
-    """What no event can hold: for each kind the events (n,) bool that do, and a text.
+    """What no event can hold: of each kind that is there the events (n,) bool, and a text.
 
     Args:
-        x: finite raw events (n, *layout.shape) float32, of NumPy or JAX, any number of particles.
+        x: finite raw events (n, *layout.shape) float32, of NumPy or JAX, n above 0, any number of
+            particles; traced values are of every kind.
     """
+    for bad, what in _kinds(layout, x):
+        if isinstance(bad, jax.core.Tracer) or bad.any():
+            yield bad, what
+
+
+def _kinds(layout: Layout, x: Array) -> Iterator[tuple[Array, str]]:
+    """The same, also of kinds that are not there: what a look at all values cannot exclude."""
     limit = MAX_ENERGY / layout.unit
     if layout.format == "ptetaphi":
-        pt, eta, phi = (x[..., i] for i in range(3))
-        yield pt.min(axis=1, initial=0) < 0, "a pT below 0: are the columns pT, eta, phi?"
-        yield pt.max(axis=1, initial=0) > limit, "a pT above 1e8 GeV: clean or drop it"
-        if _may(abs(eta).max(initial=0) > FAR):
+        pt, eta, phi = (x[..., i].copy() for i in range(3))  # side by side in memory
+        if _below(pt, 0):
+            yield (pt < 0).any(axis=1), "a pT below 0: are the columns pT, eta, phi?"
+        if _beyond(pt, limit):
+            yield (pt > limit).any(axis=1), "a pT above 1e8 GeV: clean or drop it"
+        if _beyond(eta, FAR):
             # pT cosh(eta), without its overflow; of no padding.
-            far = pt > 2 * limit * math.e ** -abs(eta)
-            yield (
-                far.any(axis=1),
-                "an eta with an energy above 1e8 GeV: are the columns pT, eta, phi?",
-            )
-        if _may(abs(phi).max(initial=0) > MAX_PHI):
-            yield (
-                ((abs(phi) > MAX_PHI) & (pt > 0)).any(axis=1),
-                "a phi beyond 4 pi: are the columns pT, eta, phi, in radians?",
-            )
+            far = (pt > 2 * limit * math.e ** -abs(eta)).any(axis=1)
+            yield far, "an eta with an energy above 1e8 GeV: are the columns pT, eta, phi?"
+        if _beyond(phi, MAX_PHI):
+            beyond = ((abs(phi) > MAX_PHI) & (pt > 0)).any(axis=1)
+            yield beyond, "a phi beyond 4 pi: are the columns pT, eta, phi, in radians?"
     elif layout.format == "epxpypz":
-        energy, px, py, pz = (x[..., i] for i in range(4))
-        below = (energy < 0) | (energy * energy < 0.81 * (px * px + py * py + pz * pz))
-        yield (
-            below.any(axis=1),
-            "an energy below the momentum: are the columns E, px, py, pz?",
-        )
-        above = energy.max(axis=1, initial=0) > limit
-        yield above, "an energy above 1e8 GeV: clean or drop it"
+        energy, px, py, pz = (x[..., i].copy() for i in range(4))
+        if _beyond(energy, limit):
+            yield (energy > limit).any(axis=1), "an energy above 1e8 GeV: clean or drop it"
+        below = energy * abs(energy) < 0.81 * (px * px + py * py + pz * pz)
+        yield below.any(axis=1), "an energy below the momentum: are the columns E, px, py, pz?"
     elif layout.energies:
         axes = tuple(range(1, x.ndim))
-        yield x.min(axis=axes, initial=0) < 0, "a pixel below 0: are they energies?"
-        yield x.max(axis=axes, initial=0) > limit, "a pixel above 1e8 GeV: clean or drop it"
+        if _below(x, 0):
+            yield (x < 0).any(axis=axes), "a pixel below 0: are they energies?"
+        if _beyond(x, limit):
+            yield (x > limit).any(axis=axes), "a pixel above 1e8 GeV: clean or drop it"
     elif layout.format == "features":
         for i, (name, unit) in enumerate(layout.columns):
-            if unit in IN_GEV:
+            if unit in IN_GEV and _beyond(x[:, i].copy(), MAX_ENERGY / IN_GEV[unit]):
                 bad = abs(x[:, i]) > MAX_ENERGY / IN_GEV[unit]
                 yield bad, f"{name} beyond 1e8 GeV: is it in {unit}?"
 
 
-def _may(found: np.bool | Array) -> bool:
-    """Whether it is worth looking closer: always where values are traced."""
-    return isinstance(found, jax.core.Tracer) or bool(found)
+def _below(values: Array, limit: float) -> bool:
+    """Whether any value may be below, always where values are traced; quick on the host."""
+    return isinstance(values, jax.core.Tracer) or bool(values.min(initial=0) < limit)
+
+
+def _beyond(values: Array, limit: float) -> bool:
+    """The same of absolute values above."""
+    return _below(values, -limit) or bool(values.max(initial=0) > limit)
 
 
 def refused(layout: Layout, x: Array) -> Array:
@@ -84,23 +93,26 @@ def refused(layout: Layout, x: Array) -> Array:
 
 
 def first_impossible(layout: Layout, x: np.ndarray | Array) -> tuple[int, str] | None:
-    """The first block's first event that is `impossible`, and what it holds; None: all may be."""
+    """An event that is `impossible`, the first of its kind, and what it holds; None: there is none.
+
+    Args:
+        x: see `impossible`, n may be 0.
+    """
     whole = not isinstance(x, np.ndarray)
     step = max(1, len(x) if whole else BLOCK // max(1, math.prod(x.shape[1:])))
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         for start in range(0, len(x), step):
             block = x[start : start + step]
             for bad, what in impossible(layout, block):
-                if bad.any():
-                    event = int(np.argmax(np.asarray(bad)))
-                    return start + event, what + _order(layout, block)
+                event = int(np.argmax(np.asarray(bad)))
+                return start + event, what + _order(layout, block)
     return None
 
 
 def _order(layout: Layout, x: np.ndarray | Array) -> str:
     """Says in which other order the columns of bad events would make sense; else nothing."""
     name, order = ORDERS.get(layout.format, ("", ()))
-    if not order or any(bad.any() for bad, _ in impossible(layout, x[..., np.array(order)])):
+    if not order or any(True for _ in impossible(layout, x[..., np.array(order)])):
         return ""
     return f" they look like {name}: reorder them, x[..., {list(order)}]"
 

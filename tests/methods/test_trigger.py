@@ -184,7 +184,9 @@ def test_vae_scores_are_finite_ordered_and_deterministic(dataset):
     expected = (1 - beta) * found["mse"] + beta * found["kl"]
     np.testing.assert_allclose(found["loss"], expected, rtol=1e-5)
     assert all(np.isfinite(v).all() and v.min() >= 0 for v in found.values())
-    extreme = scorer.scores(dataset.test["x"] * np.float32((1e4, 1, 1)))
+    tails = dataset.test["x"].copy()
+    tails[::3, :, 0] *= 1e4
+    extreme = scorer.scores(tails)
     assert all(np.isfinite(v).all() for v in extreme.values())
     other = scorer.scores(garbage(dataset.test["x"]))
     for name, values in found.items():
