@@ -82,6 +82,7 @@ def metrics_notes(metrics: Mapping[str, Any]) -> list[str]:
         for key in TABLE_FPRS
     ]
     notes += [f"-: {reason}" for reason in dict.fromkeys(reasons) if reason]
+    notes += [f"no {name}: {reason}" for name, reason in metrics.get("left_out", {}).items()]
     return notes
 
 
