@@ -3,7 +3,7 @@
 import difflib
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
@@ -20,28 +20,31 @@ class Range(NamedTuple):
     low: float
     high: float = math.inf
     is_open: bool = False
+    whole: bool = False
 
-    def holds(self, value: float) -> bool:
-        """Whether it does; NaN and infinity never are."""
-        if not math.isfinite(value):
+    def holds(self, value: object) -> bool:
+        """Whether it does: never NaN, infinity, a truth value or what is no number."""
+        kinds = int if self.whole else int | float
+        if not isinstance(value, kinds) or isinstance(value, bool) or not math.isfinite(value):
             return False
         if self.is_open:
             return self.low < value < self.high
         return self.low <= value <= self.high
 
 
-POSITIVE_COUNT = Range("1 or more", 1)
+COUNT = Range("0 or more", 0, whole=True)
+POSITIVE_COUNT = Range("1 or more", 1, whole=True)
 POSITIVE = Range("a number above 0", 0, is_open=True)
 NOT_NEGATIVE = Range("0 or more", 0)
 FRACTION = Range("a number between 0 and 1", 0, 1, is_open=True)
-SEED = Range("0 to 2147483647", 0, 2**31 - 1)
+SEED = Range("0 to 2147483647", 0, 2**31 - 1, whole=True)
 
 RANGES = {
     "seed": SEED,
     "simulation_seed": SEED,
-    **dict.fromkeys(("n_events", "n_jets"), Range("0 (all) or more", 0)),
-    **dict.fromkeys(("n_signal", "inject"), NOT_NEGATIVE),
-    "workers": Range("0 (all cores) or more", 0),
+    **dict.fromkeys(("n_events", "n_jets"), Range("0 (all) or more", 0, whole=True)),
+    **dict.fromkeys(("n_signal", "inject"), COUNT),
+    "workers": Range("0 (all cores) or more", 0, whole=True),
     "n_simulated": POSITIVE_COUNT,
     "n_simulated_signal": POSITIVE_COUNT,
     **dict.fromkeys(("train_fraction", "val_fraction"), FRACTION),
@@ -55,20 +58,16 @@ RANGES = {
 
 
 def require_ranges(settings: Mapping, section: str, ranges: Mapping[str, Range]) -> None:
-    """Refuses numbers, and tuples with numbers, that are not in the range of their name.
+    """Refuses numbers, and empty tuples or tuples with numbers, not in the range of their name.
 
     Args:
         section: what the names are preceded by in messages, such as "data.".
     """
     for key, value in settings.items():
         allowed = ranges.get(key)
-        for number in value if isinstance(value, tuple | list) else (value,):
-            if allowed and not (_is_number(number) and allowed.holds(number)):
-                raise UserError(f"{section}{key}: expected {allowed.text}, found {value!r}")
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+        numbers = value if isinstance(value, tuple | list) else (value,)
+        if allowed and not (numbers and all(map(allowed.holds, numbers))):
+            raise UserError(f"{section}{key}: expected {allowed.text}, found {value!r}")
 
 
 def complete(config: Mapping, defaults: Mapping, others: Sequence[Mapping] = ()) -> ConfigDict:

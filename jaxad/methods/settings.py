@@ -6,6 +6,7 @@ from ml_collections import ConfigDict
 
 from jaxad import data
 from jaxad.data.settings import (
+    COUNT,
     FRACTION,
     NOT_NEGATIVE,
     POSITIVE,
@@ -16,8 +17,8 @@ from jaxad.data.settings import (
 )
 from jaxad.errors import UserError
 
-WEIGHTS = Range("one or more widths, each 1 or more", 1)
-OFF = Range("0 (never) or more", 0)
+WIDTHS = Range("one or more widths, each 1 or more", 1, whole=True)
+OFF = Range("0 (never) or more", 0, whole=True)
 
 RANGES = {
     "seed": SEED,
@@ -30,10 +31,10 @@ RANGES = {
     **dict.fromkeys(("b2", "plateau_factor"), FRACTION),
     "checkpoint_seconds": NOT_NEGATIVE,
     # networks
-    **dict.fromkeys(("hidden", "widths", "features"), WEIGHTS),
+    **dict.fromkeys(("hidden", "widths", "features"), WIDTHS),
     **dict.fromkeys(("n_latent", "latent", "width", "n_hidden", "n_layers"), POSITIVE_COUNT),
     **dict.fromkeys(("layers", "heads", "groups", "mask_groups", "n_steps"), POSITIVE_COUNT),
-    "n_bins": Range("2 or more", 2),
+    "n_bins": Range("2 or more", 2, whole=True),
     "bound": POSITIVE,
     # ensembles of classifiers
     **dict.fromkeys(("members", "runs", "max_iter"), POSITIVE_COUNT),
@@ -45,9 +46,9 @@ RANGES = {
     "nu": Range("a number above 0, at most 1", 1e-9, 1),
     **dict.fromkeys(("k", "samples", "n_fit", "n_trees", "n_components"), POSITIVE_COUNT),
     **dict.fromkeys(("n_neighbours", "max_degree"), POSITIVE_COUNT),
-    "passes": NOT_NEGATIVE,
-    "n_events": Range("2 or more", 2),
-    "n_taus": Range("0 to 5", 0, 5),
+    **dict.fromkeys(("passes", "folds"), COUNT),
+    "n_events": Range("2 or more", 2, whole=True),
+    "n_taus": Range("0 to 5", 0, 5, whole=True),
     # inputs and trigger
     "n_pixels": POSITIVE_COUNT,
     **dict.fromkeys(("half_width", "max_energy", "input_rate", "rates"), POSITIVE),
@@ -66,12 +67,11 @@ def check(config: ConfigDict) -> None:
     for name, section in _sections(config):
         own = {"eps": Range("a number above 0, below 0.5", 0, 0.5, True)} if "flow" in name else {}
         if name.endswith("inputs."):
-            own = {"max_degree": Range("0 (none) or more", 0), "n_taus": NOT_NEGATIVE}
+            own = {"max_degree": Range("0 (none) or more", 0, whole=True), "n_taus": COUNT}
         require_ranges(section, name, RANGES | own)
-    if "classifier" in config and (config.classifier.folds < 0 or config.classifier.folds == 1):
+    if "classifier" in config and config.classifier.folds == 1:
         raise UserError(
-            "classifier.folds: expected 0 (every member sees every event) or 2 and more, found "
-            f"{config.classifier.folds}"
+            "classifier.folds: expected 0 (every member sees every event) or 2 and more, found 1"
         )
     if config.method.get("name") == "trigger_autoencoder" and config.method.beta > 1:
         raise UserError(f"method.beta: expected 0 to 1, found {config.method.beta}")

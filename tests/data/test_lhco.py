@@ -232,5 +232,5 @@ def test_settings_that_would_change_nothing_are_refused_where_they_were_asked_fo
     with pytest.raises(UserError, match=r"n_simulated: would change nothing: .*source=simulation"):
         require_setting(from_file, "n_simulated")
     from_file.signal_over_background = 0.01
-    with pytest.raises(UserError, match=r"n_signal: .* signal_over_background takes its place"):
+    with pytest.raises(UserError, match=r"n_signal: .*signal_over_background takes its place"):
         require_setting(from_file, "n_signal")
