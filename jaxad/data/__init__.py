@@ -5,6 +5,7 @@ A reader is a module of this package with `DEFAULTS` (its settings and their val
 file; `jaxad.data.load` imports the one that `config.name` asks for.
 """
 
+import contextlib
 import dataclasses
 import importlib
 from collections.abc import Callable, Iterator, Mapping
@@ -93,16 +94,16 @@ def load_all(config: ConfigDict, trained_on: str = "") -> Dataset:
     Raises:
         UserError: as `load`.
     """
-    dataset = load(config)
-    if dataset.info["digest"] == trained_on:
-        return dataset
     reader, settings = _reader(config.name), _settings(config)
-    changes = {key: v for key, v in getattr(reader, "WHOLE", {}).items() if settings[key] != v}
+    settings.update(getattr(reader, "WHOLE", {}))
     reading = getattr(reader, "load_all", reader.load)
-    if changes or reading is not reader.load:
-        settings.update(changes)
-        dataset = _loaded(reading, settings)
-    dataset = all_tested(dataset)
+    if trained_on:
+        # Files that cannot be split as those of the training were are others.
+        with contextlib.suppress(UserError):
+            dataset = load(config)
+            if dataset.info["digest"] == trained_on:
+                return dataset
+    dataset = all_tested(_loaded(reading, settings))
     return dataclasses.replace(dataset, info=dataset.info | {"counts": counts(dataset)})
 
 

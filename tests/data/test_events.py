@@ -164,6 +164,19 @@ def test_a_label_is_a_number_however_it_is_written(jets, written):
     _same(_load(jets, **wanted), _load(jets, **own))
 
 
+def test_other_data_are_tested_on_as_a_whole(jets):
+    """Whatever a training set apart or left out."""
+    own = {"label_key": "label", "background": "0", "signals": "one=1,two=2"}
+    limits = {"n_events": 20, "supervised": True}
+    dataset = data.load_all(data.get_config("events", source=str(jets), **own | limits))
+    assert {name: len(rows["x"]) for name, rows in dataset.signals.items()} == {
+        "one": 30,
+        "two": 30,
+    }
+    assert len(dataset.test["x"]) == 30 and not dataset.extra
+    assert dataset.info["counts"]["test"] == 30
+
+
 def test_blocks_do_not_change_what_is_read(jets, monkeypatch):
     changes = {"label_key": "label", "signals": "one=1"}
     whole = _load(jets, **changes)
