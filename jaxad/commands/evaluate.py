@@ -55,6 +55,7 @@ def evaluate(directory: Path, source: str = "", n_bootstrap: int = 200) -> dict:
                 "its test events may have trained it",
                 file=sys.stderr,
             )
+    caution = "" if source else _caution(scorers["method"], dataset)
     if not dataset.signals:
         raise UserError(
             f"{config.data.source}: no signal to evaluate on: name some in data.signals"
@@ -70,6 +71,9 @@ def evaluate(directory: Path, source: str = "", n_bootstrap: int = 200) -> dict:
     except UserError as error:
         left_out["rates"] = str(error)
     left_out |= measured.pop("left_out", {})
+    if caution:
+        metrics["caution"] = caution
+        print(f"warning: {caution}", file=sys.stderr)
     metrics |= measured | {"left_out": left_out, "data": dataset.info, "provenance": provenance()}
     folder = directory / "eval"
     with named(folder):
@@ -88,6 +92,12 @@ def evaluate(directory: Path, source: str = "", n_bootstrap: int = 200) -> dict:
     print(report.metrics_table(metrics))
     print(f"report: {folder / 'report.html'}")
     return metrics
+
+
+def _caution(scorer: Scorer, dataset: Dataset) -> str:
+    """Which test events trained the method, whose figures are then too good; "" for none."""
+    module = methods.get(scorer.method)
+    return module.caution(scorer.config, dataset) if hasattr(module, "caution") else ""
 
 
 def _load_references(scorers: dict[str, Scorer], directory: Path) -> dict[str, str]:

@@ -1,8 +1,9 @@
 """Readers of public formats, all returning the same `Dataset`.
 
 A reader is a module of this package with `DEFAULTS` (its settings and their values),
-`load(config) -> Dataset` and `rows_of(path, config, stack) -> Events | None`, the raw events of one
-file; `jaxad.data.load` imports the one that `config.name` asks for.
+`idle(config)` (those that change nothing, and why), `load(config) -> Dataset` and
+`rows_of(path, config, stack) -> Events | None`, the raw events of one file; `jaxad.data.load`
+imports the one that `config.name` asks for.
 """
 
 import contextlib

@@ -163,9 +163,23 @@ def _reasons(config: ConfigDict) -> Iterator[tuple[str, str]]:
     for section in ("train", "flow_train"):
         if section in config:
             yield from _of_training(config[section], section)
-    if method == "codae" and config.model.get("name") == "codae":
+    if "model" in config:
+        yield from _of_model(config, method)
+
+
+def _of_model(config: ConfigDict, method: str) -> Iterator[tuple[str, str]]:
+    name = config.model.get("name", "")
+    if method == "codae" and name == "codae":
         for key in ("beta", "samples", "monte_carlo"):
             yield f"method.{key}", "it is of model.name=codvae"
+    if config.model.get("weights"):
+        yield from ((f"train.{key}", "model.weights replace the training") for key in config.train)
+    if method == "trigger_autoencoder" and not name.endswith("vae"):
+        yield "method.beta", f"model.name={name} is not variational"
+    if method == "autoencoder":
+        for key, owner in (("width", "conv"), ("widths", "dense")):
+            if key in config.model and name != owner:
+                yield f"model.{key}", f"it is of model.name={owner}"
 
 
 def _of_flow(section: ConfigDict, name: str) -> Iterator[tuple[str, str]]:
@@ -187,6 +201,8 @@ def _of_classifier(config: ConfigDict, method: str) -> Iterator[tuple[str, str]]
     for key in unread:
         what = f"classifier.name={config.classifier.name}" if unread == {key} else method
         yield f"classifier.{key}", f"{what} does not read it"
+    if method in SECTIONS_OF["classifier"]:
+        yield "train.ensemble", "classifier.members and classifier.runs say how many"
     if method == "anode" or (trees and method != "ranode"):
         what = "anode trains densities alone" if method == "anode" else "trees are fitted at once"
         for key in config.train:

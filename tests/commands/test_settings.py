@@ -164,6 +164,13 @@ def test_a_truth_value_is_no_number():
             ["method.samples=3"],
             "samples changes nothing: it is of model.name=codvae",
         ),
+        (
+            "cathode",
+            ["train.ensemble=3"],
+            "train.ensemble .* classifier.members and classifier.runs",
+        ),
+        ("adc2021_ae", ["method.beta=.1"], "beta .* model.name=exercise is not variational"),
+        ("codae", ["model.weights=a.npz", "train.epochs=3"], "epochs .* model.weights replace the"),
         ("toptagging_ae", ["inputs.rotate=True"], "rotate .* it is of inputs.name=trigger_event"),
         ("toptagging_ae", ["train.weight_decay=.1"], "weight_decay .* of train.optimizer=adamw"),
         ("toptagging_ae", ["train.plateau_factor=.5"], "plateau_factor .*plateau_patience is 0"),
@@ -182,7 +189,8 @@ def test_settings_that_change_nothing_are_told(config, flags, said, capsys):
         ("ranode", ["signal_flow.coupling=affine", "train.epochs=40", "classifier.members=1"]),
         ("anode", ["classifier.runs=3", "flow_train.epochs=3"]),
         ("adc2021_shallow", ["method.name=one_class_svm", "method.nu=.1"]),
-        ("codvae", ["method.samples=3"]),
+        ("codvae", ["method.samples=3", "train.ensemble=2"]),
+        ("adc2021_vae", ["method.beta=.1", "model.name=conv_vae"]),
         ("toptagging_ae", ["train.schedule=cosine", "train.min_learning_rate=1e-5"]),
     ],
 )
