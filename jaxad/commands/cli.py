@@ -2,18 +2,22 @@
 
 import argparse
 import errno
+import functools
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from operator import getitem
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from absl import flags, logging
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
 from jaxad import data
+from jaxad.data import simulated
 from jaxad.devices import compiler, precision
 from jaxad.errors import Preempted, UserError
+from jaxad.methods import settings
 
 DISK_ERRORS = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO),
@@ -97,22 +101,71 @@ def parsed(
         while isinstance(reason, Exception):
             reason = reason.args[0]
         _fail(f"no such setting, or of another type ({reason}): {' '.join(overrides)}")
-    _check_overrides(values)
+    try:
+        _settle_overrides(values)
+    except UserError as error:
+        _fail(error)
     return values
 
 
-def _check_overrides(values: flags.FlagValues) -> None:
-    """Refuses settings of `data` that were asked for and that its reader does not have."""
+def _settle_overrides(values: flags.FlagValues) -> None:
+    """Reads lists, and tells of settings that were asked for and change nothing.
+
+    Raises:
+        UserError: such a setting of `data`, or a list of something else.
+    """
     if "config" not in values or values.config is None or "data" not in values.config:
         return
-    asked = config_flags.get_override_values(values["config"])
-    try:
-        for name in asked:
-            section, _, setting = name.partition(".")
-            if section == "data":
-                data.require_setting(values.config.data, setting)
-    except UserError as error:
-        _fail(error)
+    config, asked = values.config, config_flags.get_override_values(values["config"])
+    for name, value in asked.items():
+        if isinstance(value, tuple):
+            *sections, key = name.split(".")
+            section = functools.reduce(getitem, sections, config)
+            section[key] = _listed(value, name)
+        if name.startswith("data."):
+            data.require_setting(config.data, name.removeprefix("data."))
+    if "method" not in config:
+        return
+    idle = settings.idle(config)
+    for name in asked:
+        if name in idle:
+            print(f"note: --config.{name} changes nothing: {idle[name]}", file=sys.stderr)
+    if "data.source" in asked:
+        _drop_idle(config.data, asked)
+
+
+def _drop_idle(section: ConfigDict, asked: Mapping[str, Any]) -> None:
+    """Gives settings that the config made for another source their default back, and says so.
+
+    Those of a simulation stay: nobody takes them for settings of a file.
+    """
+    for key in data.idle(section).keys() - set(simulated.NAMES):
+        default = data.get_config(section.name)[key]
+        if section[key] != default and f"data.{key}" not in asked:
+            print(
+                f"note: data.{key}={section[key]} of the config is not for this data.source: "
+                f"{default} again",
+                file=sys.stderr,
+            )
+            section[key] = default
+
+
+def _listed(value: tuple, name: str) -> tuple:
+    """The items of a list as the command line gave it, "a,b", "(a, b)", "['a', 'b']" or alone.
+
+    Raises:
+        UserError: words where numbers belong.
+    """
+    items = []
+    for item in value:
+        if isinstance(item, str):
+            items += [part.strip(" '\"") for part in item.strip("()[] ").split(",")]
+        else:
+            items.append(item)
+    items = [item for item in items if item != ""]
+    if name != "baselines" and (words := [item for item in items if isinstance(item, str)]):
+        raise UserError(f"{name}: expected numbers like 64,64, found {words[0]!r}")
+    return tuple(items)
 
 
 def define_config(values: flags.FlagValues, argv: list[str], required: bool) -> None:

@@ -3,11 +3,14 @@
   jaxad evaluate --workdir=runs/toptagging
   jaxad evaluate --workdir=runs/toptagging --data.source='files/*.h5'
 
-The second form scores other files, of the layout that the run was trained on. Writes metrics.json,
-scores.h5, figures and report.html into the folder eval of the work directory, and prints the table.
+The second form scores all events of other files, of the layout that the run was trained on; of the
+files that it was trained on, its test part. Writes metrics.json, scores.h5, figures and report.html
+into the folder eval of the work directory, and prints the table; where a figure cannot be made,
+"left_out" in metrics.json and a line of the report say why.
 `python evaluate.py` is the same command.
 """
 
+import filecmp
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -17,6 +20,7 @@ from typing import Any
 import h5py
 from absl import flags
 from matplotlib.figure import Figure
+from ml_collections import ConfigDict
 
 from jaxad import data, methods, report, workdir
 from jaxad.commands import cli
@@ -34,35 +38,43 @@ def evaluate(directory: Path, source: str = "", n_bootstrap: int = 200) -> dict:
 
     Returns the content of `metrics.json`. Prints the table and the path of the report.
     """
+    if n_bootstrap < 0 or n_bootstrap == 1:
+        raise UserError(f"--bootstrap: expected 0 (none) or 2 and more, found {n_bootstrap}")
     scorers = {"method": load(directory)}
     workdir.settle_config(directory, scorers["method"].config)
     config = scorers["method"].config.copy_and_resolve_references()
+    left_out = _load_references(scorers, directory)
+    trained_on = scorers["method"].info.get("data", {})
     if source:
-        config.data.source = source
-    for name in config.baselines:
-        if name in methods.NAMES:
-            scorers[name] = load(directory / "baselines" / name)
-    if "teacher" in config.baselines:
-        scorers["teacher"] = mimickers.teacher(scorers["method"])
-    dataset = data.load(config.data)
-    trained_on = scorers["method"].info.get("data", {}).get("digest", dataset.info["digest"])
-    if not source and trained_on != dataset.info["digest"]:
-        print(
-            f"warning: {config.data.source}: no longer the data that the run was trained on; "
-            "its test events may have trained it",
-            file=sys.stderr,
-        )
+        dataset = _of_other_files(config, source, trained_on)
+    else:
+        dataset = data.load(config.data)
+        if trained_on.get("digest", dataset.info["digest"]) != dataset.info["digest"]:
+            print(
+                f"warning: {config.data.source}: no longer the data that the run was trained on; "
+                "its test events may have trained it",
+                file=sys.stderr,
+            )
+    caution = "" if source else _caution(scorers["method"], dataset)
     if not dataset.signals:
         raise UserError(
             f"{config.data.source}: no signal to evaluate on: name some in data.signals"
         )
     classes = general.classes_of(dataset)
-    baselines = general.baselines_of(config, dataset)
+    baselines = [b for b in general.baselines_of(config, dataset) if b not in left_out]
     table = general.scores_of(scorers, baselines, classes)
     metrics = general.measure(table, n_bootstrap)
     measured, figures = _measured(scorers, dataset, table, workdir.read_history(directory))
-    metrics |= measured | general.rates(config, general.part(next(iter(table.values())), False))
-    metrics |= {"data": dataset.info, "provenance": provenance()}
+    background = general.part(next(iter(table.values())), False)
+    try:
+        metrics |= general.rates(config, background)
+    except UserError as error:
+        left_out["rates"] = str(error)
+    left_out |= measured.pop("left_out", {})
+    if caution:
+        metrics["caution"] = caution
+        print(f"warning: {caution}", file=sys.stderr)
+    metrics |= measured | {"left_out": left_out, "data": dataset.info, "provenance": provenance()}
     folder = directory / "eval"
     with named(folder):
         folder.mkdir(exist_ok=True)
@@ -80,6 +92,56 @@ def evaluate(directory: Path, source: str = "", n_bootstrap: int = 200) -> dict:
     print(report.metrics_table(metrics))
     print(f"report: {folder / 'report.html'}")
     return metrics
+
+
+def _caution(scorer: Scorer, dataset: Dataset) -> str:
+    """Which test events trained the method, whose figures are then too good; "" for none."""
+    module = methods.get(scorer.method)
+    return module.caution(scorer.config, dataset) if hasattr(module, "caution") else ""
+
+
+def _load_references(scorers: dict[str, Scorer], directory: Path) -> dict[str, str]:
+    """Adds the scorers of the config's baselines; those that cannot be loaded, with the reason."""
+    left_out = {}
+    for name in scorers["method"].config.baselines:
+        try:
+            if name == "teacher":
+                scorers[name] = mimickers.teacher(scorers["method"])
+            elif name in methods.NAMES:
+                scorers[name] = load(directory / "baselines" / name)
+        except UserError as error:
+            left_out[name] = str(error)
+    return left_out
+
+
+def _of_other_files(config: ConfigDict, source: str, trained_on: Mapping[str, Any]) -> Dataset:
+    """All events of another `source`, or the test part where they are those of the training.
+
+    Raises:
+        UserError: some of the files trained the run.
+    """
+    config.data.source = source
+    dataset = data.load_all(config.data, trained_on.get("digest", ""))
+    if dataset.info["digest"] == trained_on.get("digest"):
+        print(f"{source}: the run was trained on these events: their test part alone is scored")
+        return dataset
+    known = [Path(path) for path in trained_on.get("files", []) if Path(path).is_file()]
+    all_train = config.data.get("inject", 0) or config.data.get("supervised", False)
+    tested = () if all_train else dataset.info.get("tested_files", ())
+    for path in [Path(path) for path in dataset.info["files"] if path not in tested]:
+        if same := next((other for other in known if _same_content(path, other)), None):
+            raise UserError(
+                f"--data.source: {path} trained this run (as {same}): leave it out, or leave out "
+                "--data.source to score the test part of what it was trained on"
+            )
+    print(f"{source}: trained nothing of this run: all events are scored")
+    return dataset
+
+
+def _same_content(path: Path, other: Path) -> bool:
+    if not path.is_file():
+        return False
+    return path.samefile(other) or filecmp.cmp(path, other, shallow=False)
 
 
 def _measured(

@@ -9,7 +9,7 @@ own below --workdir; the same command again goes on where it was stopped.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,22 +56,41 @@ def _value(text: str, default: object, what: str) -> object:
         raise UserError(f"--scan: {what}: expected values of type {kind}, found {text!r}") from None
 
 
+def _look_elsewhere(results: Sequence[Mapping[str, Any]], windows: list[str]) -> dict[str, Any]:
+    """Of the windows that have a significance, which are listed; those without say nothing."""
+    found = {
+        window: [
+            s for r in results if r["value"] == window for s in r["significance"] if s is not None
+        ]
+        for window in windows
+    }
+    strongest = {window: float(np.median(values)) for window, values in found.items() if values}
+    if not strongest:
+        return {"windows": [], "reason": "no window has a significance"}
+    return {"windows": [*strongest]} | resonance.look_elsewhere([*strongest.values()])
+
+
 def scan(config: ConfigDict, directory: Path, what: str, values: list[str], seeds: int) -> None:
     """Train and evaluate a run for every value of `data.what` and every seed; one figure.
 
     Stopped, the same call goes on: runs that have been evaluated are not repeated.
     """
+    limits = what == "window" and data.has_setting(config.data, "window_low")
+    data.require_setting(config.data, "window_low" if limits else what)
+    if what == "signal_over_background" and 0 in [_value(value, 0.0, what) for value in values]:
+        raise UserError(
+            "--scan: signal_over_background: expected values above 0, found 0, for which "
+            "data.n_signal holds: scan n_signal=0 for none"
+        )
     results = []
     for value in values:
         for seed in range(seeds):
             one = config.copy_and_resolve_references()
             one.seed = one.data.seed = seed
-            if what == "window" and "window_low" in one.data:
+            if limits:
                 one.data.window_low, one.data.window_high = window_of(value)
-            elif what in one.data:
-                one.data[what] = _value(value, one.data[what], what)
             else:
-                raise UserError(f"--scan: data has no setting {what!r}")
+                one.data[what] = _value(value, one.data[what], what)
             folder = directory / f"{what}-{value}-seed{seed}"
             train(one, folder)
             done = folder / "eval" / "search.json"
@@ -81,11 +100,7 @@ def scan(config: ConfigDict, directory: Path, what: str, values: list[str], seed
             results.append({"value": value, "seed": seed, **summary})
             write_text(directory / "scan.json", json.dumps(results, indent=2))
     if what == "window":
-        strongest = [
-            np.median([s or 0.0 for r in results if r["value"] == v for s in r["significance"]])
-            for v in values
-        ]
-        summary = {"runs": results, "look_elsewhere": resonance.look_elsewhere(strongest)}
+        summary = {"runs": results, "look_elsewhere": _look_elsewhere(results, values)}
         write_text(directory / "scan.json", json.dumps(summary, indent=2))
     report.save_figures({"scan": report.scan_figure(results, what)}, directory)
     print(f"scan: {directory / 'scan.png'}")
@@ -100,7 +115,8 @@ def main(argv: Sequence[str]) -> int:
         meaning = "SETTING=V1,V2,... of data, or window=LOW-HIGH,LOW-HIGH,..."
         flags.DEFINE_string("scan", None, meaning, flag_values=values)
         flags.mark_flag_as_required("scan", flag_values=values)
-        flags.DEFINE_integer("seeds", 1, "Seeds for every value.", flag_values=values)
+        seeds = "Seeds for every value."
+        flags.DEFINE_integer("seeds", 1, seeds, lower_bound=1, flag_values=values)
 
     values = cli.parsed(define, ["jaxad scan", *argv], __doc__)
     what, _, listed = values.scan.partition("=")

@@ -26,7 +26,7 @@ from jaxad.data.dataset import Dataset
 from jaxad.data.raw_events import trained_energies
 from jaxad.devices import hosts
 from jaxad.evaluation.general import baselines_of
-from jaxad.methods import Bench
+from jaxad.methods import Bench, settings
 from jaxad.scorer import Scorer, load
 from jaxad.storage.provenance import provenance
 from jaxad.training import Fitted, fit
@@ -91,6 +91,7 @@ def train(config: ConfigDict, directory: Path) -> None:
         UserError: anything the user can mend.
         Preempted: stopped by SIGTERM or Ctrl-C after a checkpoint.
     """
+    settings.check(config)
     with contextlib.ExitStack() as held:
         if hosts.leads():
             held.enter_context(workdir.opened(directory))

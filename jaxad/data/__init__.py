@@ -1,13 +1,15 @@
 """Readers of public formats, all returning the same `Dataset`.
 
 A reader is a module of this package with `DEFAULTS` (its settings and their values),
-`load(config) -> Dataset` and `rows_of(path, config, stack) -> Events | None`, the raw events of one
-file; `jaxad.data.load` imports the one that `config.name` asks for.
+`idle(config)` (those that change nothing, and why), `load(config) -> Dataset` and
+`rows_of(path, config, stack) -> Events | None`, the raw events of one file; `jaxad.data.load`
+imports the one that `config.name` asks for.
 """
 
+import contextlib
 import dataclasses
 import importlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
 from ml_collections import ConfigDict
@@ -15,6 +17,7 @@ from ml_collections import ConfigDict
 from jaxad.data.dataset import Dataset, Rows, check, content_digest, counts, summary
 from jaxad.data.rows import Events, file_of, open_array, open_tree
 from jaxad.data.settings import COMMON, complete
+from jaxad.data.whole import all_tested
 from jaxad.errors import UserError
 
 READERS = ("toptagging", "adc2021", "lhco", "jets", "codae", "events")
@@ -32,8 +35,12 @@ __all__ = [
     "Events",
     "Rows",
     "check",
+    "check_settings",
     "get_config",
+    "has_setting",
+    "idle",
     "load",
+    "load_all",
     "open_events",
     "require_setting",
     "summary",
@@ -75,9 +82,35 @@ def load(config: ConfigDict) -> Dataset:
     Raises:
       UserError: unknown name or setting, files that are missing or damaged.
     """
-    reader, settings = _reader(config.get("name", "")), _settings(config)
+    return _loaded(_reader(config.get("name", "")).load, _settings(config))
+
+
+def load_all(config: ConfigDict, trained_on: str = "") -> Dataset:
+    """As `load`, but every event is a test event, and no limit on their number holds.
+
+    Args:
+        trained_on: the digest of what a run was trained on; where the section describes these
+            events, they are split as they were then.
+
+    Raises:
+        UserError: as `load`.
+    """
+    reader, settings = _reader(config.name), _settings(config)
+    settings.update(getattr(reader, "WHOLE", {}))
+    reading = getattr(reader, "load_all", reader.load)
+    if trained_on:
+        # Files that cannot be split as those of the training were are others.
+        with contextlib.suppress(UserError):
+            dataset = load(config)
+            if dataset.info["digest"] == trained_on:
+                return dataset
+    dataset = all_tested(_loaded(reading, settings))
+    return dataclasses.replace(dataset, info=dataset.info | {"counts": counts(dataset)})
+
+
+def _loaded(reading: Callable[[ConfigDict], Dataset], settings: ConfigDict) -> Dataset:
     try:
-        dataset = check(reader.load(settings))
+        dataset = check(reading(settings))
     except MemoryError as error:
         mend = "set data.on_disk, " if "on_disk" in settings else ""
         raise UserError(
@@ -98,15 +131,33 @@ def _settings(config: ConfigDict) -> ConfigDict:
     return complete(config, reader.DEFAULTS, written)
 
 
+def check_settings(config: ConfigDict) -> None:
+    """Refuses settings that no reader has, and values that cannot be; reads no file."""
+    _settings(config)
+
+
+def idle(config: ConfigDict) -> dict[str, str]:
+    """Settings of the section's reader that change nothing with the others as they are: why."""
+    reader = _reader(config.get("name", ""))
+    return reader.idle(_settings(config))
+
+
+def has_setting(config: ConfigDict, key: str) -> bool:
+    """Whether the section's own reader has a setting."""
+    return key in {**COMMON, **_reader(config.get("name", "")).DEFAULTS}
+
+
 def require_setting(config: ConfigDict, key: str) -> None:
-    """Refuses a setting that the section's own reader does not have.
+    """Refuses a setting that the section's own reader does not have, or that changes nothing.
 
     `load` takes it for another reader's and drops it; who asked for it has to know.
     """
-    own = {**COMMON, **_reader(config.get("name", "")).DEFAULTS}
-    if key not in own:
+    if not has_setting(config, key):
+        own = {**COMMON, **_reader(config.get("name", "")).DEFAULTS}
         mend = MENDS.get((config.name, key), f"it has {', '.join(sorted(own))}")
         raise UserError(f"data.{key}: not a setting of data.name={config.name!r}: {mend}")
+    if why := idle(config).get(key):
+        raise UserError(f"data.{key}: would change nothing: {why}")
 
 
 @contextmanager

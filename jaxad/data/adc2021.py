@@ -14,13 +14,12 @@ import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from jaxad.data import checks, download
+from jaxad.data import checks, download, simulated
 from jaxad.data.array_files import opened, stored_array
 from jaxad.data.dataset import Dataset, Rows, as_mapping, take
 from jaxad.data.layout import Layout
 from jaxad.data.raw_events import require_events
 from jaxad.data.rows import Events
-from jaxad.data.simulated import simulated
 from jaxad.data.splits import choose, split_indices
 from jaxad.errors import UserError
 from jaxad.observables.trigger import CLASS, JETS, LEPTONS, N_OBJECTS, object_names
@@ -48,6 +47,11 @@ DEFAULTS = {
     "simulation_seed": 0,
     "workers": 0,  # 0: all cores
 }
+WHOLE = {"n_events": 0, "n_signal": 0}
+"""Settings where no event is left out."""
+
+
+idle = simulated.idle
 
 
 def load(config: ConfigDict) -> Dataset:
@@ -85,6 +89,7 @@ def load(config: ConfigDict) -> Dataset:
             "name": "adc2021",
             "source": config.source,
             "files": [str(background), *map(str, signals.values())],
+            "tested_files": [*map(str, signals.values())],
             "selection": "13 TeV, one electron or muon above 23 GeV",
             "seed": config.seed,
         },
@@ -103,7 +108,7 @@ def _files(config: ConfigDict) -> tuple[Path, dict[str, Path]]:
         paths = [download.fetch("adc2021", f"{name}.h5", folder) for name in names]
         return paths[0], own or dict(zip(SIGNALS, paths[1:], strict=True))
     if config.source == "simulation":
-        folder = simulated("adc2021", config)[0].parent
+        folder = simulated.simulated("adc2021", config)[0].parent
     else:
         folder = Path(config.source).expanduser()
     if folder.is_dir():

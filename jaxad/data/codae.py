@@ -13,13 +13,12 @@ from pathlib import Path
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxad.data import checks
+from jaxad.data import checks, simulated
 from jaxad.data.array_files import opened, stored_array
 from jaxad.data.dataset import Dataset, Rows, concatenate, take
 from jaxad.data.layout import Layout
 from jaxad.data.raw_events import require_events
 from jaxad.data.rows import Events
-from jaxad.data.simulated import simulated
 from jaxad.data.splits import choose, split_indices
 from jaxad.devices.batches import in_batches
 from jaxad.errors import UserError
@@ -62,6 +61,16 @@ DEFAULTS = {
     "workers": 0,  # 0: all cores
     "on_disk": False,  # images lie in files of the cache folder, not in memory
 }
+WHOLE = {"n_events": 0, "supervised": False}
+"""Settings where no event is set apart or left out."""
+
+
+def idle(config: ConfigDict) -> dict[str, str]:
+    """Settings that change nothing with the others as they are, and why."""
+    found = simulated.idle(config)
+    if not config.supervised:
+        found["supervised_fraction"] = "data.supervised is False: set it to True"
+    return found
 
 
 def load(config: ConfigDict) -> Dataset:
@@ -71,7 +80,6 @@ def load(config: ConfigDict) -> Dataset:
     tracks; label; signal_mass [GeV]. With `supervised`, extra parts "supervised_train" and
     "supervised_val" hold all classes in images of one summed channel.
     """
-    _check_settings(config)
     folder = _folder(config)
     train, test = (
         _limited(_read_folder(folder / part, config), config) for part in ("train", "test")
@@ -101,6 +109,7 @@ def load(config: ConfigDict) -> Dataset:
             "name": "codae",
             "source": config.source,
             "files": [str(path) for part in ("train", "test") for path in _files(folder / part)],
+            "tested_files": [str(path) for path in _files(folder / "test")],
             "background": "QCD",
             "selection": "13 TeV, HT > 500 GeV; (phi, eta, [tracker, ECAL, HCAL])",
             "seed": config.seed,
@@ -108,17 +117,9 @@ def load(config: ConfigDict) -> Dataset:
     )
 
 
-def _check_settings(config: ConfigDict) -> None:
-    for key in ("val_fraction", "supervised_fraction"):
-        if not 0 < config[key] < 1:
-            raise UserError(f"data.{key}: expected a number between 0 and 1, found {config[key]}")
-    if config.n_events < 0:
-        raise UserError(f"data.n_events: expected 0 (all) or more, found {config.n_events}")
-
-
 def _folder(config: ConfigDict) -> Path:
     if config.source == "simulation":
-        return simulated("codae", config)[0].parents[1]
+        return simulated.simulated("codae", config)[0].parents[1]
     if config.source == "download":
         raise UserError(
             "data.source: the event images have no record to download: clone "

@@ -34,7 +34,8 @@ class Dataset:
       extra: further named rows that some methods want (supervised training, sidebands).
       labels: of the observables in the rows: name -> (text, unit), for figures.
       baselines: observables that are trivial scores, the first ones the most telling.
-      info: JSON-able: "name", "source", "files", "selection", "seed"; of a search "window" [TeV].
+      info: JSON-able: "name", "source", "files", perhaps "tested_files", those whose events train
+        nothing but supervised methods, "selection", "seed"; of a search "window" [TeV].
     """
 
     train: Rows

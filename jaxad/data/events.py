@@ -10,6 +10,7 @@ Signals are labels of the source, files of their own (`--config.data.signals=top
 """
 
 import itertools
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -37,6 +38,7 @@ MEANING = {
     "image": ((None, None, None), "one image an event, or (N, ny, nx, channels)"),
     "features": ((None, None), "one row of features an event"),
 }
+NUMBER = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?")
 UNITS = {"GeV": 1.0, "MeV": 1e-3}
 
 DEFAULTS = {
@@ -59,6 +61,29 @@ DEFAULTS = {
     "inject": 0,  # signal events in the data of a search
     "on_disk": False,  # x lies in files of the cache folder, not in memory
 }
+WHOLE = {"n_events": 0, "supervised": False}
+"""Settings where no event is set apart or left out."""
+
+
+def idle(config: ConfigDict) -> dict[str, str]:
+    """Settings that change nothing with the others as they are, and why."""
+    found = {}
+    if not config.label_key:
+        found["background"] = "without data.label_key the whole source is background: set it"
+    if config.window:
+        why = "the parts of a search are 1/2, 1/6 and 1/3 of the events: leave it out"
+        found |= dict.fromkeys(("val_fraction", "test_fraction"), why)
+    if not config.supervised:
+        found["supervised_fraction"] = "data.supervised is False: set it to True"
+    if config.format == "image" or (config.format == "features" and not _in_units(config)):
+        found["units"] = f"nothing of data.format={config.format} has a unit: leave it out"
+    return found
+
+
+def _in_units(config: ConfigDict) -> bool:
+    """Whether features have a mass, or observables that `units` scales."""
+    named = as_mapping(config.observables, "data.observables")
+    return bool(config.mass_key) or bool({"mass", "pt"} & set(named))
 
 
 def load(config: ConfigDict) -> Dataset:
@@ -100,6 +125,7 @@ def load(config: ConfigDict) -> Dataset:
             "name": "events",
             "source": str(config.source),
             "files": [str(path) for path in (*paths, *itertools.chain(*by_file.values()))],
+            "tested_files": [str(path) for path in itertools.chain(*by_file.values())],
             "seed": config.seed,
         },
     }
@@ -200,9 +226,7 @@ def _check_settings(config: ConfigDict) -> None:
         raise UserError("data.inject: events are injected into a search: set data.window")
     if config.window and config.supervised:
         raise UserError("data.supervised: is not for a search: leave out data.window")
-    if not 0 < config.val_fraction + config.test_fraction < 1 or not (
-        config.val_fraction > 0 and config.test_fraction > 0
-    ):
+    if config.val_fraction + config.test_fraction >= 1:
         raise UserError(
             "data.val_fraction, data.test_fraction: expected positive numbers that leave some "
             f"events to train, found {config.val_fraction} and {config.test_fraction}"
@@ -248,9 +272,25 @@ def _keys(config: ConfigDict) -> dict[str, str]:
 def _label_list(value: str | int | tuple) -> list[int]:
     items = value.split(",") if isinstance(value, str) else np.atleast_1d(value).tolist()
     try:
-        return [int(item) for item in items]
-    except ValueError:
-        raise UserError(f"data.background: expected labels like 0,1, found {value!r}") from None
+        labels = [_label(str(item)) for item in items]
+    except UserError:
+        labels = [None]
+    if None in labels:
+        raise UserError(f"data.background: expected labels like 0,1, found {value!r}")
+    return labels
+
+
+def _label(text: str) -> int | None:
+    """The label that is written so, "4" or "4.0"; None of what is no number.
+
+    Raises:
+        UserError: a number that is not whole.
+    """
+    if not NUMBER.fullmatch(text.strip()):
+        return None
+    if float(text) != int(float(text)):
+        raise UserError(f"expected a whole number as label, or a file, found {text}")
+    return int(float(text))
 
 
 def _signals(
@@ -260,10 +300,14 @@ def _signals(
     by_label: dict[str, int] = {}
     by_file: dict[str, list[Path]] = {}
     for name, value in as_mapping(config.signals, "data.signals").items():
-        if value.lstrip("-").isdigit():
-            by_label[name] = int(value)
-        else:
+        try:
+            label = _label(value)
+        except UserError as error:
+            raise UserError(f"data.signals: {name}: {error}") from None
+        if label is None:
             by_file[name] = checks.resolve(value)
+        else:
+            by_label[name] = label
     if by_label and not config.label_key:
         raise UserError(
             f"data.signals: {next(iter(by_label))} is a label, which needs data.label_key"

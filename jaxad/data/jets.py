@@ -15,13 +15,12 @@ import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from jaxad.data import checks, download
+from jaxad.data import checks, download, simulated
 from jaxad.data.dataset import Dataset, Rows, concatenate, n_rows, take
 from jaxad.data.layout import Layout
 from jaxad.data.particles import JET_BASELINES, JET_LABELS, jet_observables
 from jaxad.data.raw_events import require_events
 from jaxad.data.rows import Events
-from jaxad.data.simulated import simulated
 from jaxad.data.splits import split_indices
 from jaxad.errors import UserError
 from jaxad.storage import cache
@@ -54,6 +53,11 @@ DEFAULTS = {
     "simulation_seed": 0,
     "workers": 0,  # 0: all cores
 }
+WHOLE = {"n_jets": 0}
+"""Settings where no event is left out."""
+
+
+idle = simulated.idle
 
 
 def load(config: ConfigDict) -> Dataset:
@@ -83,6 +87,7 @@ def load(config: ConfigDict) -> Dataset:
             "name": "jets",
             "source": config.source,
             "files": [str(path) for path in (background, *signals.values())],
+            "tested_files": [*map(str, signals.values())],
             "selection": f"leading anti-kT R=1.0 jet, {config.pt_min:g} <= pT <= "
             f"{config.pt_max:g} GeV of the summed constituents",
             "seed": config.seed,
@@ -158,17 +163,12 @@ def _check_settings(config: ConfigDict) -> None:
         )
     if config.n_constituents < 1:
         raise UserError(f"data.n_constituents: expected 1 or more, found {config.n_constituents}")
-    if config.n_jets < 0:
-        raise UserError(f"data.n_jets: expected 0 (all) or more, found {config.n_jets}")
-    for key in ("train_fraction", "val_fraction"):
-        if not 0 < config[key] < 1:
-            raise UserError(f"data.{key}: expected a number between 0 and 1, found {config[key]}")
 
 
 def _files(config: ConfigDict) -> tuple[Path, dict[str, Path]]:
     """The background file, and the signal files that there are."""
     if config.source == "simulation":
-        folder = simulated("jets", config)[0].parent
+        folder = simulated.simulated("jets", config)[0].parent
     elif config.source == "download":
         folder = cache.root(config.cache) / "download"
         for file in (BACKGROUND, *SIGNALS.values()):

@@ -1,9 +1,9 @@
 """LHC Olympics 2020 R&D events (Kasieczka et al., Zenodo 4536377) for resonant searches.
 
 QCD dijets with an injected W' (3.5 TeV) -> X (500) Y (100) signal, from the official feature file
-of jets, from raw particles, or from the arrays that the CATHODE reference code prepares (Hallin et
-al., arXiv:2109.00546). train and val are *data*: background with the injected signal in it, over
-the whole mass range; test and the signals lie in the signal region and serve only to evaluate.
+of jets, from raw particles, or from the arrays that the CATHODE codes prepare
+(`jaxad.data.lhco_prepared`). train and val are *data*: background with the injected signal in it,
+over the whole mass range; test and the signals lie in the signal region and serve only to evaluate.
 """
 
 from contextlib import ExitStack
@@ -14,14 +14,19 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxad.data import checks, download, lhco_raw
-from jaxad.data.array_files import opened, stored_array
-from jaxad.data.dataset import Dataset, Rows, concatenate, take
+from jaxad.data import checks, download, lhco_prepared, lhco_raw, simulated
+from jaxad.data.dataset import Dataset, Rows, take
 from jaxad.data.layout import Layout
 from jaxad.data.pandas_table import PandasTable, is_frame
 from jaxad.data.raw_events import require_events
 from jaxad.data.rows import Events
-from jaxad.data.window import PARTS, assemble, checked_window, in_window, injected
+from jaxad.data.window import (
+    assemble,
+    checked_window,
+    further_background,
+    in_window,
+    injected,
+)
 from jaxad.errors import UserError
 from jaxad.observables.derived import DIJET_COLUMNS, dijet, dijet_names
 from jaxad.simulation import simulate
@@ -46,6 +51,21 @@ DEFAULTS = {
     "simulation_seed": 0,
     "workers": 0,  # 0: all cores
 }
+WHOLE = {"extra_background": ""}
+"""Settings where no event is set apart."""
+
+
+FIXED = "they have their features and injected events fixed: leave it out, or give a feature file"
+
+
+def idle(config: ConfigDict) -> dict[str, str]:
+    """Settings that change nothing with the others as they are, and why."""
+    found = simulated.idle(config)
+    if lhco_prepared.is_prepared(config.source):
+        found |= dict.fromkeys(lhco_prepared.FIXED, f"of prepared arrays: {FIXED}")
+    elif config.signal_over_background > 0:
+        found["n_signal"] = "data.signal_over_background takes its place: set one of them"
+    return found
 
 
 def load(config: ConfigDict) -> Dataset:
@@ -55,7 +75,9 @@ def load(config: ConfigDict) -> Dataset:
     source holds prepared arrays; mass [GeV] (mjj) and label (0 QCD, 1 signal), both (N,) float32.
     extra: "sideband" (background of the test part outside the signal region), and where there is
     enough of it "background" and "signal" of the signal region for idealised and supervised
-    training. Splits 1/2, 1/6, 1/3 of background and injected signal, seeded.
+    training. Splits 1/2, 1/6, 1/3 of background and injected signal, seeded. Events of
+    `extra_background` beyond those that train join the test background, behind the
+    `info["held_out"]["background"]` events that are data: no search counts them.
     """
     setting = "data.window_low, data.window_high"
     checked_window(config.window_low, config.window_high, setting)
@@ -66,8 +88,8 @@ def load(config: ConfigDict) -> Dataset:
         files = _simulate(folder, config)
     elif config.source == "download":
         files = [_download(FEATURE_FILE, config)]
-    elif _is_prepared(config.source):
-        return _prepared(Path(config.source), config)
+    elif lhco_prepared.is_prepared(config.source):
+        return _prepared(config)
     else:
         files = checks.resolve(config.source, "*.h5")
     jets, label = (
@@ -75,11 +97,16 @@ def load(config: ConfigDict) -> Dataset:
         for parts in zip(*(read_jets(_features(path, config)) for path in files), strict=True)
     )
     extra = None
-    if config.extra_background == "download":
-        extra = read_jets(_download(EXTRA_FILE, config))[0]
-    elif config.extra_background:
-        extra = read_jets(_features(Path(config.extra_background).expanduser(), config))[0]
+    if config.extra_background:
+        files = [*files, _extra_file(config)]
+        extra = read_jets(_features(files[-1], config))[0]
     return _split(_rows(jets, label, config), config, extra, [str(path) for path in files])
+
+
+def _extra_file(config: ConfigDict) -> Path:
+    if config.extra_background == "download":
+        return _download(EXTRA_FILE, config)
+    return Path(config.extra_background).expanduser()
 
 
 def _download(name: str, config: ConfigDict) -> Path:
@@ -126,13 +153,7 @@ def _layout(n_columns: int, config: ConfigDict) -> Layout:
     if n_columns == len(JETS):
         derived = {"name": "dijet", "shift": config.shift, "delta_r": config.delta_r}
         return replace(TWO_JETS, derived=derived, mass="mjj")
-    return _prepared_layout(n_columns)
-
-
-def _prepared_layout(n_columns: int) -> Layout:
-    named = dijet_names()
-    others = tuple((f"feature_{i}", "") for i in range(len(named), n_columns))
-    return Layout("features", (n_columns,), columns=(named + others)[:n_columns], mass="mjj")
+    return lhco_prepared.layout(n_columns)
 
 
 class _Features:
@@ -157,8 +178,8 @@ def rows_of(path: Path, config: ConfigDict, stack: ExitStack) -> Events | None:
 
     A feature file has those rows too that it marks with tau_valid = 0 and that train nothing.
     """
-    if path.suffix == ".npy" and _is_prepared(path.parent):
-        return _prepared_array(path)[:, :-1]
+    if path.suffix == ".npy" and lhco_prepared.is_prepared(path.parent):
+        return lhco_prepared.array(path)[:, :-1]
     if not is_frame(path):
         return None
     return _Features(stack.enter_context(PandasTable(_features(path, config))))
@@ -182,7 +203,7 @@ def _split(rows: Rows, config: ConfigDict, extra: np.ndarray | None, files: list
     parts, spares = injected(background, signal, window, n, config.seed)
     if extra is not None:
         more = _rows(extra, np.zeros(len(extra)), config)
-        spares["background"] = take(more, in_window(more, window))
+        spares |= further_background(more, window)
     return _assemble(parts, spares, config, files)
 
 
@@ -206,45 +227,23 @@ def _assemble(
     )
 
 
-def _is_prepared(source: str | Path) -> bool:
-    return (Path(source).expanduser() / "innerdata_train.npy").is_file()
-
-
-def _prepared_array(path: Path) -> np.ndarray:
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; expected the arrays of the CATHODE code")
-    with opened(path) as file, checks.reading(path, "array"):
-        values = np.asarray(stored_array(file, "", path))
-    if values.ndim != 2 or values.shape[1] < 3:
-        raise UserError(f"{path}: expected (N, 2 + features), found shape {values.shape}")
-    values = checks.finite_float32(values, path, "array")
-    require_events(_prepared_layout(values.shape[1] - 1), values[:, :-1], path, "array")
-    return values
-
-
-def _prepared(folder: Path, config: ConfigDict) -> Dataset:
-    """Arrays of the reference code: columns mjj, mJ1, dmJ [TeV], tau21_J1, tau21_J2, label."""
-    if config.shift or config.delta_r or config.signal_over_background:
-        raise UserError(
-            f"{folder}: prepared arrays have their features and injection fixed; "
-            "shift, delta_r and signal_over_background need a feature file"
-        )
-
-    def read(name: str) -> Rows:
-        values = _prepared_array(folder.expanduser() / f"{name}.npy")
+def _prepared(config: ConfigDict) -> Dataset:
+    def rows(values: np.ndarray) -> Rows:
         return _rows(values[:, :-1], values[:, -1], config)
 
-    parts = {
-        name: concatenate([read(f"innerdata_{name}"), read(f"outerdata_{name}")]) for name in PARTS
-    }
-    window, spare = (config.window_low, config.window_high), read("innerdata_extrasig")
-    spares = {"signal": take(spare, in_window(spare, window))}
-    extra = [f"innerdata_extrabkg_{name}" for name in PARTS]
-    found = [name for name in extra if (folder.expanduser() / f"{name}.npy").is_file()]
-    if found:
-        more = concatenate([read(name) for name in found])
-        spares["background"] = take(more, in_window(more, window))
-    return _assemble(parts, spares, config, [str(folder)])
+    for name in lhco_prepared.FIXED:
+        if config[name] != DEFAULTS[name]:
+            raise UserError(
+                f"data.{name}: expected {DEFAULTS[name]!r}, its default, with the prepared arrays "
+                f"of {config.source}, found {config[name]!r}: {FIXED}"
+            )
+    parts, spares, files = lhco_prepared.read(Path(config.source), config)
+    window, extra = (config.window_low, config.window_high), {}
+    for name, values in spares.items():
+        found = rows(values)
+        extra[name] = take(found, in_window(found, window))
+    parts = {name: rows(values) for name, values in parts.items()}
+    return _assemble(parts, extra, config, [str(path) for path in files])
 
 
 def _simulate(folder: Path, config: ConfigDict) -> list[Path]:

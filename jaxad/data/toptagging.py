@@ -14,14 +14,13 @@ import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from jaxad.data import checks, download
+from jaxad.data import checks, download, simulated
 from jaxad.data.dataset import Dataset, Rows
 from jaxad.data.layout import Layout
 from jaxad.data.pandas_table import PandasTable, is_frame
 from jaxad.data.particles import JET_BASELINES, JET_LABELS, jet_observables
 from jaxad.data.raw_events import require_events
 from jaxad.data.rows import Events
-from jaxad.data.simulated import simulated
 from jaxad.data.splits import choose, split_indices
 from jaxad.errors import UserError
 from jaxad.storage import cache, on_disk
@@ -47,6 +46,19 @@ DEFAULTS = {
     "workers": 0,  # 0: all cores
     "on_disk": False,  # jets lie in files of the cache folder, not in memory
 }
+WHOLE = {"n_jets": 0}
+"""Settings where no event is left out."""
+
+
+def idle(config: ConfigDict) -> dict[str, str]:
+    """Settings that change nothing with the others as they are, and why."""
+    found = simulated.idle(config)
+    published = "data.split=published takes the files as they are: leave it out"
+    if config.split == "published":
+        found |= dict.fromkeys(("file", "train_fraction", "val_fraction"), published)
+    elif config.source != "download" and not Path(config.source).expanduser().is_dir():
+        found["file"] = f"data.source={config.source} says which: leave it out"
+    return found
 
 
 def load(config: ConfigDict) -> Dataset:
@@ -66,6 +78,25 @@ def load(config: ConfigDict) -> Dataset:
         parts = _random_parts(np.concatenate(labels), config)
     else:
         parts = _published_parts(labels, config)
+    return _dataset(paths, parts, config)
+
+
+def load_all(config: ConfigDict) -> Dataset:
+    """As `load`, with all jets of the other class as signal, whatever the split."""
+    _check_settings(config)
+    paths = _files(config)
+    labels = np.concatenate([_labels(path) for path in paths])
+    jets = np.arange(len(labels))
+    background, signal = (
+        _of_class(labels, jets, label, config.source) for label in _classes(config)
+    )
+    thirds = dict.fromkeys(("train", "val", "test"), 1 / 3)
+    split = split_indices(len(background), thirds, [config.seed, 1])
+    parts = {name: background[index] for name, index in split.items()}
+    return _dataset(paths, {**parts, "signal": signal}, config)
+
+
+def _dataset(paths: list[Path], parts: Mapping[str, np.ndarray], config: ConfigDict) -> Dataset:
     folder = cache.root(config.cache) if config.on_disk else None
     rows = read_jets(paths, parts, config.n_constituents, folder)
     checks.require_gev(rows["train"]["pt"], paths[0], "sum of PX, PY")
@@ -96,11 +127,6 @@ def _check_settings(config: ConfigDict) -> None:
         raise UserError(
             f"data.n_constituents: expected 1 to {N_STORED}, found {config.n_constituents}"
         )
-    for key in ("train_fraction", "val_fraction"):
-        if not 0 < config[key] < 1:
-            raise UserError(f"data.{key}: expected a number between 0 and 1, found {config[key]}")
-    if config.n_jets < 0:
-        raise UserError(f"data.n_jets: expected 0 (all) or more, found {config.n_jets}")
 
 
 def _classes(config: ConfigDict) -> tuple[int, int]:
@@ -111,7 +137,7 @@ def _classes(config: ConfigDict) -> tuple[int, int]:
 def _files(config: ConfigDict) -> list[Path]:
     names = [config.file] if config.split == "random" else list(FILES)
     if config.source == "simulation":
-        return simulated("toptagging", config)
+        return simulated.simulated("toptagging", config)
     if config.source == "download":
         folder = cache.root(config.cache) / "download"
         return [download.fetch(RECORD, name, folder) for name in names]

@@ -115,24 +115,29 @@ def assemble(
 ) -> Dataset:
     """The data set of `parts`, whose "label" is 1 for signal, called `name`.
 
+    What the detector would have seen are the parts alone. Of the test and signal events the first
+    `info["held_out"]` ones are such; all spares behind them serve labelled figures only.
+
     Args:
-        spares: more "signal", and perhaps "background", of the signal region.
+        spares: of the signal region: more "signal" to test on, and perhaps "background" and
+            "training signal" to train on, and "test background".
         about: further fields of the data set.
     """
     test, extra = parts["test"], {}
     inside, is_signal = in_window(test, window), test["label"] == 1
     test_background = take(test, inside & ~is_signal)
-    test_signal = concatenate(
-        [take(test, inside & is_signal), take(spares["signal"], slice(0, MAX_TEST_SIGNAL))]
-    )
+    test_signal = take(test, inside & is_signal)
+    held_out = {"background": n_rows(test_background), "signal": n_rows(test_signal)}
     extra["sideband"] = take(test, ~inside & ~is_signal)
-    if n_rows(spares["signal"]) > MAX_TEST_SIGNAL:
-        extra["signal"] = take(spares["signal"], slice(MAX_TEST_SIGNAL, None))
+    if "test background" in spares:
+        test_background = concatenate([test_background, spares["test background"]])
+    test_signal = concatenate([test_signal, take(spares["signal"], slice(0, MAX_TEST_SIGNAL))])
+    further = take(spares["signal"], slice(MAX_TEST_SIGNAL, None))
+    extra["signal"] = concatenate(
+        [further, *(spares[key] for key in ("training signal",) if key in spares)]
+    )
     if "background" in spares:
-        n_training = sum(EXTRA_PARTS.values())
-        extra["background"] = take(spares["background"], slice(0, n_training))
-        rest = take(spares["background"], slice(n_training, None))
-        test_background = concatenate([test_background, rest])
+        extra["background"] = spares["background"]
     counts = {part: int(rows["label"].sum()) for part, rows in parts.items()}
     in_region = {
         part: int((rows["label"] * in_window(rows, window)).sum()) for part, rows in parts.items()
@@ -143,6 +148,42 @@ def assemble(
         val=parts["val"],
         test=test_background,
         signals={name: test_signal},
-        extra=extra,
-        **about | {"info": about["info"] | search},
+        extra={key: rows for key, rows in extra.items() if n_rows(rows)},
+        **about | {"info": about["info"] | search | {"held_out": held_out}},
+    )
+
+
+def further_background(rows: Rows, window: tuple[float, float]) -> dict[str, Rows]:
+    """The spares of `rows` in the signal region: `EXTRA_PARTS` of them train, the rest tests."""
+    rows, n_training = take(rows, in_window(rows, window)), sum(EXTRA_PARTS.values())
+    return {
+        "background": take(rows, slice(0, n_training)),
+        "test background": take(rows, slice(n_training, None)),
+    }
+
+
+def held_out_data(dataset: Dataset) -> Rows:
+    """The test part of a search as the detector would have seen it, over the whole mass range.
+
+    Raises:
+        UserError: the source holds no such part, or none of it beside the signal region.
+    """
+    held_out, source = dataset.info["held_out"], dataset.info["source"]
+    signal = next(iter(dataset.signals.values()))
+    if not held_out["background"]:
+        raise UserError(
+            f"{source}: holds no data that trained nothing: its test events are further simulated "
+            "ones, which are in no proportion to the sidebands"
+        )
+    if "sideband" not in dataset.extra:
+        raise UserError(
+            f"{source}: its test events lie in the signal region alone: without sidebands nothing "
+            "says how many to expect"
+        )
+    return concatenate(
+        [
+            take(dataset.test, slice(0, held_out["background"])),
+            take(signal, slice(0, held_out["signal"])),
+            dataset.extra["sideband"],
+        ]
     )

@@ -3,6 +3,7 @@
 After Hallin et al., arXiv:2109.00546, section VI, and arXiv:2210.14924.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -15,8 +16,10 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold
 
 from jaxad import methods, metrics
-from jaxad.data.dataset import Dataset, concatenate, take
+from jaxad.data.dataset import Dataset, take
+from jaxad.data.window import held_out_data
 from jaxad.devices.batches import in_batches
+from jaxad.errors import UserError
 from jaxad.methods import cathode
 from jaxad.methods.stages import density, weak
 from jaxad.metrics import resonance
@@ -52,9 +55,17 @@ def two_sample_auc(
 
 
 def pulls(sample: np.ndarray, truth: np.ndarray) -> dict[str, list[float]]:
-    """Histograms of one feature, the sample scaled to the truth, and (truth - sample) / error."""
+    """Histograms of one feature, the sample scaled to the truth, and (truth - sample) / error.
+
+    Raises:
+        UserError: a truth of one value, or no sample in its range.
+    """
     edges = np.quantile(truth, np.linspace(0, 1, N_BINS + 1))
     edges = np.unique(edges)
+    if len(edges) < 2 or not ((sample >= edges[0]) & (sample <= edges[-1])).any():
+        raise UserError(
+            f"template: {len(truth)} events of true background are too few to compare with samples"
+        )
     counts, drawn = (np.histogram(v, edges)[0] for v in (truth, sample))
     scale = counts.sum() / drawn.sum()
     error = np.sqrt(np.maximum(counts + scale**2 * drawn, 1))
@@ -78,14 +89,6 @@ def template_quality(config: ConfigDict, background: dict, dataset: Dataset) -> 
         "chi2": chi2,
         "ndof": {name: len(f["pulls"]) - 1 for name, f in features.items()},
     }
-
-
-def held_out_data(dataset: Dataset) -> dict[str, np.ndarray]:
-    """What the detector would have seen: test background with its share of the injected signal."""
-    injected = dataset.info["injected_in_window"]["test"]
-    signal = next(iter(dataset.signals.values()))
-    region = concatenate([dataset.test, take(signal, slice(0, injected))])
-    return concatenate([region, dataset.extra["sideband"]]) if dataset.extra else region
 
 
 def fit_span(mass: np.ndarray, width: float) -> tuple[float, float]:
@@ -118,6 +121,9 @@ def discovery(config: ConfigDict, scorer: Scorer, dataset: Dataset) -> dict[str,
     nothing outside the window: its cuts are of a given efficiency of the samples, and no fit is
     made after them. "true_background" counts what of "observed" is labelled so. A quarter of the
     window is a bin of the fits; where the spectrum cannot be fitted, {"reason": why}.
+
+    Raises:
+        UserError: the data set holds no data that were held out.
     """
     rows = held_out_data(dataset)
     mass, window = rows["mass"] / 1000, tuple(dataset.info["window"])
@@ -130,9 +136,11 @@ def discovery(config: ConfigDict, scorer: Scorer, dataset: Dataset) -> dict[str,
     found = {"sideband": fits}
     if config.method.name not in ("cathode", *DENSITY_RATIOS):
         return found
-    expected = fits["1"].get("expected")
-    if expected is None:
-        found["template"] = {f"{e:g}": {"reason": fits["1"]["reason"]} for e in EFFICIENCIES}
+    expected, why = fits["1"].get("expected"), fits["1"].get("reason")
+    if inside.sum() < density.MIN_MASSES:
+        why = f"{int(inside.sum())} events of held-out data in the window"
+    if why:
+        found["template"] = {f"{e:g}": {"reason": why} for e in EFFICIENCIES}
     else:
         # Not the samples that the classifiers were trained on, nor those that are tested.
         seed = config.seed + 2
@@ -150,16 +158,32 @@ def discovery(config: ConfigDict, scorer: Scorer, dataset: Dataset) -> dict[str,
 
 
 def measure(scorer: Scorer, dataset: Dataset) -> dict[str, Any]:
-    """The numbers of a resonant run, JSON-able."""
-    config, found = scorer.config, {}
+    """The numbers of a resonant run, JSON-able; "left_out" says why what is missing is so."""
+    config, found, left_out = scorer.config, {}, {}
+    wanted: dict[str, Callable[[], dict]] = {}
+    wanted["discovery"] = lambda: discovery(config, scorer, dataset)
     if "background" in scorer.params:
-        found["template"] = template_quality(config, scorer.params["background"], dataset)
+        background = scorer.params["background"]
+        wanted["template"] = lambda: template_quality(config, background, dataset)
     if config.method.name not in DENSITY_RATIOS:
-        background = concatenate([dataset.test, dataset.extra["sideband"]])
-        found["sculpting"] = mass_sculpting(
-            background["mass"], scorer(background["x"]), efficiencies=EFFICIENCIES
-        )
-    return found | {"discovery": discovery(config, scorer, dataset)}
+        wanted["sculpting"] = lambda: sculpting(scorer, dataset)
+    for name, make in wanted.items():
+        try:
+            found[name] = make()
+        except UserError as error:
+            left_out[name] = str(error)
+    return found | {"left_out": left_out}
+
+
+def sculpting(scorer: Scorer, dataset: Dataset) -> dict[str, Any]:
+    """`mass_sculpting` of the background among the held-out data.
+
+    Raises:
+        UserError: the data set holds no data that were held out.
+    """
+    rows = held_out_data(dataset)
+    background = take(rows, rows["label"] == 0)
+    return mass_sculpting(background["mass"], scorer(background["x"]), efficiencies=EFFICIENCIES)
 
 
 def names_of(scorer: Scorer) -> list[str]:
@@ -179,5 +203,5 @@ def summary(scorer: Scorer, dataset: Dataset, found: dict[str, Any]) -> dict[str
         sics.append(one["sic_at_fpr"]["1e-2"]["value"])
         maxima.append(one["max_sic"])
     way = "template" if scorer.method in DENSITY_RATIOS else "sideband"
-    after = found["discovery"][way]["0.01"].get("significance")
+    after = found.get("discovery", {}).get(way, {}).get("0.01", {}).get("significance")
     return {"sic": sics, "max_sic": maxima, "significance": [after]}

@@ -13,6 +13,8 @@ A method module has
                                    optional, pure (fitted, x) -> {"input", "reconstruction",
                                    "latent"} for figures
     RESONANT = True                of those that search a window of a mass
+    caution(config, dataset) -> str
+                                   optional: which events of the test trained, "" for none
     calibration(config, dataset) -> Calibration
                                    optional: events that trained nothing and chose no epoch
 

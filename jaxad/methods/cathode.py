@@ -12,6 +12,7 @@ from jax import Array
 from ml_collections import ConfigDict
 
 from jaxad.data.dataset import Dataset, Rows, take
+from jaxad.errors import UserError
 from jaxad.methods import Bench
 from jaxad.methods.stages import density, weak
 
@@ -20,11 +21,20 @@ RESONANT = True
 
 
 def fit_background(config: ConfigDict, data: Rows, bench: Bench) -> dict:
-    """The density of the sidebands, p(x | m) of the background."""
+    """The density of the sidebands, p(x | m) of the background.
+
+    Raises:
+        UserError: no data there to learn from, or none to choose epochs by.
+    """
     train, val = (
         {key: data[key][~data["inside"] & (data["part"] == part)] for key in ("x", "m")}
         for part in (0, 1)
     )
+    if not (len(train["m"]) and len(val["m"])):
+        raise UserError(
+            f"data: {config.method.name} learns the background beside the window: expected events "
+            f"there in train and val, found {len(train['m'])} and {len(val['m'])}"
+        )
     return density.fit(config, train, val, bench, config.seed, stage="background density")
 
 

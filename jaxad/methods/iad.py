@@ -24,6 +24,13 @@ def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
     return {"classifier": weak.fit(config, bench, region, background)}
 
 
+def caution(config: ConfigDict, dataset: Dataset) -> str:
+    """Whether the test background trained the members that score it."""
+    if "background" in dataset.extra or config.classifier.folds:
+        return ""
+    return "the test background trained the classifiers that score it: set classifier.folds"
+
+
 def calibration(config: ConfigDict, dataset: Dataset) -> Calibration:
     """The test background, if it trained nothing, or is scored out of fold."""
     if "background" in dataset.extra:

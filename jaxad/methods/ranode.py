@@ -108,7 +108,8 @@ def _log_background(config: ConfigDict, fitted: dict, x: Array, m: Array) -> Arr
 
 
 def feature_scores(config: ConfigDict) -> Callable[..., dict[str, Array]]:
-    """{"log_ratio": (runs, n)}: log p_S(x, m) - log p_B(x, m), p_S the mean over members."""
+    """{"log_ratio": (runs, n)}: log p_S(x, m) - log p_B(x, m), p_S the mean over members (out of
+    fold) and best epochs."""
 
     def function(fitted: dict, m: Array, x: Array, raw: Array) -> dict[str, Array]:
         joint = jnp.concatenate([x, m[:, None]], axis=-1)
@@ -117,13 +118,11 @@ def feature_scores(config: ConfigDict) -> Callable[..., dict[str, Array]]:
         flow = _signal_flow(config, joint.shape[-1])
         apply = jax.vmap(lambda params: flow.apply(params, z, z[:, :0]))
         log_signal = jax.lax.map(
-            lambda params: jax.nn.logsumexp(apply(params), axis=0), fitted["signal"]["flow"]
+            lambda params: density.log_mean(apply(params)), fitted["signal"]["flow"]
         )
-        if config.classifier.folds:
-            usable = fitted["fold"][:, None] == weak.fold_of(raw, config.classifier.folds)
-            log_signal = jnp.where(usable, log_signal, -jnp.inf)
         by_run = log_signal.reshape(config.classifier.runs, -1, len(z))
-        ratio = jax.nn.logsumexp(by_run, axis=1) + scaling.log_jacobian(scaler, joint)
+        usable = weak.usable(config, fitted["fold"], raw, by_run.shape)
+        ratio = density.log_mean(by_run, usable, axis=1) + scaling.log_jacobian(scaler, joint)
         return {"log_ratio": ratio - _log_background(config, fitted, x, m)[None]}
 
     return function

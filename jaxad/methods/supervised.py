@@ -16,6 +16,13 @@ KINDS, RESONANT = cathode.KINDS, True
 feature_scores, scores = cathode.feature_scores, cathode.scores
 
 
+def caution(config: ConfigDict, dataset: Dataset) -> str:
+    """Whether the test signal trained the members that score it."""
+    if "signal" in dataset.extra or config.classifier.folds:
+        return ""
+    return "the test signal trained the classifiers that score it: set classifier.folds"
+
+
 def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
     """Classifiers of true signal against true background of the signal region."""
     data = weak.data_events(config, dataset)

@@ -26,7 +26,9 @@ def search_figures(
         names: of the features, with units.
         mass: what the resonant mass is called.
     """
-    figures = {"discovery": discovery_figure(numbers["discovery"]["sideband"], window, mass)}
+    figures = {}
+    if "discovery" in numbers:
+        figures["discovery"] = discovery_figure(numbers["discovery"]["sideband"], window, mass)
     if "template" in numbers:
         figures["template"] = template_figure(numbers["template"], names)
     if "sculpting" in numbers:

@@ -71,7 +71,7 @@ def metrics_notes(metrics: Mapping[str, Any]) -> list[str]:
         for kind in ("scores", "baselines")
         for entry in signal.get(kind, {}).values()
     ]
-    notes = []
+    notes = [f"caution: {metrics['caution']}"] if metrics.get("caution") else []
     if any(signal.get("baselines") for signal in metrics["signals"].values()):
         notes.append("(name): a baseline observable, no training")
     if any(entry.get("n_members", 1) > 1 for entry in entries):
@@ -82,6 +82,7 @@ def metrics_notes(metrics: Mapping[str, Any]) -> list[str]:
         for key in TABLE_FPRS
     ]
     notes += [f"-: {reason}" for reason in dict.fromkeys(reasons) if reason]
+    notes += [f"no {name}: {reason}" for name, reason in metrics.get("left_out", {}).items()]
     return notes
 
 

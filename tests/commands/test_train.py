@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -114,6 +115,62 @@ def test_evaluation_says_when_the_data_have_changed(trained, images, tmp_path, c
     finally:
         (tmp_path / "kept.npz").replace(images)
     assert "no longer the data that the run was trained on" in capsys.readouterr().err
+
+
+def other_images(images: Path, path: Path) -> np.ndarray:
+    """Images as those of the run, but others; their labels."""
+    with np.load(images) as arrays:
+        np.savez(path, **{name: arrays[name][:90] for name in arrays} | {"x": 2 * arrays["x"][:90]})
+        return arrays["label"][:90]
+
+
+def test_all_events_of_other_files_are_scored(trained, images, tmp_path, capsys):
+    """And a reference that is gone costs its own figures alone."""
+    directory = tmp_path / "run"
+    shutil.copytree(trained, directory, ignore=shutil.ignore_patterns("pca", "eval"))
+    label = other_images(images, tmp_path / "other.npz")
+    metrics = evaluate.evaluate(directory, str(tmp_path / "other.npz"), n_bootstrap=0)
+    assert metrics["n_background"] == (label == 0).sum()
+    assert metrics["signals"]["two"]["n_events"] == (label == 1).sum()
+    assert "trained nothing of this run: all events are scored" in capsys.readouterr().out
+    with h5py.File(directory / "eval" / "scores.h5") as file:
+        assert len(file["background/observables/mass"]) == (label == 0).sum()
+    assert "no trained scorer here" in metrics["left_out"]["pca"]
+    assert set(metrics["signals"]["two"]["baselines"]) == {"mass"}
+    assert "no pca: " in (directory / "eval" / "report.html").read_text()
+
+
+def given(trained: Path, source: Path):
+    """The data set that evaluation takes for a source."""
+    scorer = jaxad.load(trained)
+    config = scorer.config.copy_and_resolve_references()
+    return evaluate._of_other_files(config, str(source), scorer.info["data"])
+
+
+@pytest.mark.parametrize("copied", [False, True])
+def test_of_the_files_that_trained_the_test_part_is_scored(
+    trained, images, tmp_path, capsys, copied
+):
+    """Under whatever name they come."""
+    source = shutil.copy(images, tmp_path / "copy.npz") if copied else images
+    dataset = given(trained, source)
+    assert dataset.info["counts"] == jaxad.load(trained).info["data"]["counts"]
+    assert "trained on these events: their test part alone is scored" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("copied", [False, True])
+def test_a_file_that_trained_among_others_is_refused(trained, images, tmp_path, copied):
+    other_images(images, tmp_path / "other.npz")
+    (shutil.copy if copied else os.symlink)(images, tmp_path / "same.npz")
+    message = r"--data.source: .*same.npz trained this run \(as .*images"
+    with pytest.raises(UserError, match=message):
+        given(trained, tmp_path / "*.npz")
+
+
+@pytest.mark.parametrize("samples", [-1, 1])
+def test_bootstrap_samples_that_have_no_spread_are_refused(trained, samples):
+    with pytest.raises(UserError, match=r"--bootstrap: expected 0 \(none\) or 2 and more, found"):
+        evaluate.evaluate(trained, n_bootstrap=samples)
 
 
 def test_scorer_of_a_run(trained, images):

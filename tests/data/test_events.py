@@ -157,6 +157,26 @@ def test_images_and_features(tmp_path, format, shape):
     assert set(dataset.train) == {"x", "label"}
 
 
+@pytest.mark.parametrize("written", ["1", "1.0", "+1", "1.", "1e0"])
+def test_a_label_is_a_number_however_it_is_written(jets, written):
+    wanted = {"label_key": "label", "background": "0", "signals": "one=1"}
+    own = {"label_key": "label", "background": "0.0", "signals": f"one={written}"}
+    _same(_load(jets, **wanted), _load(jets, **own))
+
+
+def test_other_data_are_tested_on_as_a_whole(jets):
+    """Whatever a training set apart or left out."""
+    own = {"label_key": "label", "background": "0", "signals": "one=1,two=2"}
+    limits = {"n_events": 20, "supervised": True}
+    dataset = data.load_all(data.get_config("events", source=str(jets), **own | limits))
+    assert {name: len(rows["x"]) for name, rows in dataset.signals.items()} == {
+        "one": 30,
+        "two": 30,
+    }
+    assert len(dataset.test["x"]) == 30 and not dataset.extra
+    assert dataset.info["counts"]["test"] == 30
+
+
 def test_blocks_do_not_change_what_is_read(jets, monkeypatch):
     changes = {"label_key": "label", "signals": "one=1"}
     whole = _load(jets, **changes)
@@ -174,7 +194,11 @@ def test_blocks_do_not_change_what_is_read(jets, monkeypatch):
         ({"format": "features"}, "format=features expects 2 axes"),
         ({"units": "TeV"}, "data.units: expected GeV or MeV, found 'TeV'"),
         ({"val_fraction": 0.9}, "data.val_fraction, data.test_fraction: expected positive"),
-        ({"test_fraction": 0.0}, "data.val_fraction, data.test_fraction: expected positive"),
+        ({"test_fraction": 0.0}, "data.test_fraction: expected a number between 0 and 1, found 0"),
+        ({"seed": -1}, "data.seed: expected 0 to 2147483647, found -1"),
+        ({"signals": "a=1.5", "label_key": "label"}, "signals: a: expected a whole number as lab"),
+        ({"background": "0.5", "label_key": "label"}, "data.background: expected labels like 0,1"),
+        ({"background": (0, 1.5), "label_key": "label"}, "background: expected labels like 0,1"),
         ({"x_key": "jets"}, "no dataset 'jets'; found jet_mass, label, names, x"),
         ({"x_key": "names"}, "names: expected an array of numbers, found |S1"),
         ({"label_key": "jet_mas"}, "no dataset 'jet_mas'"),

@@ -5,7 +5,7 @@ import pytest
 from lhco_events import fake_events, fake_particles, write_frame
 
 from jaxad.__main__ import main as jaxad_main
-from jaxad.data import get_config, lhco, lhco_raw, load
+from jaxad.data import get_config, lhco, lhco_raw, load, require_setting, window
 from jaxad.data.window import in_window
 from jaxad.errors import UserError
 from jaxad.observables.derived import dijet
@@ -206,3 +206,31 @@ def test_bad_raw_events_are_named(raw, events, tmp_path, monkeypatch):
     path.write_bytes(raw.read_bytes() + b"0")
     with pytest.raises(UserError, match=r"holds files made with other settings \(bytes"):
         lhco_raw.feature_file(path.rename(tmp_path / "raw.h5"), tmp_path / "folder", workers=1)
+
+
+def test_extra_background_never_counts_as_data(events, source, tmp_path, monkeypatch):
+    """It lies in the window alone: counted, it would be an excess over the sidebands."""
+    monkeypatch.setattr(window, "EXTRA_PARTS", {"train": 20, "val": 10})
+    path = tmp_path / "extra.h5"
+    more = fake_events(4000, 0, seed=5)
+    write_frame(path, more, [*lhco.JETS, "label"])
+    without, having = load(config(source)), load(config(source, extra_background=str(path)))
+    assert len(having.extra["background"]["x"]) == 30
+    assert len(having.test["x"]) > 2 * len(without.test["x"])
+    plain, extended = (window.held_out_data(dataset) for dataset in (without, having))
+    np.testing.assert_array_equal(plain["x"], extended["x"])
+    inside = in_window(extended, WINDOW)
+    labels = events[:, -1] == 0
+    share = in_window({"mass": 1000 * np.asarray(dijet(events[labels, :14])[:, 0])}, WINDOW).mean()
+    background = extended["label"] == 0
+    assert inside[background].mean() == pytest.approx(share, abs=0.02)
+
+
+def test_settings_that_would_change_nothing_are_refused_where_they_were_asked_for(source):
+    from_file = config(source)
+    require_setting(from_file, "n_signal")
+    with pytest.raises(UserError, match=r"n_simulated: would change nothing: .*source=simulation"):
+        require_setting(from_file, "n_simulated")
+    from_file.signal_over_background = 0.01
+    with pytest.raises(UserError, match=r"n_signal: .*signal_over_background takes its place"):
+        require_setting(from_file, "n_signal")

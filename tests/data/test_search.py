@@ -5,7 +5,7 @@ import pytest
 from random_jets import random_jets
 
 from jaxad import data
-from jaxad.data.window import in_window
+from jaxad.data.window import held_out_data, in_window
 from jaxad.errors import UserError
 
 N = 600
@@ -97,3 +97,23 @@ def test_a_setting_of_another_reader_is_refused_where_it_was_asked_for():
     data.require_setting(config, "window")
     with pytest.raises(UserError, match=r"data.n_signal: not a setting .* set data.inject"):
         data.require_setting(config, "n_signal")
+
+
+def test_other_data_are_tested_on_as_a_whole(source):
+    """Signal injected or not, in the window all events are there, and what is data stays data."""
+    dataset = data.load_all(settings(source))
+    with np.load(source) as file:
+        label, mass = file["label"], file["m"] / 1000
+    inside = (mass > 3.3) & (mass < 3.7)
+    assert len(dataset.test["x"]) == (inside & (label != 4)).sum()
+    assert len(dataset.signals["s"]["x"]) == (inside & (label == 4)).sum()
+    assert len(dataset.extra["sideband"]["x"]) == (~inside & (label != 4)).sum()
+    rows = held_out_data(dataset)
+    assert (rows["label"] == 0).sum() == (label != 4).sum() and rows["label"].sum() == 30
+    assert dataset.info["injected"] == {"train": 0, "val": 0, "test": 30}
+
+
+def test_data_that_trained_are_split_as_they_were(source):
+    trained = data.load(settings(source))
+    again = data.load_all(settings(source), trained.info["digest"])
+    assert again.info == trained.info

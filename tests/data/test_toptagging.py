@@ -360,3 +360,11 @@ def test_random_damage_never_ends_in_a_stack_trace(tmp_path):
             refused += 1
             assert "\n" not in str(error) and str(tmp_path) in str(error)
     assert refused > 30
+
+
+def test_other_jets_are_tested_on_as_a_whole(tops):
+    config = data.get_config("toptagging", source=str(tops / "val.h5"), n_jets=20)
+    dataset = data.load_all(config)
+    labels = toptagging._labels(tops / "val.h5")
+    assert len(dataset.test["x"]) == (labels == 0).sum()
+    assert len(dataset.signals["top"]["x"]) == (labels == 1).sum()

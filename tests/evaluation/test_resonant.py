@@ -7,12 +7,14 @@ import pytest
 from lhco_events import fake_events, write_frame
 
 from jaxad import data
-from jaxad.commands import scan
+from jaxad.commands import evaluate, scan
 from jaxad.commands import train as run
-from jaxad.configs import cathode, ranode
+from jaxad.configs import cathode, iad, ranode, supervised
 from jaxad.data import lhco
-from jaxad.data.window import in_window
+from jaxad.data.window import held_out_data, in_window
+from jaxad.errors import UserError
 from jaxad.evaluation import resonant as search
+from jaxad.methods import cwola
 from jaxad.methods.stages import density
 from jaxad.report import scan_figure, search_figures
 from jaxad.scorer import load
@@ -96,7 +98,7 @@ def test_a_density_ratio_is_counted_against_its_background_samples(tmp_path):
     assert set(figures) == {"template", "discovery"} and "sculpting" not in found
     assert set(found["discovery"]["sideband"]) == {"1"}
     expected = found["discovery"]["sideband"]["1"]["expected"]
-    rows = search.held_out_data(data.load(config.data))
+    rows = held_out_data(data.load(config.data))
     inside = in_window(rows, (3.3, 3.7))
     score, label = scorer(rows["x"])[inside], rows["label"][inside]
     for efficiency in search.EFFICIENCIES[:3]:
@@ -105,3 +107,119 @@ def test_a_density_ratio_is_counted_against_its_background_samples(tmp_path):
         assert np.isfinite(counted["significance"])
         passed = np.argsort(-score)[: counted["observed"]]
         assert counted["true_background"] == (label[passed] == 0).sum()
+
+
+@pytest.fixture
+def prepared(tmp_path):
+    """A folder of prepared arrays with `n` events a part beside the window."""
+
+    def write(n, name="arrays"):
+        rng, folder = np.random.default_rng(0), tmp_path / name
+        folder.mkdir()
+        for part in ("train", "val", "test"):
+            label = np.arange(90) % 9 == 0
+            inner = np.c_[rng.uniform(3.31, 3.69, 90), rng.random((90, 4)) - label[:, None], label]
+            outer = np.c_[rng.uniform(2.5, 3.2, n), rng.random((n, 4)), np.zeros(n)]
+            np.save(folder / f"innerdata_{part}.npy", inner.astype(np.float32))
+            np.save(folder / f"outerdata_{part}.npy", outer.astype(np.float32))
+        np.save(folder / "innerdata_extrasig.npy", inner[label].astype(np.float32))
+        return folder
+
+    return write
+
+
+def few_trees(experiment, source):
+    config = experiment.get_config("smoke")
+    config.data.update({"source": str(source), "n_signal": 1000})
+    config.classifier.update({"name": "trees", "members": 1, "folds": 2, "max_iter": 2})
+    return config
+
+
+@pytest.mark.parametrize(("experiment", "n"), [(supervised, 0), (iad, 3)])
+def test_what_sidebands_would_tell_is_left_out_and_said(experiment, n, prepared, tmp_path):
+    """Neither method needs them, and their ROC is as good without."""
+    config = few_trees(experiment, prepared(n))
+    config.classifier.folds = 2 if n else 0
+    run.train(config, tmp_path / "run")
+    metrics = evaluate.evaluate(tmp_path / "run", n_bootstrap=0)
+    assert metrics["signals"]["Wprime"]["scores"]["anomaly"]["auc"] > 0
+    page = (tmp_path / "run" / "eval" / "report.html").read_text()
+    if n == 0:
+        assert metrics["caution"].startswith("the test signal trained the classifiers")
+        assert f"caution: {metrics['caution']}" in page
+        why = metrics["left_out"]["discovery"]
+        assert "without sidebands nothing says how many to expect" in why and why in page
+        assert {"discovery", "sculpting"} == set(metrics["left_out"])
+    else:
+        assert not metrics["left_out"] and "caution" not in metrics
+        assert metrics["discovery"]["sideband"]["1"]["reason"].startswith("sideband fit: expected")
+    written = json.loads((tmp_path / "run" / "eval" / "metrics.json").read_text())
+    assert written["left_out"] == metrics["left_out"]
+    summary = search.summary(
+        load(tmp_path / "run"), data.load(load(tmp_path / "run").config.data), {}
+    )
+    assert summary["significance"] == [None]
+
+
+def test_methods_name_the_sidebands_that_they_need(prepared, tmp_path):
+    config = few_trees(cathode, prepared(0))
+    message = r"cathode learns the background beside the window: .* found 0 and 0"
+    with pytest.raises(UserError, match=message):
+        run.train(config, tmp_path / "cathode")
+    config.method = {"name": "cwola", "sideband": 0.2}
+    message = r"method.sideband=0.2 TeV: expected events below and above it, found 0 and 0"
+    with pytest.raises(UserError, match=message):
+        cwola.fit(config, data.load(config.data), run.bench(None))
+
+
+def test_a_data_set_without_data_in_the_window_is_refused(prepared, tmp_path):
+    config = few_trees(iad, prepared(40))
+    config.data.update({"window_low": 3.3001, "window_high": 3.3102})
+    with pytest.raises(UserError, match=r"arrays: test: no events left|expected 5 or more events"):
+        run.train(config, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("what", "values", "message"),
+    [
+        ("n_signal", ["0", "100"], "n_signal: would change nothing: of prepared arrays"),
+        ("extra_background", ["a"], "extra_background: would change nothing: of prepared arrays"),
+        ("n_simulated", ["9"], "n_simulated: would change nothing"),
+        ("inject", ["9"], "data.inject: not a setting of data.name='lhco'"),
+        ("nothing", ["9"], "data.nothing: not a setting of data.name='lhco'"),
+    ],
+)
+def test_scans_of_what_changes_nothing_are_refused(what, values, message, prepared, tmp_path):
+    with pytest.raises(UserError, match=message):
+        scan.scan(few_trees(iad, prepared(3)), tmp_path / "scan", what, values, 1)
+    assert not (tmp_path / "scan").exists()
+
+
+def test_a_scan_of_no_signal_over_background_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"expected values above 0, found 0, for which data"):
+        scan.scan(cathode.get_config(), tmp_path, "signal_over_background", ["0.01", "0.0"], 1)
+
+
+def test_a_window_scan_asks_the_reader_what_its_window_is_called(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(scan, "train", lambda config, _: seen.append(config.data))
+    monkeypatch.setattr(
+        scan, "summarised", lambda _: {"significance": [1.0], "sic": [], "max_sic": []}
+    )
+    monkeypatch.setattr(scan.report, "scan_figure", lambda *_: None)
+    monkeypatch.setattr(scan.report, "save_figures", lambda *_: None)
+    for name in ("events", "lhco"):
+        config = cathode.get_config()
+        config.data.name = name
+        scan.scan(config, tmp_path, "window", ["2.9-3.1"], 1)
+    assert seen[0].window == "2.9-3.1"
+    assert (seen[1].window_low, seen[1].window_high) == (2.9, 3.1)
+
+
+def test_windows_without_a_significance_are_no_zeros():
+    """A window that could not be fitted is no window that fluctuates to 0."""
+    results = [{"value": v, "significance": [s]} for v, s in (("a", 2.0), ("b", None), ("c", 1.0))]
+    found = scan._look_elsewhere(results, ["a", "b", "c"])
+    assert found["windows"] == ["a", "c"] and found["z_local"] == 2.0
+    assert found["upcrossings"] == 0
+    assert scan._look_elsewhere(results[1:2], ["b"])["reason"] == "no window has a significance"

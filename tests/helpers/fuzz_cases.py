@@ -15,7 +15,7 @@ from random_scorers import trigger_data, trigger_scorer
 
 from jaxad import data, workdir
 from jaxad.commands import compare, export, score
-from jaxad.data import adc2021, jets, lhco, toptagging
+from jaxad.data import adc2021, jets, lhco, lhco_prepared, toptagging
 from jaxad.data.rows import open_tree
 from jaxad.export.verify import verify
 from jaxad.observables.momenta import four_momenta
@@ -123,7 +123,7 @@ def _lhco(folder: Path) -> Case:
 
 def _prepared(folder: Path) -> Case:
     rng = np.random.default_rng(4)
-    names = [f"{side}data_{part}" for side in ("inner", "outer") for part in lhco.PARTS]
+    names = [f"{side}data_{part}" for side in ("inner", "outer") for part in lhco_prepared.PARTS]
     for name in [*names, "innerdata_extrasig"]:
         low, high = (2.0, 3.2) if name.startswith("outer") else (3.31, 3.69)
         rows = np.c_[rng.uniform(low, high, 40), rng.random((40, 4)), np.arange(40) % 2]

@@ -13,6 +13,8 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from jaxad import data, training
 from jaxad.commands.train import bench, build_scorer
 from jaxad.data import lhco
+from jaxad.inputs.logit import fit_logit_scaler
+from jaxad.methods import ranode
 from jaxad.methods.stages import density, trees, weak
 from jaxad.models.dense import Classifier
 from jaxad.scorer import load
@@ -176,3 +178,69 @@ def test_density_learns_and_extrapolates_its_condition():
         np.testing.assert_allclose(drawn.mean(axis=0), 2 / (4 + mass), atol=0.02)
     beyond = jnp.array([[-1.0, 2.0], [0.5, 0.5]])
     assert np.isfinite(density.log_prob(config, fitted, beyond, jnp.array([3.0, 9.0]))).all()
+
+
+def density_ratio(members: int, epochs: int, folds: int) -> tuple[ConfigDict, dict]:
+    """R-ANODE's config and parameters: `members` of each fold and run, all of one density."""
+    flow = density.get_config(n_layers=2, hidden=(4,))
+    settings = weak.get_config(members=members, folds=folds, runs=2)
+    config = ConfigDict({"flow": flow, "signal_flow": flow, "classifier": settings})
+    rng = np.random.default_rng(0)
+    joint = rng.uniform(0.1, 0.9, (400, 3)).astype(np.float32)
+
+    def stacked(n_features, n_condition, *leading):
+        network = density.network(flow, n_features)
+        params = network.init(jax.random.key(0), joint[:, :n_features], joint[:, :n_condition])
+        return jax.tree.map(lambda a: jnp.broadcast_to(a, (*leading, *a.shape)) + 0.1, params)
+
+    def scaler(values):
+        return fit_logit_scaler(values, 1e-6)._asdict()
+
+    n_folds = max(folds, 1)
+    background = {
+        "params": stacked(2, 1, 1, 1),
+        "scaler": scaler(joint[:, :2]),
+        "mass": {"mean": np.float32(3.5), "scale": np.float32(0.1)},
+    }
+    return config, {
+        "background": background,
+        "mass": {"shape": np.zeros(3, np.float32), "low": np.float32(3.3)},
+        "scaler": scaler(joint),
+        "fold": np.tile(np.repeat(np.arange(n_folds), members), 2),
+        "signal": {"flow": stacked(3, 0, 2 * n_folds * members, epochs)},
+    }
+
+
+@pytest.mark.parametrize(("members", "epochs", "folds"), [(3, 1, 0), (1, 4, 0), (2, 2, 3)])
+def test_the_signal_density_is_a_mean_over_members_and_epochs(members, epochs, folds):
+    """Any number of equal densities is one of them: a sum would grow with their number."""
+    x = np.random.default_rng(1).uniform(0.2, 0.8, (20, 2)).astype(np.float32)
+    m = np.linspace(0.3, 0.7, 20, dtype=np.float32)
+    one, many = (
+        ranode.feature_scores(config)(fitted, m, x, x)["log_ratio"]
+        for config, fitted in (density_ratio(1, 1, 0), density_ratio(members, epochs, folds))
+    )
+    assert many.shape == (2, 20)
+    np.testing.assert_allclose(many, one, atol=2e-5)
+
+
+@pytest.mark.parametrize(("members", "folds"), [(4, 0), (2, 3)])
+@pytest.mark.parametrize("name", ["network", "trees"])
+def test_the_probability_is_a_mean_over_members(name, members, folds):
+    """Of equal members the ensemble has the probability of each."""
+    rng = np.random.default_rng(2)
+    x = rng.normal(size=(12, 3)).astype(np.float32)
+    n = members * max(folds, 1)
+    config = classifier_config(name=name, members=members, folds=folds)
+    fitted = {"shift": 0.0, "scale": 1.0, "fold": np.repeat(np.arange(max(folds, 1)), members)}
+    if name == "trees":
+        y = (x[:, 0] > 0).astype(np.float32)
+        one = trees.fit(np.repeat(x, 9, 0), np.repeat(y, 9), np.ones(108), [np.arange(108)], 0, 2)
+        copied = {key: np.repeat(values, n, 0) for key, values in one.items() if key != "depth"}
+        fitted["trees"] = copied | {"depth": one["depth"]}
+        wanted = jax.nn.sigmoid(trees.leaf_sums(one, x))
+    else:
+        params = Classifier((8,)).init(jax.random.key(0), x)
+        fitted["params"] = jax.tree.map(lambda a: jnp.broadcast_to(a, (n, 3, *a.shape)), params)
+        wanted = jax.nn.sigmoid(Classifier((8,)).apply(params, x))[None]
+    np.testing.assert_allclose(weak.score(config, fitted, x, x), wanted, atol=1e-6)

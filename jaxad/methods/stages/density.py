@@ -139,7 +139,15 @@ def log_prob(config: ConfigDict, fitted: dict, x: Array, m: Array) -> Array:
     flow, z, c = network(config.flow, x.shape[-1]), scaled(fitted, x), condition(fitted, m)
     each = jax.lax.map(lambda params: flow.apply(params, z, c), _merged(fitted["params"]))
     jacobian = scaling.log_jacobian(scaling.LogitScaler(**fitted["scaler"]), x)
-    return jax.nn.logsumexp(each, axis=0) - jnp.log(len(each)) + jacobian
+    return log_mean(each) + jacobian
+
+
+def log_mean(logs: Array, usable: Array | None = None, axis: int = 0) -> Array:
+    """log of the mean of exp(logs) along an axis, of the places that are `usable` (bool)."""
+    if usable is None:
+        return jax.nn.logsumexp(logs, axis=axis) - jnp.log(logs.shape[axis])
+    total = jax.nn.logsumexp(jnp.where(usable, logs, -jnp.inf), axis=axis)
+    return total - jnp.log(usable.sum(axis=axis))
 
 
 def latent(config: ConfigDict, fitted: dict, x: Array, m: Array) -> Array:

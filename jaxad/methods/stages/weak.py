@@ -26,6 +26,7 @@ from jaxad.inputs import Stage
 from jaxad.inputs.features import require_varied
 from jaxad.methods import Bench
 from jaxad.methods.stages import trees
+from jaxad.methods.stages.density import MIN_MASSES
 from jaxad.models.dense import Classifier
 from jaxad.training import Task, weighted_mean
 
@@ -89,9 +90,18 @@ def vectors(config: ConfigDict, layout: Layout) -> Stage:
 
 
 def data_events(config: ConfigDict, dataset: Dataset) -> Rows:
-    """All data events, training part first; "part" is 0 for training, 1 for validation."""
+    """All data events, training part first; "part" is 0 for training, 1 for validation.
+
+    Raises:
+        UserError: fewer than `density.MIN_MASSES` of them lie in the window.
+    """
     parts = [events(config, dataset, rows) for rows in (dataset.train, dataset.val)]
     joined = {key: np.concatenate([p[key] for p in parts]) for key in parts[0]}
+    n_inside = int(joined["inside"].sum())
+    if n_inside < MIN_MASSES:
+        raise UserError(
+            f"data: window: expected {MIN_MASSES} or more events of data in it, found {n_inside}"
+        )
     part = np.repeat([0, 1], [len(p["m"]) for p in parts])
     return joined | {"part": part}
 
@@ -244,15 +254,19 @@ def score(config: ConfigDict, fitted: dict, x: Array, raw: Array) -> Array:
         network = _network(config)
         apply = jax.vmap(lambda params: jax.nn.sigmoid(network.apply(params, z)))
         probability = jax.lax.map(lambda params: apply(params).mean(axis=0), fitted["params"])
-    settings = config.classifier
-    if settings.folds:
-        usable = fitted["fold"][:, None] == fold_of(raw, settings.folds)
-    else:
-        usable = jnp.ones(probability.shape, bool)
-    by_run = (settings.runs, -1, probability.shape[-1])
-    usable = usable.reshape(by_run)
-    total = jnp.where(usable, probability.reshape(by_run), 0.0).sum(axis=1)
-    return total / usable.sum(axis=1)
+    by_run = probability.reshape(config.classifier.runs, -1, len(x))
+    allowed = usable(config, fitted["fold"], raw, by_run.shape)
+    return jnp.where(allowed, by_run, 0.0).sum(axis=1) / allowed.sum(axis=1)
+
+
+def usable(config: ConfigDict, fold: Array, raw: Array, shape: tuple[int, int, int]) -> Array:
+    """Which members may score which events, bool of `shape` (runs, members of a run, N).
+
+    Those that did not see them; all, without folds. fold: (members,) that each member left out.
+    """
+    if not config.classifier.folds:
+        return jnp.ones(shape, bool)
+    return (fold[:, None] == fold_of(raw, config.classifier.folds)).reshape(shape)
 
 
 def from_features(one: FeatureScores) -> Callable[[ConfigDict, Layout], Callable]:

@@ -1,0 +1,220 @@
+"""The settings of a whole config: what their numbers may be, and which of them change nothing."""
+
+from collections.abc import Iterator, Mapping
+
+from ml_collections import ConfigDict
+
+from jaxad import data
+from jaxad.data.settings import (
+    COUNT,
+    FRACTION,
+    NOT_NEGATIVE,
+    POSITIVE,
+    POSITIVE_COUNT,
+    SEED,
+    Range,
+    require_ranges,
+)
+from jaxad.errors import UserError
+
+WIDTHS = Range("one or more widths, each 1 or more", 1, whole=True)
+OFF = Range("0 (never) or more", 0, whole=True)
+
+RANGES = {
+    "seed": SEED,
+    # training
+    **dict.fromkeys(("epochs", "batch_size", "keep_best", "ensemble"), POSITIVE_COUNT),
+    **dict.fromkeys(("learning_rate", "eps"), POSITIVE),
+    **dict.fromkeys(("weight_decay", "min_learning_rate"), NOT_NEGATIVE),
+    **dict.fromkeys(("clip", "clip_per_tensor"), Range("0 (none) or more", 0)),
+    **dict.fromkeys(("plateau_patience", "early_stop_patience"), OFF),
+    **dict.fromkeys(("b2", "plateau_factor"), FRACTION),
+    "checkpoint_seconds": NOT_NEGATIVE,
+    # networks
+    **dict.fromkeys(("hidden", "widths", "features"), WIDTHS),
+    **dict.fromkeys(("n_latent", "latent", "width", "n_hidden", "n_layers"), POSITIVE_COUNT),
+    **dict.fromkeys(("layers", "heads", "groups", "mask_groups", "n_steps"), POSITIVE_COUNT),
+    "n_bins": Range("2 or more", 2, whole=True),
+    "bound": POSITIVE,
+    # ensembles of classifiers
+    **dict.fromkeys(("members", "runs", "max_iter"), POSITIVE_COUNT),
+    # methods
+    **dict.fromkeys(("oversampling", "sideband", "concentration"), POSITIVE),
+    **dict.fromkeys(("bandwidth", "beta", "alpha", "decorrelation", "tolerance"), NOT_NEGATIVE),
+    "initial_fraction": FRACTION,
+    "smooth": Range("0 or more and below 1", 0, 1 - 1e-9),
+    "nu": Range("a number above 0, at most 1", 1e-9, 1),
+    **dict.fromkeys(("k", "samples", "n_fit", "n_trees", "n_components"), POSITIVE_COUNT),
+    **dict.fromkeys(("n_neighbours", "max_degree"), POSITIVE_COUNT),
+    **dict.fromkeys(("passes", "folds"), COUNT),
+    "n_events": Range("2 or more", 2, whole=True),
+    "n_taus": Range("0 to 5", 0, 5, whole=True),
+    # inputs and trigger
+    "n_pixels": POSITIVE_COUNT,
+    **dict.fromkeys(("half_width", "max_energy", "input_rate", "rates"), POSITIVE),
+}
+"""Of every section but `data`, whose readers know their own."""
+
+
+def check(config: ConfigDict) -> None:
+    """Refuses numbers that cannot be, in all sections of a config.
+
+    Raises:
+        UserError: the first of them.
+    """
+    require_ranges({"seed": config.get("seed", 0)}, "", RANGES)
+    data.check_settings(config.data)
+    for name, section in _sections(config):
+        own = {"eps": Range("a number above 0, below 0.5", 0, 0.5, True)} if "flow" in name else {}
+        if name.endswith("inputs."):
+            own = {"max_degree": Range("0 (none) or more", 0, whole=True), "n_taus": COUNT}
+        require_ranges(section, name, RANGES | own)
+    if "classifier" in config and config.classifier.folds == 1:
+        raise UserError(
+            "classifier.folds: expected 0 (every member sees every event) or 2 and more, found 1"
+        )
+    if config.method.get("name") == "trigger_autoencoder" and config.method.beta > 1:
+        raise UserError(f"method.beta: expected 0 to 1, found {config.method.beta}")
+    if "trigger" in config and max(config.trigger.rates, default=0) > config.trigger.input_rate:
+        raise UserError(
+            f"trigger.rates: expected at most trigger.input_rate={config.trigger.input_rate:g} Hz, "
+            f"found {max(config.trigger.rates):g}"
+        )
+
+
+def _sections(config: Mapping, prefix: str = "") -> Iterator[tuple[str, Mapping]]:
+    """Sections and those within them, by "NAME.", without `data`."""
+    for name, value in config.items():
+        if isinstance(value, ConfigDict) and prefix + name != "data":
+            yield f"{prefix}{name}.", value
+            yield from _sections(value, f"{prefix}{name}.")
+
+
+METHODS_OF = {
+    "oversampling": ("cathode", "anode", "lacathode", "ranode"),
+    "bandwidth": ("cathode", "anode", "ranode"),
+    "initial_fraction": ("ranode",),
+    "sideband": ("cwola",),
+    "n_trees": ("isolation_forest",),
+    "nu": ("one_class_svm",),
+    "n_components": ("gaussian_mixture",),
+    "n_neighbours": ("nearest_neighbours",),
+    "n_fit": ("isolation_forest", "one_class_svm", "gaussian_mixture", "nearest_neighbours"),
+    "decorrelation": ("codae",),
+    "samples": ("codae",),
+    "monte_carlo": ("codae",),
+    "augment": ("codae", "dirichlet_vae", "qcd_or_what", "cct"),
+    "smooth": ("cct",),
+    "concentration": ("dirichlet_vae",),
+    "alpha": ("dirichlet_vae",),
+    "k": ("rbm",),
+    "loss": ("trigger_autoencoder",),
+    "beta": ("trigger_autoencoder", "codae"),
+    "teacher": ("student", "hln", "pnn"),
+}
+"""Settings of `method` and the methods that read them; all methods read the others they have."""
+
+DENSITY = ("cathode", "lacathode", "anode", "ranode")
+SECTIONS_OF = {
+    "flow": DENSITY,
+    "flow_train": DENSITY,
+    "signal_flow": ("ranode",),
+    "classifier": ("cathode", "lacathode", "anode", "ranode", "cwola", "iad", "supervised"),
+    "teacher": ("hln", "pnn"),
+}
+"""Sections that some methods alone read."""
+
+INPUTS_OF = {
+    **dict.fromkeys(("n_pixels", "half_width", "align"), ("jet_image",)),
+    **dict.fromkeys(("max_degree", "n_taus"), ("jet_observables",)),
+    "rotate": ("trigger_event",),
+    **dict.fromkeys(("pixels", "max_energy"), ("image",)),
+}
+"""Settings of `inputs` and the inputs that read them."""
+
+FLOW_OF = {
+    **dict.fromkeys(("coupling", "n_layers", "n_bins", "bound"), "realnvp"),
+    "n_steps": "matching",
+}
+
+
+def idle(config: ConfigDict) -> dict[str, str]:
+    """Settings outside `data` that change nothing with the others as they are: name -> why."""
+    return {name: why for name, why in _reasons(config) if why}
+
+
+def _reasons(config: ConfigDict) -> Iterator[tuple[str, str]]:
+    method = config.method.get("name", "")
+    for key, names in METHODS_OF.items():
+        if key in config.method and method not in names:
+            yield f"method.{key}", f"method.name={method} does not read it"
+    for section, names in SECTIONS_OF.items():
+        for key in config.get(section, ()):
+            if method not in names:
+                yield f"{section}.{key}", f"method.name={method} does not read it"
+    for key, names in INPUTS_OF.items():
+        if config.inputs.name not in names:
+            yield f"inputs.{key}", f"it is of inputs.name={names[0]}"
+    for section in ("flow", "signal_flow"):
+        if section in config:
+            yield from _of_flow(config[section], section)
+    if "classifier" in config:
+        yield from _of_classifier(config, method)
+    for section in ("train", "flow_train"):
+        if section in config:
+            yield from _of_training(config[section], section)
+    if "model" in config:
+        yield from _of_model(config, method)
+
+
+def _of_model(config: ConfigDict, method: str) -> Iterator[tuple[str, str]]:
+    name = config.model.get("name", "")
+    if method == "codae" and name == "codae":
+        for key in ("beta", "samples", "monte_carlo"):
+            yield f"method.{key}", "it is of model.name=codvae"
+    if config.model.get("weights"):
+        yield from ((f"train.{key}", "model.weights replace the training") for key in config.train)
+    if method == "trigger_autoencoder" and not name.endswith("vae"):
+        yield "method.beta", f"model.name={name} is not variational"
+    if method == "autoencoder":
+        for key, owner in (("width", "conv"), ("widths", "dense")):
+            if key in config.model and name != owner:
+                yield f"model.{key}", f"it is of model.name={owner}"
+
+
+def _of_flow(section: ConfigDict, name: str) -> Iterator[tuple[str, str]]:
+    for key, owner in FLOW_OF.items():
+        if section.name != owner:
+            yield f"{name}.{key}", f"it is of {name}.name={owner}"
+        elif key in ("n_bins", "bound") and section.coupling != "spline":
+            yield f"{name}.{key}", f"it is of {name}.coupling=spline"
+
+
+def _of_classifier(config: ConfigDict, method: str) -> Iterator[tuple[str, str]]:
+    trees = config.classifier.name == "trees"
+    if method == "anode":
+        unread = {"name", "hidden", "members", "folds", "max_iter"}
+    elif method == "ranode":
+        unread = {"name", "hidden", "max_iter"}
+    else:
+        unread = {"hidden"} if trees else {"max_iter"}
+    for key in unread:
+        what = f"classifier.name={config.classifier.name}" if unread == {key} else method
+        yield f"classifier.{key}", f"{what} does not read it"
+    if method in SECTIONS_OF["classifier"]:
+        yield "train.ensemble", "classifier.members and classifier.runs say how many"
+    if method == "anode" or (trees and method != "ranode"):
+        what = "anode trains densities alone" if method == "anode" else "trees are fitted at once"
+        for key in config.train:
+            yield f"train.{key}", what
+
+
+def _of_training(section: ConfigDict, name: str) -> Iterator[tuple[str, str]]:
+    if section.optimizer != "adamw":
+        yield f"{name}.weight_decay", f"it is of {name}.optimizer=adamw"
+    if section.optimizer == "sgd":
+        yield from ((f"{name}.{key}", f"{name}.optimizer=sgd has none") for key in ("b2", "eps"))
+    if not section.plateau_patience:
+        yield f"{name}.plateau_factor", f"{name}.plateau_patience is 0"
+        if section.schedule != "cosine":
+            yield f"{name}.min_learning_rate", f"the rate is constant: set {name}.schedule"
