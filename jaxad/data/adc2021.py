@@ -24,6 +24,7 @@ from jaxad.data.splits import choose, split_indices
 from jaxad.errors import UserError
 from jaxad.observables.trigger import CLASS, JETS, LEPTONS, N_OBJECTS, object_names
 from jaxad.storage import cache
+from jaxad.storage.paths import expanded
 
 KEY = "Particles"
 NAMES = ("Pt", "Eta", "Phi", "Class")
@@ -103,7 +104,7 @@ def _files(config: ConfigDict) -> tuple[Path, dict[str, Path]]:
     if config.source == "simulation":
         folder = simulated("adc2021", config)[0].parent
     else:
-        folder = Path(config.source).expanduser()
+        folder = expanded(config.source)
     if folder.is_dir():
         found = {name: _in_folder(folder, stem) for name, stem in ({} if own else SIGNALS).items()}
         return _in_folder(folder, BACKGROUND), own or found
@@ -143,8 +144,7 @@ def read_events(path: Path, limit: int, seed: int | list[int]) -> Rows:
                 x[low:high] = stored.chosen(start, index[low:high])
                 bar.update(high - low)
     checks.require_gev(x[..., 0].max(axis=1), path, KEY)
-    return {
-        "x": x,
+    fields = {
         "met": x[:, 0, 0].copy(),
         "ht": x[:, JETS, 0].sum(axis=1),
         "sum_pt": x[:, 1:, 0].sum(axis=1),
@@ -152,6 +152,8 @@ def read_events(path: Path, limit: int, seed: int | list[int]) -> Rows:
         "n_leptons": (x[:, LEPTONS, 0] > 0).sum(axis=1).astype(np.float32),
         "multiplicity": (x[:, 1:, 0] > 0).sum(axis=1).astype(np.float32),
     }
+    checks.require_finite_fields(fields, path, index)
+    return {"x": x, **fields}
 
 
 class _Particles:
@@ -203,7 +205,7 @@ def _check_events(events: np.ndarray, path: Path, index: np.ndarray) -> None:
         (~np.isfinite(events).all(axis=-1), "a NaN or infinity"),
         ((classes != 0) & (classes != CLASS), "a class that does not belong to its row"),
         (pt < 0, "a pT below 0"),
-        (np.abs(phi) > np.pi + 1e-3, "a phi beyond pi"),
+        ((np.abs(phi) > checks.MAX_PHI) & (pt > 0), "a phi beyond 4 pi"),
     )
     for bad, what in problems:
         if bad.any():

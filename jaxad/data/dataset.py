@@ -34,7 +34,8 @@ class Dataset:
       extra: further named rows that some methods want (supervised training, sidebands).
       labels: of the observables in the rows: name -> (text, unit), for figures.
       baselines: observables that are trivial scores, the first ones the most telling.
-      info: JSON-able: "name", "source", "files", "selection", "seed"; of a search "window" [TeV].
+      info: JSON-able: "name", "source", "files", "selection", "seed"; of a search "window" [TeV];
+        where events of other labels than those asked for were left out "left_out", label -> number.
     """
 
     train: Rows
@@ -142,6 +143,10 @@ def summary(dataset: Dataset) -> str:
         f"{name:<24}{'-':>10}{'-':>10}{n_rows(rows):>10,}" for name, rows in dataset.signals.items()
     ]
     lines += [f"{'extra ' + name:<24}{n_rows(rows):>10,}" for name, rows in dataset.extra.items()]
+    left_out = dataset.info.get("left_out", {})
+    if left_out:
+        listed = ", ".join(f"{n:,} of label {label}" for label, n in left_out.items())
+        lines.append(f"left out: {listed}: neither in data.background nor in data.signals")
     return "\n".join(lines)
 
 

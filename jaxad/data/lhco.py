@@ -27,6 +27,7 @@ from jaxad.storage import cache
 
 JETS = [name for name, _ in DIJET_COLUMNS]
 SIGNAL = "Wprime"
+LABELS = (0, 1)  # QCD, signal
 FEATURE_FILE = "events_anomalydetection_v2.features.h5"
 EXTRA_FILE = "events_anomalydetection_qcd_extra_inneronly_features.h5"
 
@@ -97,13 +98,19 @@ def read_jets(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Jets (N, 14) float32 (columns `JETS` [GeV]) and labels (N,) of a feature file.
 
     Rows that the file marks with tau_valid = 0 are left out.
+
+    Raises:
+        UserError: missing columns or rows, NaN, labels other than 0 and 1, momenta in MeV.
     """
     with PandasTable(path) as table:
         table.require([*JETS, "label"])
         values = table.read([*JETS, "label"], dtype=np.float32)
+        rows = np.arange(len(values))
         if "tau_valid" in table.columns:
-            values = values[table.read(["tau_valid"])[:, 0] == 1]
-    checks.require_finite(values, path, "features")
+            rows = rows[table.read(["tau_valid"])[:, 0] == 1]
+            values = values[rows]
+    checks.require_labels(values[:, -1], path, "label", LABELS, rows)
+    checks.require_finite(values, path, "features", rows)
     checks.require_gev(np.hypot(values[:, 0], values[:, 1]), path, "pxj1, pyj1")
     return values[:, :-1], values[:, -1]
 
@@ -207,7 +214,9 @@ def _prepared_array(path: Path) -> np.ndarray:
         values = np.asarray(stored_array(file, "", path))
     if values.ndim != 2 or values.shape[1] < 3:
         raise UserError(f"{path}: expected (N, 2 + features), found shape {values.shape}")
-    return checks.finite_float32(values, path, "array")
+    values = checks.finite_float32(values, path, "array")
+    checks.require_labels(values[:, -1], path, "label", LABELS)
+    return values
 
 
 def _prepared(folder: Path, config: ConfigDict) -> Dataset:
