@@ -179,6 +179,7 @@ class _Particles:
             events = self._stored[start : index[-1] + 1][index - start]
         with np.errstate(over="ignore", invalid="ignore"):  # refused next
             events = events.astype(np.float32)
+        checks.require_filled(events, self._path, KEY, index)
         _check_events(events, self._path, index)
         return events[..., :3]
 

@@ -81,6 +81,8 @@ def stored_array(
         stored = file[""]
     elif key in file:
         try:
+            with zipfile.ZipFile(path) as archive, archive.open(f"{key}.npy") as stream:
+                header_of(stream, path, key, archive.getinfo(f"{key}.npy").file_size)
             stored = file[key]
         except DAMAGED as error:
             raise UserError(f"{path}: {key}: cannot be read ({_line(error)})") from None

@@ -221,6 +221,23 @@ def require_finite_fields(
         require_finite(values, path, name, rows)
 
 
+def zeros(x: np.ndarray) -> np.ndarray:
+    """Which of the events (n, ...) hold nothing but zeros, as rows that were never written do."""
+    return ~x.any(axis=tuple(range(1, x.ndim)))
+
+
+def require_filled(x: np.ndarray, path: str | Path, field: str, rows: int | np.ndarray = 0) -> None:
+    """Refuses events (n, ...) of nothing but zeros, where the published sets have none."""
+    empty = zeros(x)
+    if empty.any():
+        row = int(np.argmax(empty))
+        row = rows + row if isinstance(rows, int) else int(rows[row])
+        raise UserError(
+            f"{path}: {field}: only zeros in {int(empty.sum()):,} events, first at row {row}: they "
+            "were never written; write, copy or download the file again"
+        )
+
+
 def require_labels(
     labels: np.ndarray,
     path: str | Path,

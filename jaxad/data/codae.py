@@ -259,6 +259,7 @@ def read_file(path: Path) -> Rows:
     if (images < 0).any():
         row = int(np.argmax((images < 0).reshape(len(images), -1).any(1)))
         raise UserError(f"{path}: images: expected energies >= 0, found less at row {row}")
+    checks.require_filled(images, path, "images")
     tracks = images[..., 0] if images.shape[-1] == 3 else np.zeros_like(images[..., 0])
     sums = {"hits": (tracks > 0).sum((1, 2)).astype(np.float32), "sum_pt": tracks.sum((1, 2))}
     checks.require_finite_fields(sums, path)

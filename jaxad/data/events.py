@@ -10,6 +10,7 @@ Signals are labels of the source, files of their own (`--config.data.signals=top
 """
 
 import itertools
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -160,10 +161,17 @@ class _Rows:
                 x[:, stored.shape[1] :] = 0
             else:
                 x = chosen_rows(stored, index, folder)
-        step = on_disk.rows_at_once(x)
+        step, empty = on_disk.rows_at_once(x), []
         for start in range(0, len(index), step):
             block, rows = x[start : start + step], index[start : start + step]
             checks.require_events(self._layout, block, self._path, keys["x"], rows)
+            empty += rows[checks.zeros(block)].tolist()
+        if empty:
+            print(
+                f"warning: {self._path}: {keys['x']}: only zeros in {len(empty):,} of "
+                f"{len(index):,} events, first at row {empty[0]}: were they ever written?",
+                file=sys.stderr,
+            )
         return x
 
 

@@ -111,6 +111,7 @@ def read_jets(path: Path) -> tuple[np.ndarray, np.ndarray]:
             values = values[rows]
     checks.require_labels(values[:, -1], path, "label", LABELS, rows)
     checks.require_finite(values, path, "features", rows)
+    checks.require_filled(values[:, :-1], path, "features", rows)
     checks.require_gev(np.hypot(values[:, 0], values[:, 1]), path, "pxj1, pyj1")
     return values[:, :-1], values[:, -1]
 
@@ -146,7 +147,9 @@ class _Features:
 
     def __getitem__(self, rows: slice) -> np.ndarray:
         start, stop, _ = rows.indices(len(self))
-        return self._table.read(JETS, start, stop, np.float32)
+        jets = self._table.read(JETS, start, stop, np.float32)
+        checks.require_filled(jets, self._table.path, "features", start)
+        return jets
 
 
 def rows_of(path: Path, config: ConfigDict, stack: ExitStack) -> Events | None:
@@ -216,6 +219,7 @@ def _prepared_array(path: Path) -> np.ndarray:
         raise UserError(f"{path}: expected (N, 2 + features), found shape {values.shape}")
     values = checks.finite_float32(values, path, "array")
     checks.require_labels(values[:, -1], path, "label", LABELS)
+    checks.require_filled(values[:, :-1], path, "array")
     return values
 
 

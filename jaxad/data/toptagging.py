@@ -233,6 +233,7 @@ def _momenta(values: np.ndarray) -> np.ndarray:
 
 def _check_block(values: np.ndarray, path: Path, start: int) -> None:
     checks.require_finite(values, path, "constituents", start)
+    checks.require_filled(values[:, : 4 * N_STORED], path, "constituents", start)
     energies = values[:, : 4 * N_STORED : 4]
     if (energies < 0).any():
         row, i = np.argwhere(energies < 0)[0]

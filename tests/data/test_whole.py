@@ -1,5 +1,6 @@
 """Arrays of which a part is missing: every reader refuses them and says which rows."""
 
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -23,7 +24,7 @@ def sound(tmp_path_factory):
     """Folder and cases of sound files, of all readers."""
     folder = tmp_path_factory.mktemp("sound")
     cases = array_cases(folder)
-    for name in READERS.keys() - cases.keys():
+    for name in {*READERS, "codae", "lhco_prepared"} - cases.keys():
         (folder / name).mkdir()
         cases[name] = MAKERS[name](folder / name)
     return folder, cases
@@ -221,6 +222,53 @@ def test_numpy_arrays_cut_off_inside(tmp_path):
         np.save(file, values)
         np.save(file, values)
     refused("a.npy: array: expected 320 bytes .* another array follows", lambda: opened(path))
+
+
+@pytest.mark.parametrize("name", ["adc2021", "lhco", "toptagging", "codae", "lhco_prepared"])
+def test_events_of_zeros_that_no_published_set_has(sound, tmp_path, name):
+    """A contiguous array that its writer did not finish says nothing of what is missing."""
+    folder, cases = sound
+    shutil.copytree(folder / name, tmp_path / name)
+    if name == "codae":
+        with np.load(tmp_path / "codae/train/qcd_1.npz") as stored:
+            arrays = dict(stored)
+        arrays["images"][9:] = 0
+        np.savez(tmp_path / "codae/train/qcd_1.npz", **arrays)
+    elif name == "lhco_prepared":
+        rows = np.load(tmp_path / name / "innerdata_train.npy")
+        rows[37:] = 0
+        np.save(tmp_path / name / "innerdata_train.npy", rows)
+    elif name == "toptagging":
+        with tables.open_file(str(tmp_path / name / "val.h5"), "r+") as file:
+            rows = file.root.table.table[-3:]
+            rows["values_block_0"] = 0
+            file.root.table.table[-3:] = rows
+    else:
+        with h5py.File(tmp_path / name / READERS[name][0], "r+") as file:
+            file[READERS[name][1]][-3:] = 0
+    refused(
+        r": only zeros in 3 events, first at row \d+: they were never",
+        lambda: cases[name].read(tmp_path / name),
+    )
+
+
+def test_own_events_of_zeros_are_told(tmp_path, capsys):
+    x = np.ones((N, 4), np.float32)
+    x[35:] = 0
+    np.save(tmp_path / "a.npy", x)
+    data.load(data.get_config("events", source=str(tmp_path / "a.npy"), format="features"))
+    message = capsys.readouterr().err
+    assert "a.npy: x: only zeros in 5 of 40 events, first at row 35: were they ever" in message
+
+
+def test_npz_images_cut_off_inside(tmp_path):
+    path = tmp_path / "qcd.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        for key, shape in (("images", (8, 72, 58, 3)), ("labels", (8,)), ("masses", (8,))):
+            np.save(tmp_path / "a.npy", np.ones(shape, np.float32))
+            content = (tmp_path / "a.npy").read_bytes()
+            archive.writestr(f"{key}.npy", content[:-72] if key == "images" else content)
+    refused("qcd.npz: images: 1 of 8 rows are missing, 7 ", lambda: codae.read_file(path))
 
 
 def test_frames_whose_blocks_differ(tmp_path):
