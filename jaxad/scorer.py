@@ -38,6 +38,7 @@ from jaxad.errors import DAMAGED, UserError
 from jaxad.metrics import MIN_BACKGROUND, binomial_error, checked_scores, threshold_at_fpr
 from jaxad.storage.atomic import replacing_folder
 from jaxad.storage.digest import digest
+from jaxad.storage.paths import expanded
 
 FORMAT = 2
 
@@ -401,7 +402,7 @@ def load(path: str | os.PathLike, name: str = "scorer") -> Scorer:
         UserError: nothing there, or a format that this version does not know.
     """
     compiler.keep_programs()
-    folder = Path(path)
+    path = folder = expanded(path)
     if not (folder / "scorer.json").is_file():
         folder = folder / name
     try:
@@ -429,7 +430,7 @@ def load(path: str | os.PathLike, name: str = "scorer") -> Scorer:
             f"{folder}: damaged scorer (its files are not those that were saved together): train "
             "again or copy it anew"
         )
-    program = _program(Path(path))
+    program = _program(path)
     return Scorer(
         method=description["method"],
         config=ConfigDict(description["config"]),

@@ -18,6 +18,7 @@ from jaxad.data import simulated
 from jaxad.devices import compiler, precision
 from jaxad.errors import Preempted, UserError
 from jaxad.methods import settings
+from jaxad.storage.paths import expanded
 
 DISK_ERRORS = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO),
@@ -55,9 +56,10 @@ def _shipped(argument: str) -> str:
     if not argument.startswith("--config="):
         return argument
     config, colon, variant = argument.removeprefix("--config=").partition(":")
+    config = str(expanded(config))
     path = SHIPPED / f"{config.removesuffix('.py')}.py"
     if Path(config).is_file() or "/" in config:
-        return argument
+        return f"--config={config}{colon}{variant}"
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in SHIPPED.glob("*.py") if p.stem != "__init__"))
         _fail(f"{config}: no such config file, and none of jaxad's: {known}")
@@ -181,9 +183,17 @@ def define_config(values: flags.FlagValues, argv: list[str], required: bool) -> 
         flags.mark_flag_as_required("config", flag_values=values)
 
 
+class _PathParser(flags.ArgumentParser):
+    def parse(self, argument: str) -> Path:
+        return expanded(argument)
+
+    def flag_type(self) -> str:
+        return "path"
+
+
 def define_workdir(values: flags.FlagValues, meaning: str) -> None:
-    """The flag --workdir, which is required."""
-    flags.DEFINE_string("workdir", None, meaning, flag_values=values)
+    """The flag --workdir, a Path, which is required."""
+    flags.DEFINE(_PathParser(), "workdir", None, meaning, flag_values=values)
     flags.mark_flag_as_required("workdir", flag_values=values)
 
 

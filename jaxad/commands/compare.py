@@ -18,6 +18,7 @@ from jaxad import report
 from jaxad.commands import cli
 from jaxad.errors import UserError
 from jaxad.report.tables import TABLE_FIGURES, figure_name, figure_text
+from jaxad.storage.paths import expanded
 
 Runs = Mapping[str, Mapping[str, Any]]  # name of the run -> its metrics.json
 
@@ -150,7 +151,9 @@ def compare(workdirs: Sequence[Path], out: Path | None) -> None:
 def main(argv: Sequence[str]) -> int:
     """The command; returns its exit code, 2 for a mistake that its one line of error names."""
     parser = cli.parser(__doc__, "compare")
-    parser.add_argument("workdirs", nargs="+", type=Path, help="evaluated runs, such as runs/*")
-    parser.add_argument("--out", type=Path, help="folder for comparison.txt and the figures (png)")
+    parser.add_argument("workdirs", nargs="+", type=expanded, help="evaluated runs, such as runs/*")
+    parser.add_argument(
+        "--out", type=expanded, help="folder for comparison.txt and the figures (png)"
+    )
     args = parser.parse_args(argv)
     return cli.exit_code(lambda: compare(args.workdirs, args.out))

@@ -11,7 +11,6 @@ was stopped when the same command runs again.
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 from absl import flags
 
@@ -19,6 +18,7 @@ from jaxad import data
 from jaxad.commands import cli
 from jaxad.data import download, lhco_raw
 from jaxad.storage import cache
+from jaxad.storage.paths import expanded
 
 
 def main(argv: Sequence[str]) -> int:
@@ -33,8 +33,8 @@ def main(argv: Sequence[str]) -> int:
     fetched.add_argument("files", nargs="*", help="default: all files of the set")
     fetched.add_argument("--folder", default="", help="the cache folder")
     clustered = verbs.add_parser("cluster", help="raw LHC Olympics events into features")
-    clustered.add_argument("file", type=Path, help="raw events in the published layout")
-    clustered.add_argument("--out", type=Path, required=True, help="folder to write to")
+    clustered.add_argument("file", type=expanded, help="raw events in the published layout")
+    clustered.add_argument("--out", type=expanded, required=True, help="folder to write to")
     cli.add_workers(clustered)
     args = parser.parse_args(argv)
     if args.what == "download":

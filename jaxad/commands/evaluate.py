@@ -211,4 +211,4 @@ def main(argv: Sequence[str]) -> int:
 
     values = cli.parsed(define, ["jaxad evaluate", *argv], __doc__)
     source = values["data.source"].value
-    return cli.exit_code(lambda: evaluate(Path(values.workdir), source, values.bootstrap) and None)
+    return cli.exit_code(lambda: evaluate(values.workdir, source, values.bootstrap) and None)

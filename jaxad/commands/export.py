@@ -16,21 +16,21 @@ run's own data.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from jaxad.commands import cli
 from jaxad.export.folder import DEFAULT, N_EVENTS, export, of_file, quantize_folder
 from jaxad.export.verify import verify
 from jaxad.scorer import load
+from jaxad.storage.paths import expanded
 
 
 def main(argv: Sequence[str]) -> int:
     """The command: 0, 1 where a runtime disagrees, 2 for a mistake that its one line names."""
     parser = cli.parser(__doc__, "export")
     parser.add_argument("run", help="trained run; or verify, or quantize")
-    parser.add_argument("folder", nargs="?", type=Path, help="exported folder, of these two")
+    parser.add_argument("folder", nargs="?", type=expanded, help="exported folder, of these two")
     parser.add_argument("--format", help="default: stablehlo, and cpp where the score has one")
-    parser.add_argument("--out", type=Path, help="folder to write")
+    parser.add_argument("--out", type=expanded, help="folder to write")
     parser.add_argument("--score", help="of the run; default: the method's own")
     parser.add_argument("--fpr", type=float, default=0.01, help="of the threshold (%(default)s)")
     parser.add_argument("--events", help="file of raw events; default: the run's own test data")
@@ -48,7 +48,9 @@ def main(argv: Sequence[str]) -> int:
             quantize_folder(args.folder, args.out)
         elif args.run != "verify":
             formats = tuple(args.format.split(",")) if args.format else DEFAULT
-            export(Path(args.run), formats, args.out, args.fpr, args.events, args.key, args.score)
+            export(
+                expanded(args.run), formats, args.out, args.fpr, args.events, args.key, args.score
+            )
         elif args.events:
             archive = load(args.folder / "scorer")
             events = of_file(archive, args.events, args.key, N_EVENTS)

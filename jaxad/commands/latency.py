@@ -35,6 +35,7 @@ from jaxad.devices.batches import SIZES
 from jaxad.errors import UserError
 from jaxad.export import cpp, onnx, tflite
 from jaxad.scorer import Scorer, load
+from jaxad.storage.paths import expanded
 from jaxad.storage.provenance import provenance
 from jaxad.workdir import write_text
 
@@ -223,7 +224,7 @@ def latency(workdirs: Sequence[Path], out: Path | None) -> None:
 def main(argv: Sequence[str]) -> int:
     """The command; returns its exit code, 2 for a mistake that its one line of error names."""
     parser = cli.parser(__doc__, "latency")
-    parser.add_argument("workdirs", nargs="+", type=Path, help="trained runs, such as runs/*")
-    parser.add_argument("--out", type=Path, help="folder for latency.txt")
+    parser.add_argument("workdirs", nargs="+", type=expanded, help="trained runs, such as runs/*")
+    parser.add_argument("--out", type=expanded, help="folder for latency.txt")
     args = parser.parse_args(argv)
     return cli.exit_code(lambda: latency(args.workdirs, args.out))

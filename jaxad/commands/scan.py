@@ -121,5 +121,5 @@ def main(argv: Sequence[str]) -> int:
     values = cli.parsed(define, ["jaxad scan", *argv], __doc__)
     what, _, listed = values.scan.partition("=")
     return cli.exit_code(
-        lambda: scan(values.config, Path(values.workdir), what, listed.split(","), values.seeds)
+        lambda: scan(values.config, values.workdir, what, listed.split(","), values.seeds)
     )

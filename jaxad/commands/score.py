@@ -18,7 +18,6 @@ import contextlib
 import functools
 import hashlib
 import json
-import os
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -37,6 +36,7 @@ from jaxad.data.rows import file_of
 from jaxad.errors import UserError
 from jaxad.scorer import Scorer, load
 from jaxad.storage.atomic import named, replacing
+from jaxad.storage.paths import expanded
 
 CHUNK = 1 << 24  # numbers read at once, 64 MiB as float32
 N_LONGEST = 256  # objects reckoned with where an event may have any number
@@ -135,7 +135,7 @@ def _score_on_cluster(
         opened = open_events(scorer.config.data, file, key, branches)
         with contextlib.suppress(UserError), opened as events:
             for start, stop in _bounds(scorer, len(events)):
-                place = os.path.abspath(file), key, tuple(branches.items())
+                place = str(expanded(file).absolute()), key, tuple(branches.items())
                 parts[Chunk(*place, start, stop)] = _part(prefix, start, stop)
     missing = [chunk for chunk, part in parts.items() if not part.exists()]
     bar.reset(sum(chunk.stop - chunk.start for chunk in missing))
@@ -250,9 +250,9 @@ def score(
 def main(argv: Sequence[str]) -> int:
     """The command: 0, 1 where a file was bad, 2 for a mistake that its one line names."""
     parser = cli.parser(__doc__, "score")
-    parser.add_argument("run", type=Path, help="trained run, or exported folder")
+    parser.add_argument("run", type=expanded, help="trained run, or exported folder")
     parser.add_argument("files", nargs="+", help="HDF5, npz, npy or ROOT files")
-    parser.add_argument("--out", type=Path, required=True, help="HDF5 file to write")
+    parser.add_argument("--out", type=expanded, required=True, help="HDF5 file to write")
     parser.add_argument(
         "--key", default="", help="array of raw events in the files; default: as the run read them"
     )

@@ -10,13 +10,14 @@ from collections.abc import Sequence
 from jaxad.commands import cli
 from jaxad.report import simulation as figures
 from jaxad.simulation import NAMES, simulate
+from jaxad.storage.paths import expanded
 
 
 def main(argv: Sequence[str]) -> int:
     """Parse the command line, simulate, say where the files are; 2 for a user's mistake."""
     parser = cli.parser(__doc__, "simulate")
     parser.add_argument("name", choices=NAMES, help="data set")
-    parser.add_argument("--out", required=True, help="folder to write to")
+    parser.add_argument("--out", type=expanded, required=True, help="folder to write to")
     parser.add_argument(
         "--events",
         type=int,
@@ -27,9 +28,14 @@ def main(argv: Sequence[str]) -> int:
     )
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     cli.add_workers(parser)
-    parser.add_argument("--plot", metavar="FILE.png", help="also draw the physics check")
     parser.add_argument(
-        "--real", metavar="FILE", help="published LHCO features to draw beside the simulated ones"
+        "--plot", type=expanded, metavar="FILE.png", help="also draw the physics check"
+    )
+    parser.add_argument(
+        "--real",
+        type=expanded,
+        metavar="FILE",
+        help="published LHCO features to draw beside the simulated ones",
     )
     args = parser.parse_args(argv)
 

@@ -128,6 +128,6 @@ def main(argv: Sequence[str]) -> int:
 
     def command() -> None:
         hosts.initialize()
-        train(values.config, Path(values.workdir))
+        train(values.config, values.workdir)
 
     return cli.exit_code(command, at_once=True)

@@ -14,10 +14,10 @@ from contextlib import ExitStack, contextmanager
 
 from ml_collections import ConfigDict
 
+from jaxad.data.all_tested import all_tested
 from jaxad.data.dataset import Dataset, Rows, check, content_digest, counts, summary
 from jaxad.data.rows import Events, file_of, open_array, open_tree
 from jaxad.data.settings import COMMON, complete
-from jaxad.data.whole import all_tested
 from jaxad.errors import UserError
 
 READERS = ("toptagging", "adc2021", "lhco", "jets", "codae", "events")

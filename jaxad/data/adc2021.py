@@ -24,6 +24,7 @@ from jaxad.data.splits import choose, split_indices
 from jaxad.errors import UserError
 from jaxad.observables.trigger import CLASS, JETS, LEPTONS, N_OBJECTS, object_names
 from jaxad.storage import cache
+from jaxad.storage.paths import expanded
 
 KEY = "Particles"
 NAMES = ("Pt", "Eta", "Phi", "Class")
@@ -110,7 +111,7 @@ def _files(config: ConfigDict) -> tuple[Path, dict[str, Path]]:
     if config.source == "simulation":
         folder = simulated.simulated("adc2021", config)[0].parent
     else:
-        folder = Path(config.source).expanduser()
+        folder = expanded(config.source)
     if folder.is_dir():
         found = {name: _in_folder(folder, stem) for name, stem in ({} if own else SIGNALS).items()}
         return _in_folder(folder, BACKGROUND), own or found
@@ -150,8 +151,7 @@ def read_events(path: Path, limit: int, seed: int | list[int]) -> Rows:
                 x[low:high] = stored.chosen(start, index[low:high])
                 bar.update(high - low)
     checks.require_gev(x[..., 0].max(axis=1), path, KEY)
-    return {
-        "x": x,
+    fields = {
         "met": x[:, 0, 0].copy(),
         "ht": x[:, JETS, 0].sum(axis=1),
         "sum_pt": x[:, 1:, 0].sum(axis=1),
@@ -159,6 +159,8 @@ def read_events(path: Path, limit: int, seed: int | list[int]) -> Rows:
         "n_leptons": (x[:, LEPTONS, 0] > 0).sum(axis=1).astype(np.float32),
         "multiplicity": (x[:, 1:, 0] > 0).sum(axis=1).astype(np.float32),
     }
+    checks.require_finite_fields(fields, path, index)
+    return {"x": x, **fields}
 
 
 class _Particles:
@@ -184,6 +186,7 @@ class _Particles:
             events = self._stored[start : index[-1] + 1][index - start]
         with np.errstate(over="ignore", invalid="ignore"):  # refused next
             events = events.astype(np.float32)
+        checks.require_filled(events, self._path, KEY, index)
         _check_events(events, self._path, index)
         return events[..., :3]
 

@@ -1,17 +1,24 @@
 """npz, npy and HDF5 files of plain arrays, opened alike; every damaged one is a UserError."""
 
 import contextlib
+import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 import h5py
 import numpy as np
 
 from jaxad.data import checks
+from jaxad.data.whole import require_bytes
 from jaxad.errors import DAMAGED, UserError
 from jaxad.storage import on_disk
 
 SUFFIXES = (".h5", ".hdf5", ".npz", ".npy")
+HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
 
 
 @contextlib.contextmanager
@@ -23,6 +30,9 @@ def opened(path: Path) -> Iterator[Mapping]:
         with checks.open_hdf5(path) as file:
             yield file
         return
+    if path.suffix == ".npy":
+        with contextlib.suppress(*DAMAGED), path.open("rb") as stream:  # NumPy names them next
+            header_of(stream, path, "array", path.stat().st_size)
     try:
         content = np.load(
             path, allow_pickle=False, mmap_mode="r" if path.suffix == ".npy" else None
@@ -38,23 +48,62 @@ def opened(path: Path) -> Iterator[Mapping]:
             yield content
 
 
-def stored_array(file: Mapping, key: str, path: Path) -> h5py.Dataset | np.ndarray:
-    """The stored array of a key: an HDF5 dataset or a NumPy array; plain numbers only."""
+def header_of(
+    stream: BinaryIO, path: Path, field: str, n_bytes: int
+) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Shape, whether in column order, and dtype of the NumPy array at the start of a stream.
+
+    Args:
+        n_bytes: of the whole stream.
+
+    Raises:
+        UserError: a part of the array is not there, or more than it.
+        Exception: one of `DAMAGED`, for no array of numbers.
+    """
+    version = np.lib.format.read_magic(stream)
+    shape, fortran, dtype = HEADERS[version](stream)
+    ordered = not fortran or len(shape) < 2
+    require_bytes(path, field, shape, dtype, n_bytes - stream.tell(), ordered)
+    return shape, fortran, dtype
+
+
+def stored_array(
+    file: Mapping, key: str, path: Path, setting: str = ""
+) -> h5py.Dataset | np.ndarray:
+    """The stored array of a key: an HDF5 dataset or a NumPy array, whole, of plain numbers only.
+
+    Args:
+        setting: that names the key, for the message.
+    """
     if path.suffix in (".h5", ".hdf5"):
-        stored = checks.require(file, key)
+        stored = checks.require(file, key, setting)
     elif path.suffix == ".npy":
         stored = file[""]
     elif key in file:
         try:
+            with zipfile.ZipFile(path) as archive, archive.open(f"{key}.npy") as stream:
+                header_of(stream, path, key, archive.getinfo(f"{key}.npy").file_size)
             stored = file[key]
         except DAMAGED as error:
             raise UserError(f"{path}: {key}: cannot be read ({_line(error)})") from None
     else:
-        raise UserError(f"{path}: no array {key!r}; found {', '.join(file) or 'none'}")
+        raise checks.absent(path, "array", key, shapes_of(path), setting)
     if not hasattr(stored, "dtype"):  # npz members that are no npy files come as bytes
         raise UserError(f"{path}: {key}: expected an array of numbers, found other bytes")
     checks.require_numbers(stored, path, key)
     return stored
+
+
+def shapes_of(path: Path) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the arrays of an npz file; () of what cannot be read."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    with checks.reading(path, "arrays"), zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            name = member.filename.removesuffix(".npy")
+            shapes[name] = ()
+            with contextlib.suppress(UserError, *DAMAGED), archive.open(member) as stream:
+                shapes[name], _, _ = header_of(stream, path, name, member.file_size)
+    return shapes
 
 
 def _line(error: Exception) -> str:

@@ -4,32 +4,45 @@ Nothing here repairs anything; nothing here loads a pickle.
 """
 
 import contextlib
+import errno
 import glob
+import itertools
 import math
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import h5py
 import numpy as np
 
 from jaxad.data.dataset import first_not_finite
+from jaxad.data.whole import require_filters, require_whole
 from jaxad.errors import DAMAGED, UserError
+from jaxad.storage.paths import expanded
 
 MAX_JET_PT = 14_000.0  # GeV: a median jet above this was written in MeV
 MAX_RATIO = 100.0  # between the median pT of two classes of one data set
 MAX_PHI = 4 * math.pi  # an angle may go round, but one beyond this is in degrees, or no angle
+HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 
 
 def resolve(source: str | Path, pattern: str = "*") -> list[Path]:
-    """Files meant by a file name, a glob, or a folder (its files matching `pattern`), sorted."""
-    path = Path(source).expanduser()
+    """Files meant by a file name, a glob, or a folder (its files matching `pattern`), sorted.
+
+    What exists is meant as it is written, brackets included; only the rest of a name is a glob.
+    """
+    looked_for = path = expanded(source)
     try:
-        if path.is_dir():
+        if path.is_file():
+            found = [path]
+        elif path.is_dir():
             looked_for = path / pattern
             found = sorted(path.glob(pattern))
         else:
-            looked_for = path
-            found = [Path(name) for name in sorted(glob.glob(str(path), recursive=True))]
+            folder = next((parent for parent in path.parents if parent.is_dir()), Path())
+            rest = path.relative_to(folder) if folder != Path() else path
+            names = glob.glob(str(Path(glob.escape(str(folder)), rest)), recursive=True)
+            found = [Path(name) for name in sorted(names)]
         found = [path for path in found if path.is_file()]
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
@@ -53,18 +66,46 @@ def open_hdf5(path: str | Path) -> h5py.File:
     try:
         return h5py.File(path, "r")
     except OSError as error:
-        if "truncated" in str(error):
-            size = path.stat().st_size
-            raise UserError(
-                f"{path}: truncated: only {size:,} bytes are here; download or copy it again"
-            ) from None
-        if head.lstrip()[:1] == b"<":
-            found = "a web page"
-        elif head.startswith(b"version https://git-lfs"):
-            found = "a Git LFS pointer, not its content"
-        else:
-            found = f"a file that starts with {head[:8]!r}"
-        raise UserError(f"{path}: expected an HDF5 file, found {found}") from None
+        raise _not_opened(path, head, error) from None
+
+
+def _not_opened(path: Path, head: bytes, error: OSError) -> UserError:
+    """Why HDF5 could not open a file that starts with `head`, and the mend."""
+    text = str(error)
+    if "unable to lock file" in text and error.errno in (errno.EAGAIN, errno.EACCES):
+        return UserError(
+            f"{path}: a program that writes it has it open: wait until it is closed, or copy it"
+        )
+    if "unable to lock file" in text:
+        reason = os.strerror(error.errno) if error.errno else "no reason given"
+        return UserError(
+            f"{path}: cannot be locked ({reason}), as on some network file systems: "
+            "set HDF5_USE_FILE_LOCKING=FALSE"
+        )
+    if "already open for" in text:
+        return UserError(
+            f"{path}: a program that writes it has it open, or ended without closing it: close it, "
+            "or mend the file with h5clear -s"
+        )
+    if "truncated" in text:
+        size = path.stat().st_size
+        return UserError(
+            f"{path}: truncated: only {size:,} bytes are here; download or copy it again"
+        )
+    if head.startswith(HDF5_MAGIC):
+        return UserError(f"{path}: damaged ({_reason(error)}): download or copy it again")
+    if head.lstrip()[:1] == b"<":
+        found = "a web page"
+    elif head.startswith(b"version https://git-lfs"):
+        found = "a Git LFS pointer, not its content"
+    else:
+        found = f"a file that starts with {head[:8]!r}"
+    return UserError(f"{path}: expected an HDF5 file, found {found}")
+
+
+def _reason(error: Exception) -> str:
+    """What HDF5, NumPy or zipfile says, without its details."""
+    return str(error).strip("'\"").split("(")[0].strip() or type(error).__name__
 
 
 @contextlib.contextmanager
@@ -73,42 +114,57 @@ def reading(path: str | Path, field: str) -> Iterator[None]:
     try:
         yield
     except DAMAGED as error:
-        reason = str(error).strip("'").split("(")[0].strip() or type(error).__name__
         raise UserError(
-            f"{path}: {field}: the data cannot be read ({reason}); the file is damaged: "
+            f"{path}: {field}: the data cannot be read ({_reason(error)}); the file is damaged: "
             "download or copy it again"
         ) from None
 
 
-def require(file: h5py.File, key: str) -> h5py.Dataset:
-    """The HDF5 dataset at `key`, or a UserError that lists what there is."""
-    names: list[str] = []
+def require(file: h5py.File, key: str, setting: str = "") -> h5py.Dataset:
+    """The HDF5 dataset at `key`, whole, or a UserError that lists what there is.
+
+    Args:
+        setting: that names the key, for the message.
+    """
     with reading(file.filename, key):
-        if key in file and isinstance(file[key], h5py.Dataset):
-            require_written(file[key])
-            return file[key]
-        file.visititems(lambda name, item: names.append(name) if hasattr(item, "shape") else None)
-    raise UserError(
-        f"{file.filename}: no dataset {key!r}; found {', '.join(map(str, names[:20])) or 'none'}"
-    )
+        found = file.get(key)
+        if isinstance(found, h5py.Dataset):
+            require_filters(found)
+            require_whole(found)
+            return found
+        _require_links(file, key)
+        shapes: dict[str, tuple[int, ...]] = {}
+        file.visititems(lambda name, item: shapes.update(_shape(name, item)))
+    raise absent(file.filename, "dataset", key, shapes, setting)
 
 
-def require_written(dataset: h5py.Dataset) -> None:
-    """Refuses an HDF5 dataset of which some part was declared but never written: it reads as 0."""
-    if not dataset.size or dataset.is_virtual or dataset.external:
-        return
-    if dataset.chunks:
-        expected = math.prod(
-            -(-n // chunk) for n, chunk in zip(dataset.shape, dataset.chunks, strict=True)
-        )
-        found, what = dataset.id.get_num_chunks(), "chunks"
-    else:
-        expected, found, what = dataset.nbytes, dataset.id.get_storage_size(), "bytes"
-    if found < expected:
-        raise UserError(
-            f"{dataset.file.filename}: {dataset.name}: {found:,} of {expected:,} {what} of shape "
-            f"{dataset.shape} were ever written: download or copy it again"
-        )
+def _shape(name: str, item: h5py.Group | h5py.Dataset) -> dict[str, tuple[int, ...]]:
+    return {str(name): item.shape or ()} if isinstance(item, h5py.Dataset) else {}
+
+
+def absent(
+    path: str | Path, kind: str, key: str, shapes: Mapping[str, tuple[int, ...]], setting: str = ""
+) -> UserError:
+    """The error for a file without `key`: what it has instead, and the setting that names it."""
+    listed = ", ".join(f"{name} {shape}" for name, shape in list(shapes.items())[:20])
+    mend = f"; set {setting} to one of these" if setting and listed else ""
+    return UserError(f"{path}: no {kind} {key!r}; found {listed or 'none'}{mend}")
+
+
+def _require_links(file: h5py.File, key: str) -> None:
+    """Refuses a key on whose way a link leads to nothing."""
+    names = itertools.accumulate(key.strip("/").split("/"), "{}/{}".format)
+    for name in names:
+        link = file.get(name, getlink=True)
+        if link is None or file.get(name) is not None:
+            continue
+        if isinstance(link, h5py.ExternalLink):
+            raise UserError(
+                f"{file.filename}: {name}: a link to {link.path} of {link.filename}, which is "
+                "not there or cannot be read: copy that file beside this one"
+            )
+        if isinstance(link, h5py.SoftLink):
+            raise UserError(f"{file.filename}: {name}: a link to {link.path}, which is not there")
 
 
 def require_numbers(stored: h5py.Dataset | np.ndarray, path: str | Path, field: str) -> None:
@@ -152,6 +208,60 @@ def require_finite(
         raise UserError(
             f"{path}: {field}: NaN or infinity at row {row}; "
             "remove such events before giving the file"
+        )
+
+
+def require_finite_fields(
+    fields: Mapping[str, np.ndarray], path: str | Path, rows: int | np.ndarray = 0
+) -> None:
+    """`require_finite` of each of several fields."""
+    for name, values in fields.items():
+        require_finite(values, path, name, rows)
+
+
+def zeros(x: np.ndarray) -> np.ndarray:
+    """Which of the events (n, ...) hold nothing but zeros, as rows that were never written do."""
+    return ~x.any(axis=tuple(range(1, x.ndim)))
+
+
+def require_filled(x: np.ndarray, path: str | Path, field: str, rows: int | np.ndarray = 0) -> None:
+    """Refuses events (n, ...) of nothing but zeros, where the published sets have none."""
+    empty = zeros(x)
+    if empty.any():
+        row = int(np.argmax(empty))
+        row = rows + row if isinstance(rows, int) else int(rows[row])
+        raise UserError(
+            f"{path}: {field}: only zeros in {int(empty.sum()):,} events, first at row {row}: they "
+            "were never written; write, copy or download the file again"
+        )
+
+
+def require_labels(
+    labels: np.ndarray,
+    path: str | Path,
+    field: str,
+    known: Sequence[int] = (),
+    rows: int | np.ndarray = 0,
+) -> None:
+    """Refuses labels (N,) that are none of the `known` ones, or no whole numbers where () is given.
+
+    `rows`: row numbers in the file, or the first.
+    """
+    whole = np.isfinite(labels) & (labels == np.rint(labels))
+    odd = ~np.isin(labels, known) if known else ~whole
+    if odd.any():
+        where = np.flatnonzero(odd)
+        values, first, counts = np.unique(labels[odd], return_index=True, return_counts=True)
+        in_file = rows + where if isinstance(rows, int) else rows[where]
+        listed = ", ".join(
+            f"{value:g} ({n:,} events, first at row {in_file[i]})"
+            for value, i, n in zip(values[:5], first, counts, strict=False)
+        )
+        more = f" and {len(values) - 5} more" if len(values) > 5 else ""
+        wanted = " or ".join(map(str, known)) or "whole numbers"
+        raise UserError(
+            f"{path}: {field}: expected {wanted}, found {listed}{more}: mend these labels, or "
+            "leave the events out of the file"
         )
 
 

@@ -24,6 +24,7 @@ from jaxad.devices.batches import in_batches
 from jaxad.errors import UserError
 from jaxad.observables.images import from_cells
 from jaxad.storage import cache, on_disk
+from jaxad.storage.paths import expanded
 
 LABELS = ("QCD", "SUEP", "SVJ")
 SVJ_MASS = {5: 2100.0, 6: 3100.0, 7: 4100.0}
@@ -125,7 +126,7 @@ def _folder(config: ConfigDict) -> Path:
             "data.source: the event images have no record to download: clone "
             "github.com/Luca96/dark-autoencoders and give its folder data/n_tracks"
         )
-    folder = Path(config.source).expanduser()
+    folder = expanded(config.source)
     for part in ("train", "test"):
         if not (folder / part).is_dir():
             raise UserError(f"{folder}: expected a folder with train and test, found no {part}")
@@ -258,11 +259,11 @@ def read_file(path: Path) -> Rows:
     rows = _read_npz(path) if path.suffix == ".npz" else _read_cells(path)
     images = rows["x"]
     require_events(LAYOUT, images, path, "images")
+    checks.require_filled(images, path, "images")
     tracks = images[..., 0] if images.shape[-1] == 3 else np.zeros_like(images[..., 0])
-    return rows | {
-        "hits": (tracks > 0).sum((1, 2)).astype(np.float32),
-        "sum_pt": tracks.sum((1, 2)),
-    }
+    sums = {"hits": (tracks > 0).sum((1, 2)).astype(np.float32), "sum_pt": tracks.sum((1, 2))}
+    checks.require_finite_fields(sums, path)
+    return rows | sums
 
 
 def _read_npz(path: Path) -> Rows:
@@ -281,6 +282,8 @@ def _read_npz(path: Path) -> Rows:
             )
         arrays[key] = arrays[key].reshape(n)
     arrays = {key: checks.finite_float32(values, path, key) for key, values in arrays.items()}
+    checks.require_labels(arrays["labels"], path, "labels", range(len(LABELS)))
+    checks.require_labels(arrays["masses"], path, "masses")
     return {
         "x": arrays["images"],
         "n_tracks": arrays["n_tracks"],

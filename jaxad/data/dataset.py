@@ -35,7 +35,8 @@ class Dataset:
       labels: of the observables in the rows: name -> (text, unit), for figures.
       baselines: observables that are trivial scores, the first ones the most telling.
       info: JSON-able: "name", "source", "files", perhaps "tested_files", those whose events train
-        nothing but supervised methods, "selection", "seed"; of a search "window" [TeV].
+        nothing but supervised methods, "selection", "seed"; of a search "window" [TeV]; where
+        events of other labels than those asked for were left out "left_out", label -> number.
     """
 
     train: Rows
@@ -145,6 +146,10 @@ def summary(dataset: Dataset) -> str:
         f"{name:<24}{'-':>10}{'-':>10}{n_rows(rows):>10,}" for name, rows in dataset.signals.items()
     ]
     lines += [f"{'extra ' + name:<24}{n_rows(rows):>10,}" for name, rows in dataset.extra.items()]
+    left_out = dataset.info.get("left_out", {})
+    if left_out:
+        listed = ", ".join(f"{n:,} of label {label}" for label, n in left_out.items())
+        lines.append(f"left out: {listed}: neither in data.background nor in data.signals")
     return "\n".join(lines)
 
 

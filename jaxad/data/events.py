@@ -11,6 +11,7 @@ Signals are labels of the source, files of their own (`--config.data.signals=top
 
 import itertools
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -33,10 +34,10 @@ from jaxad.errors import UserError
 from jaxad.storage import cache, on_disk
 
 MEANING = {
-    "ptetaphi": ((None, None, 3), "(pT, eta, phi) of each particle"),
-    "epxpypz": ((None, None, 4), "(E, px, py, pz) of each particle"),
-    "image": ((None, None, None), "one image an event, or (N, ny, nx, channels)"),
-    "features": ((None, None), "one row of features an event"),
+    "ptetaphi": ((None, None, 3), "(events, particles, 3), the 3 being pT, eta, phi"),
+    "epxpypz": ((None, None, 4), "(events, particles, 4), the 4 being E, px, py, pz"),
+    "image": ((None, None, None), "(events, ny, nx) or (events, ny, nx, channels)"),
+    "features": ((None, None), "(events, features)"),
 }
 NUMBER = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?")
 UNITS = {"GeV": 1.0, "MeV": 1e-3}
@@ -89,7 +90,8 @@ def _in_units(config: ConfigDict) -> bool:
 def load(config: ConfigDict) -> Dataset:
     """Background and signals from the user's files.
 
-    Rows: x float32, in shape and unit of the files (with `mass_key` the mass before the features);
+    Rows: x float32, in shape and unit of the files (with `mass_key` the mass before the features;
+    particles of files with fewer slots than others are padded to as many);
     the named observables; label; "weight" and "event" where `weight_key` and `id_key` name them;
     for particles also mass, pt [GeV] and multiplicity, unless named. With a window the events are
     those of a search (`jaxad.data.window`).
@@ -101,15 +103,17 @@ def load(config: ConfigDict) -> Dataset:
     _check_settings(config)
     paths = checks.resolve(config.source)
     by_label, by_file = _signals(config, paths)
-    parts, labels = _parts_of_source(paths, by_label, config)
+    parts, labels, left_out = _parts_of_source(paths, by_label, config)
     read = np.unique(np.concatenate(list(parts.values())))
-    rows = _read(paths, read, config)
+    n_particles = _n_particles([*paths, *itertools.chain(*by_file.values())], config)
+    rows = _read(paths, read, config, n_particles)
     rows["label"] = labels[read].astype(np.float32)
     parts = {name: take(rows, np.searchsorted(read, index)) for name, index in parts.items()}
     del rows
     background, signals = parts.pop("background"), parts
     for number, (name, files) in enumerate(by_file.items(), 1 + len(by_label)):
-        signals[name] = _read(files, _limited(_all_events(files, config), config, number), config)
+        index = _limited(_all_events(files, config), config, number)
+        signals[name] = _read(files, index, config, n_particles)
         signals[name]["label"] = np.ones(len(signals[name]["x"]), np.float32)
     if "pt" in background:
         classes = {"background": background, **signals}
@@ -127,6 +131,7 @@ def load(config: ConfigDict) -> Dataset:
             "files": [str(path) for path in (*paths, *itertools.chain(*by_file.values()))],
             "tested_files": [str(path) for path in itertools.chain(*by_file.values())],
             "seed": config.seed,
+            "left_out": left_out,
         },
     }
     if config.window:
@@ -156,8 +161,9 @@ def rows_of(path: Path, config: ConfigDict, stack: ExitStack) -> Events:
 class _Rows:
     """Raw events of a file, as float32; the mass, where there is one, before the features."""
 
-    def __init__(self, stored: Mapping[str, Any], path: Path, config: ConfigDict):
+    def __init__(self, stored: Mapping[str, Any], path: Path, config: ConfigDict, n_particles: int):
         self._stored, self._path, self._config = stored, path, config
+        self._n_particles = n_particles
         self._layout = _layout(stored["x"].shape[1:], config, n_masses="mass" in stored)
 
     def __len__(self) -> int:
@@ -170,28 +176,43 @@ class _Rows:
         """The events `index`, sorted, checked, in memory or on the disk of a folder."""
         keys = _keys(self._config)
         with checks.reading(self._path, ", ".join(keys[name] for name in self._stored)):
+            stored = self._stored["x"]
             if "mass" in self._stored:
-                width = self._stored["x"].shape[1]
-                x = on_disk.empty((len(index), 1 + width), np.float32, folder)
+                x = on_disk.empty((len(index), 1 + stored.shape[1]), np.float32, folder)
                 x[:, 0] = chosen_rows(self._stored["mass"], index).reshape(len(index))
-                fill_rows(x[:, 1:], self._stored["x"], index)
+                fill_rows(x[:, 1:], stored, index)
+            elif stored.shape[1] < self._n_particles:
+                shape = len(index), self._n_particles, stored.shape[2]
+                x = on_disk.empty(shape, np.float32, folder)
+                fill_rows(x[:, : stored.shape[1]], stored, index)
+                x[:, stored.shape[1] :] = 0
             else:
-                x = chosen_rows(self._stored["x"], index, folder)
-        step = on_disk.rows_at_once(x)
+                x = chosen_rows(stored, index, folder)
+        step, empty = on_disk.rows_at_once(x), []
         for start in range(0, len(index), step):
             block, rows = x[start : start + step], index[start : start + step]
             require_events(self._layout, block, self._path, keys["x"], rows)
+            empty += rows[checks.zeros(block)].tolist()
+        if empty:
+            print(
+                f"warning: {self._path}: {keys['x']}: only zeros in {len(empty):,} of "
+                f"{len(index):,} events, first at row {empty[0]}: were they ever written?",
+                file=sys.stderr,
+            )
         return x
 
 
 @contextmanager
-def _opened(path: Path, config: ConfigDict) -> Iterator[_Rows]:
+def _opened(path: Path, config: ConfigDict, n_particles: int = 0) -> Iterator[_Rows]:
     keys = _keys(config)
     in_x = ("x", "mass") if config.mass_key else ("x",)
     with ExitStack() as stack:
-        stored = {name: stack.enter_context(open_array(path, keys[name])) for name in in_x}
+        stored = {
+            name: stack.enter_context(open_array(path, keys[name], f"data.{name}_key"))
+            for name in in_x
+        }
         _check_shapes(stored, keys, path, config.format)
-        yield _Rows(stored, path, config)
+        yield _Rows(stored, path, config, n_particles)
 
 
 def _layout(shape: tuple[int, ...], config: ConfigDict, n_masses: int = 0) -> Layout:
@@ -235,11 +256,12 @@ def _check_settings(config: ConfigDict) -> None:
 
 def _parts_of_source(
     paths: list[Path], by_label: Mapping[str, int], config: ConfigDict
-) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Row numbers of the background and of each labelled signal, and all labels."""
+) -> tuple[dict[str, np.ndarray], np.ndarray, dict[str, int]]:
+    """Row numbers of the background and of each labelled signal, all labels, and how many events
+    of each other label there are."""
     if not config.label_key:
         index = _all_events(paths, config)
-        return {"background": _limited(index, config, 0)}, np.zeros(len(index))
+        return {"background": _limited(index, config, 0)}, np.zeros(len(index)), {}
     labels = np.concatenate([_labels(path, config) for path in paths])
     wanted = {"background": _label_list(config.background)}
     wanted |= {name: [label] for name, label in by_label.items()}
@@ -247,7 +269,9 @@ def _parts_of_source(
     for number, (name, values) in enumerate(wanted.items()):
         index = _with_labels(labels, values, name, config)
         parts[name] = _limited(index, config, number)
-    return parts, labels
+    others = labels[~np.isin(labels, [label for values in wanted.values() for label in values])]
+    left_out = zip(*np.unique(others, return_counts=True), strict=True)
+    return parts, labels, {f"{label:g}": int(n) for label, n in left_out}
 
 
 def _observable_keys(config: ConfigDict) -> dict[str, str]:
@@ -327,8 +351,17 @@ def _signals(
 
 
 def _n_events(path: Path, config: ConfigDict) -> int:
-    with open_array(path, config.x_key) as stored:
+    with open_array(path, config.x_key, "data.x_key") as stored:
         return len(stored)
+
+
+def _n_particles(paths: list[Path], config: ConfigDict) -> int:
+    """The largest number of slots for particles in an event of the files; 0 of other events."""
+    most = 0
+    for path in paths if config.format in PARTICLES else ():
+        with open_array(path, config.x_key, "data.x_key") as stored:
+            most = max(most, *stored.shape[1:2])
+    return most
 
 
 def _all_events(paths: list[Path], config: ConfigDict) -> np.ndarray:
@@ -342,7 +375,7 @@ def _labels(path: Path, config: ConfigDict) -> np.ndarray:
     key = config.label_key
     if path.suffix == ".npy":
         raise UserError(f"{path}: an npy file has no {key!r}; use npz or HDF5, or a file a class")
-    with open_array(path, key) as stored, checks.reading(path, key):
+    with open_array(path, key, "data.label_key") as stored, checks.reading(path, key):
         labels = np.asarray(stored[0 : len(stored)])
     n_events = _n_events(path, config)
     if labels.shape not in ((n_events,), (n_events, 1)):
@@ -350,7 +383,7 @@ def _labels(path: Path, config: ConfigDict) -> np.ndarray:
             f"{path}: {key}: expected one label for each of {n_events} events, "
             f"found shape {labels.shape}"
         )
-    checks.require_finite(labels, path, key)
+    checks.require_labels(labels.reshape(-1), path, key)
     return labels.reshape(-1)
 
 
@@ -373,12 +406,12 @@ def _limited(index: np.ndarray, config: ConfigDict, number: int) -> np.ndarray:
     return index[choose(len(index), limit, [config.seed, 1, number])]
 
 
-def _read(paths: list[Path], index: np.ndarray, config: ConfigDict) -> Rows:
-    """The events `index` (sorted, counted through all files), checked."""
+def _read(paths: list[Path], index: np.ndarray, config: ConfigDict, n_particles: int) -> Rows:
+    """The events `index` (sorted, counted through all files), checked, particles padded."""
     parts: list[Rows] = []
     folder, first = cache.root(config.cache) if config.on_disk else None, 0
     for path in paths:
-        with _opened(path, config) as events:
+        with _opened(path, config, n_particles) as events:
             n_events = len(events)
             here = index[(index >= first) & (index < first + n_events)] - first
             first += n_events
@@ -389,7 +422,7 @@ def _read(paths: list[Path], index: np.ndarray, config: ConfigDict) -> Rows:
             if field != "x":
                 rows[field] = _column(path, key, here, n_events, field, config)
         if config.format in PARTICLES:
-            rows = _jets(rows["x"], path, config) | rows
+            rows = _jets(rows["x"], path, config, here) | rows
         parts.append(rows)
     if len({part["x"].shape[1:] for part in parts}) > 1:
         shapes = sorted({part["x"].shape[1:] for part in parts})
@@ -401,7 +434,9 @@ def _column(
     path: Path, key: str, index: np.ndarray, n_events: int, field: str, config: ConfigDict
 ) -> np.ndarray:
     """One number an event, float32; whole numbers of "event" as they are; mass and pt in GeV."""
-    with open_array(path, key) as stored, checks.reading(path, key):
+    setting = {"weight": "data.weight_key", "event": "data.id_key", "mass": "data.mass_key"}
+    named = setting.get(field, "data.observables")
+    with open_array(path, key, named) as stored, checks.reading(path, key):
         _check_shapes({"x": np.empty((n_events, 1)), field: stored}, {field: key}, path, "features")
         if field == "event":
             return np.asarray(stored[0:n_events]).reshape(n_events)[index]
@@ -417,8 +452,8 @@ def _check_shapes(stored: Mapping, keys: Mapping[str, str], path: Path, format: 
         expected = (None,) * 4
     if len(shape) != len(expected) or (expected[-1] or shape[-1]) != shape[-1]:
         raise UserError(
-            f"{path}: {keys['x']}: data.format={format} expects {len(expected)} axes, {meaning}, "
-            f"found shape {shape}"
+            f"{path}: {keys['x']}: data.format={format} expects the axes {meaning}; found shape "
+            f"{shape}{_hint(shape, format)}"
         )
     for field, array in stored.items():
         if len(array) != shape[0]:
@@ -432,14 +467,32 @@ def _check_shapes(stored: Mapping, keys: Mapping[str, str], path: Path, format: 
             )
 
 
-def _jets(particles: np.ndarray, path: Path, config: ConfigDict) -> Rows:
-    """Mass, pT [GeV] and multiplicity of each event's particles."""
+def _hint(shape: tuple[int, ...], format: str) -> str:
+    """How an array of another shape might have been meant; "" where nothing suggests itself."""
+    n = MEANING[format][0][-1]
+    other = {width: name for name, ((*_, width), _) in MEANING.items() if width and width != n}
+    if n and len(shape) == 3 and shape[1] == n:
+        return ": are the last two axes exchanged? save x.transpose(0, 2, 1)"
+    if n and len(shape) == 3 and shape[2] in other:
+        return f": set data.format={other[shape[2]]}"
+    if n and len(shape) == 2 and shape[1] % n == 0:
+        return f": save x.reshape(len(x), -1, {n})"
+    if format == "image" and len(shape) == 2:
+        return ": save x.reshape(len(x), ny, nx)"
+    if format == "features" and len(shape) > 2:
+        return ": another data.format, or save x.reshape(len(x), -1)"
+    return ""
+
+
+def _jets(particles: np.ndarray, path: Path, config: ConfigDict, index: np.ndarray) -> Rows:
+    """Mass, pT [GeV] and multiplicity of each event's particles; `index`: rows of the file."""
     step, unit = on_disk.rows_at_once(particles), UNITS[config.units]
     parts = []
     for start in range(0, max(len(particles), 1), step):
         block = particles[start : start + step]
         parts.append(jet_observables(in_gev(block, config.format, unit)))
     jets = concatenate(parts)
+    checks.require_finite_fields(jets, path, index)
     checks.require_gev(jets["pt"], path, config.x_key)
     return jets
 

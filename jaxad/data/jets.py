@@ -24,6 +24,7 @@ from jaxad.data.rows import Events
 from jaxad.data.splits import split_indices
 from jaxad.errors import UserError
 from jaxad.storage import cache
+from jaxad.storage.paths import expanded
 
 BACKGROUND = "qcd_dijet.h5"
 SIGNALS = {
@@ -175,7 +176,7 @@ def _files(config: ConfigDict) -> tuple[Path, dict[str, Path]]:
             path = download.fetch("jets", file, folder)
         folder = path.parent
     else:
-        folder = Path(config.source).expanduser()
+        folder = expanded(config.source)
         folder = folder.parent if folder.name == BACKGROUND else folder
     (background,) = checks.resolve(folder / BACKGROUND)
     signals = {name: folder / file for name, file in SIGNALS.items()}
@@ -211,6 +212,13 @@ def _rows(ragged: np.ndarray, obs: np.ndarray, path: Path, start: int, n_constit
             f"numbers at row {start + row}"
         )
     counts = lengths // 5
+    empty = (counts == 0) & (obs[:, 0] > 0)
+    if empty.any():
+        row = int(np.argmax(empty))
+        raise UserError(
+            f"{path}: {CONSTITUENTS}: no particles at row {start + row}, whose pT in {OBSERVABLES} "
+            f"is {obs[row, 0]:g}: they were never written; write, copy or download the file again"
+        )
     with np.errstate(over="ignore"):  # infinities are refused below
         flat = np.concatenate(ragged).reshape(-1, 5)[:, :4].astype(np.float32)
     jet = np.repeat(np.arange(len(counts)), counts)
@@ -221,4 +229,6 @@ def _rows(ragged: np.ndarray, obs: np.ndarray, path: Path, start: int, n_constit
     layout = Layout("epxpypz", padded.shape[1:])
     require_events(layout, padded, path, CONSTITUENTS, start)
     taus: Mapping[str, np.ndarray] = dict(zip(TAUS, obs[:, 4:].T, strict=True))
-    return {"x": padded[:, :n_constituents].copy(), **jet_observables(padded), **taus}
+    jets = jet_observables(padded)
+    checks.require_finite_fields(jets, path, start)
+    return {"x": padded[:, :n_constituents].copy(), **jets, **taus}

@@ -28,12 +28,13 @@ from jaxad.data.window import (
     injected,
 )
 from jaxad.errors import UserError
-from jaxad.observables.derived import DIJET_COLUMNS, dijet, dijet_names
+from jaxad.observables.derived import DIJET_COLUMNS, dijet
 from jaxad.simulation import simulate
 from jaxad.storage import cache
 
 JETS = [name for name, _ in DIJET_COLUMNS]
 SIGNAL = "Wprime"
+LABELS = (0, 1)  # QCD, signal
 FEATURE_FILE = "events_anomalydetection_v2.features.h5"
 EXTRA_FILE = "events_anomalydetection_qcd_extra_inneronly_features.h5"
 TWO_JETS = Layout("features", (len(JETS),), columns=DIJET_COLUMNS)
@@ -127,15 +128,22 @@ def read_jets(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Jets (N, 14) float32 (columns `JETS` [GeV]) and labels (N,) of a feature file.
 
     Rows that the file marks with tau_valid = 0 are left out.
+
+    Raises:
+        UserError: missing columns or rows, NaN, labels other than 0 and 1, momenta in MeV.
     """
     with PandasTable(path) as table:
         table.require([*JETS, "label"])
         values = table.read([*JETS, "label"], dtype=np.float32)
+        rows = np.arange(len(values))
         if "tau_valid" in table.columns:
-            values = values[table.read(["tau_valid"])[:, 0] == 1]
-    checks.require_finite(values, path, "features")
+            rows = rows[table.read(["tau_valid"])[:, 0] == 1]
+            values = values[rows]
+    checks.require_labels(values[:, -1], path, "label", LABELS, rows)
+    checks.require_finite(values, path, "features", rows)
+    checks.require_filled(values[:, :-1], path, "features", rows)
     checks.require_gev(np.hypot(values[:, 0], values[:, 1]), path, "pxj1, pyj1")
-    require_events(TWO_JETS, values[:, :-1], path, "features")
+    require_events(TWO_JETS, values[:, :-1], path, "features", rows)
     return values[:, :-1], values[:, -1]
 
 
@@ -168,9 +176,10 @@ class _Features:
 
     def __getitem__(self, rows: slice) -> np.ndarray:
         start, stop, _ = rows.indices(len(self))
-        values = self._table.read(JETS, start, stop, np.float32)
-        require_events(TWO_JETS, values, self._table.path, "features", start)
-        return values
+        jets = self._table.read(JETS, start, stop, np.float32)
+        checks.require_filled(jets, self._table.path, "features", start)
+        require_events(TWO_JETS, jets, self._table.path, "features", start)
+        return jets
 
 
 def rows_of(path: Path, config: ConfigDict, stack: ExitStack) -> Events | None:

@@ -63,13 +63,8 @@ def array(path: Path) -> np.ndarray:
         raise UserError(f"{path}: expected (N, 2 + features), found shape {values.shape}")
     values = checks.finite_float32(values, path, "array")
     require_events(layout(values.shape[1] - 1), values[:, :-1], path, "array")
-    odd = ~np.isin(values[:, -1], (0, 1))
-    if odd.any():
-        row = int(np.argmax(odd))
-        raise UserError(
-            f"{path}: label: expected 0 or 1 in the last column, found {values[row, -1]:g} at row "
-            f"{row}"
-        )
+    checks.require_labels(values[:, -1], path, "label", (0, 1))
+    checks.require_filled(values[:, :-1], path, "array")
     return values
 
 

@@ -22,6 +22,7 @@ from jaxad.observables.clustering import cluster, n_subjettiness
 from jaxad.simulation.frames import write_fixed
 from jaxad.simulation.lhco import FEATURES
 from jaxad.simulation.produce import produce
+from jaxad.storage.paths import expanded
 from jaxad.tasks import Task, load_part, make_tasks
 
 RADIUS = 1.0
@@ -62,10 +63,10 @@ def feature_file(path: Path, folder: Path, workers: int | str | None = None) -> 
             read `path` by the same name; the output does not depend on it.
 
     Raises:
-        UserError: FastJet is missing, the file is no raw one, empty or damaged, or `folder` holds
-            the features of another file.
+        UserError: FastJet is missing, the file is no raw one, empty or damaged, has labels other
+            than 0 and 1, or `folder` holds the features of another file.
     """
-    path = path.expanduser().resolve()
+    path = expanded(path).resolve()
     with PandasTable(path) as table:
         if not is_raw(table):
             raise UserError(
@@ -73,8 +74,9 @@ def feature_file(path: Path, folder: Path, workers: int | str | None = None) -> 
                 f"found {len(table.columns)}"
             )
         n_events = table.n_rows
-    if not n_events:
-        raise UserError(f"{path}: holds no events")
+        if not n_events:
+            raise UserError(f"{path}: holds no events")
+        checks.require_labels(table.read(table.columns[-1:])[:, 0], path, "label", (0, 1))
     asked = request(path)
     name = asked["name"]
 

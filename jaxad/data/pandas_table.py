@@ -17,6 +17,7 @@ import h5py
 import numpy as np
 
 from jaxad.data.checks import open_hdf5, reading
+from jaxad.data.whole import filters_of, require_filters, require_whole
 from jaxad.errors import UserError
 
 BLOSC = 32001
@@ -29,7 +30,7 @@ def frames_of(file: h5py.File) -> list[str]:
     """Names of the pandas frames of a file."""
     return [
         name
-        for name, item in file.items()
+        for name, item in ((name, file.get(name)) for name in file)
         if isinstance(item, h5py.Group) and ("table" in item or "block0_values" in item)
     ]
 
@@ -54,7 +55,8 @@ class PandasTable:
       n_rows: number of rows.
 
     Raises:
-      UserError: a missing, truncated or foreign file, no frame, or more than one and no key.
+      UserError: a missing, truncated or foreign file, rows that were never written, a compression
+        that cannot be undone, no frame, or more than one and no key.
     """
 
     def __init__(self, path: str | Path, key: str = ""):
@@ -66,7 +68,7 @@ class PandasTable:
             self._places = dict(places(group))
             if not self._places:
                 raise UserError(f"{path}: {group.name}: not a pandas frame that can be read")
-            self.n_rows = len(next(iter(self._places.values()))[0])
+            self.n_rows = _checked_rows(group, {place[0] for place in self._places.values()})
         self.columns = list(self._places)
 
     def __enter__(self) -> "PandasTable":
@@ -142,6 +144,25 @@ class PandasTable:
             yield start, self.read(columns, start, start + step, dtype)
 
 
+def _checked_rows(group: h5py.Group, stored: set[h5py.Dataset]) -> int:
+    """Number of rows of a frame, all of whose columns must have them, whole and readable."""
+    axis = group.get("axis1")
+    lengths = {dataset.name: len(dataset) for dataset in stored}
+    if isinstance(axis, h5py.Dataset) and axis.ndim == 1:
+        lengths[axis.name] = len(axis)
+    if len(set(lengths.values())) > 1:
+        listed = ", ".join(f"{n:,} in {name}" for name, n in sorted(lengths.items()))
+        raise UserError(
+            f"{group.file.filename}: {group.name}: expected equally many rows in all blocks, found "
+            f"{listed}: write, copy or download the file again"
+        )
+    for dataset in stored:
+        if filters_of(dataset) != [BLOSC]:
+            require_filters(dataset)
+        require_whole(dataset)
+    return next(iter(lengths.values()))
+
+
 def _table_places(group: h5py.Group) -> Iterator[tuple[str, tuple[h5py.Dataset, str, int]]]:
     table = group["table"]
     for field in table.dtype.names or ():
@@ -204,22 +225,11 @@ def _names(pickled: bytes | None) -> list[str]:
 
 def _rows(dataset: h5py.Dataset, start: int, stop: int, path: str | Path) -> np.ndarray:
     """dataset[start:stop], blosc or not."""
-    filters = _filters(dataset)
-    missing = [number for number in filters if not h5py.h5z.filter_avail(number)]
     with reading(path, dataset.name):
-        if not missing:
-            return dataset[start:stop]
-        if filters == [BLOSC]:
+        if filters_of(dataset) == [BLOSC] and not h5py.h5z.filter_avail(BLOSC):
             return _blosc_rows(dataset, start, stop)
-    raise UserError(
-        f"{path}: {dataset.name}: compressed with HDF5 filter {missing[0]}, not supported; "
-        "repack it: ptrepack --complib=zlib --complevel=4 IN OUT"
-    )
-
-
-def _filters(dataset: h5py.Dataset) -> list[int]:
-    plist = dataset.id.get_create_plist()
-    return [plist.get_filter(number)[0] for number in range(plist.get_nfilters())]
+        require_filters(dataset)
+        return dataset[start:stop]
 
 
 def _blosc_rows(dataset: h5py.Dataset, start: int, stop: int) -> np.ndarray:

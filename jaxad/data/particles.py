@@ -26,7 +26,7 @@ def jet_observables(particles: np.ndarray) -> Rows:
 
     Returns:
       {"mass": [GeV], "pt": [GeV], "multiplicity"}, float32 (N,). Negative m^2, which is rounding,
-      gives mass 0.
+      gives mass 0; what float32 cannot hold is infinite.
 
     Raises:
       UserError: another shape, or no real numbers.
@@ -36,7 +36,8 @@ def jet_observables(particles: np.ndarray) -> Rows:
         _block_observables(particles[start : start + CHUNK])
         for start in range(0, max(1, len(particles)), CHUNK)
     ]
-    mass, pt, multiplicity = np.concatenate(blocks, axis=1).astype(np.float32)
+    with np.errstate(over="ignore"):  # readers refuse infinities
+        mass, pt, multiplicity = np.concatenate(blocks, axis=1).astype(np.float32)
     return {"mass": mass, "pt": pt, "multiplicity": multiplicity}
 
 

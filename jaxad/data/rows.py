@@ -14,8 +14,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from jaxad.data import checks
-from jaxad.data.array_files import opened, stored_array
+from jaxad.data.array_files import header_of, opened, stored_array
+from jaxad.data.whole import missing
 from jaxad.errors import UserError
+from jaxad.storage.paths import expanded
 
 
 class Events(Protocol):
@@ -46,11 +48,14 @@ class _ZippedArray:
 
 
 @contextlib.contextmanager
-def open_array(path: Path, key: str) -> Iterator[Any]:
+def open_array(path: Path, key: str, setting: str = "") -> Iterator[Any]:
     """The array `key` of an HDF5, npz or npy file, sliceable; npz files are streamed.
 
+    Args:
+        setting: that names the key, for messages.
+
     Raises:
-        UserError: no such file or array, a damaged file, or what is no array of numbers.
+        UserError: no such file or array, a damaged file, missing rows, or no array of numbers.
     """
     if not path.is_file():
         raise UserError(f"{path}: no such file")
@@ -58,7 +63,7 @@ def open_array(path: Path, key: str) -> Iterator[Any]:
         with checks.reading(path, key):
             array = _zipped(path, key, stack) if path.suffix == ".npz" else None
             if array is None:
-                array = stored_array(stack.enter_context(opened(path)), key, path)
+                array = stored_array(stack.enter_context(opened(path)), key, path, setting)
         yield array
 
 
@@ -66,11 +71,10 @@ def _zipped(path: Path, key: str, stack: contextlib.ExitStack) -> _ZippedArray |
     """The array as a stream; None where it has to be read whole, or is refused there."""
     try:
         archive = stack.enter_context(zipfile.ZipFile(path))
-        stream = stack.enter_context(archive.open(f"{key}.npy"))
-        version = np.lib.format.read_magic(stream)
-        read = getattr(np.lib.format, f"read_array_header_{version[0]}_0")
-        shape, fortran, dtype = read(stream)
-    except (KeyError, ValueError, AttributeError, zipfile.BadZipFile):
+        member = archive.getinfo(f"{key}.npy")
+        stream = stack.enter_context(archive.open(member))
+        shape, fortran, dtype = header_of(stream, path, key, member.file_size)
+    except (KeyError, ValueError, zipfile.BadZipFile):
         return None
     plain = not fortran and dtype.kind in "fiub" and bool(shape)
     return _ZippedArray(stream, shape, dtype) if plain else None
@@ -82,6 +86,10 @@ class _Tree:
     def __init__(self, tree: Any, branches: Mapping[str, str], path: str):
         self._tree, self._branches, self._path = tree, branches, path
         self._n = int(tree.num_entries)
+        for branch in branches.values():
+            n = int(getattr(tree[branch], "num_entries", self._n))
+            if n < self._n:
+                raise missing(path, branch, self._n, [(n, self._n)], "other branches have them")
 
     def __len__(self) -> int:
         return self._n
@@ -97,9 +105,20 @@ class _Tree:
             }
         except Exception as error:
             raise _damaged(self._path, error) from None
-        if any(column.ndim > 1 for column in columns.values()):
-            return ak.zip(columns)
-        return np.stack([ak.to_numpy(column) for column in columns.values()], axis=-1)
+        jagged = [name for name, column in columns.items() if column.ndim > 1]
+        if not jagged:
+            return np.stack([ak.to_numpy(column) for column in columns.values()], axis=-1)
+        counts = {name: ak.to_numpy(ak.num(columns[name])) for name in jagged}
+        for name in jagged[1:]:
+            odd = counts[name] != counts[jagged[0]]
+            if odd.any():
+                row = int(np.argmax(odd))
+                raise UserError(
+                    f"{self._path}: {self._branches[name]}: expected as many values as in "
+                    f"{self._branches[jagged[0]]}, {counts[jagged[0]][row]}, found "
+                    f"{counts[name][row]} at row {start + row}: name branches of one collection"
+                )
+        return ak.zip(columns)
 
 
 def _damaged(path: str, error: Exception) -> UserError:
@@ -109,14 +128,35 @@ def _damaged(path: str, error: Exception) -> UserError:
 
 
 def file_of(path: str) -> tuple[Path, str | None]:
-    """The file of "FILE" or "FILE.root[:TREE]", and the tree, "" for any; None of other files.
+    """The file of "FILE" or "FILE:TREE", and the tree, "" for any; None of files that are not ROOT.
+
+    A file that is there is ROOT by its first bytes, and a damaged or missing one by the end of its
+    name.
 
     Examples:
-        >>> file_of("jets.root:Events/jets")[1], file_of("jets.root")[1], file_of("a.rooted.h5")[1]
+        >>> file_of("jets.root:Events/jets")[1], file_of("jets.root")[1], file_of("x.root.h5")[1]
         ('Events/jets', '', None)
     """
+    whole = expanded(path)
+    if whole.is_file():
+        return whole, "" if _is_root(whole) else None
+    colons = [place for place, letter in enumerate(path) if letter == ":"]
+    for place in reversed(colons):
+        file = expanded(path[:place])
+        if file.is_file() and _is_root(file):
+            return file, path[place + 1 :]
     match = re.fullmatch(r"(.+?\.root)(?::(.*))?", path)
-    return (Path(match[1]), match[2] or "") if match else (Path(path), None)
+    return (expanded(match[1]), match[2] or "") if match else (whole, None)
+
+
+def _is_root(file: Path) -> bool:
+    try:
+        with file.open("rb") as stream:
+            head = stream.read(4)
+    except OSError:
+        head = b""
+    others = (checks.HDF5_MAGIC[:4], b"PK\x03\x04", b"\x93NUM")
+    return head == b"root" or (file.suffix == ".root" and head not in others)
 
 
 @contextlib.contextmanager
@@ -147,12 +187,14 @@ def open_tree(path: str, branches: Mapping[str, str]) -> Iterator[Events]:
             chosen = [tree for tree in trees if tree_name in ("", tree)]
             tree = file[chosen[0]] if len(chosen) == 1 else None
             found = [] if tree is None else tree.keys()
-            missing = [name for name in branches.values() if tree is not None and name not in tree]
-            events = None if tree is None else _Tree(tree, branches, path)
+            absent = [name for name in branches.values() if tree is not None and name not in tree]
+            events = None if tree is None or absent else _Tree(tree, branches, path)
+        except UserError:
+            raise
         except Exception as error:
             raise _damaged(path, error) from None
+        if absent:
+            raise UserError(f"{path}: no branch {absent[0]!r}; found {', '.join(found[:20])}")
         if events is None:
             raise UserError(f"{path}: expected FILE.root:TREE, one of {', '.join(trees) or 'none'}")
-        if missing:
-            raise UserError(f"{path}: no branch {missing[0]!r}; found {', '.join(found[:20])}")
         yield events

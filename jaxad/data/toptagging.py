@@ -24,6 +24,7 @@ from jaxad.data.rows import Events
 from jaxad.data.splits import choose, split_indices
 from jaxad.errors import UserError
 from jaxad.storage import cache, on_disk
+from jaxad.storage.paths import expanded
 
 RECORD = "toptagging"
 FILES = ("train.h5", "val.h5", "test.h5")
@@ -141,7 +142,7 @@ def _files(config: ConfigDict) -> list[Path]:
     if config.source == "download":
         folder = cache.root(config.cache) / "download"
         return [download.fetch(RECORD, name, folder) for name in names]
-    source = Path(config.source).expanduser()
+    source = expanded(config.source)
     if source.is_dir():
         return [checks.resolve(source / name)[0] for name in names]
     if config.split == "published":
@@ -156,10 +157,7 @@ def _labels(path: Path) -> np.ndarray:
     with PandasTable(path) as table:
         table.require([*MOMENTA, LABEL])
         labels = table.read([LABEL])[:, 0]
-    odd = ~np.isin(labels, (0, 1))
-    if odd.any():
-        row = int(np.argmax(odd))
-        raise UserError(f"{path}: {LABEL}: expected 0 or 1, found {labels[row]} at row {row}")
+    checks.require_labels(labels, path, LABEL, (0, 1))
     return labels
 
 
@@ -223,7 +221,10 @@ def read_jets(
                     begin = first + start
                     for name, index in parts.items():
                         low, high = np.searchsorted(index, (begin, begin + len(values)))
-                        _fill(rows[name], slice(low, high), values[index[low:high] - begin])
+                        here = index[low:high] - begin
+                        _fill(rows[name], slice(low, high), values[here])
+                        filled = {key: rows[name][key][low:high] for key in JET_LABELS}
+                        checks.require_finite_fields(filled, path, start + here)
                     progress.update(len(values))
                 first += table.n_rows
     return rows
@@ -259,6 +260,7 @@ def _momenta(values: np.ndarray) -> np.ndarray:
 
 def _check_block(values: np.ndarray, path: Path, start: int) -> None:
     checks.require_finite(values, path, "constituents", start)
+    checks.require_filled(values[:, : 4 * N_STORED], path, "constituents", start)
     energies = values[:, : 4 * N_STORED : 4]
     if (energies < 0).any():
         row, i = np.argwhere(energies < 0)[0]

@@ -24,6 +24,7 @@ from jaxad.observables.kinematics import (
     jet_mass,
     jet_ptetaphi,
     multiplicity,
+    with_principal_phi,
 )
 from jaxad.observables.substructure import n_subjettiness
 
@@ -33,12 +34,12 @@ CHUNK = {True: 32, False: 1024}  # jets whose EFPs are computed together, on CPU
 def momenta_of(layout: Layout) -> Callable[[Array], Array]:
     """Pure function raw particles -> the same with momenta in GeV, and zeros in padded slots.
 
-    Whatever angles stand in a slot without pT are those of no particle.
+    Whatever angles stand in a slot without pT are those of no particle; phi is within [-pi, pi].
     """
     in_gev = momenta_and_padding_of(layout)
     if layout.format == "epxpypz":
         return in_gev
-    return lambda raw: jnp.where(raw[..., :1] > 0, in_gev(raw), 0)
+    return lambda raw: jnp.where(raw[..., :1] > 0, with_principal_phi(in_gev(raw)), 0)
 
 
 def momenta_and_padding_of(layout: Layout) -> Callable[[Array], Array]:

@@ -15,7 +15,7 @@ from jaxad.data.layout import COLUMNS, Layout
 from jaxad.errors import UserError
 from jaxad.inputs.particles import invariant_mass, momenta_and_padding_of
 from jaxad.inputs.stage import Stage
-from jaxad.observables.kinematics import wrap_phi
+from jaxad.observables.kinematics import with_principal_phi, wrap_phi
 from jaxad.observables.trigger import CLASS, ETA_LIMIT, N_OBJECTS, object_names
 
 SHAPE = (N_OBJECTS, 3)
@@ -55,14 +55,14 @@ def mask(x: Array) -> Array:
 
 
 def clean(raw: Array, rotate: bool = False) -> Array:
-    """Raw (n, 19, 3) -> the same with zeros in padded slots.
+    """Raw (n, 19, 3) -> the same with zeros in padded slots, and phi within [-pi, pi].
 
     With `rotate` the event is turned so that the MET points to phi = 0.
     """
     there = mask(raw)
     x = jnp.where(there[..., None], raw, 0.0)
     if not rotate:
-        return x
+        return with_principal_phi(x)
     phi = wrap_phi(x[..., 2] - x[:, :1, 2])
     return x.at[..., 2].set(jnp.where(there, phi, 0.0))
 

@@ -7,7 +7,6 @@ decodes softmax(logits / temperature), and its noise is drawn once when it is fi
 
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
@@ -31,6 +30,7 @@ from jaxad.methods.stages.event_images import (
     ssim,
 )
 from jaxad.models.codae import CoDAE, CoDVAE, from_keras_arrays
+from jaxad.storage.paths import expanded
 from jaxad.training import Task, weighted_mean
 
 KINDS = ("image",)
@@ -141,7 +141,7 @@ def task(config: ConfigDict, image: Shape) -> Task:
 
 def published(config: ConfigDict, shape: Shape) -> tuple[dict, dict]:
     """(params, state) of the arrays in the file `model.weights`, leading axes (1, 1)."""
-    path = Path(config.model.weights).expanduser()
+    path = expanded(config.model.weights)
     if not path.is_file():
         raise UserError(f"model.weights: {path}: no such file")
     with np.load(path, allow_pickle=False) as file:

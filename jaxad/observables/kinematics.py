@@ -45,6 +45,19 @@ def wrap_phi(phi: Array) -> Array:
     return phi - 2 * jnp.pi * jnp.floor((phi + jnp.pi) / (2 * jnp.pi))
 
 
+def with_principal_phi(x: Array) -> Array:
+    """(..., 3) (pT, eta, phi) with phi moved to [-pi, pi]; one that is there keeps its bits.
+
+    Examples:
+        >>> x = with_principal_phi(jnp.float32([[5, 1, -3], [5, 1, 6.82]]))
+        >>> [round(float(phi), 3) for phi in x[:, 2]]
+        [-3.0, 0.537]
+    """
+    phi = x[..., 2:]
+    phi = jnp.where(jnp.abs(phi) > jnp.pi, wrap_phi(phi), phi)
+    return jnp.concatenate([x[..., :2], phi], axis=-1)
+
+
 @jax.jit
 def epxpypz_to_ptetaphi(p: Array) -> Array:
     """(..., 4) (E, px, py, pz) [GeV] to (..., 3) (pT [GeV], pseudorapidity, phi).

@@ -18,6 +18,7 @@ import numpy as np
 
 from jaxad.errors import DAMAGED, UserError
 from jaxad.storage.atomic import replacing
+from jaxad.storage.paths import expanded
 
 ENVIRONMENT = "JAXAD_CACHE"
 
@@ -28,7 +29,7 @@ def root(folder: str = "") -> Path:
     Raises:
       UserError: it cannot be made or written to.
     """
-    path = Path(folder or os.environ.get(ENVIRONMENT) or "cache").expanduser()
+    path = expanded(folder or os.environ.get(ENVIRONMENT) or "cache")
     try:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):

@@ -8,7 +8,7 @@ import jaxad.data as data
 from jaxad.data import adc2021
 from jaxad.data.dataset import counts
 from jaxad.errors import UserError
-from jaxad.inputs.trigger import mask
+from jaxad.inputs.trigger import clean, mask
 
 
 def _events(n, seed):
@@ -93,6 +93,20 @@ def test_adc2021_values_that_cannot_be(adc, damage, message):
         data.load(data.get_config("adc2021", source=str(adc)))
 
 
+def test_angles_of_padding_and_beyond_pi_are_right(adc):
+    """pT = 0 is padding, whatever the angles say, and phi = 6.82 is the direction of 0.54."""
+    path, events = adc / "background_for_training.h5", _events(100, 0)
+    plain = adc2021.read_events(_write_events(path, events), 0, 0)
+    empty = events[..., 0] == 0
+    events[empty] = (0, -999, -999, 0)
+    events[..., 2] = np.where(empty, -999, events[..., 2] + 2 * np.pi)
+    assert events[..., 2].max() > 6.82
+    odd = adc2021.read_events(_write_events(path, events), 0, 0)
+    for name in plain.keys() - {"x"}:
+        np.testing.assert_array_equal(odd[name], plain[name])
+    np.testing.assert_allclose(clean(odd["x"]), clean(plain["x"]), atol=2e-6)
+
+
 def test_adc2021_layouts_that_are_others(adc):
     config = data.get_config("adc2021", source=str(adc))
     path = adc / "background_for_training.h5"
@@ -100,7 +114,7 @@ def test_adc2021_layouts_that_are_others(adc):
     with pytest.raises(UserError, match=r"Particles: expected shape \(N, 19, 4\), found \(10, 19"):
         data.load(config)
     _write_events(path, _events(10, 0), key="Data")
-    with pytest.raises(UserError, match="no dataset 'Particles'; found Data, Data_Names"):
+    with pytest.raises(UserError, match=r"no dataset 'Particles'; found Data \(10, 19, 4\)"):
         data.load(config)
     _write_events(path, _events(10, 0), names=b"Eta Phi Pt Class")
     with pytest.raises(UserError, match="Particles_Names: expected Pt, Eta, Phi, Class, found"):

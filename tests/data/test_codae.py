@@ -84,6 +84,16 @@ def test_load(folder):
     assert [len(rows["x"]) for rows in (*few.signals.values(), few.test)] == [10, 10, 10]
 
 
+def test_images_of_bools(tmp_path):
+    path = write(tmp_path / "qcd_1.npz")
+    hits = read_file(path)["x"] > 0
+    bools, floats = (
+        read_file(write(tmp_path / "qcd_2.npz", images=x)) for x in (hits, hits.astype("f4"))
+    )
+    for name, values in floats.items():
+        np.testing.assert_array_equal(bools[name], values)
+
+
 def test_images_on_disk_are_the_same(folder):
     settings = {"source": str(folder), "n_events": 13, "cache": str(folder / "cache")}
     in_memory, stored = (load(get_config("codae", on_disk=d, **settings)) for d in (False, True))
@@ -142,6 +152,9 @@ def test_mistakes_are_named(folder, tmp_path):
     assert "(N, 72, 58, 3)" in message(images=np.zeros((10, 70, 58, 3), np.float32))
     assert "10 values" in message(masses=np.zeros(4))
     assert "row 0" in message(images=np.full((10, 72, 58, 3), np.nan, np.float32))
+    odd = np.repeat([1.0, 0.5, 3.0], (5, 3, 2))
+    assert "expected 0 or 1 or 2, found 0.5 (3 events, first at row 5), 3 (2" in message(labels=odd)
+    assert "masses: expected whole numbers, found 2.5 (10" in message(masses=np.full(10, 2.5))
     assert "a pixel below 0" in message(images=np.full((10, 72, 58, 3), -1, np.float32))
     path = tmp_path / "bad" / "suep_gensim_h200_z.npz"
     path.write_bytes(path.read_bytes()[:1000])

@@ -1,5 +1,6 @@
 """The reader of the user's own arrays: real events by settings alone, and every refusal."""
 
+import re
 import sys
 
 import h5py
@@ -190,8 +191,11 @@ def test_blocks_do_not_change_what_is_read(jets, monkeypatch):
         ({"source": "simulation"}, "data.name=events reads your own files"),
         ({"source": "nowhere/*.h5"}, r"nowhere/\*.h5: no such file"),
         ({"format": "jets"}, "data.format: expected one of ptetaphi, epxpypz, image, features"),
-        ({"format": "epxpypz"}, r"format=epxpypz expects 3 axes, \(E, px, py, pz\).*\(90, 20, 3\)"),
-        ({"format": "features"}, "format=features expects 2 axes"),
+        (
+            {"format": "epxpypz"},
+            r"axes \(events, particles, 4\), .* \(90, 20, 3\): set data.format=ptetaphi",
+        ),
+        ({"format": "features"}, r"format=features expects the axes \(events, features\)"),
         ({"units": "TeV"}, "data.units: expected GeV or MeV, found 'TeV'"),
         ({"val_fraction": 0.9}, "data.val_fraction, data.test_fraction: expected positive"),
         ({"test_fraction": 0.0}, "data.test_fraction: expected a number between 0 and 1, found 0"),
@@ -199,9 +203,12 @@ def test_blocks_do_not_change_what_is_read(jets, monkeypatch):
         ({"signals": "a=1.5", "label_key": "label"}, "signals: a: expected a whole number as lab"),
         ({"background": "0.5", "label_key": "label"}, "data.background: expected labels like 0,1"),
         ({"background": (0, 1.5), "label_key": "label"}, "background: expected labels like 0,1"),
-        ({"x_key": "jets"}, "no dataset 'jets'; found jet_mass, label, names, x"),
+        (
+            {"x_key": "jets"},
+            r"no dataset 'jets'; found jet_mass \(90, 1\), .*; set data.x_key to one of",
+        ),
         ({"x_key": "names"}, "names: expected an array of numbers, found |S1"),
-        ({"label_key": "jet_mas"}, "no dataset 'jet_mas'"),
+        ({"label_key": "jet_mas"}, "no dataset 'jet_mas'; .*; set data.label_key to one"),
         ({"label_key": "x"}, r"x: expected one label for each of 90 events, found shape"),
         (
             {"label_key": "label", "background": "7"},
@@ -319,15 +326,76 @@ def test_damaged_and_foreign_files(jets, tmp_path):
 
 
 def test_files_that_do_not_fit_together(jets, tmp_path):
-    with h5py.File(tmp_path / "wide.h5", "w") as file:
-        file["x"] = np.zeros((10, 30, 3))
+    for name, width in (("a", 8), ("b", 9)):
+        np.savez(tmp_path / f"{name}.npz", x=np.ones((40, 8, width)))
     with pytest.raises(UserError, match="files of different shapes"):
-        _load(tmp_path / "*.h5")
-    with pytest.raises(UserError, match=r"float32 as in train, found .30, 3. float32"):
-        _load(jets, signals=f"a={tmp_path}/wide.h5")
+        _load(tmp_path / "*.npz", format="image")
+    with pytest.raises(UserError, match=r"float32 as in train, found .8, 9. float32"):
+        _load(tmp_path / "a.npz", format="image", signals=f"a={tmp_path}/b.npz")
     np.save(tmp_path / "x.npy", _jets(40))
     with pytest.raises(UserError, match="an npy file has no 'label'"):
         _load(tmp_path / "x.npy", label_key="label")
+
+
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_particles_are_padded_to_the_longest_file(tmp_path, on_disk):
+    wide, narrow, few = _jets(40), _jets(30, 1)[:, :12], _jets(5, 2)[:, :7]
+    for name, x in (("b", wide), ("s1", narrow), ("s2", few)):
+        np.savez(tmp_path / f"{name}.npz", x=x)
+    own = {"on_disk": on_disk, "cache": str(tmp_path)}
+    found = _load(tmp_path / "b.npz", signals=f"s={tmp_path}/s?.npz", **own)
+    padded = [
+        np.pad(x, ((0, 0), (0, 20 - x.shape[1]), (0, 0))) for x in (narrow, _jets(5, 2)[:, :7])
+    ]
+    np.savez(tmp_path / "p.npz", x=np.concatenate(padded))
+    _same(found, _load(tmp_path / "b.npz", signals=f"s={tmp_path}/p.npz", **own))
+    turned = _load(tmp_path / "s1.npz", signals=f"s={tmp_path}/b.npz", **own)
+    np.testing.assert_array_equal(turned.signals["s"]["x"], wide.astype("f4"))
+    assert turned.train["x"].shape[1:] == (20, 3)
+
+
+@pytest.mark.parametrize(
+    ("shape", "format", "message"),
+    [
+        ((40, 3, 20), "ptetaphi", r"save x.transpose\(0, 2, 1\)"),
+        ((40, 60), "ptetaphi", r"save x.reshape\(len\(x\), -1, 3\)"),
+        ((40, 20, 4), "ptetaphi", "set data.format=epxpypz"),
+        ((40, 64), "image", r"the axes \(events, ny, nx\) or \(events, ny, nx, channels\)"),
+        ((40, 3, 3), "features", r"the axes \(events, features\); found shape \(40, 3, 3\)"),
+    ],
+)
+def test_refusals_name_the_axes(tmp_path, shape, format, message):
+    for suffix in ("npz", "h5"):
+        path = tmp_path / f"a.{suffix}"
+        with h5py.File(path, "w") if suffix == "h5" else path.open("wb") as file:
+            arrays = {"X": np.ones(shape), "y": np.arange(40) % 2}
+            file.update(arrays) if suffix == "h5" else np.savez(file, **arrays)
+        found = (
+            rf"no (dataset|array) 'x'; found X {re.escape(str(shape))}, y \(40,\); set data.x_key"
+        )
+        with pytest.raises(UserError, match=found):
+            _load(path, format=format)
+        with pytest.raises(UserError, match=message):
+            _load(path, format=format, x_key="X")
+    np.savez(tmp_path / "b.npz", X=_jets(40), y=np.arange(40) % 2)
+    own = {"x_key": "X", "label_key": "y", "signals": "s=1"}
+    assert counts(_load(tmp_path / "b.npz", **own))["signals.s"] == 20
+
+
+def test_labels_that_nobody_asked_for_are_counted(jets, capsys):
+    dataset = _load(jets, label_key="label", background="0")
+    assert dataset.info["left_out"] == {"1": 30, "2": 30}
+    assert "left out: 30 of label 1, 30 of label 2" in data.summary(dataset)
+    assert "left out" not in data.summary(_load(jets))
+
+
+def test_sums_beyond_float32_name_the_row_of_the_file(tmp_path):
+    x = _jets(60)
+    x[47, :2] = (3e38, 0, 0)
+    np.savez(tmp_path / "a.npz", x=x, label=np.arange(60) // 30)
+    own = {"label_key": "label", "background": "1"}
+    with pytest.raises(UserError, match=r"a.npz: (mass|pt): NaN or infinity at row 47;"):
+        _load(tmp_path / "a.npz", **own)
 
 
 def test_lengths_that_differ(tmp_path):

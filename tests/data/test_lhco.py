@@ -1,5 +1,7 @@
 """LHC Olympics readers: features, windows, injection, splits, and raw events against features."""
 
+import re
+
 import numpy as np
 import pytest
 from lhco_events import fake_events, fake_particles, write_frame
@@ -112,6 +114,54 @@ def test_invalid_taus_are_left_out(events, tmp_path):
     write_frame(path, np.column_stack([events, valid]), [*lhco.JETS, "label", "tau_valid"])
     jets, _ = lhco.read_jets(path)
     np.testing.assert_array_equal(jets, events[valid == 1, :14])
+
+
+LABELS = {
+    "0, 1 and 2": (lambda label: np.where(np.arange(len(label)) > 3589, 2, label), "2 (10 events"),
+    "-1 and 1": (lambda label: 2 * label - 1, "-1 (3,000 events"),
+    "NaN": (lambda label: np.where(np.arange(len(label)) == 3597, np.nan, label), "nan (1 events"),
+    "half": (lambda label: np.where(np.arange(len(label)) == 3597, 0.5, label), "0.5 (1 events"),
+}
+
+
+@pytest.mark.parametrize("name", LABELS)
+def test_other_labels_are_refused_with_their_numbers(events, tmp_path, name):
+    change, message = LABELS[name]
+    label = change(events[:, -1])
+    path = tmp_path / "odd.h5"
+    write_frame(path, np.column_stack([events[:, :-1], label]), [*lhco.JETS, "label"])
+    with pytest.raises(
+        UserError, match=r"odd.h5: label: expected 0 or 1, found " + re.escape(message)
+    ):
+        load(config(str(path)))
+
+
+def test_refused_rows_are_those_of_the_file(events, tmp_path):
+    """Not of what is left without invalid taus."""
+    valid = (np.arange(len(events)) >= 100).astype(np.float32)
+    path, columns = tmp_path / "flagged.h5", [*lhco.JETS, "label", "tau_valid"]
+    odd = np.column_stack([events, valid])
+    odd[200, 3] = np.inf
+    write_frame(path, odd, columns)
+    with pytest.raises(UserError, match="features: NaN or infinity at row 200;"):
+        lhco.read_jets(path)
+    odd[[50, 150], 14] = 7
+    write_frame(path, odd, columns)
+    with pytest.raises(UserError, match=r"found 7 \(1 events, first at row 150\)"):
+        lhco.read_jets(path)
+
+
+def test_other_labels_of_prepared_and_raw_events(tmp_path):
+    rows = np.column_stack([np.linspace(2, 5, 40), np.ones((40, 4)), np.arange(40) % 3])
+    for name in ("outerdata_train", "innerdata_train"):
+        np.save(tmp_path / f"{name}.npy", rows)
+    with pytest.raises(UserError, match=r"train.npy: label: expected 0 or 1, found 2 \(13 events"):
+        load(get_config("lhco", source=str(tmp_path)))
+    particles = fake_particles()
+    particles[7, -1] = 2
+    write_frame(tmp_path / "raw.h5", particles, [str(i) for i in range(2101)])
+    with pytest.raises(UserError, match=r"raw.h5: label: expected 0 or 1, found 2 .*row 7\)"):
+        lhco_raw.feature_file(tmp_path / "raw.h5", tmp_path / "features", workers=1)
 
 
 def test_missing_column_is_named(events, tmp_path):

@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import pytest
 from random_jets import random_jets
-from random_scorers import trigger_data
+from random_scorers import trigger_data, trigger_scorer
 
 from jaxad import data, inputs, load
 from jaxad.commands import evaluate, export, score
@@ -152,6 +152,23 @@ def test_what_a_reader_refuses_the_scorer_refuses(
 def test_padding_may_hold_any_angle(run, jets):
     odd = np.where(jets[..., :1] > 0, jets, np.float32((0, -999, 99)))
     np.testing.assert_allclose(load(run)(odd), load(run)(jets), rtol=1e-5)
+
+
+def test_an_angle_may_go_round(run, jets, tmp_path):
+    """phi = 6.82 is the direction of 0.54: for readers, `score` and scorers alike."""
+    there = jets[..., :1] > 0
+    turned = jets + np.float32((0, 0, 2 * np.pi)) * there
+    assert turned[..., 2].max() > 6.82
+    stored(tmp_path / "turned.npz", x=turned, label=np.arange(N) % 5 == 0)
+    scorer = load(run)
+    np.testing.assert_array_equal(scores_of(run, tmp_path / "turned.npz"), scorer(turned))
+    np.testing.assert_allclose(np.median(scorer(turned)), np.median(scorer(jets)), rtol=0.02)
+    config = scorer.config.copy_and_resolve_references()
+    config.data.update(source=str(tmp_path / "turned.npz"))
+    assert len(data.load(config.data).train["x"]) > 0
+    events, trigger = trigger_data(50), trigger_scorer("dense_ae")
+    other = events + np.float32((0, 0, 2 * np.pi)) * (events[..., :1] > 0)
+    np.testing.assert_allclose(trigger(other), trigger(events), rtol=1e-4)
 
 
 def test_mass_weight_and_id_columns(tmp_path):
