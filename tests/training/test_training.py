@@ -15,10 +15,11 @@ from small_task import IN_PARTS, TASK, assert_equal, init, loss, quiet, rows
 
 from jaxad.errors import Preempted, UserError
 from jaxad.storage import on_disk
-from jaxad.training import Task, checkpoint, fit, get_config, loop, weighted_mean
+from jaxad.training import Task, checkpoint, fit, get_config, loop, streams, weighted_mean
 from jaxad.training import step as engine
 from jaxad.training.feed import feed
 from jaxad.training.optimizer import make_optimizer
+from jaxad.training.streams import Purpose
 
 
 def test_an_epoch_is_the_plain_loop():
@@ -27,12 +28,12 @@ def test_an_epoch_is_the_plain_loop():
     train = rows(37)
     fitted = fit(TASK, train, rows(20, 1), config, seed=3)
 
-    params, _ = init(jax.random.fold_in(jax.random.key(3), 0), {"x": train["x"][:1]})
+    params, _ = init(streams.key(3, Purpose.INITIAL, "train"), {"x": train["x"][:1]})
     values = []
     for epoch in range(2):
-        order = np.random.default_rng([3, epoch]).permutation(37)
+        order = streams.generator(3, Purpose.ORDER, "train", epoch).permutation(37)
         for step, start in enumerate(range(0, 37, 16)):
-            key = jax.random.fold_in(jax.random.fold_in(jax.random.key(3), epoch + 1), step)
+            key = streams.key(3, Purpose.TRAINING, "train", epoch, step)
             chosen = order[start : start + 16]
             # Noise is drawn for the full batch, so the ragged one is padded here too.
             padded = np.concatenate([chosen, np.zeros(16 - len(chosen), int)])

@@ -30,7 +30,8 @@ from jaxad.observables.graphs import Edges, Graphs, standard_graphs
 from jaxad.observables.kinematics import jet_mass, jet_ptetaphi
 from jaxad.observables.ordering import decision_ordering
 from jaxad.storage import cache
-from jaxad.training import Task
+from jaxad.training import Task, streams
+from jaxad.training.streams import Purpose
 
 KINDS = ("set",)
 ALWAYS = ("mass", "pt")  # what the first network sees
@@ -138,7 +139,8 @@ def fit(
         )
     for rows in (train, val):
         rows |= {"x": (rows["x"] - mean) / scale, "y": target(rows["teacher"])}
-    index = choose(len(val["x"]), min(config.method.n_events, len(val["x"])), [config.seed, 2])
+    rng = streams.generator(config.seed, Purpose.EVENTS, "pairs")
+    index = choose(len(val["x"]), min(config.method.n_events, len(val["x"])), rng)
     passes, columns = select(config, candidates, train, val, take(val, index), bench, task)
     return fitted | {"passes": passes, "mean": mean[columns], "scale": scale[columns]}
 
