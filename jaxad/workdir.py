@@ -4,6 +4,7 @@ import contextlib
 import json
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,15 +15,16 @@ from jaxad.storage import lock
 from jaxad.storage.atomic import write_text
 
 
-def opened(workdir: Path) -> contextlib.AbstractContextManager[None]:
+def opened(workdir: Path, flag: str = "--workdir") -> contextlib.AbstractContextManager[None]:
     """Create the directory and hold its lock, so that one process at a time writes there.
+
+    Args:
+        flag: that names the directory.
 
     Raises:
         UserError: not writable, or in use by another process.
     """
-    in_use = (
-        f"{workdir}: another process is working there: wait for it, or choose another --workdir"
-    )
+    in_use = f"{workdir}: another process is working there: wait for it, or choose another {flag}"
     return lock.held(workdir, in_use)
 
 
@@ -102,9 +104,13 @@ def history_writer(workdir: Path, stage: str) -> Callable[[list[dict]], None]:
 def stop_signals() -> Iterator[Callable[[], bool]]:
     """Catch SIGTERM and Ctrl-C; yields a function that tells whether one came.
 
-    A second Ctrl-C interrupts at once, as usual.
+    A second Ctrl-C interrupts at once, as usual. In a thread of a program, where Python allows no
+    handlers, signals keep the meaning that the program gave them.
     """
     received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
 
     def handler(number: int, frame: object) -> None:
         if received and number == signal.SIGINT:

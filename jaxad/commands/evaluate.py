@@ -33,19 +33,28 @@ def evaluate(directory: Path, source: str = "", n_bootstrap: int = 200) -> dict:
     """Score the test data of a run, or of another `source`, and write `directory/eval`.
 
     Returns the content of `metrics.json`. Prints the table and the path of the report.
+
+    Raises:
+        UserError: nothing trained there, another process at work there, no signal, bad files.
     """
-    scorers = {"method": load(directory)}
-    workdir.settle_config(directory, scorers["method"].config)
-    config = scorers["method"].config.copy_and_resolve_references()
+    scorer = load(directory)
+    with workdir.opened(directory):
+        return _evaluate(scorer, directory, source, n_bootstrap)
+
+
+def _evaluate(scorer: Scorer, directory: Path, source: str, n_bootstrap: int) -> dict:
+    scorers = {"method": scorer}
+    workdir.settle_config(directory, scorer.config)
+    config = scorer.config.copy_and_resolve_references()
     if source:
         config.data.source = source
     for name in config.baselines:
         if name in methods.NAMES:
             scorers[name] = load(directory / "baselines" / name)
     if "teacher" in config.baselines:
-        scorers["teacher"] = mimickers.teacher(scorers["method"])
+        scorers["teacher"] = mimickers.teacher(scorer)
     dataset = data.load(config.data)
-    trained_on = scorers["method"].info.get("data", {}).get("digest", dataset.info["digest"])
+    trained_on = scorer.info.get("data", {}).get("digest", dataset.info["digest"])
     if not source and trained_on != dataset.info["digest"]:
         print(
             f"warning: {config.data.source}: no longer the data that the run was trained on; "

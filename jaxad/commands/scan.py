@@ -17,7 +17,7 @@ import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
-from jaxad import data, report
+from jaxad import data, report, workdir
 from jaxad.commands import cli
 from jaxad.commands.train import train
 from jaxad.data.window import window_of
@@ -39,9 +39,10 @@ def summarised(directory: Path) -> dict[str, Any]:
     figures = report.search_figures(found, dataset.info["window"], resonant.names_of(scorer), mass)
     summary = resonant.summary(scorer, dataset, found)
     folder = directory / "eval"
-    folder.mkdir(exist_ok=True)
-    report.save_figures({f"search_{name}": f for name, f in figures.items()}, folder)
-    write_text(folder / "search.json", json.dumps(found | {"summary": summary}, indent=2))
+    with workdir.opened(directory):
+        folder.mkdir(exist_ok=True)
+        report.save_figures({f"search_{name}": f for name, f in figures.items()}, folder)
+        write_text(folder / "search.json", json.dumps(found | {"summary": summary}, indent=2))
     return summary
 
 
@@ -60,7 +61,15 @@ def scan(config: ConfigDict, directory: Path, what: str, values: list[str], seed
     """Train and evaluate a run for every value of `data.what` and every seed; one figure.
 
     Stopped, the same call goes on: runs that have been evaluated are not repeated.
+
+    Raises:
+        UserError: another process is at work there; whatever training and evaluation raise.
     """
+    with workdir.opened(directory):
+        _scan(config, directory, what, values, seeds)
+
+
+def _scan(config: ConfigDict, directory: Path, what: str, values: list[str], seeds: int) -> None:
     results = []
     for value in values:
         for seed in range(seeds):

@@ -220,6 +220,31 @@ def test_not_finite_loss_names_the_step_and_keeps_the_last_checkpoint(tmp_path):
     assert checkpoint.latest(tmp_path / "train") is not None
 
 
+def test_only_running_members_end_an_ensemble(tmp_path):
+    """The first member stops after two epochs and then has no finite loss: its best is kept."""
+
+    def task_init(key, batch):
+        return {"w": jnp.ones(())}, {"steps": jnp.zeros((), jnp.int32)}
+
+    def task_loss(params, state, batch, key, training):
+        first = batch["member"][0] == 0
+        value = jnp.where(first, 1 + 0 * params["w"], params["w"] ** 2)
+        value = jnp.where(first & (state["steps"] >= 6), jnp.nan, value)
+        return value, ({}, {"steps": state["steps"] + training})
+
+    data = {"member": np.repeat([0, 1], 16).astype(np.float32)}
+    index = np.arange(32).reshape(2, 16)
+    config = get_config(epochs=6, batch_size=8, ensemble=2, early_stop_patience=1)
+    settings = {"train_index": index, "val_index": index}
+    fitted = fit(Task(task_init, task_loss), data, data, config, directory=tmp_path, **settings)
+    assert len(fitted.history) == 6
+    np.testing.assert_array_equal(fitted.state["steps"][0], [2])
+    assert fitted.value[0] == [1.0] and np.isfinite(fitted.value).all()
+    config.early_stop_patience = 0
+    with pytest.raises(UserError, match=r"validation of epoch 2, member 0"):
+        fit(Task(task_init, task_loss), data, data, config, **settings)
+
+
 @pytest.mark.parametrize("polls", [1, 2, 5, 9])
 def test_stop_and_resume_bit_for_bit(tmp_path, polls, monkeypatch):
     """Stopped at any poll, in the middle of an epoch too, and resumed: the same bits."""
