@@ -68,7 +68,7 @@ def read_config(workdir: Path) -> ConfigDict:
     """The config of the run in this directory."""
     path = workdir / "config.json"
     try:
-        return ConfigDict(json.loads(path.read_text()))
+        return ConfigDict(json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise UserError(f"{workdir}: no run here (no config.json): train first") from error
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
@@ -81,8 +81,8 @@ def read_history(workdir: Path) -> list[dict]:
     if not path.exists():
         return []
     try:
-        records = [json.loads(line) for line in path.read_text().splitlines()]
-    except (ValueError, RecursionError) as error:
+        records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: damaged ({error}): remove it") from error
     if not all(isinstance(record, dict) and "stage" in record for record in records):
         raise UserError(f"{path}: expected one record a line, each with its stage: remove it")

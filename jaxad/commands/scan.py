@@ -25,7 +25,7 @@ from jaxad.errors import UserError
 from jaxad.evaluation import resonant
 from jaxad.metrics import resonance
 from jaxad.scorer import load
-from jaxad.storage.atomic import write_text
+from jaxad.storage.atomic import named, write_text
 
 
 def summarised(directory: Path) -> dict[str, Any]:
@@ -40,7 +40,8 @@ def summarised(directory: Path) -> dict[str, Any]:
     summary = resonant.summary(scorer, dataset, found)
     folder = directory / "eval"
     with workdir.opened(directory):
-        folder.mkdir(exist_ok=True)
+        with named(folder):
+            folder.mkdir(exist_ok=True)
         report.save_figures({f"search_{name}": f for name, f in figures.items()}, folder)
         write_text(folder / "search.json", json.dumps(found | {"summary": summary}, indent=2))
     return summary
@@ -85,7 +86,9 @@ def _scan(config: ConfigDict, directory: Path, what: str, values: list[str], see
             train(one, folder)
             done = folder / "eval" / "search.json"
             summary = (
-                json.loads(done.read_text())["summary"] if done.exists() else summarised(folder)
+                json.loads(done.read_text(encoding="utf-8"))["summary"]
+                if done.exists()
+                else summarised(folder)
             )
             results.append({"value": value, "seed": seed, **summary})
             write_text(directory / "scan.json", json.dumps(results, indent=2))
