@@ -356,10 +356,14 @@ def load(path: str | os.PathLike, name: str = "scorer") -> Scorer:
             arrays = {key: stored[key] for key in stored.files}
         background = np.load(folder / "background.npy", allow_pickle=False)
         sealed = digest(description, arrays | {"background": background})
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise UserError(
             f"{path}: no trained scorer here ({Path(error.filename).name} is missing): "
             "train first with train.py --workdir, or give the folder of a finished run"
+        ) from error
+    except PermissionError as error:
+        raise UserError(
+            f"{error.filename}: {error.strerror}: mend the permissions of this scorer"
         ) from error
     except (*DAMAGED, AttributeError, MemoryError) as error:
         raise UserError(

@@ -69,8 +69,10 @@ def read_config(workdir: Path) -> ConfigDict:
     path = workdir / "config.json"
     try:
         return ConfigDict(json.loads(path.read_text(encoding="utf-8")))
-    except OSError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise UserError(f"{workdir}: no run here (no config.json): train first") from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}): mend that first") from error
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{path}: not a config ({error}): restore it, or train anew") from error
 

@@ -33,14 +33,17 @@ def _line(error: Exception) -> str:
         return str(error)
     if not isinstance(error, OSError):
         raise error
-    what = f"{error.filename or 'output'}: {error.strerror}"
+    file = error.filename or "output"
     if error.errno in FULL or (error.errno in FORBIDDEN and error.filename):
         return (
-            f"{what}: free space or mend the permissions and run the same command again; what was "
-            "saved before is kept"
+            f"{file}: {error.strerror}: free space or mend the permissions and run the same "
+            "command again; what was saved before is kept"
         )
     if isinstance(error, OutputError):
-        return f"{what}: choose another path, or mend this one; what was saved before is kept"
+        return (
+            f"{file}: {error.strerror}: choose another path, or mend this one; what was saved "
+            "before is kept"
+        )
     raise error  # a file of ours that is missing, say
 
 

@@ -44,8 +44,8 @@ def initialize() -> None:
         (address, *_), (number, process) = values, map(_number, ENVIRONMENT[1:])
         if not process < number:
             raise UserError(
-                f"environment: {ENVIRONMENT[2]}: expected 0 to {number - 1}, as {ENVIRONMENT[1]} "
-                f"is {number}, found {process}"
+                f"environment: JAX_PROCESS_ID: expected 0 to {number - 1}, as JAX_NUM_PROCESSES is "
+                f"{number}, found {process}"
             )
         jax.distributed.initialize(address, number, process)
         return

@@ -62,7 +62,9 @@ def _new_folder(out: Path) -> Iterator[Path]:
     Raises:
         UserError: something else is there.
     """
-    if out.exists() and any(out.iterdir()) and not (out / "export.json").is_file():
+    if out.is_file() or (
+        out.exists() and any(out.iterdir()) and not (out / "export.json").is_file()
+    ):
         raise UserError(f"{out}: holds something else: choose another --out")
     with replacing_folder(out) as temporary:
         yield temporary

@@ -222,11 +222,11 @@ def _codae(paths: list[Path]) -> Figure:
                 (images[..., 0] > 0).sum(axis=(1, 2)),
                 images.sum(axis=(1, 2, 3)),
             )
-        name = path.stem.rsplit("_", 1)[0].replace("_gensim", "").replace("_h", " ")
-        samples.setdefault(name.replace("_", " "), []).append(np.stack(columns))
+        name = path.stem.rsplit("_", 1)[0].replace("_gensim", "").replace("_h", "_")
+        samples.setdefault(name.replace("_", " ").upper(), []).append(np.stack(columns))
     figure, all_axes = _panels(1, 3, 21, 6)
     found = {name: np.concatenate(parts, axis=1) for name, parts in samples.items()}
-    highest = np.quantile(np.concatenate(list(found.values()), axis=1), 0.99, axis=1)
+    highest = np.concatenate(list(found.values()), axis=1).max(axis=1)
     for number, (name, columns) in enumerate(found.items()):
         style = {"color": mpl.colormaps["tab20"].colors[number], "label": name}
         style |= {"color": "black", "linewidth": 3} if number == 0 else {}

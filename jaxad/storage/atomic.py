@@ -36,7 +36,10 @@ def named(path: Path, n_bytes: int = 0) -> Iterator[None]:
         if not _belongs(where, path):
             raise
         code = int(number[1]) if number else error.errno
-        raise OutputError(code, os.strerror(code or 0), str(where)) from error
+        temporary = Path(str(where)).name.startswith(f".{path.name}.")
+        raise OutputError(
+            code, os.strerror(code or 0), str(path if temporary else where)
+        ) from error
 
 
 def _belongs(where: object, path: Path) -> bool:

@@ -12,6 +12,7 @@ from jaxad.commands import train as run
 from jaxad.configs import adc2021_shallow, adc2021_student
 from jaxad.data import adc2021
 from jaxad.errors import UserError
+from jaxad.scorer import load
 
 
 @pytest.fixture(scope="module")
@@ -72,5 +73,4 @@ def test_student_without_a_teacher_trains_one_in_its_smoke_variant(files, tmp_pa
     run.train(config, tmp_path / "run")
     stages = {record["stage"] for record in workdir.read_history(tmp_path / "run")}
     assert stages == {"autoencoder", "student"}
-    metrics = evaluate.evaluate(tmp_path / "run", n_bootstrap=0)
-    assert list(metrics["signals"]) == ["A4l", "LQ", "h0", "hch"]
+    assert load(tmp_path / "run").names == ("student",)
