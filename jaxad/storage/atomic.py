@@ -36,10 +36,9 @@ def named(path: Path, n_bytes: int = 0) -> Iterator[None]:
         if not _belongs(where, path):
             raise
         code = int(number[1]) if number else error.errno
-        temporary = Path(str(where)).name.startswith(f".{path.name}.")
-        raise OutputError(
-            code, os.strerror(code or 0), str(path if temporary else where)
-        ) from error
+        if Path(str(where)).name.startswith(f".{path.name}."):
+            where = path  # a temporary name of it
+        raise OutputError(code, os.strerror(code or 0), str(where)) from error
 
 
 def _belongs(where: object, path: Path) -> bool:
