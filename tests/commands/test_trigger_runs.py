@@ -73,4 +73,4 @@ def test_student_without_a_teacher_trains_one_in_its_smoke_variant(files, tmp_pa
     run.train(config, tmp_path / "run")
     stages = {record["stage"] for record in workdir.read_history(tmp_path / "run")}
     assert stages == {"autoencoder", "student"}
-    assert load(tmp_path / "run").names == ("student",)
+    assert list(load(tmp_path / "run").names) == ["student"]
