@@ -16,6 +16,9 @@ ADC2021 := runs/adc2021
 
 EXTRAS := simulation efp export onnx tflite hls dask root docs dev
 TESTED := .[simulation,export,onnx,dask,dev]
+# The extra efp less wasserstein, which EnergyFlow asks for and EFPs do not need: it is compiled on
+# installation. What else EnergyFlow needs, jaxad needs as well.
+ENERGYFLOW := energyflow>=1.3.3
 
 .PHONY: demo adc2021 test test-newest lint docs extras accelerator
 
@@ -61,7 +64,7 @@ ifeq ($(NEWEST_PYTHON),)
 else
 	test -x $(NEWEST)/bin/python || $(NEWEST_PYTHON) -m venv $(NEWEST)
 	$(NEWEST)/bin/python -m pip install --quiet --upgrade --upgrade-strategy eager --editable '$(TESTED)'
-	$(NEWEST)/bin/python -m pip install --quiet --upgrade --no-deps 'energyflow>=1.3.3'
+	$(NEWEST)/bin/python -m pip install --quiet --upgrade --no-deps '$(ENERGYFLOW)'
 	JAX_PLATFORMS=cpu $(NEWEST)/bin/python -m pytest --numprocesses 2 --dist loadfile
 endif
 
@@ -94,8 +97,7 @@ extras:
 	  && .venv-extra/bin/python -c "import jaxad; print('$$extra: installed')" || exit 1; \
 	done; rm -rf .venv-extra
 
-# The lock leaves out wasserstein, which EnergyFlow asks for and EFPs do not need: it is compiled
-# on installation. An active environment keeps its own versions where they fit.
+# The lock leaves out wasserstein, too. An active environment keeps its own versions where they fit.
 $(INSTALLED): pyproject.toml requirements.lock
 ifeq ($(ENVIRONMENT),.venv)
 	test -x $(PYTHON) || $(BASE_PYTHON) -m venv .venv
@@ -103,5 +105,6 @@ ifeq ($(ENVIRONMENT),.venv)
 	$(PYTHON) -m pip install --quiet --no-deps --editable .
 else
 	$(PYTHON) -m pip install --quiet --editable '$(TESTED)'
+	$(PYTHON) -m pip install --quiet --no-deps '$(ENERGYFLOW)'
 endif
 	touch $@

@@ -27,7 +27,8 @@ def engine_steps(
     order = [np.random.default_rng(seed).permutation(n_rows) for seed in range(members)]
     index, weight = engine.make_batches(np.stack(order), size, run.width(size))
     data = run.place(rows, "replicated")
-    seeds = run.place(np.arange(members, dtype=np.uint32), "members")
+    seeds = np.stack([np.arange(members), np.zeros(members)], axis=1).astype(np.uint32)
+    seeds = run.place(seeds, "members")
     block = engine.Block(data, run.place(index, "index"), run.place(weight, "weight"), 0)
     state = [run.init(block, seeds)]
 

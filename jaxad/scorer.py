@@ -368,7 +368,9 @@ class Scorer:
         with replacing_folder(folder) as temporary:
             np.savez(temporary / "params.npz", **arrays)
             np.save(temporary / "background.npy", self.background)
-            (temporary / "scorer.json").write_text(json.dumps(description, indent=2))
+            (temporary / "scorer.json").write_text(
+                json.dumps(description, indent=2), encoding="utf-8"
+            )
 
 
 def _exactly(function: Callable[[Any, Array], Any]) -> Callable[[Any, Array], Any]:
@@ -406,15 +408,19 @@ def load(path: str | os.PathLike, name: str = "scorer") -> Scorer:
     if not (folder / "scorer.json").is_file():
         folder = folder / name
     try:
-        description = json.loads((folder / "scorer.json").read_text())
+        description = json.loads((folder / "scorer.json").read_text(encoding="utf-8"))
         with np.load(folder / "params.npz", allow_pickle=False) as stored:
             arrays = {key: stored[key] for key in stored.files}
         background = np.load(folder / "background.npy", allow_pickle=False)
         sealed = digest(description, arrays | {"background": background})
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise UserError(
             f"{path}: no trained scorer here ({Path(error.filename).name} is missing): "
             "train first with train.py --workdir, or give the folder of a finished run"
+        ) from error
+    except PermissionError as error:
+        raise UserError(
+            f"{error.filename}: {error.strerror}: mend the permissions of this scorer"
         ) from error
     except (*DAMAGED, AttributeError, MemoryError) as error:
         raise UserError(
@@ -452,8 +458,8 @@ def _program(folder: Path) -> bytes:
         raise UserError(f"{program}: flatbuffers is missing: pip install 'jaxad[export]'")
     content = program.read_bytes()
     try:
-        about = json.loads((folder / "export.json").read_text())["artefacts"]["stablehlo"]
-        expected = about.get("sha256")
+        about = json.loads((folder / "export.json").read_text(encoding="utf-8"))
+        expected = about["artefacts"]["stablehlo"].get("sha256")
     except (OSError, *DAMAGED, AttributeError) as error:
         raise UserError(f"{folder}/export.json: damaged ({error}): export again") from error
     if expected not in (None, hashlib.sha256(content).hexdigest()):

@@ -4,6 +4,7 @@ import contextlib
 import json
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,15 +15,16 @@ from jaxad.storage import lock
 from jaxad.storage.atomic import write_text
 
 
-def opened(workdir: Path) -> contextlib.AbstractContextManager[None]:
+def opened(workdir: Path, flag: str = "--workdir") -> contextlib.AbstractContextManager[None]:
     """Create the directory and hold its lock, so that one process at a time writes there.
+
+    Args:
+        flag: that names the directory.
 
     Raises:
         UserError: not writable, or in use by another process.
     """
-    in_use = (
-        f"{workdir}: another process is working there: wait for it, or choose another --workdir"
-    )
+    in_use = f"{workdir}: another process is working there: wait for it, or choose another {flag}"
     return lock.held(workdir, in_use)
 
 
@@ -66,9 +68,11 @@ def read_config(workdir: Path) -> ConfigDict:
     """The config of the run in this directory."""
     path = workdir / "config.json"
     try:
-        return ConfigDict(json.loads(path.read_text()))
-    except OSError as error:
+        return ConfigDict(json.loads(path.read_text(encoding="utf-8")))
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise UserError(f"{workdir}: no run here (no config.json): train first") from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}): mend that first") from error
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{path}: not a config ({error}): restore it, or train anew") from error
 
@@ -79,8 +83,8 @@ def read_history(workdir: Path) -> list[dict]:
     if not path.exists():
         return []
     try:
-        records = [json.loads(line) for line in path.read_text().splitlines()]
-    except (ValueError, RecursionError) as error:
+        records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: damaged ({error}): remove it") from error
     if not all(isinstance(record, dict) and "stage" in record for record in records):
         raise UserError(f"{path}: expected one record a line, each with its stage: remove it")
@@ -102,9 +106,13 @@ def history_writer(workdir: Path, stage: str) -> Callable[[list[dict]], None]:
 def stop_signals() -> Iterator[Callable[[], bool]]:
     """Catch SIGTERM and Ctrl-C; yields a function that tells whether one came.
 
-    A second Ctrl-C interrupts at once, as usual.
+    A second Ctrl-C interrupts at once, as usual. In a thread of a program, where Python allows no
+    handlers, signals keep the meaning that the program gave them.
     """
     received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
 
     def handler(number: int, frame: object) -> None:
         if received and number == signal.SIGINT:

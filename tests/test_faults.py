@@ -3,11 +3,13 @@
 Kills at random instants are in benchmarks/faults.py, which takes many minutes.
 """
 
+import asyncio
 import contextlib
 import json
 import os
 import resource
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,8 +19,9 @@ from random_scorers import trigger_data, trigger_scorer
 from small_task import TASK, assert_equal, rows
 
 from jaxad import workdir
-from jaxad.commands import export, score
+from jaxad.commands import evaluate, export, score
 from jaxad.commands import simulate as simulation_program
+from jaxad.commands.train import fitter
 from jaxad.errors import UserError
 from jaxad.scorer import load
 from jaxad.simulation.produce import SUMMARY, produce
@@ -200,6 +203,31 @@ def test_two_processes_in_one_work_directory(tmp_path):
         workdir.opened(tmp_path),
     ):
         pass
+
+
+def test_two_evaluations_of_one_run(run, tmp_path):
+    """The second is refused before it reads any data, and writes nothing."""
+    shutil.copytree(run, tmp_path / "run")
+    with (
+        workdir.opened(tmp_path / "run"),
+        pytest.raises(UserError, match="another process is working there: wait for it"),
+    ):
+        evaluate.evaluate(tmp_path / "run")
+    assert not (tmp_path / "run" / "eval").exists()
+
+
+def test_a_run_in_a_thread_with_an_event_loop(undisturbed, tmp_path):
+    """As in a notebook: no signal handlers there, and Orbax finds a loop that runs."""
+    results = []
+
+    async def trained():
+        results.append(fitter(tmp_path)(TASK, rows(40), rows(20, 1), CONFIG, stage="train"))
+
+    thread = threading.Thread(target=lambda: asyncio.run(trained()))
+    thread.start()
+    thread.join()
+    assert_equal(results[0].params, undisturbed.params)
+    assert (tmp_path / "checkpoints" / "train" / "9").is_dir()
 
 
 # What killed processes left behind ------------------------------------------------------------

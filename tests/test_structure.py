@@ -1,5 +1,6 @@
 """The house: what imports what, who knows a data set by name, how long files are."""
 
+import ast
 import re
 
 from documents import ROOT, SOURCES, imported, module_of
@@ -32,6 +33,18 @@ def test_data_sets_are_known_to_their_readers_alone():
         if path.relative_to(ROOT / "jaxad").parts[0] in BLIND:
             found = re.findall("|".join(names) + r"|data\.name|LHC ?Olympics", path.read_text())
             assert not found, f"{path} names {found[0]}"
+
+
+def test_text_files_say_their_encoding():
+    """That of the locale writes no ± under LANG=C, and reads another text than was written."""
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call) or isinstance(node.func, ast.Name):
+                continue
+            name = getattr(node.func, "attr", "")
+            if name == "read_text" or (name == "write_text" and len(node.args) == 1):
+                named = [keyword.arg for keyword in node.keywords]
+                assert "encoding" in named, f"{path}:{node.lineno}"
 
 
 def test_files_are_short_and_the_root_holds_the_api():

@@ -122,7 +122,8 @@ def _train(role: str, task: Any, settings: Any, rows: dict, folder: Path) -> tup
     n = len(next(iter(rows.values())))
     order = np.broadcast_to(np.arange(n, dtype=np.int32), (settings.ensemble, n))
     index, weight = loop.make_batches(order, size, run.width(size))
-    seeds = run.place(np.arange(settings.ensemble, dtype=np.uint32), "members")
+    seeds = np.stack([np.arange(settings.ensemble), np.zeros(settings.ensemble)], axis=1)
+    seeds = run.place(seeds.astype(np.uint32), "members")
     block = loop.Block(
         run.place(rows, "replicated"), run.place(index, "index"), run.place(weight, "weight"), 0
     )

@@ -1,8 +1,10 @@
 """How commands begin and end: one line for a user's mistake, a trace for a bug."""
 
 import argparse
+import codecs
 import errno
 import functools
+import io
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -18,14 +20,15 @@ from jaxad.data import simulated
 from jaxad.devices import compiler, precision
 from jaxad.errors import Preempted, UserError
 from jaxad.methods import settings
+from jaxad.storage.atomic import OutputError
 from jaxad.storage.paths import expanded
 
-DISK_ERRORS = {
-    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO),
-    *(errno.EROFS, errno.EACCES, errno.EPERM),
-    *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST),
-}
-"""What a disk, or something else in the place of a file or folder, answers to who writes."""
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
+FORBIDDEN = {errno.EACCES, errno.EPERM}
+"""What a disk answers to who writes, whatever is written."""
+
+PLAIN = {"±": "+-", "µ": "u", "−": "-", "–": "-"}
+"""What is said instead where a terminal has no such letters."""
 
 SHIPPED = Path(__file__).parents[1] / "configs"
 
@@ -34,12 +37,37 @@ def _line(error: Exception) -> str:
     """The line that names a user's mistake or what a disk refused; raises what is a bug."""
     if isinstance(error, UserError):
         return str(error)
-    if not isinstance(error, OSError) or error.errno not in DISK_ERRORS:
+    if not isinstance(error, OSError):
         raise error
-    return (
-        f"{error.filename or 'output'}: {error.strerror}: free space or mend the permissions and "
-        "run the same command again; what was saved before is kept"
-    )
+    file = error.filename or "output"
+    if error.errno in FULL or (error.errno in FORBIDDEN and error.filename):
+        return (
+            f"{file}: {error.strerror}: free space or mend the permissions and run the same "
+            "command again; what was saved before is kept"
+        )
+    if isinstance(error, OutputError):
+        return (
+            f"{file}: {error.strerror}: choose another path, or mend this one; what was saved "
+            "before is kept"
+        )
+    raise error  # a file of ours that is missing, say
+
+
+def _in_plain_letters(error: UnicodeError) -> tuple[str, int]:
+    """Handler of what a terminal cannot show: other letters, or their numbers."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    text = error.object[error.start : error.end]
+    said = (PLAIN.get(letter, ascii(letter)[1:-1]) for letter in text)
+    return "".join(said), error.end
+
+
+def _show_all_letters() -> None:
+    """Let standard output and error say what their encoding lacks (C locale, PYTHONIOENCODING)."""
+    codecs.register_error("jaxad.plain", _in_plain_letters)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="jaxad.plain")
 
 
 def _say(message: object) -> None:
@@ -203,6 +231,7 @@ def exit_code(command: Callable[[], int | None], at_once: bool = False) -> int:
     130 after Ctrl-C, 143 for a run that was stopped by a signal. With `at_once` a mistake ends the
     process: threads of a checkpoint that could not be written would complain at a normal exit.
     """
+    _show_all_letters()
     logging.set_verbosity(logging.FATAL)  # Orbax logs what is raised anyway
     compiler.settle()
     precision.settle()

@@ -18,6 +18,7 @@ from jaxad import report
 from jaxad.commands import cli
 from jaxad.errors import UserError
 from jaxad.report.tables import TABLE_FIGURES, figure_name, figure_text
+from jaxad.storage.atomic import named, write_text
 from jaxad.storage.paths import expanded
 
 Runs = Mapping[str, Mapping[str, Any]]  # name of the run -> its metrics.json
@@ -25,7 +26,7 @@ Runs = Mapping[str, Mapping[str, Any]]  # name of the run -> its metrics.json
 
 def _read(path: Path, entry: str, again: str) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: expected JSON, found damage ({error}): {again}") from None
     if not isinstance(content, dict) or not isinstance(content.get(entry), dict):
@@ -143,8 +144,9 @@ def compare(workdirs: Sequence[Path], out: Path | None) -> None:
     text = tables(runs)
     print(text)
     if out is not None:
-        paths = report.save_figures(figures(runs), out)
-        (out / "comparison.txt").write_text(text + "\n")
+        with named(out):
+            paths = report.save_figures(figures(runs), out)
+            write_text(out / "comparison.txt", text + "\n")
         print("\n" + "\n".join(map(str, paths)))
 
 

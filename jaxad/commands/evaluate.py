@@ -37,14 +37,23 @@ def evaluate(directory: Path, source: str = "", n_bootstrap: int = 200) -> dict:
     """Score the test data of a run, or of another `source`, and write `directory/eval`.
 
     Returns the content of `metrics.json`. Prints the table and the path of the report.
+
+    Raises:
+        UserError: nothing trained there, another process at work there, no signal, bad files.
     """
     if n_bootstrap < 0 or n_bootstrap == 1:
         raise UserError(f"--bootstrap: expected 0 (none) or 2 and more, found {n_bootstrap}")
-    scorers = {"method": load(directory)}
-    workdir.settle_config(directory, scorers["method"].config)
-    config = scorers["method"].config.copy_and_resolve_references()
+    scorer = load(directory)
+    with workdir.opened(directory):
+        return _evaluate(scorer, directory, source, n_bootstrap)
+
+
+def _evaluate(scorer: Scorer, directory: Path, source: str, n_bootstrap: int) -> dict:
+    scorers = {"method": scorer}
+    workdir.settle_config(directory, scorer.config)
+    config = scorer.config.copy_and_resolve_references()
     left_out = _load_references(scorers, directory)
-    trained_on = scorers["method"].info.get("data", {})
+    trained_on = scorer.info.get("data", {})
     if source:
         dataset = _of_other_files(config, source, trained_on)
     else:
@@ -55,7 +64,7 @@ def evaluate(directory: Path, source: str = "", n_bootstrap: int = 200) -> dict:
                 "its test events may have trained it",
                 file=sys.stderr,
             )
-    caution = "" if source else _caution(scorers["method"], dataset)
+    caution = "" if source else _caution(scorer, dataset)
     if not dataset.signals:
         raise UserError(
             f"{config.data.source}: no signal to evaluate on: name some in data.signals"

@@ -35,6 +35,7 @@ from jaxad.devices.batches import SIZES
 from jaxad.errors import UserError
 from jaxad.export import cpp, onnx, tflite
 from jaxad.scorer import Scorer, load
+from jaxad.storage.atomic import named
 from jaxad.storage.paths import expanded
 from jaxad.storage.provenance import provenance
 from jaxad.workdir import write_text
@@ -63,7 +64,7 @@ CONTRACT = {
 def machine() -> dict[str, str]:
     """Processor, cores, device and versions."""
     cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
     models = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
     return {
         "processor": models[0] if models else platform.processor() or platform.machine(),
@@ -90,7 +91,7 @@ def native(function: Callable, shape: Sequence[int | None]) -> Function:
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "scorer.hpp"
-        path.write_text(cpp.header(function, shape, CONTRACT))
+        path.write_text(cpp.header(function, shape, CONTRACT), encoding="utf-8")
         return cpp.compiled(path, CONTRACT["namespace"])
 
 
@@ -210,14 +211,16 @@ def latency(workdirs: Sequence[Path], out: Path | None) -> None:
     scorers = {str(workdir): load(workdir) for workdir in workdirs}
     found = measure(scorers)
     for workdir, content in zip(workdirs, found.values(), strict=True):
-        (workdir / "eval").mkdir(exist_ok=True)
+        with named(workdir / "eval"):
+            (workdir / "eval").mkdir(exist_ok=True)
         text = json.dumps(content, indent=2) + "\n"
         write_text(workdir / "eval" / "latency.json", text)
     short = {workdir.name: found[str(workdir)] for workdir in workdirs}
     text = table(short if len(short) == len(found) else found)
     print(text)
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
+        with named(out):
+            out.mkdir(parents=True, exist_ok=True)
         write_text(out / "latency.txt", text + "\n")
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
-from jaxad import data, report
+from jaxad import data, report, workdir
 from jaxad.commands import cli
 from jaxad.commands.train import train
 from jaxad.data.window import window_of
@@ -25,7 +25,7 @@ from jaxad.errors import UserError
 from jaxad.evaluation import resonant
 from jaxad.metrics import resonance
 from jaxad.scorer import load
-from jaxad.storage.atomic import write_text
+from jaxad.storage.atomic import named, write_text
 
 
 def summarised(directory: Path) -> dict[str, Any]:
@@ -39,9 +39,11 @@ def summarised(directory: Path) -> dict[str, Any]:
     figures = report.search_figures(found, dataset.info["window"], resonant.names_of(scorer), mass)
     summary = resonant.summary(scorer, dataset, found)
     folder = directory / "eval"
-    folder.mkdir(exist_ok=True)
-    report.save_figures({f"search_{name}": f for name, f in figures.items()}, folder)
-    write_text(folder / "search.json", json.dumps(found | {"summary": summary}, indent=2))
+    with workdir.opened(directory):
+        with named(folder):
+            folder.mkdir(exist_ok=True)
+        report.save_figures({f"search_{name}": f for name, f in figures.items()}, folder)
+        write_text(folder / "search.json", json.dumps(found | {"summary": summary}, indent=2))
     return summary
 
 
@@ -74,6 +76,9 @@ def scan(config: ConfigDict, directory: Path, what: str, values: list[str], seed
     """Train and evaluate a run for every value of `data.what` and every seed; one figure.
 
     Stopped, the same call goes on: runs that have been evaluated are not repeated.
+
+    Raises:
+        UserError: another process is at work there; whatever training and evaluation raise.
     """
     limits = what == "window" and data.has_setting(config.data, "window_low")
     data.require_setting(config.data, "window_low" if limits else what)
@@ -82,12 +87,17 @@ def scan(config: ConfigDict, directory: Path, what: str, values: list[str], seed
             "--scan: signal_over_background: expected values above 0, found 0, for which "
             "data.n_signal holds: scan n_signal=0 for none"
         )
+    with workdir.opened(directory):
+        _scan(config, directory, what, values, seeds)
+
+
+def _scan(config: ConfigDict, directory: Path, what: str, values: list[str], seeds: int) -> None:
     results = []
     for value in values:
         for seed in range(seeds):
             one = config.copy_and_resolve_references()
             one.seed = one.data.seed = seed
-            if limits:
+            if what == "window" and data.has_setting(one.data, "window_low"):
                 one.data.window_low, one.data.window_high = window_of(value)
             else:
                 one.data[what] = _value(value, one.data[what], what)
@@ -95,7 +105,9 @@ def scan(config: ConfigDict, directory: Path, what: str, values: list[str], seed
             train(one, folder)
             done = folder / "eval" / "search.json"
             summary = (
-                json.loads(done.read_text())["summary"] if done.exists() else summarised(folder)
+                json.loads(done.read_text(encoding="utf-8"))["summary"]
+                if done.exists()
+                else summarised(folder)
             )
             results.append({"value": value, "seed": seed, **summary})
             write_text(directory / "scan.json", json.dumps(results, indent=2))

@@ -220,7 +220,7 @@ def score(
     folder = out.with_name(f".{out.name}.parts")
     parts: dict[str, list[Path]] = {}
     problems: dict[str, str] = {}
-    with named(out), workdir.opened(folder), contextlib.ExitStack() as stack:
+    with named(out), workdir.opened(folder, "--out"), contextlib.ExitStack() as stack:
         bar = stack.enter_context(tqdm(unit="event", unit_scale=True))
         prefixes = {}
         for file in dict.fromkeys(files):

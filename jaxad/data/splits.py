@@ -73,7 +73,7 @@ def hold_out(
     return extra, left[0], dict(zip(signals, left[1:], strict=True))
 
 
-def choose(n: int, limit: int, seed: int | list[int] = 0) -> np.ndarray:
+def choose(n: int, limit: int, seed: int | list[int] | np.random.Generator = 0) -> np.ndarray:
     """Sorted indices of `limit` random events out of n; all of them when limit is 0.
 
     Raises UserError when more are asked for than there are.

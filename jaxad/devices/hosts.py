@@ -33,16 +33,38 @@ def initialize() -> None:
     before anything touches a device.
 
     Raises:
-        UserError: some of the three variables are missing.
+        UserError: some of the three variables are missing, or they or a launcher's are no numbers.
     """
-    values = [os.environ.get(name) for name in ENVIRONMENT]
+    values = [os.environ.get(name, "").strip() for name in ENVIRONMENT]
     if any(values):
         if not all(values):
             missing = ", ".join(n for n, v in zip(ENVIRONMENT, values, strict=True) if not v)
             raise UserError(f"environment: several processes need {missing} too")
-        jax.distributed.initialize(values[0], int(values[1]), int(values[2]))
-    elif any(int(os.environ.get(name, 1)) > 1 for name in LAUNCHERS):
-        jax.distributed.initialize()
+        (address, *_), (number, process) = values, map(_number, ENVIRONMENT[1:])
+        if not process < number:
+            raise UserError(
+                f"environment: JAX_PROCESS_ID: expected 0 to {number - 1}, as JAX_NUM_PROCESSES is "
+                f"{number}, found {process}"
+            )
+        jax.distributed.initialize(address, number, process)
+        return
+    started = [name for name in LAUNCHERS if _number(name) > 1]
+    if started:
+        try:
+            jax.distributed.initialize()
+        except (KeyError, ValueError) as error:
+            raise UserError(
+                f"environment: {started[0]} speaks of {_number(started[0])} processes, which "
+                f"cannot be found ({error}): start them with srun or mpirun, or unset it"
+            ) from error
+
+
+def _number(name: str) -> int:
+    """The whole number in a variable of the environment; 0 where it is empty or not there."""
+    text = os.environ.get(name, "").strip()
+    if text and not text.isdecimal():
+        raise UserError(f"environment: {name}: expected a whole number, found {text!r}: unset it")
+    return int(text or 0)
 
 
 def leads() -> bool:

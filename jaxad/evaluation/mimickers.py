@@ -14,6 +14,7 @@ from jaxad import methods
 from jaxad.data.dataset import Rows
 from jaxad.devices.batches import in_batches
 from jaxad.methods.stages import mimicker
+from jaxad.methods.stages.teacher import own_config
 from jaxad.metrics import auc_with_error
 from jaxad.observables.graphs import formula
 from jaxad.observables.ordering import ado_with_error, decision_ordering
@@ -29,7 +30,7 @@ def teacher(scorer: Scorer) -> Scorer:
     """The scorer that a mimicker was trained on: the run that its config names, or its own."""
     if scorer.config.method.teacher:
         return load(scorer.config.method.teacher)
-    own = mimicker.teacher_config(scorer.config)
+    own = own_config(scorer.config)
     return Scorer("autoencoder", own, scorer.params["teacher"], scorer.layout)
 
 

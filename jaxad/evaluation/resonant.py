@@ -81,7 +81,7 @@ def template_quality(config: ConfigDict, background: dict, dataset: Dataset) -> 
     """Samples of the density at the masses of the true test background, against that background."""
     truth = weak.events(config, dataset, dataset.test)
     masses = np.tile(truth["m"], 4)
-    x = density.sample(config, background, config.seed + 1, masses)
+    x = density.sample(config, background, "template quality", masses)
     features = {f"feature_{i}": pulls(x[:, i], truth["x"][:, i]) for i in range(x.shape[1])}
     chi2 = {name: float(np.square(f["pulls"]).sum()) for name, f in features.items()}
     return two_sample_auc(x, truth["x"], config.seed) | {
@@ -143,8 +143,8 @@ def discovery(config: ConfigDict, scorer: Scorer, dataset: Dataset) -> dict[str,
         found["template"] = {f"{e:g}": {"reason": why} for e in EFFICIENCIES}
     else:
         # Not the samples that the classifiers were trained on, nor those that are tested.
-        seed = config.seed + 2
-        samples = cathode.template(config, scorer.params["background"], mass[inside], seed)
+        background = scorer.params["background"]
+        samples = cathode.template(config, background, mass[inside], "discovery")
         template = scores_of_features(scorer, samples["m"], samples["x"])
         reference = score[~inside] if everywhere else template
         background = score[inside & (rows["label"] == 0)]

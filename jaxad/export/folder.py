@@ -62,7 +62,9 @@ def _new_folder(out: Path) -> Iterator[Path]:
     Raises:
         UserError: something else is there.
     """
-    if out.exists() and any(out.iterdir()) and not (out / "export.json").is_file():
+    if out.is_file() or (
+        out.exists() and any(out.iterdir()) and not (out / "export.json").is_file()
+    ):
         raise UserError(f"{out}: holds something else: choose another --out")
     with replacing_folder(out) as temporary:
         yield temporary
@@ -82,7 +84,7 @@ def write(
         path.parent.mkdir(parents=True, exist_ok=True)
         if form == "cpp":
             try:
-                path.write_text(cpp.header(score, scorer.shape, about))
+                path.write_text(cpp.header(score, scorer.shape, about), encoding="utf-8")
             except UserError as error:
                 if formats != DEFAULT:
                     raise
@@ -96,7 +98,7 @@ def write(
             path.write_bytes(stablehlo.program(function(scorer, about), scorer.shape))
         artefacts[form] = _entry(path, folder)
         if form == "triton":
-            (path.parents[1] / "config.pbtxt").write_text(triton.config(about))
+            (path.parents[1] / "config.pbtxt").write_text(triton.config(about), encoding="utf-8")
     artefacts.get("cpp", {})["flags"] = " ".join(cpp.FLAGS)
     scorer.save(folder / "scorer")
     return about | {"artefacts": artefacts}

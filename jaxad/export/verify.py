@@ -27,7 +27,7 @@ def read_contract(folder: Path) -> dict[str, Any]:
     """The content of an exported folder's export.json."""
     path = folder / "export.json"
     try:
-        about = json.loads(path.read_text())
+        about = json.loads(path.read_text(encoding="utf-8"))
     except OSError:
         raise UserError(f"{folder}: no exported scorer here (no export.json)") from None
     except (ValueError, RecursionError) as error:

@@ -27,9 +27,7 @@ def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
         {key: data[key][data["inside"] & (data["part"] == part)] for key in ("x", "m")}
         for part in (0, 1)
     )
-    region = density.fit(
-        config, train, val, bench, config.seed + 1, "data density", config.classifier.runs
-    )
+    region = density.fit(config, train, val, bench, "data density", config.classifier.runs)
     return {"background": background, "region": region}
 
 

@@ -15,6 +15,8 @@ from jaxad.data.dataset import Dataset, Rows, take
 from jaxad.errors import UserError
 from jaxad.methods import Bench
 from jaxad.methods.stages import density, weak
+from jaxad.training import streams
+from jaxad.training.streams import Purpose
 
 KINDS = ("vector",)
 RESONANT = True
@@ -35,18 +37,19 @@ def fit_background(config: ConfigDict, data: Rows, bench: Bench) -> dict:
             f"data: {config.method.name} learns the background beside the window: expected events "
             f"there in train and val, found {len(train['m'])} and {len(val['m'])}"
         )
-    return density.fit(config, train, val, bench, config.seed, stage="background density")
+    return density.fit(config, train, val, bench, stage="background density")
 
 
-def template(config: ConfigDict, background: dict, m: np.ndarray, seed: int) -> Rows:
+def template(config: ConfigDict, background: dict, m: np.ndarray, stage: str) -> Rows:
     """Background samples in the signal region, a fresh set for every run.
 
     Masses follow those of the data `m` (N,) [TeV]; `method.oversampling` x N samples a run.
-    Samples of one seed share their random numbers, whatever the masses.
+    Samples of one seed and `stage` share their random numbers, whatever the masses.
     """
     runs, n = config.classifier.runs, round(config.method.oversampling * len(m))
-    masses = density.sample_mass(m, runs * n, seed, config.method.bandwidth)
-    x = density.sample(config, background, seed, masses)
+    rng = streams.generator(config.seed, Purpose.MASSES, stage)
+    masses = density.sample_mass(m, runs * n, rng, config.method.bandwidth)
+    x = density.sample(config, background, stage, masses)
     # Best epochs take contiguous shares: deal the samples out so that a run holds all of them.
     return {"x": x, "m": masses, "run": np.arange(runs * n) % runs}
 
@@ -56,7 +59,7 @@ def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
     data = weak.data_events(config, dataset)
     background = fit_background(config, data, bench)
     region = take(data, data["inside"])
-    samples = template(config, background, region["m"], config.seed)
+    samples = template(config, background, region["m"], "template")
     return {"background": background, "classifier": weak.fit(config, bench, region, samples)}
 
 

@@ -31,7 +31,8 @@ from jaxad.methods.stages.event_images import (
 )
 from jaxad.models.codae import CoDAE, CoDVAE, from_keras_arrays
 from jaxad.storage.paths import expanded
-from jaxad.training import Task, weighted_mean
+from jaxad.training import Task, streams, weighted_mean
+from jaxad.training.streams import Purpose
 
 KINDS = ("image",)
 Shape = tuple[int, int, int]
@@ -147,7 +148,8 @@ def published(config: ConfigDict, shape: Shape) -> tuple[dict, dict]:
     with np.load(path, allow_pickle=False) as file:
         params = from_keras_arrays({key: file[key] for key in file.files})
     images = jnp.zeros((1, *shape), jnp.float32)
-    fresh, state = jax.jit(task(config, shape).init)(jax.random.key(config.seed), {"x": images})
+    key = streams.key(config.seed, Purpose.INITIAL, "codae")
+    fresh, state = jax.jit(task(config, shape).init)(key, {"x": images})
     if _variational(config):
         params["prior_logits"] = np.asarray(fresh["prior_logits"])
     expected, found = jax.tree.map(jnp.shape, fresh), jax.tree.map(jnp.shape, params)
@@ -174,7 +176,8 @@ def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
     fitted["sign"] = _orientation(config, fitted, train["x"][:N_ORIENT])
     if _variational(config):
         shape = (config.method.samples, 1, *_noise_shape(config, image))
-        noise = np.asarray(jax.random.gumbel(jax.random.key(config.seed), shape))
+        key = streams.key(config.seed, Purpose.NOISE, "codae")
+        noise = np.asarray(jax.random.gumbel(key, shape))
         fitted["noise"] = np.broadcast_to(noise, (*fitted["sign"].shape[:2], *shape))
     return fitted
 

@@ -14,6 +14,8 @@ from ml_collections import ConfigDict
 from jaxad.data.dataset import Dataset, take
 from jaxad.methods import Bench, cathode
 from jaxad.methods.stages import density, weak
+from jaxad.training import streams
+from jaxad.training.streams import Purpose
 
 KINDS = ("vector",)
 RESONANT = True
@@ -26,7 +28,8 @@ def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
     region = take(data, data["inside"])
     z = np.asarray(density.latent(config, background, region["x"], region["m"]))
     runs, n = config.classifier.runs, round(config.method.oversampling * len(z))
-    noise = np.random.default_rng(config.seed).normal(size=(runs * n, z.shape[1]))
+    rng = streams.generator(config.seed, Purpose.NOISE, "latent background")
+    noise = rng.normal(size=(runs * n, z.shape[1]))
     samples = {"x": noise.astype(np.float32), "run": np.arange(runs * n) % runs}
     return {
         "background": background,

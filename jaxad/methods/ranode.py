@@ -67,10 +67,8 @@ def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
         ),
     }
     everything = np.full(len(joint), -1)
-    members = weak.member_rows(
-        config, np.asarray(weak.fold_of(region["raw"], config.classifier.folds)), everything,
-        config.seed,
-    )  # fmt: skip
+    folds = np.asarray(weak.fold_of(region["raw"], config.classifier.folds))
+    members = weak.member_rows(config, folds, everything, "signal density")
     settings = config.train.copy_and_resolve_references()
     settings.ensemble = len(members)
     result = bench.fit(

@@ -2,7 +2,8 @@
 
 The student regresses ln(score + 1) of its teacher on background events, as the convolutional
 teacher and its student in the trigger of CMS do (CICADA). `method.teacher` is the work directory of
-a trained run; the student's own scorer does not need it any more.
+a trained run; without one the method of the section `teacher` is trained first, where the config
+has that section. The student's own scorer does not need its teacher any more.
 """
 
 from collections.abc import Callable
@@ -18,9 +19,9 @@ from jaxad import inputs
 from jaxad.data.dataset import Dataset
 from jaxad.data.layout import Layout
 from jaxad.errors import UserError
-from jaxad.methods import Bench
+from jaxad.methods import Bench, get
 from jaxad.methods.stages import rows
-from jaxad.methods.stages.teacher import load_teacher
+from jaxad.methods.stages.teacher import load_teacher, own_config
 from jaxad.models.dense import Classifier
 from jaxad.training import Task, weighted_mean
 
@@ -30,6 +31,19 @@ KINDS = ("vector",)
 def model(config: ConfigDict) -> Classifier:
     """Dense ReLU layers of the widths `config.model.hidden`, and one number."""
     return Classifier(tuple(config.model.hidden))
+
+
+def teach(config: ConfigDict, dataset: Dataset, bench: Bench) -> Any:
+    """The scorer to learn from: the run that is named, or else one that is trained here.
+
+    Raises:
+        UserError: neither; or a run on other events.
+    """
+    if config.method.teacher or "teacher" not in config:
+        return load_teacher(config.method.teacher, dataset, bench)
+    own = own_config(config)
+    fitted = get(own.method.name).fit(own, dataset, bench)
+    return bench.scorer(own.method.name, own, fitted, dataset.layout)
 
 
 def targets(teacher: Any, x: np.ndarray) -> np.ndarray:
@@ -63,7 +77,7 @@ def task(config: ConfigDict) -> Task:
 
 def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
     """Train on the teacher's scores: {"params"} (members, best epochs), {"inputs"}."""
-    teacher = load_teacher(config.method.teacher, dataset, bench)
+    teacher = teach(config, dataset, bench)
     stage = inputs.stage(config.inputs, dataset.layout, KINDS, "student")
     learnt, train, val = rows.background(config, stage, dataset)
     train["target"] = targets(teacher, dataset.train["x"])

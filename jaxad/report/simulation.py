@@ -2,9 +2,19 @@
 
 from pathlib import Path
 
+import h5py
+import matplotlib as mpl
+import mplhep
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
+from jaxad.errors import UserError
 from jaxad.observables import clustering
+from jaxad.storage.atomic import replacing
+
+STYLE = mplhep.style.CMS | {"font.size": 15, "axes.labelsize": 16, "legend.fontsize": 13}
 
 
 def draw(name: str, paths: list[Path], out: str | Path, real: str | Path | None = None) -> Path:
@@ -15,32 +25,42 @@ def draw(name: str, paths: list[Path], out: str | Path, real: str | Path | None 
         paths: its simulated files.
         out: PNG to write.
         real: published file to compare with (LHCO features only).
+
+    Raises:
+        UserError: too few events to draw or to compare.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-    import mplhep
-
-    with plt.style.context(mplhep.style.CMS):
-        plt.rcParams.update({"font.size": 15, "axes.labelsize": 16, "legend.fontsize": 13})
+    with mpl.rc_context(STYLE):
         if name == "toptagging":
-            figure = _toptagging(plt, paths)
+            figure = _toptagging(paths)
         elif name == "jets":
-            figure = _jet_kinds(plt, paths)
+            figure = _jet_kinds(paths)
         elif name == "adc2021":
-            figure = _adc2021(plt, paths)
+            figure = _adc2021(paths)
+        elif name == "codae":
+            figure = _codae(paths)
         else:
-            figure = _lhco(plt, paths[0], real)
-        figure.savefig(out, dpi=70, bbox_inches="tight")
-        plt.close(figure)
+            figure = _lhco(paths[0], real)
+        with replacing(Path(out)) as temporary:
+            figure.savefig(temporary, dpi=70, bbox_inches="tight", format="png")
     return Path(out)
+
+
+def _panels(rows: int, columns: int, width: float, height: float) -> tuple[Figure, np.ndarray]:
+    """A figure [inches] of the Agg canvas and its axes (rows * columns,)."""
+    figure = Figure(figsize=(width, height), layout="tight")
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots(rows, columns).ravel()
+
+
+def _spectrum(axes: Axes, values: np.ndarray, edges: np.ndarray, **style) -> None:
+    """Density of all values (n,), those beyond the edges too: a few events may have none inside."""
+    weights = np.full(len(values), 1 / (max(len(values), 1) * (edges[1] - edges[0])))
+    style = {"histtype": "step", "linewidth": 2} | style
+    axes.hist(values, edges, weights=weights, **style)
 
 
 def toptagging_observables(paths: list[Path]) -> dict[str, np.ndarray]:
     """Per-jet "label", "mass" and "pt" [GeV], "multiplicity" and "tau32" of toptagging files."""
-    import h5py
-
     columns: dict[str, list[np.ndarray]] = {}
     for path in paths:
         with h5py.File(path) as file:
@@ -62,7 +82,7 @@ def toptagging_observables(paths: list[Path]) -> dict[str, np.ndarray]:
     return {key: np.concatenate(values) for key, values in columns.items()}
 
 
-def _toptagging(plt, paths):
+def _toptagging(paths: list[Path]) -> Figure:
     values = toptagging_observables(paths)
     panels = [
         ("mass", "jet mass [GeV]", np.linspace(0, 300, 61)),
@@ -70,15 +90,13 @@ def _toptagging(plt, paths):
         ("multiplicity", "constituents", np.arange(0, 125, 3)),
         ("tau32", r"$\tau_{32}$", np.linspace(0, 1.1, 45)),
     ]
-    figure, axes = plt.subplots(1, 4, figsize=(19, 4.6))
-    for axis, (key, label, bins) in zip(axes, panels, strict=True):
+    figure, all_axes = _panels(1, 4, 19, 4.6)
+    for axes, (key, label, edges) in zip(all_axes, panels, strict=True):
         for code, name in ((0, "QCD"), (1, "top")):
-            sample = values[key][values["label"] == code]
-            axis.hist(sample, bins, density=True, histtype="step", linewidth=2, label=name)
-        axis.set(xlabel=label, ylabel="density", xlim=(bins[0], bins[-1]))
-        axis.set_ylim(0, 1.25 * axis.get_ylim()[1])
-    axes[0].legend()
-    figure.tight_layout()
+            _spectrum(axes, values[key][values["label"] == code], edges, label=name)
+        axes.set(xlabel=label, ylabel="density", xlim=(edges[0], edges[-1]))
+        axes.set_ylim(0, 1.25 * axes.get_ylim()[1])
+    all_axes[0].legend()
     return figure
 
 
@@ -126,9 +144,11 @@ def compare(
     return {name: (float(r.statistic), float(r.pvalue)) for name, r in results.items()}
 
 
-def _lhco(plt, path, real):
-    simulated = lhco_observables(path)
-    label = simulated["label"][0]
+def _lhco(path: Path, real: str | Path | None) -> Figure:
+    samples = {"simulation": lhco_observables(path)}
+    label = samples["simulation"]["label"]
+    if not len(label):
+        raise UserError(f"{path}: no event with N-subjettiness to draw: simulate more")
     panels = [
         ("mjj", r"$m_{jj}$ [GeV]", np.linspace(2000, 6000, 51)),
         ("ptj1", r"leading jet $p_T$ [GeV]", np.linspace(1200, 2200, 41)),
@@ -137,61 +157,83 @@ def _lhco(plt, path, real):
         ("tau21J1", r"$\tau_{21}^{J1}$", np.linspace(0, 1, 41)),
         ("tau21J2", r"$\tau_{21}^{J2}$", np.linspace(0, 1, 41)),
     ]
-    samples = {"simulation": simulated}
     if real:
         published = lhco_observables(real)
-        same = published["label"] == label
+        same = published["label"] == label[0]
+        if not same.any():
+            raise UserError(f"{real}: no event of label {label[0]:g} to compare with: give another")
         samples["published"] = {name: values[same] for name, values in published.items()}
-    distances = compare(simulated, samples["published"]) if real else {}
-    figure, axes = plt.subplots(2, 3, figsize=(15, 8.4))
-    for axis, (key, text, bins) in zip(axes.flat, panels, strict=True):
+    distances = compare(*samples.values()) if real else {}
+    figure, all_axes = _panels(2, 3, 15, 8.4)
+    for axes, (key, text, edges) in zip(all_axes, panels, strict=True):
         for name, values in samples.items():
-            axis.hist(values[key], bins, density=True, histtype="step", linewidth=2, label=name)
-        axis.set(xlabel=text, ylabel="density", xlim=(bins[0], bins[-1]))
-        axis.set_ylim(0, 1.3 * axis.get_ylim()[1])
+            _spectrum(axes, values[key], edges, label=name)
+        axes.set(xlabel=text, ylabel="density", xlim=(edges[0], edges[-1]))
+        axes.set_ylim(0, 1.3 * axes.get_ylim()[1])
         if distances:
-            axis.legend(title=f"KS {distances[key][0]:.3f}")
-    figure.tight_layout()
+            axes.legend(title=f"KS {distances[key][0]:.3f}")
     return figure
 
 
-def _jet_kinds(plt, paths):
-    import h5py
-
-    figure, axes = plt.subplots(1, 3, figsize=(21, 6))
-    for color, path in zip(plt.get_cmap("tab10").colors, paths, strict=False):
+def _jet_kinds(paths: list[Path]) -> Figure:
+    figure, all_axes = _panels(1, 3, 21, 6)
+    for color, path in zip(mpl.colormaps["tab10"].colors, paths, strict=False):
         with h5py.File(path) as file:
             obs = file["objects/jets/obs"][:, 0]
             counts = np.array([len(jet) // 5 for jet in file["objects/jets/constituents"][:, 0]])
-        style = {"color": "black", "linewidth": 3} if path == paths[0] else {"linewidth": 2}
-        style = {"color": color} | style
-        style |= {"density": True, "histtype": "step", "label": path.stem.replace("_100k_01", "")}
-        axes[0].hist(obs[:, 3], np.linspace(0, 260, 40), **style)
-        axes[1].hist(counts, np.arange(0, 130, 5), **style)
-        axes[2].hist(obs[:, 6] / obs[:, 5], np.linspace(0, 1, 16), **style)
-    for axis, label in zip(axes, ("jet mass [GeV]", "constituents", r"$\tau_{32}$"), strict=True):
-        axis.set(xlabel=label, ylabel="density")
-    axes[2].legend(loc="center left", bbox_to_anchor=(1, 0.5))
-    figure.tight_layout()
+        style = {"color": "black", "linewidth": 3} if path == paths[0] else {"color": color}
+        style |= {"label": path.stem.replace("_100k_01", "")}
+        _spectrum(all_axes[0], obs[:, 3], np.linspace(0, 260, 40), **style)
+        _spectrum(all_axes[1], counts, np.arange(0, 130, 5), **style)
+        _spectrum(all_axes[2], obs[:, 6] / obs[:, 5], np.linspace(0, 1, 16), **style)
+    labels = ("jet mass [GeV]", "constituents", r"$\tau_{32}$")
+    for axes, label in zip(all_axes, labels, strict=True):
+        axes.set(xlabel=label, ylabel="density")
+    all_axes[2].legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
 
-def _adc2021(plt, paths):
-    import h5py
-
-    figure, axes = plt.subplots(1, 4, figsize=(22, 5.5))
+def _adc2021(paths: list[Path]) -> Figure:
+    figure, all_axes = _panels(1, 4, 22, 5.5)
     for path in paths:
         with h5py.File(path) as file:
             pt = file["Particles"][:, :, 0]
-        style = {"density": True, "histtype": "step", "label": path.stem.split("_")[0]}
-        style |= {"color": "black", "linewidth": 3} if path == paths[0] else {"linewidth": 2}
-        axes[0].hist(pt[:, 0], np.linspace(0, 120, 41), **style)
-        axes[1].hist(pt[:, 1:9].max(axis=1), np.linspace(20, 140, 41), **style)
-        axes[2].hist((pt[:, 1:9] > 0).sum(axis=1), np.arange(0.5, 6), **style)
-        axes[3].hist((pt[:, 9:] > 0).sum(axis=1), np.arange(-0.5, 11), **style)
+        style = {"color": "black", "linewidth": 3} if path == paths[0] else {}
+        style |= {"label": path.stem.split("_")[0]}
+        _spectrum(all_axes[0], pt[:, 0], np.linspace(0, 120, 41), **style)
+        _spectrum(all_axes[1], pt[:, 1:9].max(axis=1), np.linspace(20, 140, 41), **style)
+        _spectrum(all_axes[2], (pt[:, 1:9] > 0).sum(axis=1), np.arange(0.5, 6), **style)
+        _spectrum(all_axes[3], (pt[:, 9:] > 0).sum(axis=1), np.arange(-0.5, 11), **style)
     labels = ("missing $p_T$ [GeV]", "leading lepton $p_T$ [GeV]", "leptons", "jets")
-    for axis, label in zip(axes, labels, strict=True):
-        axis.set(xlabel=label, ylabel="density")
-    axes[1].legend()
-    figure.tight_layout()
+    for axes, label in zip(all_axes, labels, strict=True):
+        axes.set(xlabel=label, ylabel="density")
+    all_axes[1].legend()
+    return figure
+
+
+def _codae(paths: list[Path]) -> Figure:
+    """Tracks, hit pixels of the tracker and transverse energy of QCD, and of each signal."""
+    samples: dict[str, list[np.ndarray]] = {}
+    for path in paths:
+        with np.load(path, allow_pickle=False) as file:
+            images = file["images"]
+            columns = (
+                file["n_tracks"][:, 0],
+                (images[..., 0] > 0).sum(axis=(1, 2)),
+                images.sum(axis=(1, 2, 3)),
+            )
+        name = path.stem.rsplit("_", 1)[0].replace("_gensim", "").replace("_h", "_")
+        samples.setdefault(name.replace("_", " ").upper(), []).append(np.stack(columns))
+    figure, all_axes = _panels(1, 3, 21, 6)
+    found = {name: np.concatenate(parts, axis=1) for name, parts in samples.items()}
+    highest = np.concatenate(list(found.values()), axis=1).max(axis=1)
+    for number, (name, columns) in enumerate(found.items()):
+        style = {"color": mpl.colormaps["tab20"].colors[number], "label": name}
+        style |= {"color": "black", "linewidth": 3} if number == 0 else {}
+        for axes, values, most in zip(all_axes, columns, highest, strict=True):
+            _spectrum(axes, values, np.linspace(0, max(most, 1), 31), **style)
+    labels = ("tracks", "hit pixels of the tracker", "sum of transverse energy [GeV]")
+    for axes, label in zip(all_axes, labels, strict=True):
+        axes.set(xlabel=label, ylabel="density")
+    all_axes[2].legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return figure

@@ -23,6 +23,7 @@ from jaxad.observables import clustering
 from jaxad.observables.momenta import wrap_phi
 from jaxad.simulation import cards, dark_showers, detector, pythia
 from jaxad.simulation.produce import accept, concatenate, produce
+from jaxad.storage.atomic import named
 from jaxad.tasks import load_part, make_tasks, seeded
 
 N_PHI, N_ETA, MAX_ETA = 72, 58, 2.5
@@ -146,7 +147,8 @@ def simulate(
         "settings": SETTINGS | {"pile-up": MINIMUM_BIAS},
     }
     for part in ("train", "test"):
-        (Path(out_dir) / part).mkdir(parents=True, exist_ok=True)
+        with named(Path(out_dir) / part):
+            (Path(out_dir) / part).mkdir(parents=True, exist_ok=True)
     rows_of = seeded(generate, seed)
     return produce(out_dir, request, list(FILES), tasks, rows_of, _write, workers)
 

@@ -88,7 +88,7 @@ def produce(
             with replacing(path) as temporary:
                 write(temporary, path.name, chosen)
         with replacing(out_dir / SUMMARY) as temporary:
-            temporary.write_text(json.dumps(request, indent=1) + "\n")
+            temporary.write_text(json.dumps(request, indent=1) + "\n", encoding="utf-8")
         shutil.rmtree(folder)
     return paths
 
@@ -111,7 +111,7 @@ def _is_finished(out_dir: Path, request: dict, paths: list[Path]) -> bool:
             )
         return False
     try:
-        found = dict(json.loads(summary.read_text()))
+        found = dict(json.loads(summary.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
         raise UserError(f"{summary}: damaged ({error}): remove {out_dir} and run again") from None
     if found == request:

@@ -9,12 +9,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 
+class OutputError(OSError):
+    """What the system answered to who wrote the file or folder `filename`, which a user chose."""
+
+
 @contextlib.contextmanager
 def named(path: Path, n_bytes: int = 0) -> Iterator[None]:
     """Gives errors of the disk the name of what is written: NumPy and h5py give them none.
 
     h5py reports a full disk as RuntimeError where a file is closed, and may crash thereafter:
     what it writes is announced as `n_bytes`, which are refused where they cannot fit.
+
+    Raises:
+        OutputError: the system refused `path`, or what lies in its folder or above it. Errors that
+            name another path pass as they are.
     """
     try:
         if n_bytes and n_bytes > shutil.disk_usage(path.parent).free:
@@ -24,9 +32,21 @@ def named(path: Path, n_bytes: int = 0) -> Iterator[None]:
         number = re.search(r"errno = (\d+)", str(error))
         if number is None and not isinstance(error, OSError):
             raise
+        where = getattr(error, "filename", None) or path
+        if not _belongs(where, path):
+            raise
         code = int(number[1]) if number else error.errno
-        where = getattr(error, "filename", None) or str(path)
-        raise OSError(code, os.strerror(code or 0), where) from error
+        if Path(str(where)).name.startswith(f".{path.name}."):
+            where = path  # a temporary name of it
+        raise OutputError(code, os.strerror(code or 0), str(where)) from error
+
+
+def _belongs(where: object, path: Path) -> bool:
+    """Whether `where`, as an error names it, is `path`, above it, or in the same folder."""
+    if not isinstance(where, (str, os.PathLike)):
+        return True
+    other, folder = Path(where).absolute(), path.parent.absolute()
+    return other.is_relative_to(folder) or folder.is_relative_to(other)
 
 
 @contextlib.contextmanager
@@ -51,7 +71,7 @@ def replacing(path: Path, n_bytes: int = 0, shared: bool = False) -> Iterator[Pa
 def write_text(path: Path, text: str) -> None:
     """Write a text file; readers see the old one or the new one."""
     with replacing(path) as temporary:
-        temporary.write_text(text)
+        temporary.write_text(text, encoding="utf-8")
 
 
 @contextlib.contextmanager

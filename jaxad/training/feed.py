@@ -6,13 +6,16 @@ import numpy as np
 
 from jaxad.data.dataset import Rows, n_rows
 from jaxad.storage import on_disk
+from jaxad.training import streams
 from jaxad.training.step import Block, Programs
+from jaxad.training.streams import Purpose
 
 
-def shuffled(members: np.ndarray, seeds: Sequence[int], epoch: int) -> np.ndarray:
+def shuffled(members: np.ndarray, seeds: Sequence[int], stage: str, epoch: int) -> np.ndarray:
     """Each member's rows (members, n) in this epoch's order."""
-    order = [np.random.default_rng([s, epoch]).permutation(members.shape[1]) for s in seeds]
-    return np.take_along_axis(members, np.stack(order), axis=1)
+    drawn = (streams.generator(seed, Purpose.ORDER, stage, epoch) for seed in seeds)
+    order = np.stack([generator.permutation(members.shape[1]) for generator in drawn])
+    return np.take_along_axis(members, order, axis=1)
 
 
 def feed(run: Programs, rows: Rows) -> Callable[[np.ndarray, np.ndarray], Callable]:

@@ -24,6 +24,7 @@ from jaxad.data.dataset import Rows, n_rows
 from jaxad.devices import hosts
 from jaxad.errors import Preempted, UserError
 from jaxad.storage.provenance import machine
+from jaxad.training import streams
 from jaxad.training.feed import feed, shuffled
 from jaxad.training.step import Block, Programs, Task, compile_programs, make_batches, weighted_mean
 
@@ -103,7 +104,7 @@ class _Fit(NamedTuple):
     config: ConfigDict
     stage: str
     programs: Programs
-    seeds: Any  # on the device
+    seeds: Any  # and the number of the stage, (members, 2) on the device
     steps: int  # of an epoch
     blocks: Callable[[int], Callable[[int], Block]]  # epoch -> step -> the block that holds it
     val_blocks: Callable[[int], Block]
@@ -199,10 +200,11 @@ def _rest_of_epoch(
         upto = min(start + pace.chunk, block.first + block.index.shape[1], one.steps)
         began = time.monotonic()
         members = one.programs.train(members, block, one.seeds, epoch, start, upto)
-        bad = hosts.fetch(members.bad_step)
-        if (bad >= 0).any():
-            where = f"epoch {epoch}, step {bad.max()}"
-            raise _not_finite(one.stage, where, bad >= 0, one.folder)
+        first, stopped = hosts.fetch((members.bad_step, members.stopped))
+        bad = (first >= 0) & ~stopped
+        if bad.any():
+            where = f"epoch {epoch}, step {first[bad].min()}"
+            raise _not_finite(one.stage, where, bad, one.folder)
         bar.update(upto - start)
         pace.adapt(time.monotonic() - began, upto - start)
         pace.chunk, stopping, due = hosts.largest(pace.chunk, one.stop(), pace.due())
@@ -291,7 +293,8 @@ def fit(
         config: settings as of `get_config`.
         seed: member i starts, shuffles and draws with seed + i, so it equals a single run of
             that seed.
-        stage: name of this fit in the history and of its folder of checkpoints.
+        stage: name of this fit in the history and of its folder of checkpoints; fits of one seed
+            under different names share no random numbers.
         directory: where checkpoints go (`directory/stage`); a fit found there goes on where it
             stopped. None: no checkpoints.
         train_index: (ensemble, n) numbers of training rows, when members see different ones.
@@ -318,6 +321,7 @@ def fit(
         [[3.]]
     """
     seeds = [seed + i for i in range(config.ensemble)]
+    numbers = np.asarray([[s, streams.number_of(stage)] for s in seeds], np.uint32)
     train_rows = _rows_of_members(train_index, train, config.ensemble)
     val_rows = _rows_of_members(val_index, val, config.ensemble)
     size = min(config.batch_size, train_rows.shape[1])
@@ -329,10 +333,10 @@ def fit(
         config=config,
         stage=stage,
         programs=run,
-        seeds=run.place(np.asarray(seeds, np.uint32), "members"),
+        seeds=run.place(numbers, "members"),
         steps=steps,
         blocks=lambda epoch: train_blocks(
-            *make_batches(shuffled(train_rows, seeds, epoch), size, width)
+            *make_batches(shuffled(train_rows, seeds, stage, epoch), size, width)
         ),
         val_blocks=feed(run, val)(*val_batches),
         val_steps=len(val_batches[1]),

@@ -4,7 +4,7 @@ Stretches of an epoch run as one compiled loop over shuffled minibatches with do
 loop's bounds are arguments, so a stretch may have any length without compiling again. Ensembles are
 a `vmap` over members, data parallelism is `jit` over a mesh of all devices (what `pmap` became),
 sharding the ensemble where it divides and the batch where it does not. Everything random is a
-function of (seed, epoch, step).
+function of seed, stage, epoch and step (`jaxad.training.streams`).
 """
 
 import math
@@ -22,7 +22,9 @@ from ml_collections import ConfigDict
 
 from jaxad.data.dataset import Rows
 from jaxad.devices import hosts, precision
+from jaxad.training import streams
 from jaxad.training.optimizer import make_optimizer
+from jaxad.training.streams import Purpose
 
 _RUNS_ONCE = {"xla_backend_optimization_level": 0}
 """Compiler options for what runs once a fit or epoch: on CPU compiled in a fifth of the time."""
@@ -129,14 +131,13 @@ def _train_step(
     rows_at_once: int,
     data: Rows,
     weight: Array,
-    epoch: Array,
     step: Array,
     member: Member,
     index: Array,
-    seed: Array,
+    epoch_key: Array,
 ) -> Member:
     batch = _batch(data, index, weight)
-    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), epoch + 1), step)
+    key = jax.random.fold_in(epoch_key, step)
 
     def values(state: Any, batch: Rows, key: Array) -> tuple[Any, tuple]:
         gradient = jax.value_and_grad(task.loss, has_aux=True)
@@ -146,7 +147,10 @@ def _train_step(
 
     state, (loss, metrics, grads) = _in_parts(values, rows_at_once, member.state, batch, key)
     updates, optimizer_state = optimizer.update(grads, member.optimizer, member.params)
-    updates = jax.tree.map(lambda u: u * member.rate.astype(u.dtype), updates)
+    # A member that has stopped stays as it is: what it would become can spoil nothing.
+    updates = jax.tree.map(
+        lambda u: jnp.where(member.stopped, 0, u * member.rate.astype(u.dtype)), updates
+    )
     bad = ~jnp.isfinite(loss) & (member.bad_step < 0)
     return member._replace(
         params=optax.apply_updates(member.params, updates),
@@ -187,6 +191,7 @@ def _select(members: Member, value: Array, config: ConfigDict) -> Member:
         best_value=members.best_value.at[worst].set(
             jnp.where(keep, value, members.best_value[worst])
         ),
+        bad_step=jnp.full_like(members.bad_step, -1),
         sums=jax.tree.map(jnp.zeros_like, members.sums),
     )
 
@@ -203,7 +208,7 @@ class Block(NamedTuple):
 class Programs(NamedTuple):
     """The compiled functions of one fit, and where their arguments live."""
 
-    init: Callable
+    init: Callable  # (block, seeds) -> members; `seeds` (members, 2): seed and number of the stage
     train: Callable  # (members, block, seeds, epoch, start, stop) -> members
     validate: Callable  # (members, sums, block, seeds, start, stop) -> sums
     finish: Callable  # (members, value) -> members
@@ -230,7 +235,7 @@ def compile_programs(task: Task, config: ConfigDict, n_members: int, n_steps: in
 
     def init_member(data: Rows, index: Array, seed: Array) -> Member:
         batch = _batch(data, index, jnp.ones(index.shape))
-        key = jax.random.fold_in(jax.random.key(seed), 0)
+        key = streams.key(seed[0], Purpose.INITIAL, seed[1])
         params, state = task.init(key, batch)
         _, (metrics, _) = jax.eval_shape(lambda: task.loss(params, state, batch, key, True))
         zero = jnp.zeros((), jnp.int32)
@@ -256,19 +261,23 @@ def compile_programs(task: Task, config: ConfigDict, n_members: int, n_steps: in
 
     @jit_members
     def train(members, block, seeds, epoch, start, stop):
+        keys = jax.vmap(lambda s: streams.key(s[0], Purpose.TRAINING, s[1], epoch))(seeds)
+
         def body(step, members):
             one = partial(_train_step, task, optimizer, rows_at_once, block.data)
-            one = partial(one, block.weight[step - block.first], epoch, step)
-            return jax.vmap(one)(members, block.index[:, step - block.first], seeds)
+            one = partial(one, block.weight[step - block.first], step)
+            return jax.vmap(one)(members, block.index[:, step - block.first], keys)
 
         return lax.fori_loop(start, stop, body, members)
 
     @jax.jit
     def validate(members, sums, block, seeds, start, stop):
+        keys = jax.vmap(lambda s: streams.key(s[0], Purpose.VALIDATION, s[1]))(seeds)
+
         def body(step, sums):
-            def one(member, sums, index, seed):
+            def one(member, sums, index, stage_key):
                 batch = _batch(block.data, index, block.weight[step - block.first])
-                key = jax.random.fold_in(jax.random.key(seed), step)
+                key = jax.random.fold_in(stage_key, step)
 
                 def values(state: Any, batch: Rows, key: Array) -> tuple[Any, tuple]:
                     with precision.exact():
@@ -278,7 +287,7 @@ def compile_programs(task: Task, config: ConfigDict, n_members: int, n_steps: in
                 _, means = _in_parts(values, rows_at_once, member.state, batch, key)
                 return _accumulate(sums, *means, batch["weight"])
 
-            return jax.vmap(one)(members, sums, block.index[:, step - block.first], seeds)
+            return jax.vmap(one)(members, sums, block.index[:, step - block.first], keys)
 
         return lax.fori_loop(start, stop, body, sums)
 

@@ -6,11 +6,13 @@ import h5py
 import numpy as np
 import pytest
 
+from jaxad import workdir
 from jaxad.commands import evaluate
 from jaxad.commands import train as run
 from jaxad.configs import adc2021_shallow, adc2021_student
 from jaxad.data import adc2021
 from jaxad.errors import UserError
+from jaxad.scorer import load
 
 
 @pytest.fixture(scope="module")
@@ -54,10 +56,21 @@ def test_evaluation_holds_every_signal_baseline_rate_and_correlation(forest, cap
 
 
 def test_student_of_the_forest(forest, files, tmp_path):
-    config = adc2021_student.get_config("smoke")
+    config = adc2021_student.get_config()
     config.data.source = str(files)
     with pytest.raises(UserError, match=r"method\.teacher: expected the work directory"):
         run.train(config, tmp_path / "none")
+    config = adc2021_student.get_config("smoke")
+    config.data.source = str(files)
     config.method.teacher = str(forest)
     run.train(config, tmp_path / "student")
     assert (tmp_path / "student" / "scorer" / "params.npz").is_file()
+
+
+def test_student_without_a_teacher_trains_one_in_its_smoke_variant(files, tmp_path):
+    config = adc2021_student.get_config("smoke")
+    config.data.source = str(files)
+    run.train(config, tmp_path / "run")
+    stages = {record["stage"] for record in workdir.read_history(tmp_path / "run")}
+    assert stages == {"autoencoder", "student"}
+    assert list(load(tmp_path / "run").names) == ["student"]

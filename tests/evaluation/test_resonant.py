@@ -61,11 +61,11 @@ def smallest(experiment, folder):
 
 @pytest.mark.slow
 def test_scan_trains_evaluates_and_does_not_repeat_what_is_done(tmp_path, monkeypatch):
-    seeds, sample = [], density.sample
+    stages, sample = [], density.sample
 
-    def noted(config, fitted, seed, m):
-        seeds.append(seed)
-        return sample(config, fitted, seed, m)
+    def noted(config, fitted, stage, m):
+        stages.append(stage)
+        return sample(config, fitted, stage, m)
 
     monkeypatch.setattr(density, "sample", noted)
     config = smallest(cathode, tmp_path)
@@ -75,7 +75,7 @@ def test_scan_trains_evaluates_and_does_not_repeat_what_is_done(tmp_path, monkey
     results = json.loads(first)
     assert [(result["value"], result["seed"]) for result in results] == [("0.3", 0)]
     # Classifiers, template quality and discovery each have samples of their own.
-    assert len(seeds) == 3 == len(set(seeds))
+    assert len(stages) == 3 == len(set(stages))
     evaluated = tmp_path / "scan" / "signal_over_background-0.3-seed0" / "eval" / "search.json"
     assert json.loads(evaluated.read_text())["summary"]["max_sic"] == results[0]["max_sic"]
     written = evaluated.stat().st_mtime_ns

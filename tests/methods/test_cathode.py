@@ -121,7 +121,7 @@ def test_no_event_is_scored_by_a_member_that_saw_it():
     fitted = weak.fit(config, BENCH, signal, background)
     fold = np.asarray(weak.fold_of(signal["raw"], 4))
     everyone = np.concatenate([fold, np.full(200, weak.NEVER_HELD_OUT)])
-    members = weak.member_rows(config, everyone, np.full(400, -1), config.seed)
+    members = weak.member_rows(config, everyone, np.full(400, -1), "classifier")
     np.testing.assert_array_equal(fitted["fold"], [k for k, *_ in members])
     for k, train, val in members:
         assert not (everyone[np.concatenate([train, val])] == k).any()
@@ -158,7 +158,7 @@ def test_trees_score_as_scikit_learn_does():
 def test_sampled_masses_follow_the_window():
     rng = np.random.default_rng(2)
     m = (3.3 + 0.4 * rng.beta(1, 1.5, 20_000)).astype(np.float32)
-    drawn = density.sample_mass(m, 40_000, seed=0, bandwidth=0.01)
+    drawn = density.sample_mass(m, 40_000, rng, bandwidth=0.01)
     assert m.min() <= drawn.min() and drawn.max() <= m.max()
     np.testing.assert_allclose(
         np.quantile(drawn, [0.1, 0.5, 0.9]), np.quantile(m, [0.1, 0.5, 0.9]), atol=0.004
@@ -170,11 +170,11 @@ def test_density_learns_and_extrapolates_its_condition():
     m = rng.uniform(2, 5, 6000).astype(np.float32)
     x = rng.beta(2, 2 + m[:, None], (6000, 2)).astype(np.float32)
     rows = {"x": x, "m": m}
-    config = ConfigDict({"flow": density.get_config(n_layers=4, hidden=(16,))})
+    config = ConfigDict({"seed": 0, "flow": density.get_config(n_layers=4, hidden=(16,))})
     config.flow_train = training.get_config(epochs=8, batch_size=128, learning_rate=3e-3)
-    fitted = density.fit(config, rows, rows, BENCH, 0, "density")
+    fitted = density.fit(config, rows, rows, BENCH, "density")
     for mass in (2.5, 4.5):
-        drawn = density.sample(config, fitted, 0, np.full(20_000, mass))
+        drawn = density.sample(config, fitted, "template", np.full(20_000, mass))
         np.testing.assert_allclose(drawn.mean(axis=0), 2 / (4 + mass), atol=0.02)
     beyond = jnp.array([[-1.0, 2.0], [0.5, 0.5]])
     assert np.isfinite(density.log_prob(config, fitted, beyond, jnp.array([3.0, 9.0]))).all()

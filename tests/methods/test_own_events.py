@@ -147,7 +147,7 @@ def test_methods_of_one_cache_keep_their_inputs_apart(tmp_path):
 
 def test_a_window_with_a_handful_of_events_is_refused():
     with pytest.raises(UserError, match="expected 5 or more events of data in it, found 3"):
-        density.sample_mass(np.array([3.4, 3.5, 3.6]), 10, 0, 0.01)
+        density.sample_mass(np.array([3.4, 3.5, 3.6]), 10, np.random.default_rng(0), 0.01)
 
 
 @pytest.mark.parametrize("window", ["3.3-3.7", "2.81-3.1"])

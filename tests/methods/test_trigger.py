@@ -322,7 +322,7 @@ def test_student_learns_the_logarithm_of_its_teachers_score(dataset, teacher):
 
 
 def test_student_refuses_a_teacher_that_does_not_fit(dataset, teacher):
-    config = adc2021_student.get_config("smoke")
+    config = adc2021_student.get_config()
     student = methods.get("student")
     with pytest.raises(UserError, match=r"method\.teacher: expected the work directory"):
         student.fit(config, dataset, bench(fit))

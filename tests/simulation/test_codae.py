@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jaxad.data import codae as reader
+from jaxad.report.simulation import draw
 from jaxad.simulation import codae as simulation
 from jaxad.simulation import dark_showers
 
@@ -89,6 +90,11 @@ def test_the_reader_takes_it(sample):
     assert np.all((tracks > 0).sum((1, 2)) <= dataset.train["n_tracks"])
     heavy, qcd = (rows["n_tracks"].mean() for rows in (dataset.signals["SUEP_1000"], dataset.test))
     assert heavy > 2 * qcd
+
+
+def test_its_check_is_drawn(sample, tmp_path):
+    paths = [sample / file for file in simulation.FILES if (sample / file).exists()]
+    assert draw("codae", paths, tmp_path / "check.png").stat().st_size > 10_000
 
 
 def test_same_seed_same_events():

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from jaxad.errors import UserError
+from jaxad.report.simulation import _spectrum, draw
+from jaxad.report.style import new_figure
 from jaxad.simulation import simulate
 from jaxad.simulation.produce import accept
 from jaxad.tasks import make_tasks, task_rng
@@ -325,6 +327,25 @@ def test_lhco_files_have_the_published_layout(lhco):
         assert np.all(np.diff(np.median(values[:, 4:7], axis=0)) < 0)
 
 
+@pytest.mark.filterwarnings("error")
+def test_checks_are_drawn_and_what_cannot_be_compared_is_named(toptagging, lhco, tmp_path):
+    out = tmp_path / "check.png"
+    for name, paths in {"toptagging": toptagging, **{k: [v] for k, v in lhco.items()}}.items():
+        assert draw(name, paths, out).stat().st_size > 10_000
+    assert draw("lhco", [lhco["lhco"]], out, lhco["lhco"]).stat().st_size > 10_000
+    with pytest.raises(UserError, match="no event of label 0 to compare with"):
+        draw("lhco", [lhco["lhco"]], out, lhco["lhco_signal"])
+
+
+def test_a_spectrum_with_nothing_between_its_edges_is_drawn():
+    """As a handful of events may have: a density of none is no number."""
+    axes = new_figure().subplots()
+    _spectrum(axes, np.array([7.0, 9.0]), np.linspace(0, 1, 5))
+    assert np.isfinite(axes.get_ylim()).all()
+    _spectrum(axes, np.array([0.1, 0.1, 0.6, 7.0]), np.linspace(0, 1, 5))
+    assert axes.dataLim.y1 == pytest.approx(2 / (4 * 0.25))
+
+
 def test_lhco_resonance_has_its_masses(lhco):
     from jaxad.report.simulation import lhco_observables
 
@@ -377,6 +398,7 @@ def test_jet_kinds_have_the_published_layout_and_their_masses(tmp_path):
         masses[path.stem] = np.median(obs[:, 3])
     for stem, mass in (("W_m59", 59), ("W", 80), ("W_m120", 120), ("W_m174", 174), ("top", 174)):
         assert abs(masses[f"{stem}_100k_01"] - mass) < 20
+    assert draw("jets", paths, tmp_path / "check.png").stat().st_size > 10_000
 
 
 @pytest.mark.slow
@@ -406,6 +428,7 @@ def test_adc2021_files_have_the_published_layout(tmp_path):
         assert np.abs(x[:, 1:5, 1]).max() < 3.0
         assert np.abs(x[:, 5:9, 1]).max() < 2.1
         assert np.abs(x[:, 9:, 1]).max() < 4.0
+    assert draw("adc2021", paths, tmp_path / "check.png").stat().st_size > 10_000
 
 
 def test_isolation_counts_what_is_around_a_lepton():

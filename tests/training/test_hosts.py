@@ -140,6 +140,51 @@ def test_half_an_environment_is_refused(monkeypatch):
         hosts.initialize()
 
 
+@pytest.mark.parametrize("name", [*hosts.LAUNCHERS, *hosts.ENVIRONMENT])
+@pytest.mark.parametrize("left", ["", " "])
+def test_an_empty_variable_is_none(monkeypatch, name, left):
+    monkeypatch.setenv(name, left)
+    hosts.initialize()
+    assert hosts.largest(1) == [1]
+
+
+def test_a_launcher_of_one_process_starts_one(monkeypatch):
+    monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "1")
+    hosts.initialize()
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"OMPI_COMM_WORLD_SIZE": "two"}, "OMPI_COMM_WORLD_SIZE: expected a whole number.*'two'"),
+        ({"SLURM_STEP_NUM_TASKS": "2(x3)"}, "SLURM_STEP_NUM_TASKS: .*unset it"),
+        (dict(zip(hosts.ENVIRONMENT, ("a:1", "two", "0"), strict=True)), "NUM_PROCESSES: .*'two'"),
+        (dict(zip(hosts.ENVIRONMENT, ("a:1", "2", "-1"), strict=True)), "PROCESS_ID: .*'-1'"),
+        (dict(zip(hosts.ENVIRONMENT, ("a:1", "2", "2"), strict=True)), "expected 0 to 1.*found 2"),
+    ],
+)
+def test_variables_that_are_no_numbers_are_named(monkeypatch, variables, message):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match=message):
+        hosts.initialize()
+
+
+def test_what_a_launcher_left_behind_is_named():
+    """Other processes that nobody started: a shell within mpirun, say."""
+    code = "from jaxad.devices import hosts; hosts.initialize()"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"OMPI_COMM_WORLD_SIZE": "2"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    said = done.stderr.splitlines()[-1]
+    assert "OMPI_COMM_WORLD_SIZE speaks of 2 processes, which cannot be found" in said
+
+
 def test_alone_a_vote_is_ones_own():
     assert hosts.leads()
     assert hosts.largest(3.7, True, False) == [3, 1, 0]

@@ -15,10 +15,11 @@ from small_task import IN_PARTS, TASK, assert_equal, init, loss, quiet, rows
 
 from jaxad.errors import Preempted, UserError
 from jaxad.storage import on_disk
-from jaxad.training import Task, checkpoint, fit, get_config, loop, weighted_mean
+from jaxad.training import Task, checkpoint, fit, get_config, loop, streams, weighted_mean
 from jaxad.training import step as engine
 from jaxad.training.feed import feed
 from jaxad.training.optimizer import make_optimizer
+from jaxad.training.streams import Purpose
 
 
 def test_an_epoch_is_the_plain_loop():
@@ -27,12 +28,12 @@ def test_an_epoch_is_the_plain_loop():
     train = rows(37)
     fitted = fit(TASK, train, rows(20, 1), config, seed=3)
 
-    params, _ = init(jax.random.fold_in(jax.random.key(3), 0), {"x": train["x"][:1]})
+    params, _ = init(streams.key(3, Purpose.INITIAL, "train"), {"x": train["x"][:1]})
     values = []
     for epoch in range(2):
-        order = np.random.default_rng([3, epoch]).permutation(37)
+        order = streams.generator(3, Purpose.ORDER, "train", epoch).permutation(37)
         for step, start in enumerate(range(0, 37, 16)):
-            key = jax.random.fold_in(jax.random.fold_in(jax.random.key(3), epoch + 1), step)
+            key = streams.key(3, Purpose.TRAINING, "train", epoch, step)
             chosen = order[start : start + 16]
             # Noise is drawn for the full batch, so the ragged one is padded here too.
             padded = np.concatenate([chosen, np.zeros(16 - len(chosen), int)])
@@ -217,6 +218,31 @@ def test_not_finite_loss_names_the_step_and_keeps_the_last_checkpoint(tmp_path):
     with pytest.raises(UserError, match=r"epoch 1, step 2.*learning_rate"):
         fit(Task(sick_init, sick_loss), data, data, config, directory=tmp_path)
     assert checkpoint.latest(tmp_path / "train") is not None
+
+
+def test_only_running_members_end_an_ensemble(tmp_path):
+    """The first member stops after two epochs and then has no finite loss: its best is kept."""
+
+    def task_init(key, batch):
+        return {"w": jnp.ones(())}, {"steps": jnp.zeros((), jnp.int32)}
+
+    def task_loss(params, state, batch, key, training):
+        first = batch["member"][0] == 0
+        value = jnp.where(first, 1 + 0 * params["w"], params["w"] ** 2)
+        value = jnp.where(first & (state["steps"] >= 6), jnp.nan, value)
+        return value, ({}, {"steps": state["steps"] + training})
+
+    data = {"member": np.repeat([0, 1], 16).astype(np.float32)}
+    index = np.arange(32).reshape(2, 16)
+    config = get_config(epochs=6, batch_size=8, ensemble=2, early_stop_patience=1)
+    settings = {"train_index": index, "val_index": index}
+    fitted = fit(Task(task_init, task_loss), data, data, config, directory=tmp_path, **settings)
+    assert len(fitted.history) == 6
+    np.testing.assert_array_equal(fitted.state["steps"][0], [2])
+    assert fitted.value[0] == [1.0] and np.isfinite(fitted.value).all()
+    config.early_stop_patience = 0
+    with pytest.raises(UserError, match=r"validation of epoch 2, member 0"):
+        fit(Task(task_init, task_loss), data, data, config, **settings)
 
 
 @pytest.mark.parametrize("polls", [1, 2, 5, 9])

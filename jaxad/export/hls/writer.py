@@ -90,7 +90,8 @@ def _write(model: Any, types: Mapping[str, Mapping[str, Fixed]], folder: Path) -
     )
     project.write()
     written = folder / "hls4ml_config.yml"
-    written.write_text(written.read_text().replace(str(folder), "."))
+    text = written.read_text(encoding="utf-8").replace(str(folder), ".")
+    written.write_text(text, encoding="utf-8")
 
 
 def emulated(folder: Path, host: Mapping[str, Any]) -> Callable[[np.ndarray], np.ndarray]:

@@ -17,7 +17,8 @@ from jaxad.errors import UserError
 from jaxad.inputs import logit as scaling
 from jaxad.methods import Bench
 from jaxad.models.flow import FlowMatching, RealNVP
-from jaxad.training import Task, weighted_mean
+from jaxad.training import Task, streams, weighted_mean
+from jaxad.training.streams import Purpose
 
 MIN_MASSES = 5
 ROWS_PER_BATCH = 16_384
@@ -83,7 +84,6 @@ def fit(
     train: dict[str, np.ndarray],
     val: dict[str, np.ndarray],
     bench: Bench,
-    seed: int,
     stage: str,
     members: int = 0,
 ) -> dict:
@@ -109,7 +109,7 @@ def fit(
     flow = network(config.flow, train["x"].shape[1])
     settings = config.flow_train.copy_and_resolve_references()
     settings.ensemble = members or settings.ensemble
-    result = bench.fit(task(flow), *rows, settings, seed, stage=stage)
+    result = bench.fit(task(flow), *rows, settings, config.seed, stage=stage)
     order = np.arange(settings.ensemble)[:, None], np.argsort(result.value, axis=1)
     fitted["params"] = jax.tree.map(lambda a: a[order], result.params)
     return fitted
@@ -157,8 +157,11 @@ def latent(config: ConfigDict, fitted: dict, x: Array, m: Array) -> Array:
     return flow.apply(best, scaled(fitted, x), condition(fitted, m), method=flow.latent)
 
 
-def sample(config: ConfigDict, fitted: dict, seed: int, m: np.ndarray) -> np.ndarray:
-    """One draw of x (N, F) float32 for every m (N,) [TeV], always inside the range of the fit."""
+def sample(config: ConfigDict, fitted: dict, stage: str, m: np.ndarray) -> np.ndarray:
+    """One draw of x (N, F) float32 for every m (N,) [TeV], always inside the range of the fit.
+
+    The draws follow from the run's seed and `stage`, the name of what they are for.
+    """
     n_features = len(fitted["scaler"]["low"])
     flow = network(config.flow, n_features)
     scaler = scaling.LogitScaler(**fitted["scaler"])
@@ -176,12 +179,12 @@ def sample(config: ConfigDict, fitted: dict, seed: int, m: np.ndarray) -> np.nda
             rows = share[start : start + ROWS_PER_BATCH]
             size = min(len(share), ROWS_PER_BATCH)
             filled = np.concatenate([rows, np.full(size - len(rows), share[0], np.float32)])
-            key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), i), start)
+            key = streams.key(config.seed, Purpose.FEATURES, stage, i, start)
             parts.append(np.asarray(draw(params, key, filled))[: len(rows)])
     return np.concatenate(parts)
 
 
-def sample_mass(m: np.ndarray, n: int, seed: int, bandwidth: float) -> np.ndarray:
+def sample_mass(m: np.ndarray, n: int, rng: np.random.Generator, bandwidth: float) -> np.ndarray:
     """`n` masses (n,) float32 [TeV] from a Gaussian kernel estimate of logit(m) of `m` (N,).
 
     The logit of the min-max scaled mass keeps the samples inside the window of `m`
@@ -195,7 +198,6 @@ def sample_mass(m: np.ndarray, n: int, seed: int, bandwidth: float) -> np.ndarra
             f"data: window: expected {MIN_MASSES} or more events of data in it, found {len(m)}"
         )
     scaler = scaling.fit_logit_scaler(m[:, None], eps=1e-6)
-    rng = np.random.default_rng(seed)
     logit = np.asarray(scaling.forward(scaler, jnp.asarray(m[:, None]))) * np.asarray(scaler.scale)
     drawn = rng.choice(logit, n) + rng.normal(0, bandwidth, (n, 1))
     return np.asarray(scaling.inverse(scaler, jnp.asarray(drawn / scaler.scale)))[:, 0]

@@ -24,13 +24,14 @@ from jaxad.errors import UserError
 from jaxad.inputs.observables import observables
 from jaxad.inputs.particles import efps, subjettiness
 from jaxad.methods import Bench, autoencoder
-from jaxad.methods.stages.teacher import load_teacher
+from jaxad.methods.stages.teacher import load_teacher, own_config
 from jaxad.models.dense import Mimicker
 from jaxad.observables.graphs import Edges, Graphs, standard_graphs
 from jaxad.observables.kinematics import jet_mass, jet_ptetaphi
 from jaxad.observables.ordering import decision_ordering
 from jaxad.storage import cache
-from jaxad.training import Task
+from jaxad.training import Task, streams
+from jaxad.training.streams import Purpose
 
 KINDS = ("set",)
 ALWAYS = ("mass", "pt")  # what the first network sees
@@ -79,14 +80,6 @@ def chosen(fitted: dict) -> list[Observable]:
     return found
 
 
-def teacher_config(config: ConfigDict) -> ConfigDict:
-    """The config of the autoencoder that a run without `method.teacher` trains first."""
-    merged = config.copy_and_resolve_references()
-    with merged.unlocked():
-        merged.update(config.teacher)
-    return merged
-
-
 def teach(config: ConfigDict, dataset: Dataset, bench: Bench) -> tuple[Any, dict]:
     """The teacher of raw jets, and its parameters if it is trained here.
 
@@ -95,7 +88,7 @@ def teach(config: ConfigDict, dataset: Dataset, bench: Bench) -> tuple[Any, dict
     """
     if config.method.teacher:
         return load_teacher(config.method.teacher, dataset, bench), {}
-    own = teacher_config(config)
+    own = own_config(config)
     params = autoencoder.fit(own, dataset, bench)
     return bench.scorer("autoencoder", own, params, dataset.layout), {"teacher": params}
 
@@ -138,7 +131,8 @@ def fit(
         )
     for rows in (train, val):
         rows |= {"x": (rows["x"] - mean) / scale, "y": target(rows["teacher"])}
-    index = choose(len(val["x"]), min(config.method.n_events, len(val["x"])), [config.seed, 2])
+    rng = streams.generator(config.seed, Purpose.EVENTS, "pairs")
+    index = choose(len(val["x"]), min(config.method.n_events, len(val["x"])), rng)
     passes, columns = select(config, candidates, train, val, take(val, index), bench, task)
     return fitted | {"passes": passes, "mean": mean[columns], "scale": scale[columns]}
 

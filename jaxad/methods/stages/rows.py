@@ -10,6 +10,8 @@ from jaxad.data.dataset import Dataset, Rows
 from jaxad.errors import UserError
 from jaxad.inputs import Stage, prepared
 from jaxad.storage import cache
+from jaxad.training import streams
+from jaxad.training.streams import Purpose
 
 
 def background(
@@ -41,7 +43,8 @@ def chosen(
             f"{config.method[at_least]}"
         )
     if n < len(x):
-        x = x[np.sort(np.random.default_rng(config.seed).choice(len(x), n, replace=False))]
+        rng = streams.generator(config.seed, Purpose.EVENTS, "training events")
+        x = x[np.sort(rng.choice(len(x), n, replace=False))]
     learnt, found = prepared(stage, {"train": x})
     return learnt, found["train"]
 

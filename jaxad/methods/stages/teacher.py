@@ -2,9 +2,19 @@
 
 from typing import Any
 
+from ml_collections import ConfigDict
+
 from jaxad.data.dataset import Dataset
 from jaxad.errors import UserError
 from jaxad.methods import Bench
+
+
+def own_config(config: ConfigDict) -> ConfigDict:
+    """The config of the teacher that a run without `method.teacher` trains first."""
+    merged = config.copy_and_resolve_references()
+    with merged.unlocked():
+        merged.update(config.teacher)
+    return merged
 
 
 def load_teacher(path: str, dataset: Dataset, bench: Bench) -> Any:

@@ -28,7 +28,8 @@ from jaxad.methods import Bench
 from jaxad.methods.stages import trees
 from jaxad.methods.stages.density import MIN_MASSES
 from jaxad.models.dense import Classifier
-from jaxad.training import Task, weighted_mean
+from jaxad.training import Task, streams, weighted_mean
+from jaxad.training.streams import Purpose
 
 KINDS = ("vector",)
 VAL_FRACTION = 0.25
@@ -155,12 +156,13 @@ def task(network: Classifier) -> Task:
     return Task(init, loss)
 
 
-def member_rows(config: ConfigDict, fold: np.ndarray, run: np.ndarray, seed: int) -> list:
+def member_rows(config: ConfigDict, fold: np.ndarray, run: np.ndarray, stage: str) -> list:
     """(fold, training rows, validation rows) of every member.
 
     Args:
         fold: (N,) fold of each row, `NEVER_HELD_OUT` for rows that are never scored.
         run: (N,) the run a row is for, -1 for all.
+        stage: name of the fit.
 
     A member sees the rows of its run outside its fold, split at random 3 to 1; all members get
     equally many, so that they train at once.
@@ -172,7 +174,7 @@ def member_rows(config: ConfigDict, fold: np.ndarray, run: np.ndarray, seed: int
             if settings.folds:
                 allowed &= fold != k
             for i in range(settings.members):
-                rng = np.random.default_rng([seed, r, k, i])
+                rng = streams.generator(config.seed, Purpose.ROWS, stage, r, k, i)
                 members.append((k, rng.permutation(np.flatnonzero(allowed))))
     n = min(len(rows) for _, rows in members)
     n_val = round(VAL_FRACTION * n)
@@ -209,7 +211,7 @@ def fit(
     weight = balanced(y.astype(int), {0: 0.5, 1: 0.5}) if weight is None else weight
     # A member sees one run's share of the rows that are kept to a run.
     weight = weight * np.where(run == -1, 1, config.classifier.runs).astype(np.float32)
-    members = member_rows(config, fold, run, config.seed)
+    members = member_rows(config, fold, run, stage)
     fitted = {"shift": shift, "scale": scale, "fold": np.array([k for k, *_ in members])}
     if config.classifier.name == "trees":
         indices = [np.concatenate(rows) for _, *rows in members]
