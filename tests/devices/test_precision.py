@@ -28,7 +28,7 @@ def engine():
     block = Block(
         run.place(rows(16), "replicated"), run.place(index, "index"), run.place(weight, "weight"), 0
     )
-    seeds = run.place(np.zeros(1, np.uint32), "members")
+    seeds = run.place(np.zeros((1, 2), np.uint32), "members")
     return run, run.init(block, seeds), block, seeds
 
 
