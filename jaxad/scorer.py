@@ -34,6 +34,7 @@ from jaxad.errors import DAMAGED, UserError
 from jaxad.metrics import MIN_BACKGROUND, binomial_error, checked_scores, threshold_at_fpr
 from jaxad.storage.atomic import replacing_folder
 from jaxad.storage.digest import digest
+from jaxad.storage.own import require_own_folder
 
 FORMAT = 2
 
@@ -315,7 +316,12 @@ class Scorer:
         return found
 
     def save(self, folder: Path) -> None:
-        """Write the scorer as `params.npz` and `scorer.json`, by a temporary folder."""
+        """Write the scorer as `params.npz` and `scorer.json`, by a temporary folder.
+
+        Raises:
+            UserError: the folder holds something else than a scorer.
+        """
+        require_free(folder)
         arrays = _flatten(self.params)
         description = {
             "format_version": FORMAT,
@@ -331,6 +337,21 @@ class Scorer:
             np.savez(temporary / "params.npz", **arrays)
             np.save(temporary / "background.npy", self.background)
             (temporary / "scorer.json").write_text(json.dumps(description, indent=2))
+
+
+def require_free(folder: Path) -> None:
+    """Refuses a folder that holds something else than a scorer, which `Scorer.save` would replace.
+
+    Raises:
+        UserError: what it holds.
+    """
+    try:
+        description = json.loads((folder / "scorer.json").read_text())
+        written = {"format_version", "layout"} <= description.keys()
+    except (OSError, ValueError, AttributeError, RecursionError):
+        written = False
+    names = ("params.npz", "background.npy", "scorer.json") if written else ()
+    require_own_folder(folder, names, "choose another folder")
 
 
 def _mean_over_members(values: Array) -> Array:

@@ -209,8 +209,8 @@ def test_a_folder_is_replaced_whatever_a_kill_left(run, tmp_path):
     """Of an export: the temporary folder, the old one moved aside, and nothing in its place."""
     out = tmp_path / "out"
     assert command_to_export(run, out) == 0
-    os.rename(out, tmp_path / ".out.old")
-    (tmp_path / ".out.tmp" / "scorer").mkdir(parents=True)
+    os.rename(out, tmp_path / ".out.jaxad-old")
+    (tmp_path / ".out.jaxad-tmp" / "scorer").mkdir(parents=True)
     for _ in range(2):
         assert command_to_export(run, out) == 0
         assert [path.name for path in tmp_path.iterdir()] == ["out"]
