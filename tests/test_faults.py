@@ -239,11 +239,12 @@ def simulated(folder: Path) -> list[Path]:
 def test_a_simulation_goes_on_whatever_a_kill_left(tmp_path):
     (path,) = simulated(tmp_path)
     expected = path.read_text()
-    (tmp_path / ".f.h5.123").write_text("half")
+    (tmp_path / ".f.h5.tmp").write_text("half")
+    (tmp_path / ".f.h5.swp").write_text("of an editor")
     (tmp_path / "parts-00000000").mkdir()
     shutil.copytree(tmp_path / "parts-00000000", tmp_path / "other")
     assert simulated(tmp_path) == [path] and path.read_text() == expected
-    assert not (tmp_path / ".f.h5.123").exists()
+    assert not (tmp_path / ".f.h5.tmp").exists() and (tmp_path / ".f.h5.swp").exists()
     path.unlink()
     with pytest.raises(UserError, match=r"f\.h5 is missing"):
         simulated(tmp_path)

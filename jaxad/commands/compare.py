@@ -7,6 +7,7 @@ Reads `eval/metrics.json` of every work directory. Where `jaxad latency` has lef
 in bulk, each score in its fastest runtime.
 """
 
+import functools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,9 @@ from jaxad import report
 from jaxad.commands import cli
 from jaxad.errors import UserError
 from jaxad.report.tables import TABLE_FIGURES, figure_name, figure_text
+from jaxad.storage.own import replacing_own, require_own
+
+TABLES = "comparison.txt"
 
 Runs = Mapping[str, Mapping[str, Any]]  # name of the run -> its metrics.json
 
@@ -137,13 +141,22 @@ def figures(runs: Runs) -> dict[str, Figure]:
 
 
 def compare(workdirs: Sequence[Path], out: Path | None) -> None:
-    """Print the tables of the runs and, with `out`, write them and the figures there."""
+    """Print the tables of the runs and, with `out`, write them and the figures there.
+
+    Raises:
+        UserError: a run without metrics, or another file in the place of one of these.
+    """
     runs = read_runs(workdirs)
     text = tables(runs)
     print(text)
     if out is not None:
-        paths = report.save_figures(figures(runs), out)
-        (out / "comparison.txt").write_text(text + "\n")
+        drawn = figures(runs)
+        replace = functools.partial(replacing_own, mend="choose another --out")
+        for name in (TABLES, *(f"{name}.png" for name in drawn)):
+            require_own(out / name, "choose another --out")
+        paths = report.save_figures(drawn, out, replace)
+        with replace(out / TABLES) as temporary:
+            temporary.write_text(text + "\n")
         print("\n" + "\n".join(map(str, paths)))
 
 

@@ -35,6 +35,7 @@ from jaxad.devices.batches import SIZES
 from jaxad.errors import UserError
 from jaxad.export import cpp, onnx, tflite
 from jaxad.scorer import Scorer, load
+from jaxad.storage.own import replacing_own, require_own
 from jaxad.storage.provenance import provenance
 from jaxad.workdir import write_text
 
@@ -205,7 +206,14 @@ def table(found: Mapping[str, dict]) -> str:
 
 
 def latency(workdirs: Sequence[Path], out: Path | None) -> None:
-    """Time the runs, print the table, and write `eval/latency.json` in each of them."""
+    """Time the runs, print the table, and write `eval/latency.json` in each of them.
+
+    Raises:
+        UserError: no run, or another file in the place of `out`/latency.txt.
+    """
+    mend = "choose another --out"
+    if out is not None:
+        require_own(out / "latency.txt", mend)
     scorers = {str(workdir): load(workdir) for workdir in workdirs}
     found = measure(scorers)
     for workdir, content in zip(workdirs, found.values(), strict=True):
@@ -216,8 +224,8 @@ def latency(workdirs: Sequence[Path], out: Path | None) -> None:
     text = table(short if len(short) == len(found) else found)
     print(text)
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        write_text(out / "latency.txt", text + "\n")
+        with replacing_own(out / "latency.txt", mend) as temporary:
+            temporary.write_text(text + "\n")
 
 
 def main(argv: Sequence[str]) -> int:

@@ -56,11 +56,27 @@ def _value(text: str, default: object, what: str) -> object:
         raise UserError(f"--scan: {what}: expected values of type {kind}, found {text!r}") from None
 
 
+def _check_results(directory: Path) -> None:
+    """Refuses a folder whose scan.json or scan.png is of something else."""
+    path = directory / "scan.json"
+    if not path.exists() and not (directory / "scan.png").exists():
+        return
+    try:
+        found = json.loads(path.read_text())
+        runs = found["runs"] if isinstance(found, dict) else found
+        known = all({"value", "seed"} <= run.keys() for run in runs)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        known = False
+    if not known:
+        raise UserError(f"{path}: of no scan that jaxad made: choose another --workdir")
+
+
 def scan(config: ConfigDict, directory: Path, what: str, values: list[str], seeds: int) -> None:
     """Train and evaluate a run for every value of `data.what` and every seed; one figure.
 
     Stopped, the same call goes on: runs that have been evaluated are not repeated.
     """
+    _check_results(directory)
     results = []
     for value in values:
         for seed in range(seeds):

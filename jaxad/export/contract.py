@@ -96,8 +96,8 @@ def _order(scorer: Scorer) -> str:
     return f"row-major ({shape}): {scorer.layout.format}"
 
 
-def checked_name(name: str) -> str:
-    """A name that programs in C++ and model repositories can hold.
+def checked_name(name: str) -> None:
+    """Refuses a name that programs in C++ and model repositories cannot hold.
 
     Raises:
         UserError: it is no identifier, or C++ reserves it.
@@ -108,7 +108,6 @@ def checked_name(name: str) -> str:
             f"--name: expected an identifier (letters, digits and single underscores, no word of "
             f"C++), such as jaxad_tagger, found {name!r}"
         )
-    return name
 
 
 def _own_name(run: str, about: dict[str, Any]) -> str:

@@ -145,7 +145,8 @@ def export(
         UserError: an unknown format or score, a scorer it cannot express, a bad name, or something
             else at `out`.
     """
-    name = name and checked_name(name)
+    if name is not None:
+        checked_name(name)
     _require_free(out, [run, *([events] if events else [])])
     unknown = [form for form in formats if form not in FORMATS]
     if unknown:
@@ -190,7 +191,8 @@ def quantize_folder(source: Path, out: Path, name: str | None = None) -> None:
     Raises:
         UserError: no ONNX model there, or one that int8 spoils.
     """
-    name = name and checked_name(name)
+    if name is not None:
+        checked_name(name)
     _require_free(out, [source])
     about = read_contract(source)
     if "onnx" not in about["artefacts"]:

@@ -32,7 +32,7 @@ def draw(name: str, paths: list[Path], out: str | Path, real: str | Path | None 
             figure = _adc2021(plt, paths)
         else:
             figure = _lhco(plt, paths[0], real)
-        figure.savefig(out, dpi=70, bbox_inches="tight")
+        figure.savefig(out, format="png", dpi=70, bbox_inches="tight")
         plt.close(figure)
     return Path(out)
 

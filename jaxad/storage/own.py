@@ -59,6 +59,19 @@ def require_own_folder(folder: Path, own: Collection[str], mend: str) -> None:
         raise UserError(f"{folder}: holds something else, {stranger}: move it, or {mend}")
 
 
+def claim(folder: Path, mend: str) -> None:
+    """Create a folder of a program's own, where it may replace whatever it finds.
+
+    Raises:
+        UserError: with `mend`, where it holds something and was not claimed before.
+    """
+    mark = folder / ".claimed"
+    if not mark.is_file() and folder.exists():
+        require_own_folder(folder, (), mend)
+    folder.mkdir(parents=True, exist_ok=True)
+    mark.touch()
+
+
 def _digests(folder: Path) -> dict[str, list[str]]:
     """File name -> digests of what jaxad wrote or was about to write there."""
     try:

@@ -59,6 +59,12 @@ def test_contract_is_inside_the_model(folder):
             assert stored[key] == about[key]
 
 
+def test_int8_has_a_name_of_its_own(folder):
+    names = [onnx.load(folder / name / "scorer.onnx").graph.name for name in ("float", "int8")]
+    assert names == [read_contract(folder / name)["namespace"] for name in ("float", "int8")]
+    assert names[1] == names[0] + "_int8"
+
+
 def test_triton_finds_a_repository(folder):
     command = ["--format", "triton", "--fpr", "0.02", "--out", str(folder / "triton")]
     assert main([str(folder / "run"), *command]) == 0
