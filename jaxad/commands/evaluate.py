@@ -21,12 +21,14 @@ from matplotlib.figure import Figure
 from jaxad import data, methods, report, workdir
 from jaxad.commands import cli
 from jaxad.data.dataset import Dataset, Rows
-from jaxad.errors import UserError
+from jaxad.errors import DAMAGED, UserError
 from jaxad.evaluation import general, mimickers, resonant
 from jaxad.evaluation.general import Table
 from jaxad.scorer import Scorer, load
 from jaxad.storage.atomic import named, replacing, write_text
 from jaxad.storage.provenance import provenance
+
+MARK, MEND = "jaxad evaluate", "evaluate in another --workdir"
 
 
 def evaluate(directory: Path, source: str = "", n_bootstrap: int = 200) -> dict:
@@ -34,6 +36,8 @@ def evaluate(directory: Path, source: str = "", n_bootstrap: int = 200) -> dict:
 
     Returns the content of `metrics.json`. Prints the table and the path of the report.
     """
+    folder = directory / "eval"
+    _require_own(folder, ("metrics.json", "scores.h5", "report.html"))
     scorers = {"method": load(directory)}
     workdir.settle_config(directory, scorers["method"].config)
     config = scorers["method"].config.copy_and_resolve_references()
@@ -63,7 +67,7 @@ def evaluate(directory: Path, source: str = "", n_bootstrap: int = 200) -> dict:
     measured, figures = _measured(scorers, dataset, table, workdir.read_history(directory))
     metrics |= measured | general.rates(config, general.part(next(iter(table.values())), False))
     metrics |= {"data": dataset.info, "provenance": provenance()}
-    folder = directory / "eval"
+    _require_own(folder, [f"{name}.png" for name in figures])
     with named(folder):
         folder.mkdir(exist_ok=True)
         _write_scores(folder / "scores.h5", table, classes)
@@ -80,6 +84,32 @@ def evaluate(directory: Path, source: str = "", n_bootstrap: int = 200) -> dict:
     print(report.metrics_table(metrics))
     print(f"report: {folder / 'report.html'}")
     return metrics
+
+
+def _require_own(folder: Path, names: Sequence[str]) -> None:
+    """Refuses to write files into a folder where others have the names and no evaluation was made.
+
+    The table of an evaluation that was killed before it wrote metrics.json is known by its mark.
+    """
+    path = folder / "metrics.json"
+    if path.exists():
+        try:
+            if {"signals", "provenance"} <= json.loads(path.read_text()).keys():
+                return
+        except (OSError, ValueError, AttributeError, RecursionError):
+            pass
+        raise UserError(f"{path}: is there, and of no evaluation: move it, or {MEND}")
+    for found in (folder / name for name in names if (folder / name).exists()):
+        if found.name != "scores.h5" or not _is_table(found):
+            raise UserError(f"{found}: is there, and of no evaluation: move it, or {MEND}")
+
+
+def _is_table(path: Path) -> bool:
+    try:
+        with h5py.File(path) as file:
+            return MARK in file.attrs
+    except DAMAGED:
+        return False
 
 
 def _measured(
@@ -130,6 +160,7 @@ def _measured(
 
 def _write_scores(path: Path, table: Table, classes: Mapping[str, Rows]) -> None:
     with replacing(path) as temporary, h5py.File(temporary, "w") as file:
+        file.attrs[MARK] = True
         for name, scores in table.items():
             for column, values in scores.items():
                 file[f"{name}/{column}"] = values

@@ -205,6 +205,16 @@ def table(found: Mapping[str, dict]) -> str:
     return f"{facts}\n\n{report.text_table(rows, header)}"
 
 
+def _require_own(path: Path) -> None:
+    """Refuses to replace a file that holds no latencies."""
+    try:
+        known = not path.exists() or {"machine", "scores"} <= json.loads(path.read_text()).keys()
+    except (OSError, ValueError, AttributeError, RecursionError):
+        known = False
+    if not known:
+        raise UserError(f"{path}: is there, and of no latencies: move it")
+
+
 def latency(workdirs: Sequence[Path], out: Path | None) -> None:
     """Time the runs, print the table, and write `eval/latency.json` in each of them.
 
@@ -215,6 +225,8 @@ def latency(workdirs: Sequence[Path], out: Path | None) -> None:
     if out is not None:
         require_own(out / "latency.txt", mend)
     scorers = {str(workdir): load(workdir) for workdir in workdirs}
+    for workdir in workdirs:
+        _require_own(workdir / "eval" / "latency.json")
     found = measure(scorers)
     for workdir, content in zip(workdirs, found.values(), strict=True):
         (workdir / "eval").mkdir(exist_ok=True)

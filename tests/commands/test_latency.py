@@ -61,3 +61,8 @@ def test_a_file_of_others_stays(run, capsys):
     assert latency.main([str(folder), "--out", str(folder)]) == 2
     assert "latency.txt: is there, and jaxad did not write it" in capsys.readouterr().err
     assert (folder / "latency.txt").read_text() == "mine" and not (folder / "eval").exists()
+    (folder / "eval").mkdir()
+    (folder / "eval" / "latency.json").write_text('{"mine": 1}')
+    assert latency.main([str(folder)]) == 2
+    assert "latency.json: is there, and of no latencies" in capsys.readouterr().err
+    assert (folder / "eval" / "latency.json").read_text() == '{"mine": 1}'

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from random_scorers import trigger_data, trigger_scorer
 
-from jaxad.commands import scan, simulate, train
+from jaxad.commands import evaluate, scan, simulate, train
 from jaxad.errors import UserError
 from jaxad.scorer import load
 from jaxad.simulation.produce import produce
@@ -53,6 +53,15 @@ def test_a_scorer_is_saved_in_the_place_of_a_scorer_alone(tmp_path):
     with pytest.raises(UserError, match=r"holds something else, thesis\.tex"):
         scorer.save(tmp_path / "scorer")
     assert (tmp_path / "scorer" / "thesis.tex").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["metrics.json", "scores.h5", "report.html"])
+def test_a_folder_eval_of_others_stays(tmp_path, capsys, name):
+    trigger_scorer("dense_ae", 10).save(tmp_path / "scorer")
+    (tmp_path / "eval").mkdir()
+    (tmp_path / "eval" / name).write_text('{"signals": "mine"}')
+    refused(capsys, evaluate.main, [f"--workdir={tmp_path}"], f"{name}: is there, and of no")
+    assert (tmp_path / "eval" / name).read_text() == '{"signals": "mine"}'
 
 
 def test_a_scan_of_others_stays(tmp_path, capsys):
