@@ -36,7 +36,9 @@ import tqdm
 from fault_processes import ROOT, Process, draw, import_programs, watched
 from fault_results import Result, differences, evaluated, exported, scored, simulated, trained
 
+from jaxad.errors import UserError
 from jaxad.simulation.frames import write_fixed
+from jaxad.storage.own import claim
 
 IN_A_ROW = 6
 KILLED = (143, -signal.SIGTERM, -signal.SIGKILL)
@@ -241,6 +243,10 @@ def main() -> None:
     chosen = args.targets.split(",") if args.targets else list(known)
     if unknown := set(chosen) - set(known):
         parser.error(f"--targets: {unknown.pop()!r} is none of {', '.join(known)}")
+    try:
+        claim(out, "choose another --out")
+    except UserError as error:
+        parser.error(str(error))
     prepare(out)
     rng, counts = np.random.default_rng(args.seed), {}
     with tqdm.tqdm(total=args.kills * len(chosen), unit="fault") as bar:

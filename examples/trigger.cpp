@@ -1,7 +1,7 @@
 // Scores events with a generated header; one event a line of numbers on standard input.
 //   jaxad export RUN --format cpp --out exported
-//   g++ -O3 -march=native -fno-math-errno -fno-trapping-math -DSCORER=jaxad_NAME
-//       -Iexported examples/trigger.cpp -o trigger     (NAME: the run's folder)
+//   g++ -O3 -march=native -fno-math-errno -fno-trapping-math -DSCORER=NAME
+//       -Iexported examples/trigger.cpp -o trigger     (NAME: what the export printed, or --name)
 #include <iostream>
 
 #include "scorer.hpp"

@@ -38,6 +38,7 @@ from jaxad.errors import DAMAGED, UserError
 from jaxad.metrics import MIN_BACKGROUND, binomial_error, checked_scores, threshold_at_fpr
 from jaxad.storage.atomic import replacing_folder
 from jaxad.storage.digest import digest
+from jaxad.storage.own import require_own_folder
 from jaxad.storage.paths import expanded
 
 FORMAT = 2
@@ -353,7 +354,12 @@ class Scorer:
             raise UserError(f"input: event {start + found[0]} holds {found[1]}")
 
     def save(self, folder: Path) -> None:
-        """Write the scorer as `params.npz` and `scorer.json`, by a temporary folder."""
+        """Write the scorer as `params.npz` and `scorer.json`, by a temporary folder.
+
+        Raises:
+            UserError: the folder holds something else than a scorer.
+        """
+        require_free(folder)
         arrays = _flatten(self.params)
         description = {
             "format_version": FORMAT,
@@ -389,6 +395,21 @@ def _rows_last(values: Array) -> Array:
 
 def _rows_first(values: Array) -> Array:
     return jnp.moveaxis(values, -1, 0)
+
+
+def require_free(folder: Path) -> None:
+    """Refuses a folder that holds something else than a scorer, which `Scorer.save` would replace.
+
+    Raises:
+        UserError: what it holds.
+    """
+    try:
+        description = json.loads((folder / "scorer.json").read_text(encoding="utf-8"))
+        written = {"format_version", "layout"} <= description.keys()
+    except (OSError, ValueError, AttributeError, RecursionError):
+        written = False
+    names = ("params.npz", "background.npy", "scorer.json") if written else ()
+    require_own_folder(folder, names, "choose another folder")
 
 
 def _mean_over_members(values: Array) -> Array:

@@ -14,6 +14,9 @@ from jaxad.errors import UserError
 from jaxad.storage import lock
 from jaxad.storage.atomic import write_text
 
+SECTIONS = {"data", "method"}
+"""What every config has."""
+
 
 def opened(workdir: Path, flag: str = "--workdir") -> contextlib.AbstractContextManager[None]:
     """Create the directory and hold its lock, so that one process at a time writes there.
@@ -42,11 +45,13 @@ def settle_config(workdir: Path, config: ConfigDict) -> None:
     """Write `config.json`, or compare with that of the run that has begun here.
 
     Raises:
-        UserError: the directory belongs to a run with another config; the message shows where
-            they differ.
+        UserError: the directory belongs to a run with another config, where the message shows how
+            they differ, or its `config.json` to something else.
     """
     path, new = workdir / "config.json", json.loads(config.to_json())
     begun = (workdir / "checkpoints").exists() or (workdir / "scorer").exists()
+    if path.exists() and not set(read_config(workdir)) >= SECTIONS:
+        raise UserError(f"{path}: is no config of a run: move it, or choose another --workdir")
     if not (begun and path.exists()):
         write_text(path, json.dumps(new, indent=2) + "\n")
         return

@@ -237,8 +237,8 @@ def test_a_folder_is_replaced_whatever_a_kill_left(run, tmp_path):
     """Of an export: the temporary folder, the old one moved aside, and nothing in its place."""
     out = tmp_path / "out"
     assert command_to_export(run, out) == 0
-    os.rename(out, tmp_path / ".out.old")
-    (tmp_path / ".out.tmp" / "scorer").mkdir(parents=True)
+    os.rename(out, tmp_path / ".out.jaxad-old")
+    (tmp_path / ".out.jaxad-tmp" / "scorer").mkdir(parents=True)
     for _ in range(2):
         assert command_to_export(run, out) == 0
         assert [path.name for path in tmp_path.iterdir()] == ["out"]
@@ -267,11 +267,12 @@ def simulated(folder: Path) -> list[Path]:
 def test_a_simulation_goes_on_whatever_a_kill_left(tmp_path):
     (path,) = simulated(tmp_path)
     expected = path.read_text()
-    (tmp_path / ".f.h5.123").write_text("half")
+    (tmp_path / ".f.h5.tmp").write_text("half")
+    (tmp_path / ".f.h5.swp").write_text("of an editor")
     (tmp_path / "parts-00000000").mkdir()
     shutil.copytree(tmp_path / "parts-00000000", tmp_path / "other")
     assert simulated(tmp_path) == [path] and path.read_text() == expected
-    assert not (tmp_path / ".f.h5.123").exists()
+    assert not (tmp_path / ".f.h5.tmp").exists() and (tmp_path / ".f.h5.swp").exists()
     path.unlink()
     with pytest.raises(UserError, match=r"f\.h5 is missing"):
         simulated(tmp_path)

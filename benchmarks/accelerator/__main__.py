@@ -23,6 +23,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.accelerator import report
+from jaxad.errors import UserError
+from jaxad.storage.own import claim
 
 ROOT = Path(__file__).parents[2]
 SECTIONS = {
@@ -219,10 +221,13 @@ def main() -> None:
     names = {*SECTIONS, *(f"{s} {part}" for s, part in every)}
     if unknown := set(chosen) - names:
         parser.error(f"--sections: {unknown.pop()!r} is none of {', '.join(SECTIONS)}")
+    try:
+        claim(out, "choose another --out")
+    except UserError as error:
+        parser.error(str(error))
     for name in ("rows.jsonl", "determinism"):
         path = out / name
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    out.mkdir(parents=True, exist_ok=True)
     said = about(given.commit)
     print("\n".join(f"{name}: {value}" for name, value in said.items()), flush=True)
     if given.tiny:

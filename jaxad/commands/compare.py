@@ -7,6 +7,7 @@ Reads `eval/metrics.json` of every work directory. Where `jaxad latency` has lef
 in bulk, each score in its fastest runtime.
 """
 
+import functools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,8 +19,11 @@ from jaxad import report
 from jaxad.commands import cli
 from jaxad.errors import UserError
 from jaxad.report.tables import TABLE_FIGURES, figure_name, figure_text
-from jaxad.storage.atomic import named, write_text
+from jaxad.storage.atomic import named
+from jaxad.storage.own import replacing_own, require_own
 from jaxad.storage.paths import expanded
+
+TABLES = "comparison.txt"
 
 Runs = Mapping[str, Mapping[str, Any]]  # name of the run -> its metrics.json
 
@@ -139,14 +143,23 @@ def figures(runs: Runs) -> dict[str, Figure]:
 
 
 def compare(workdirs: Sequence[Path], out: Path | None) -> None:
-    """Print the tables of the runs and, with `out`, write them and the figures there."""
+    """Print the tables of the runs and, with `out`, write them and the figures there.
+
+    Raises:
+        UserError: a run without metrics, or another file in the place of one of these.
+    """
     runs = read_runs(workdirs)
     text = tables(runs)
     print(text)
     if out is not None:
+        drawn = figures(runs)
+        replace = functools.partial(replacing_own, mend="choose another --out")
         with named(out):
-            paths = report.save_figures(figures(runs), out)
-            write_text(out / "comparison.txt", text + "\n")
+            for name in (TABLES, *(f"{name}.png" for name in drawn)):
+                require_own(out / name, "choose another --out")
+            paths = report.save_figures(drawn, out, replace)
+            with replace(out / TABLES) as temporary:
+                temporary.write_text(text + "\n", encoding="utf-8")
         print("\n" + "\n".join(map(str, paths)))
 
 

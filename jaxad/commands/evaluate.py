@@ -25,12 +25,14 @@ from ml_collections import ConfigDict
 from jaxad import data, methods, report, workdir
 from jaxad.commands import cli
 from jaxad.data.dataset import Dataset, Rows
-from jaxad.errors import UserError
+from jaxad.errors import DAMAGED, UserError
 from jaxad.evaluation import general, mimickers, resonant
 from jaxad.evaluation.general import Table
 from jaxad.scorer import Scorer, load
 from jaxad.storage.atomic import named, replacing, write_text
 from jaxad.storage.provenance import provenance
+
+MARK, MEND = "jaxad evaluate", "evaluate in another --workdir"
 
 
 def evaluate(directory: Path, source: str = "", n_bootstrap: int = 200) -> dict:
@@ -43,6 +45,7 @@ def evaluate(directory: Path, source: str = "", n_bootstrap: int = 200) -> dict:
     """
     if n_bootstrap < 0 or n_bootstrap == 1:
         raise UserError(f"--bootstrap: expected 0 (none) or 2 and more, found {n_bootstrap}")
+    _require_own(directory / "eval", ("metrics.json", "scores.h5", "report.html"))
     scorer = load(directory)
     with workdir.opened(directory):
         return _evaluate(scorer, directory, source, n_bootstrap)
@@ -85,6 +88,7 @@ def _evaluate(scorer: Scorer, directory: Path, source: str, n_bootstrap: int) ->
         print(f"warning: {caution}", file=sys.stderr)
     metrics |= measured | {"left_out": left_out, "data": dataset.info, "provenance": provenance()}
     folder = directory / "eval"
+    _require_own(folder, [f"{name}.png" for name in figures])
     with named(folder):
         folder.mkdir(exist_ok=True)
         _write_scores(folder / "scores.h5", table, classes)
@@ -153,6 +157,32 @@ def _same_content(path: Path, other: Path) -> bool:
     return path.samefile(other) or filecmp.cmp(path, other, shallow=False)
 
 
+def _require_own(folder: Path, names: Sequence[str]) -> None:
+    """Refuses to write files into a folder where others have the names and no evaluation was made.
+
+    The table of an evaluation that was killed before it wrote metrics.json is known by its mark.
+    """
+    path = folder / "metrics.json"
+    if path.exists():
+        try:
+            if {"signals", "provenance"} <= json.loads(path.read_text(encoding="utf-8")).keys():
+                return
+        except (OSError, ValueError, AttributeError, RecursionError):
+            pass
+        raise UserError(f"{path}: is there, and of no evaluation: move it, or {MEND}")
+    for found in (folder / name for name in names if (folder / name).exists()):
+        if found.name != "scores.h5" or not _is_table(found):
+            raise UserError(f"{found}: is there, and of no evaluation: move it, or {MEND}")
+
+
+def _is_table(path: Path) -> bool:
+    try:
+        with h5py.File(path) as file:
+            return MARK in file.attrs
+    except DAMAGED:
+        return False
+
+
 def _measured(
     scorers: Mapping[str, Scorer], dataset: Dataset, table: Table, history: list[dict]
 ) -> tuple[dict[str, Any], dict[str, Figure]]:
@@ -201,6 +231,7 @@ def _measured(
 
 def _write_scores(path: Path, table: Table, classes: Mapping[str, Rows]) -> None:
     with replacing(path) as temporary, h5py.File(temporary, "w") as file:
+        file.attrs[MARK] = True
         for name, scores in table.items():
             for column, values in scores.items():
                 file[f"{name}/{column}"] = values

@@ -32,6 +32,9 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--format", help="default: stablehlo, and cpp where the score has one")
     parser.add_argument("--out", type=expanded, help="folder to write")
     parser.add_argument("--score", help="of the run; default: the method's own")
+    parser.add_argument(
+        "--name", help="namespace in C++, model of Triton; default: the run's and a digest"
+    )
     parser.add_argument("--fpr", type=float, default=0.01, help="of the threshold (%(default)s)")
     parser.add_argument("--events", help="file of raw events; default: the run's own test data")
     parser.add_argument(
@@ -45,12 +48,11 @@ def main(argv: Sequence[str]) -> int:
     def command() -> int:
         events = None
         if args.run == "quantize":
-            quantize_folder(args.folder, args.out)
+            quantize_folder(args.folder, args.out, args.name)
         elif args.run != "verify":
             formats = tuple(args.format.split(",")) if args.format else DEFAULT
-            export(
-                expanded(args.run), formats, args.out, args.fpr, args.events, args.key, args.score
-            )
+            asked = args.fpr, args.events, args.key, args.score, args.name
+            export(expanded(args.run), formats, args.out, *asked)
         elif args.events:
             archive = load(args.folder / "scorer")
             events = of_file(archive, args.events, args.key, N_EVENTS)

@@ -36,6 +36,7 @@ from jaxad.errors import UserError
 from jaxad.export import cpp, onnx, tflite
 from jaxad.scorer import Scorer, load
 from jaxad.storage.atomic import named
+from jaxad.storage.own import replacing_own, require_own
 from jaxad.storage.paths import expanded
 from jaxad.storage.provenance import provenance
 from jaxad.workdir import write_text
@@ -206,9 +207,31 @@ def table(found: Mapping[str, dict]) -> str:
     return f"{facts}\n\n{report.text_table(rows, header)}"
 
 
+def _require_own(path: Path) -> None:
+    """Refuses to replace a file that holds no latencies."""
+    try:
+        known = (
+            not path.exists()
+            or {"machine", "scores"} <= json.loads(path.read_text(encoding="utf-8")).keys()
+        )
+    except (OSError, ValueError, AttributeError, RecursionError):
+        known = False
+    if not known:
+        raise UserError(f"{path}: is there, and of no latencies: move it")
+
+
 def latency(workdirs: Sequence[Path], out: Path | None) -> None:
-    """Time the runs, print the table, and write `eval/latency.json` in each of them."""
+    """Time the runs, print the table, and write `eval/latency.json` in each of them.
+
+    Raises:
+        UserError: no run, or another file in the place of `out`/latency.txt.
+    """
+    mend = "choose another --out"
+    if out is not None:
+        require_own(out / "latency.txt", mend)
     scorers = {str(workdir): load(workdir) for workdir in workdirs}
+    for workdir in workdirs:
+        _require_own(workdir / "eval" / "latency.json")
     found = measure(scorers)
     for workdir, content in zip(workdirs, found.values(), strict=True):
         with named(workdir / "eval"):
@@ -219,9 +242,8 @@ def latency(workdirs: Sequence[Path], out: Path | None) -> None:
     text = table(short if len(short) == len(found) else found)
     print(text)
     if out is not None:
-        with named(out):
-            out.mkdir(parents=True, exist_ok=True)
-        write_text(out / "latency.txt", text + "\n")
+        with named(out), replacing_own(out / "latency.txt", mend) as temporary:
+            temporary.write_text(text + "\n", encoding="utf-8")
 
 
 def main(argv: Sequence[str]) -> int:

@@ -72,6 +72,21 @@ def _look_elsewhere(results: Sequence[Mapping[str, Any]], windows: list[str]) ->
     return {"windows": [*strongest]} | resonance.look_elsewhere([*strongest.values()])
 
 
+def _check_results(directory: Path) -> None:
+    """Refuses a folder whose scan.json or scan.png is of something else."""
+    path = directory / "scan.json"
+    if not path.exists() and not (directory / "scan.png").exists():
+        return
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        runs = found["runs"] if isinstance(found, dict) else found
+        known = all({"value", "seed"} <= run.keys() for run in runs)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        known = False
+    if not known:
+        raise UserError(f"{path}: of no scan that jaxad made: choose another --workdir")
+
+
 def scan(config: ConfigDict, directory: Path, what: str, values: list[str], seeds: int) -> None:
     """Train and evaluate a run for every value of `data.what` and every seed; one figure.
 
@@ -88,6 +103,7 @@ def scan(config: ConfigDict, directory: Path, what: str, values: list[str], seed
             "data.n_signal holds: scan n_signal=0 for none"
         )
     with workdir.opened(directory):
+        _check_results(directory)
         _scan(config, directory, what, values, seeds)
 
 

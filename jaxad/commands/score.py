@@ -7,8 +7,9 @@ npy files with an array of raw events as the scorer takes them, "x" or the one -
 files, FILE.root or FILE.root:TREE, whose branches --branches names: pt=Jet_pt,eta=Jet_eta,
 phi=Jet_phi for particles, any names in the order of the features otherwise. Events are read, scored
 and kept chunk by chunk, so the same command again goes on where it was killed. A bad file is left
-out, reported at the end, and makes the exit code 1. With --scheduler the workers of a dask cluster
-score the chunks; they read the run and the files by the same paths.
+out, reported at the end, and makes the exit code 1; a file under several names is scored once, and
+the output of an earlier call is no input. With --scheduler the workers of a dask cluster score the
+chunks; they read the run and the files by the same paths.
 
 Writes scores.h5 under a temporary name first: every score of the method as SCORE (N,), the number
 of the file "file" and the row in it "row", both (N,); attributes "run", "method", "files".
@@ -18,7 +19,7 @@ import contextlib
 import functools
 import hashlib
 import json
-import shutil
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -33,12 +34,14 @@ from jaxad.commands import cli
 from jaxad.data import Events, checks, open_events
 from jaxad.data.dataset import as_mapping
 from jaxad.data.rows import file_of
-from jaxad.errors import UserError
+from jaxad.errors import DAMAGED, UserError
 from jaxad.scorer import Scorer, load
 from jaxad.storage.atomic import named, replacing
+from jaxad.storage.own import same
 from jaxad.storage.paths import expanded
 
 CHUNK = 1 << 24  # numbers read at once, 64 MiB as float32
+PART = re.compile(r"[0-9a-f]{16}-\d+-\d+\.npz|\.[0-9a-f]{16}-\d+-\d+\.npz\.tmp|\.lock")
 N_LONGEST = 256  # objects reckoned with where an event may have any number
 
 
@@ -161,6 +164,8 @@ def _identity(file: str) -> list[str | int]:
         state = path.stat()
     except OSError as error:
         raise UserError(f"{file}: {error.strerror}") from None
+    if _is_scores(path):
+        raise UserError(f"{file}: holds scores, which jaxad score wrote, and no events")
     return [str(path.resolve()), state.st_size, state.st_mtime_ns]
 
 
@@ -192,14 +197,57 @@ def write(out: Path, names: Sequence[str], parts: Mapping[str, list[Path]], abou
         file.attrs.update(about | {"files": json.dumps(list(parts))})
 
 
+def _is_scores(path: Path) -> bool:
+    """Whether this command wrote a file."""
+    try:
+        with h5py.File(path) as file:
+            return {"run", "method", "files"} <= file.attrs.keys() and {
+                "file",
+                "row",
+            } <= file.keys()
+    except (*DAMAGED, AttributeError):
+        return False
+
+
 def _check_out(out: Path, files: Sequence[str]) -> None:
     """Refuses an output that is an input, or that this command did not write."""
-    if out.resolve() in {file_of(file)[0].resolve() for file in files}:
+    if out.is_dir():
+        raise UserError(f"--out: {out} is a folder: expected the name of the file to write")
+    if not out.exists() or _is_scores(out):
+        return
+    if any(same(out, file_of(file)[0]) for file in files):
         raise UserError(f"--out: {out} is also an input: choose another name")
-    if out.exists():
-        with checks.open_hdf5(out) as file:
-            if "run" not in file.attrs:
-                raise UserError(f"--out: {out} holds something else: choose another name")
+    raise UserError(f"--out: {out} holds something else: choose another name")
+
+
+def _inputs(files: Sequence[str], out: Path) -> list[str]:
+    """The files to score: each once, whatever its names, and not the output; says what is not.
+
+    Raises:
+        UserError: none is left.
+    """
+    kept: dict[tuple, str] = {}
+    for file in dict.fromkeys(files):
+        path, tree = file_of(file)
+        if out.exists() and same(out, path):
+            print(f"{file}: is the output: its scores are not scored", file=sys.stderr)
+            continue
+        state = path.stat() if path.exists() else None
+        one = (state.st_dev, state.st_ino, tree) if state else (file,)
+        if (first := kept.setdefault(one, file)) != file:
+            print(f"{file}: the same file as {first}: scored once", file=sys.stderr)
+    if not kept:
+        raise UserError(f"{out}: the only file given is the output: name files of events")
+    return list(kept.values())
+
+
+def _remove_parts(folder: Path) -> None:
+    """The folder of finished parts, and nothing else that lies there."""
+    for path in folder.iterdir():
+        if PART.fullmatch(path.name):
+            path.unlink()
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def score(
@@ -209,13 +257,14 @@ def score(
     key: str,
     branches: Mapping[str, str],
     scheduler: str | None = None,
-) -> dict[str, str]:
-    """Score the files and write `out`; returns the bad files with what is wrong with each.
+) -> tuple[list[str], dict[str, str]]:
+    """Score the files and write `out`; returns those scored, and what is wrong with the others.
 
     With the address of a dask `scheduler` its workers do it, chunk by chunk; the scores are the
     same.
     """
     _check_out(out, files)
+    files = _inputs(files, out)
     scorer = load(run)
     folder = out.with_name(f".{out.name}.parts")
     parts: dict[str, list[Path]] = {}
@@ -223,7 +272,7 @@ def score(
     with named(out), workdir.opened(folder, "--out"), contextlib.ExitStack() as stack:
         bar = stack.enter_context(tqdm(unit="event", unit_scale=True))
         prefixes = {}
-        for file in dict.fromkeys(files):
+        for file in files:
             try:
                 asked = [scorer.digest, *_identity(file)]
             except UserError as error:
@@ -243,8 +292,8 @@ def score(
         about = {"run": str(run), "method": scorer.method}
         write(out, scorer.names, parts, about)
     if not problems:
-        shutil.rmtree(folder)
-    return problems
+        _remove_parts(folder)
+    return list(parts), problems
 
 
 def main(argv: Sequence[str]) -> int:
@@ -262,8 +311,8 @@ def main(argv: Sequence[str]) -> int:
 
     def command() -> int:
         branches = as_mapping(args.branches, "--branches")
-        problems = score(args.run, args.files, args.out, args.key, branches, args.scheduler)
-        print(f"{args.out}: scores of {len(set(args.files)) - len(problems)} files")
+        scored, problems = score(args.run, args.files, args.out, args.key, branches, args.scheduler)
+        print(f"{args.out}: scores of {len(scored)} files")
         for problem in problems.values():
             print(f"left out: {problem}", file=sys.stderr)
         if problems:

@@ -6,11 +6,22 @@ Running the same command again resumes an interrupted simulation.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from jaxad.commands import cli
+from jaxad.errors import UserError
 from jaxad.report import simulation as figures
 from jaxad.simulation import NAMES, simulate
+from jaxad.storage.own import replacing_own, require_own
 from jaxad.storage.paths import expanded
+
+MEND = "choose another --plot"
+
+
+def _check_plot(plot: Path) -> None:
+    if plot.suffix != ".png":
+        raise UserError(f"--plot: expected a file NAME.png, found {plot}")
+    require_own(plot, MEND)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -41,10 +52,14 @@ def main(argv: Sequence[str]) -> int:
     args = parser.parse_args(argv)
 
     def command() -> None:
+        if args.plot:
+            _check_plot(Path(args.plot))
         paths = simulate(args.name, args.out, args.events, args.seed, args.workers)
         for path in paths:
             print(path)
         if args.plot:
-            print(figures.draw(args.name, paths, args.plot, args.real))
+            with replacing_own(Path(args.plot), MEND) as temporary:
+                figures.draw(args.name, paths, temporary, args.real)
+            print(args.plot)
 
     return cli.exit_code(command)

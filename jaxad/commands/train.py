@@ -27,7 +27,7 @@ from jaxad.data.raw_events import trained_energies
 from jaxad.devices import hosts
 from jaxad.evaluation.general import baselines_of
 from jaxad.methods import Bench, settings
-from jaxad.scorer import Scorer, load
+from jaxad.scorer import Scorer, load, require_free
 from jaxad.storage.provenance import provenance
 from jaxad.training import Fitted, fit
 
@@ -82,6 +82,13 @@ def build_scorer(config: ConfigDict, method: str, fitted: dict, dataset: Dataset
     return dataclasses.replace(uncalibrated, background=np.sort(uncalibrated(x)))
 
 
+def _check_folders(config: ConfigDict, directory: Path) -> None:
+    """Refuses before anything is trained what could not be saved after it."""
+    workdir.read_history(directory)
+    for folder in ("scorer", *(f"baselines/{name}" for name in config.baselines)):
+        require_free(directory / folder)
+
+
 def train(config: ConfigDict, directory: Path) -> None:
     """Fit the config's method in a work directory; the same call again resumes.
 
@@ -98,6 +105,8 @@ def train(config: ConfigDict, directory: Path) -> None:
             workdir.settle_config(directory, config)
         say = print if hosts.leads() else lambda *_, **__: None
         (trained,) = hosts.largest((directory / "scorer" / "scorer.json").exists())
+        if hosts.leads() and not trained:
+            _check_folders(config, directory)
         if trained:
             say(f"{directory}: already trained; jaxad evaluate --workdir={directory} shows it")
             return

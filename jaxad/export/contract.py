@@ -16,9 +16,20 @@ import numpy as np
 from jaxad.data.layout import COLUMNS
 from jaxad.errors import UserError
 from jaxad.scorer import Scorer
+from jaxad.storage.digest import digest
 from jaxad.storage.provenance import provenance
 
 FORMAT = 1
+RESERVED = """
+    alignas alignof and and_eq asm auto bitand bitor bool break case catch char class compl concept
+    const constexpr const_cast continue decltype default delete do double dynamic_cast else enum
+    explicit export extern false final float for friend goto if import inline int long main module
+    mutable namespace new noexcept not not_eq nullptr operator or or_eq override posix private
+    protected public register reinterpret_cast requires return short signed sizeof static
+    static_assert static_cast std struct switch template this thread_local throw true try typedef
+    typeid typename union unsigned using virtual void volatile wchar_t while xor xor_eq
+"""
+"""Words of C++ that no namespace may be called."""
 OUTPUTS = ("score", "fpr", "flag")
 N_GOLDEN = 32
 N_KNOTS = 64
@@ -53,6 +64,7 @@ def function(scorer: Scorer, about: dict) -> Callable[[jax.Array], jax.Array]:
         score = scorer.fn(params, raw)
         return jnp.stack([score, jnp.interp(score, x, y), score >= threshold], axis=-1)
 
+    evaluate.__name__ = about["namespace"]
     return evaluate
 
 
@@ -84,8 +96,36 @@ def _order(scorer: Scorer) -> str:
     return f"row-major ({shape}): {scorer.layout.format}"
 
 
-def contract(scorer: Scorer, name: str, target_fpr: float) -> dict[str, Any]:
-    """The metadata of an exported scorer, ready for JSON; `name` is that of its run.
+def checked_name(name: str) -> None:
+    """Refuses a name that programs in C++ and model repositories cannot hold.
+
+    Raises:
+        UserError: it is no identifier, or C++ reserves it.
+    """
+    plain = re.fullmatch("[A-Za-z][A-Za-z0-9_]*", name) and "__" not in name
+    if not plain or name in RESERVED.split():
+        raise UserError(
+            f"--name: expected an identifier (letters, digits and single underscores, no word of "
+            f"C++), such as jaxad_tagger, found {name!r}"
+        )
+
+
+def _own_name(run: str, about: dict[str, Any]) -> str:
+    """A name that no other export has: that of the run, and a digest of the contract."""
+    plain = re.sub(r"[^A-Za-z0-9]+", "_", run).strip("_")
+    return "_".join(filter(None, ("jaxad", plain, digest(about, {})[:8])))
+
+
+def contract(
+    scorer: Scorer, run: str, target_fpr: float, name: str | None = None
+) -> dict[str, Any]:
+    """The metadata of an exported scorer, ready for JSON.
+
+    Args:
+        scorer: what is exported.
+        run: name of its run.
+        target_fpr: false-positive rate of its threshold.
+        name: what it is called in other programs; default: one of its own.
 
     Raises:
         UserError: too few background events for the target rate.
@@ -95,10 +135,10 @@ def contract(scorer: Scorer, name: str, target_fpr: float) -> dict[str, Any]:
         raise UserError(f"--fpr: no threshold: {cut['reason']}: ask for a larger rate")
     data = scorer.info.get("data", {})
     features = _features(scorer) if prod(s or 1 for s in scorer.shape) <= 4096 else []
-    return {
+    about: dict[str, Any] = {
         "format_version": FORMAT,
         "method": scorer.method,
-        "namespace": "jaxad_" + re.sub(r"\W", "_", name),
+        "namespace": "",
         "run_id": scorer.digest[:16],
         "input": {
             "name": "raw",
@@ -123,3 +163,4 @@ def contract(scorer: Scorer, name: str, target_fpr: float) -> dict[str, Any]:
         "golden": {"file": "golden.npz", "n": N_GOLDEN},
         "versions": provenance(),
     }
+    return about | {"namespace": name or _own_name(run, about)}

@@ -1,10 +1,10 @@
 """Exported folders: a scorer in all asked formats, beside its archive, golden rows and contract."""
 
-import contextlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ import numpy as np
 from jaxad import data, methods
 from jaxad.errors import UserError
 from jaxad.export import cpp, hls, onnx, stablehlo, tflite
-from jaxad.export.contract import contract, function, golden_events
+from jaxad.export.contract import checked_name, contract, function, golden_events
 from jaxad.export.onnx import quantize, triton
 from jaxad.export.verify import (
     digest_of,
@@ -24,6 +24,7 @@ from jaxad.export.verify import (
 )
 from jaxad.scorer import Scorer, load
 from jaxad.storage.atomic import replacing_folder
+from jaxad.storage.own import require_own_folder, same
 
 FORMATS = {
     "cpp": "scorer.hpp",
@@ -31,9 +32,13 @@ FORMATS = {
     "onnx": "scorer.onnx",
     "triton": "triton/{namespace}/1/model.onnx",
     "tflite": "scorer.tflite",
-    "hls": "hls/firmware/scorer.cpp",
+    "hls": "hls/firmware/{namespace}.cpp",
 }
 DEFAULT = ("cpp", "stablehlo")
+ALWAYS = (
+    *("export.json", "golden.npz"),
+    *(f"scorer/{name}" for name in ("params.npz", "background.npy", "scorer.json")),
+)
 N_POOL = 2000  # events of a class that golden rows are chosen from
 N_EVENTS = 100_000  # of a file, to verify with
 
@@ -55,19 +60,37 @@ def _entry(path: Path, folder: Path) -> dict:
     return {"file": file, "bytes": path.stat().st_size, "sha256": digest_of(path)}
 
 
-@contextlib.contextmanager
-def _new_folder(out: Path) -> Iterator[Path]:
-    """A temporary folder that becomes `out` at the end.
+def _written(folder: Path) -> Collection[str]:
+    """Files of an exported folder, by its export.json; none where that is not one."""
+    try:
+        about = read_contract(folder)
+        return about.get("files") or _known(about)
+    except (UserError, LookupError, TypeError, AttributeError):
+        return ()
+
+
+def _known(about: Mapping[str, Any]) -> list[str]:
+    """What an older version wrote, which kept no list."""
+    artefacts = [entry["file"] for entry in about["artefacts"].values()]
+    return [*artefacts, *ALWAYS, f"triton/{about['namespace']}/config.pbtxt", "hls/"]
+
+
+def _require_free(out: Path, inputs: Sequence[str | Path]) -> None:
+    """Refuses a folder that an export may not replace.
 
     Raises:
-        UserError: something else is there.
+        UserError: it is an input or holds one, or what no export wrote.
     """
-    if out.is_file() or (
-        out.exists() and any(out.iterdir()) and not (out / "export.json").is_file()
-    ):
-        raise UserError(f"{out}: holds something else: choose another --out")
-    with replacing_folder(out) as temporary:
-        yield temporary
+    for path in inputs:
+        if same(out, path) or Path(path).resolve().is_relative_to(out.resolve()):
+            raise UserError(f"--out: {path} is an input, and in {out}: choose another --out")
+    require_own_folder(out, _written(out) if out.is_dir() else (), "choose another --out")
+
+
+def _finish(folder: Path, about: dict) -> None:
+    """Write export.json last, with the list of all files."""
+    files = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if not p.is_dir())
+    write_contract(folder, about | {"files": [*files, "export.json"]})
 
 
 def write(
@@ -111,28 +134,34 @@ def export(
     fpr: float,
     events: str | None,
     key: str,
+    score: str | None = None,
     name: str | None = None,
 ) -> None:
-    """Write the exported folder `out`, by a temporary one, with the score `name` of the run.
+    """Write the exported folder `out`, by a temporary one, with the score `score` of the run.
+
+    `name` is what programs call it, by default one that no other export has.
 
     Raises:
-        UserError: an unknown format or score, a scorer it cannot express, or something else at
-            `out`.
+        UserError: an unknown format or score, a scorer it cannot express, a bad name, or something
+            else at `out`.
     """
+    if name is not None:
+        checked_name(name)
+    _require_free(out, [run, *([events] if events else [])])
     unknown = [form for form in formats if form not in FORMATS]
     if unknown:
         raise UserError(f"--format: expected some of {', '.join(FORMATS)}, found {unknown[0]!r}")
     scorer = load(run)
     dataset = cache(lambda: data.load(scorer.config.data))
-    if name and name != scorer.names[0]:
+    if score and score != scorer.names[0]:
         x, sample = methods.calibration(scorer.method, scorer.config, dataset())
         if x is None:
-            raise UserError(f"--score {name}: no calibration sample: {sample}")
-        scorer = scorer.with_default(name, x)
+            raise UserError(f"--score {score}: no calibration sample: {sample}")
+        scorer = scorer.with_default(score, x)
     if "hls" in formats:
         hls.check(scorer)
-    about = contract(scorer, run.resolve().name, fpr)
-    with _new_folder(out) as folder:
+    about = contract(scorer, run.resolve().name, fpr, name)
+    with replacing_folder(out) as folder:
         others = tuple(form for form in formats if form != "hls")
         pool = of_file(scorer, events, key, N_POOL) if events else _of_run(dataset())
         about = write(scorer, about, others, folder, pool.shape[1:])
@@ -142,34 +171,42 @@ def export(
         about["score"]["spread"] = float(np.std(outputs[:, 0]))
         if "hls" in formats:
             about["hls"] = hls.project(scorer, about, dataset(), raw, folder / "hls")
-            about["artefacts"]["hls"] = _entry(folder / FORMATS["hls"], folder)
+            source = FORMATS["hls"].format(namespace=about["namespace"])
+            about["artefacts"]["hls"] = _entry(folder / source, folder)
             print(hls.drift_line(about["hls"]["drift"]))
             print(
                 "hls: da4ml: {lut} LUT, {ff} FF, {stages} stages".format(
                     **about["hls"]["estimates"]
                 )
             )
-        write_contract(folder, about)
+        _finish(folder, about)
+    print(f"name in programs: {about['namespace']}")
 
 
-def quantize_folder(source: Path, out: Path) -> None:
+def quantize_folder(source: Path, out: Path, name: str | None = None) -> None:
     """Write the exported folder `out` with the ONNX model of another one in int8.
+
+    `name` is what programs call it, by default that of the other one and _int8.
 
     Raises:
         UserError: no ONNX model there, or one that int8 spoils.
     """
+    if name is not None:
+        checked_name(name)
+    _require_free(out, [source])
     about = read_contract(source)
     if "onnx" not in about["artefacts"]:
         raise UserError(f"{source}: no ONNX model here: export it with --format onnx")
     model = exported_file(source, about["artefacts"]["onnx"]).read_bytes()
     raw, _ = golden_rows(source, about)
     archive = load(source / "scorer")
-    about = {key: about[key] for key in about if key not in ("artefacts", "digest", "hls")}
+    about = {key: about[key] for key in about if key not in ("artefacts", "digest", "hls", "files")}
+    about["namespace"] = name or f"{about['namespace']}_int8"
     model, about = quantize.quantized(model, about, archive, data.load(archive.config.data))
-    with _new_folder(out) as folder:
+    with replacing_folder(out) as folder:
         path = folder / FORMATS["onnx"]
         path.write_bytes(model)
         np.savez(folder / "golden.npz", raw=raw, outputs=onnx.loaded(model)(raw))
         archive.save(folder / "scorer")
-        write_contract(folder, about | {"artefacts": {"onnx": _entry(path, folder)}})
+        _finish(folder, about | {"artefacts": {"onnx": _entry(path, folder)}})
     print(quantize.summary(about))

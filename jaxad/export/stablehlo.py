@@ -35,6 +35,7 @@ def program(function: Callable[[jax.Array], jax.Array], shape: Sequence[int | No
     def each(raw: jax.Array) -> jax.Array:
         return jax.vmap(pruned(lambda event: function(event[None])[0]))(raw)
 
+    each.__name__ = function.__name__  # what the program is called
     try:
         exported = export.export(jax.jit(each), platforms=PLATFORMS)(
             jax.ShapeDtypeStruct(sizes, np.float32)

@@ -3,7 +3,8 @@
 import base64
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -43,13 +44,17 @@ def figure_png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def save_figures(figures: Mapping[str, Figure], folder: str | Path) -> list[Path]:
-    """Write folder/NAME.png for every figure; returns the paths."""
+def save_figures(
+    figures: Mapping[str, Figure],
+    folder: str | Path,
+    replace: Callable[[Path], AbstractContextManager[Path]] = replacing,
+) -> list[Path]:
+    """Write folder/NAME.png for every figure, as `replace` does; returns the paths."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}.png" for name in figures]
     for path, figure in zip(paths, figures.values(), strict=True):
-        with replacing(path) as temporary:
+        with replace(path) as temporary:
             temporary.write_bytes(figure_png(figure))
     return paths
 

@@ -12,7 +12,6 @@ from matplotlib.figure import Figure
 
 from jaxad.errors import UserError
 from jaxad.observables import clustering
-from jaxad.storage.atomic import replacing
 
 STYLE = mplhep.style.CMS | {"font.size": 15, "axes.labelsize": 16, "legend.fontsize": 13}
 
@@ -40,8 +39,7 @@ def draw(name: str, paths: list[Path], out: str | Path, real: str | Path | None 
             figure = _codae(paths)
         else:
             figure = _lhco(paths[0], real)
-        with replacing(Path(out)) as temporary:
-            figure.savefig(temporary, dpi=70, bbox_inches="tight", format="png")
+        figure.savefig(out, format="png", dpi=70, bbox_inches="tight")
     return Path(out)
 
 

@@ -75,7 +75,7 @@ def produce(
     folder = out_dir / f"parts-{key:08x}"
     with held(out_dir):
         _remove_temporaries([*paths, out_dir / SUMMARY])
-        if _is_finished(out_dir, request, paths):
+        if _is_finished(out_dir, request, paths, folder):
             shutil.rmtree(folder, ignore_errors=True)
             return paths
         require_packages(packages)
@@ -85,6 +85,7 @@ def produce(
             for task, part in zip(tasks, parts, strict=True):
                 if task.split == path.name:
                     chosen.setdefault(task.process, []).append(part)
+            _begun(folder, path).touch()
             with replacing(path) as temporary:
                 write(temporary, path.name, chosen)
         with replacing(out_dir / SUMMARY) as temporary:
@@ -96,15 +97,19 @@ def produce(
 def _remove_temporaries(paths: list[Path]) -> None:
     """What killed runs left under the temporary names of these files; nobody else writes now."""
     for path in paths:
-        for left in path.parent.glob(f".{path.name}.*"):
-            left.unlink()
+        path.with_name(f".{path.name}.tmp").unlink(missing_ok=True)
 
 
-def _is_finished(out_dir: Path, request: dict, paths: list[Path]) -> bool:
+def _begun(folder: Path, path: Path) -> Path:
+    """A file of the parts' folder that is there when a file was written, or was about to be."""
+    return folder / f"{path.name}.begun"
+
+
+def _is_finished(out_dir: Path, request: dict, paths: list[Path], folder: Path) -> bool:
     summary = out_dir / SUMMARY
     if not summary.exists():
-        present = [path.name for path in paths if path.exists()]
-        if present and not list(out_dir.glob("parts-*")):
+        present = [p.name for p in paths if p.exists() and not _begun(folder, p).exists()]
+        if present:
             raise UserError(
                 f"{out_dir}: already holds {', '.join(present)}, "
                 "which jaxad did not make; choose another folder"
@@ -113,7 +118,7 @@ def _is_finished(out_dir: Path, request: dict, paths: list[Path]) -> bool:
     try:
         found = dict(json.loads(summary.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"{summary}: damaged ({error}): remove {out_dir} and run again") from None
+        raise UserError(f"{summary}: damaged ({error}): choose another folder") from None
     if found == request:
         if missing := [path.name for path in paths if not path.exists()]:
             raise UserError(f"{out_dir}: {missing[0]} is missing: remove the folder and run again")

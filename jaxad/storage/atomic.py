@@ -53,9 +53,11 @@ def _belongs(where: object, path: Path) -> bool:
 def replacing(path: Path, n_bytes: int = 0, shared: bool = False) -> Iterator[Path]:
     """A temporary name beside `path` that takes its place when the block ends well.
 
-    Errors of the disk name `path`, see `named` for `n_bytes`. `shared`: several processes may be
-    at it, and each takes a name of its own, which a kill leaves behind.
+    Where `path` is a link, what it leads to is replaced, and the link stays. Errors of the disk
+    name `path`, see `named` for `n_bytes`. `shared`: several processes may be at it,
+    and each takes a name of its own, which a kill leaves behind.
     """
+    path = path.resolve() if path.is_symlink() else path
     own = f".{os.getpid()}" if shared else ""
     temporary = path.with_name(f".{path.name}{own}.tmp")
     try:
@@ -78,9 +80,12 @@ def write_text(path: Path, text: str) -> None:
 def replacing_folder(folder: Path) -> Iterator[Path]:
     """An empty temporary folder that takes the place of `folder` when the block ends well.
 
-    No reader sees the old one half deleted.
+    No reader sees the old one half deleted. A link stays, as of `replacing`. What the old one may
+    hold is the caller's to check, see `jaxad.storage.own`.
     """
-    temporary, old = (folder.with_name(f".{folder.name}.{end}") for end in ("tmp", "old"))
+    folder = folder.resolve()
+    ends = ("jaxad-tmp", "jaxad-old")
+    temporary, old = (folder.with_name(f".{folder.name}.{end}") for end in ends)
     with named(folder):
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)

@@ -44,7 +44,7 @@ def held(folder: Path, in_use: str = "") -> Iterator[None]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / ".lock").open("wb")
+        lock = (folder / ".lock").open("ab")
     except OSError as error:
         raise UserError(
             f"{folder}: cannot write there ({error.strerror}): choose another folder"

@@ -48,7 +48,7 @@ def test_command_prints_the_tables_and_writes_the_figures(tmp_path):
     assert rows[4].startswith("vae") and "[" in rows[4] and rows[4].endswith("-")
     assert "TPR @ FPR 1e-2" in done.stdout and "max SIC" in done.stdout
     written = {path.name for path in (tmp_path / "out").iterdir()}
-    assert written == {"auc.png", "pareto_single.png", "comparison.txt"}
+    assert written == {"auc.png", "pareto_single.png", "comparison.txt", ".jaxad.json"}
     assert (tmp_path / "out" / "comparison.txt").read_text() in done.stdout + "\n"
 
 
@@ -104,3 +104,25 @@ def test_main_ends_with_code_2_and_helps(tmp_path, capsys):
     with pytest.raises(SystemExit) as end:
         compare.main(["--help"])
     assert end.value.code == 0 and "--out" in capsys.readouterr().out
+
+
+def test_files_of_others_stay(tmp_path, monkeypatch, capsys):
+    write_run(tmp_path / "ae")
+    out = tmp_path / "thesis"
+    out.mkdir()
+    (out / "auc.png").write_bytes(b"mine")
+    command = [str(tmp_path / "ae"), "--out"]
+    assert compare.main([*command, str(out)]) == 2
+    error = capsys.readouterr().err
+    assert "auc.png: is there, and jaxad did not write it" in error and error.count("\n") == 1
+    assert [path.name for path in out.iterdir()] == ["auc.png"]
+    assert (out / "auc.png").read_bytes() == b"mine"
+    (out / "auc.png").rename(out / "mine.png")
+    monkeypatch.chdir(out)
+    for _ in range(2):
+        assert compare.main([*command, "."]) == 0
+    assert (out / "mine.png").read_bytes() == b"mine"
+    with (out / "comparison.txt").open("a") as file:
+        file.write("a note of mine")
+    assert compare.main([*command, "."]) == 2
+    assert (out / "comparison.txt").read_text().endswith("a note of mine")

@@ -53,3 +53,16 @@ def test_command_writes_what_compare_reads(run, capsys):
 def test_a_folder_without_a_run_is_named(tmp_path, capsys):
     assert latency.main([str(tmp_path)]) == 2
     assert "no trained scorer here" in capsys.readouterr().err
+
+
+def test_a_file_of_others_stays(run, capsys):
+    folder, _, _ = run
+    (folder / "latency.txt").write_text("mine")
+    assert latency.main([str(folder), "--out", str(folder)]) == 2
+    assert "latency.txt: is there, and jaxad did not write it" in capsys.readouterr().err
+    assert (folder / "latency.txt").read_text() == "mine" and not (folder / "eval").exists()
+    (folder / "eval").mkdir()
+    (folder / "eval" / "latency.json").write_text('{"mine": 1}')
+    assert latency.main([str(folder)]) == 2
+    assert "latency.json: is there, and of no latencies" in capsys.readouterr().err
+    assert (folder / "eval" / "latency.json").read_text() == '{"mine": 1}'

@@ -132,6 +132,69 @@ def test_no_file_of_another_kind_is_replaced(run, files, tmp_path, capsys):
         assert score.main([*command, str(tmp_path / "scores.h5")]) == 0
 
 
+def test_the_output_of_an_earlier_call_is_no_input(run, files, tmp_path, monkeypatch, capsys):
+    """`jaxad score RUN *.h5 --out scores.h5` again, and scores of another call."""
+    folder, _ = run
+    monkeypatch.chdir(tmp_path)
+    for glob in (["a.h5", "published.h5"], ["a.h5", "published.h5", "scores.h5"]):
+        assert score.main([str(folder), *glob, "--out", "scores.h5"]) == 0
+        with h5py.File("scores.h5") as found:
+            assert json.loads(found.attrs["files"]) == ["a.h5", "published.h5"]
+            assert len(found["mse"]) == 110
+    said = capsys.readouterr()
+    assert "scores.h5: is the output" in said.err and said.out.count("scores of 2 files") == 2
+    assert score.main([str(folder), "scores.h5", "--out", "./scores.h5"]) == 2
+    assert "the only file given is the output" in capsys.readouterr().err
+    assert score.main([str(folder), "a.h5", "scores.h5", "--key", "mse", "--out", "new.h5"]) == 2
+    assert "scores.h5: holds scores, which jaxad score wrote" in capsys.readouterr().err
+    assert score.main([str(folder), "a.h5", "scores.h5", "--out", "new.h5"]) == 1
+    assert "left out: scores.h5: holds scores" in capsys.readouterr().err
+
+
+def test_a_file_under_several_names_is_scored_once(run, files, tmp_path, monkeypatch, capsys):
+    folder, scorer = run
+    monkeypatch.chdir(tmp_path)
+    Path("link.h5").symlink_to("a.h5")
+    os.link("a.h5", "hard.h5")
+    names = ["a.h5", "./a.h5", str(tmp_path / "a.h5"), "link.h5", "hard.h5", "a.h5"]
+    assert score.main([str(folder), *names, "--out", "scores.h5"]) == 0
+    said = capsys.readouterr()
+    assert said.err.count("the same file as a.h5: scored once") == 4
+    assert "scores of 1 files" in said.out
+    with h5py.File("scores.h5") as found:
+        expected = scorer(files[str(tmp_path / "a.h5")])
+        np.testing.assert_allclose(found["mse"][:], expected, rtol=1e-5)
+        assert json.loads(found.attrs["files"]) == ["a.h5"]
+
+
+def test_outputs_that_are_inputs_or_of_others_are_refused(
+    run, files, tmp_path, monkeypatch, capsys
+):
+    folder, _ = run
+    monkeypatch.chdir(tmp_path)
+    os.link("a.h5", "hard.h5")
+    Path("link.h5").symlink_to("a.h5")
+    with h5py.File("mine.h5", "w") as file:
+        file.attrs["run"] = 3
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    for out, message in (
+        ("hard.h5", "also an input"),
+        ("link.h5", "also an input"),
+        ("./a.h5", "also an input"),
+        ("mine.h5", "holds something else"),
+        ("b.npz", "holds something else"),
+        (".", "is a folder"),
+    ):
+        assert score.main([str(folder), "a.h5", "--out", out]) == 2
+        error = capsys.readouterr().err
+        assert message in error and error.count("\n") == 1
+    assert before == {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    (tmp_path / ".scores.h5.parts").mkdir()
+    (tmp_path / ".scores.h5.parts" / "notes").write_text("mine")
+    assert score.main([str(folder), "a.h5", "--out", "scores.h5"]) == 0
+    assert [path.name for path in (tmp_path / ".scores.h5.parts").iterdir()] == ["notes"]
+
+
 SMALL_CHUNKS = """
 import sys
 from jaxad.commands import score

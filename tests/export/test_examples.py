@@ -23,7 +23,7 @@ def test_cpp_program_scores_lines_of_numbers(tmp_path):
     about = contract(scorer, "run", 0.02)
     text = cpp.header(lambda raw: scorer.fn(scorer.params, raw), scorer.shape, about)
     (tmp_path / "scorer.hpp").write_text(text)
-    command = ["g++", "-Wall", "-Werror", "-DSCORER=jaxad_run", f"-I{tmp_path}"]
+    command = ["g++", "-Wall", "-Werror", f"-DSCORER={about['namespace']}", f"-I{tmp_path}"]
     program = str(tmp_path / "trigger")
     subprocess.run([*command, str(EXAMPLES / "trigger.cpp"), "-o", program], check=True)
     lines = "\n".join(" ".join(f"{v:.9g}" for v in event.ravel()) for event in x)

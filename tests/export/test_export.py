@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import re
 import shutil
+import subprocess
 from functools import partial
 from pathlib import Path
 
@@ -26,6 +28,7 @@ from jaxad.commands.export import main
 from jaxad.errors import UserError
 from jaxad.export import cpp, stablehlo
 from jaxad.export.contract import contract, knots
+from jaxad.export.onnx import model
 from jaxad.inputs import logit as scaling
 from jaxad.methods.stages import density
 
@@ -104,6 +107,112 @@ def test_cpp_has_the_operations_of_jax(tmp_path):
     expected = jax.jit(jax.vmap(lambda event: every_operation(event[None])[0]))(x)
     found = compiled(every_operation, (4, 6), tmp_path)(x)[:, 0]
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
+
+
+@compiles
+def test_a_loop_may_give_what_it_carries(tmp_path):
+    """The carried numbers before each step, not after it."""
+
+    def sums(x):
+        steps = lax.scan(lambda carry, row: (carry + row, carry), jnp.float32(0), x[0])[1]
+        return jnp.sum(steps * jnp.array([1.0, 10.0, 100.0]))[None]
+
+    found = compiled(sums, (3,), tmp_path)(np.array([[1, 2, 3]], np.float32))
+    assert found[0, 0] == 310
+
+
+@pytest.mark.parametrize("translated", [cpp.header, model], ids=["cpp", "onnx"])
+def test_a_filled_place_is_not_the_first_element(translated):
+    if translated is model:
+        pytest.importorskip("onnx")
+    with pytest.raises(UserError, match="indices outside of an array"):
+        translated(
+            lambda x: x.T.at[jnp.array([0, 9])].get(mode="fill", fill_value=0)[1], (5,), ABOUT
+        )
+
+
+PROGRAM = """
+#include <cstdio>
+#include "{a}"
+#include "{b}"
+#include "{a}"
+void others(float* out);
+int main() {{
+  float raw[1] = {{2}}, out[12];
+  {name_a}::evaluate(raw, out);
+  {name_b}::evaluate(raw, out + 3);
+  others(out + 6);
+  for (float each : out) std::printf("%g ", each);
+}}
+"""
+LIBRARY = """
+#include "{header}"
+{declared}
+void {function}(float* out) {{
+  float raw[1] = {{2}};
+  jaxad_ae::evaluate(raw, out);
+  {rest}
+}}
+"""
+
+
+@compiles
+@pytest.mark.parametrize("level", ["-O0", "-O3"])
+def test_several_headers_in_one_program_keep_their_scores(tmp_path, level):
+    """Two in one file, and two of one name in two shared libraries."""
+    headers, names = [], ["jaxad_s1", "jaxad_s2", "jaxad_ae", "jaxad_ae"]
+    for k, name in enumerate(names):
+        knots = {"score": [0.0, 10.0 * (k + 1)], "fpr": [1.0, 0.5]}
+        about = ABOUT | {"namespace": name, "fpr": ABOUT["fpr"] | {"knots": knots}}
+        path = tmp_path / f"{k}.hpp"
+        path.write_text(cpp.header(lambda x, k=k: jnp.tanh(x[:, 0]) * 0 + k, (1,), about))
+        headers.append(path)
+    rest = {"more": ("", ""), "others": ("void more(float* out);", "more(out + 3);")}
+    for header, (function, (declared, call)) in zip(headers[2:], rest.items(), strict=True):
+        text = LIBRARY.format(header=header, function=function, declared=declared, rest=call)
+        (tmp_path / f"{function}.cpp").write_text(text)
+    fields = dict(zip(("a", "b", "name_a", "name_b"), (*headers[:2], *names[:2]), strict=True))
+    (tmp_path / "main.cpp").write_text(PROGRAM.format(**fields))
+    command = ["g++", "-std=c++11", "-Wall", "-Werror", level]
+    for function, needed in (("more", []), ("others", ["more"])):
+        libraries = [str(tmp_path / f"lib{name}.so") for name in needed]
+        source, library = (
+            str(tmp_path / part) for part in (f"{function}.cpp", f"lib{function}.so")
+        )
+        shared = [*command, "-shared", "-fPIC", source, *libraries, "-o", library]
+        subprocess.run(shared, check=True)
+    libraries = [str(tmp_path / f"lib{name}.so") for name in ("others", "more")]
+    program = str(tmp_path / "program")
+    main_file = str(tmp_path / "main.cpp")
+    subprocess.run([*command, main_file, *libraries, "-o", program], check=True)
+    printed = subprocess.run([program], capture_output=True, text=True, check=True).stdout
+    found = np.array(printed.split(), float).reshape(4, 3)
+    np.testing.assert_array_equal(found[:, 0], [0, 1, 3, 2])
+    rates = [1 - found[k, 0] / (20 * (number + 1)) for k, number in enumerate((0, 1, 3, 2))]
+    np.testing.assert_allclose(found[:, 1], rates, rtol=1e-6)
+
+
+def test_every_export_has_a_name_of_its_own():
+    first, second = trigger_scorer("dense_ae"), trigger_scorer("dense_vae")
+    names = {
+        contract(scorer, run, fpr)["namespace"]
+        for scorer, run, fpr in (
+            (first, "ae", 0.01), (second, "ae", 0.01), (first, "ae", 0.02), (first, "é--2.1", 0.01),
+            (first, "", 0.01),
+        )
+    }  # fmt: skip
+    assert len(names) == 5 and all(re.fullmatch("jaxad(_[a-z0-9]+)+", name) for name in names)
+    assert contract(first, "ae", 0.01)["namespace"] in names
+    assert contract(first, "ae", 0.01, "tagger")["namespace"] == "tagger"
+
+
+@pytest.mark.parametrize(
+    "name", ["", "2jets", "a-b", "a b", "é", "int", "a__b", "_a", "std", "a\n"]
+)
+def test_a_name_is_an_identifier(name, tmp_path, capsys):
+    assert main([str(tmp_path), "--out", str(tmp_path / "out"), "--name", name]) == 2
+    error = capsys.readouterr().err
+    assert "--name: expected an identifier" in error and error.count("\n") == 1
 
 
 @compiles
@@ -212,6 +321,43 @@ def test_loaded_export_keeps_the_scorers_contract(exported):
     assert loaded.threshold(0.01) == scorer.threshold(0.01)
     with pytest.raises(UserError, match="expected shape"):
         loaded(x[:, :5])
+
+
+def test_files_of_others_stay(exported, tmp_path, monkeypatch, capsys):
+    run, events = str(exported[0] / "run"), str(exported[0] / "events.npy")
+    command = ["--format", "stablehlo", "--events", events, "--out"]
+    out = tmp_path / "out"
+    (tmp_path / "link").symlink_to(out)
+    shutil.copytree(exported[0] / "out", out)
+    assert main([run, *command, str(tmp_path / "link"), "--name", "tagger"]) == 0
+    about = json.loads((out / "export.json").read_text())
+    assert about["namespace"] == "tagger" and (tmp_path / "link").is_symlink()
+    assert "name in programs: tagger" in capsys.readouterr().out
+    written = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
+    assert written == set(about["files"])
+
+    def refused(message, *arguments):
+        before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+        assert main([*arguments]) == 2
+        error = capsys.readouterr().err
+        assert message in error and error.count("\n") == 1
+        assert before == {path: path.read_bytes() for path in before}
+
+    refused("is an input", str(out), *command, str(out))
+    refused("is an input", str(out), *command, str(tmp_path / "link"))
+    refused("is an input", "quantize", str(out), "--out", str(tmp_path / "link"))
+    golden = str(out / "golden.npz")
+    refused("is an input", run, "--events", golden, "--key", "raw", "--out", str(out))
+    monkeypatch.chdir(out)
+    for here in (".", "..", str(out)):
+        refused("the current folder is inside", run, *command, here)
+    monkeypatch.chdir(tmp_path)
+    for name in ("thesis.tex", "scorer/notes.txt"):
+        (out / name).write_text("mine")
+        refused(f"holds something else, {name}", run, *command, "out")
+        (out / name).unlink()
+    (out / "export.json").write_text('{"mine": 1}')
+    refused("holds something else, export.json", run, *command, "out")
 
 
 def spoil_header(folder: Path) -> str:

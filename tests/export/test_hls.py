@@ -13,8 +13,8 @@ from random_scorers import calibrated, mixture_scorer, trigger_data, trigger_sco
 from jaxad import data
 from jaxad.commands.export import main
 from jaxad.errors import UserError
-from jaxad.export import hls
 from jaxad.export.hls import estimates, network
+from jaxad.export.hls import writer as hls
 from jaxad.export.verify import read_contract
 from jaxad.scorer import Scorer
 
@@ -108,9 +108,11 @@ def test_estimates_are_of_what_is_emulated(tmp_path):
     (z,) = hls.standardised(host, x)
     results = network.output_types(model, [z])
     types = {name: types.get(name, {}) | results[name] for name in results}
-    hls._write(model, types, tmp_path / "hls")
+    hls._write(model, types, tmp_path / "hls", "net")
     found = estimates.logic(model, types).predict(np.float64(types["z"]["result"].rounded(z)))
-    np.testing.assert_array_equal(np.float32(found[:, 0]), hls.emulated(tmp_path / "hls", host)(x))
+    np.testing.assert_array_equal(
+        np.float32(found[:, 0]), hls.emulated(tmp_path / "hls", host, "net")(x)
+    )
 
 
 @compiles

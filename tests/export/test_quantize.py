@@ -59,13 +59,21 @@ def test_contract_is_inside_the_model(folder):
             assert stored[key] == about[key]
 
 
+def test_int8_has_a_name_of_its_own(folder):
+    names = [onnx.load(folder / name / "scorer.onnx").graph.name for name in ("float", "int8")]
+    assert names == [read_contract(folder / name)["namespace"] for name in ("float", "int8")]
+    assert names[1] == names[0] + "_int8"
+
+
 def test_triton_finds_a_repository(folder):
     command = ["--format", "triton", "--fpr", "0.02", "--out", str(folder / "triton")]
     assert main([str(folder / "run"), *command]) == 0
-    repository = folder / "triton" / "triton" / "jaxad_run"
+    name = read_contract(folder / "triton")["namespace"]
+    assert name.startswith("jaxad_run_")
+    repository = folder / "triton" / "triton" / name
     model = onnx.load(repository / "1" / "model.onnx")
     text = (repository / "config.pbtxt").read_text()
-    assert 'name: "jaxad_run"' in text and "dims: [ 19, 3 ]" in text and "dims: [ 3 ]" in text
+    assert f'name: "{name}"' in text and "dims: [ 19, 3 ]" in text and "dims: [ 3 ]" in text
     assert text.count("{") == text.count("}")
     assert {tensor.name for tensor in (*model.graph.input, *model.graph.output)} >= {
         "raw",

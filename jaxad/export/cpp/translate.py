@@ -21,6 +21,7 @@ from jaxad.export.cpp.operations import (
     expression_of,
     literal,
     refusal,
+    start_of,
     type_of,
 )
 from jaxad.export.jaxpr import computed, loop_parts, walk
@@ -40,6 +41,10 @@ class Values:
 
 
 Operand = Values | np.ndarray
+
+
+def _kind(operand: Operand) -> str:
+    return operand.type if isinstance(operand, Values) else type_of(operand.dtype)
 
 
 def _strides(place: np.ndarray) -> list[int] | None:
@@ -94,8 +99,9 @@ class Translator:
 
     def _element(self, operand: Operand, shape: Sequence[int], i: str = "i") -> str:
         if not isinstance(operand, Values):
-            if operand.size and np.all(operand == operand.ravel()[0]):
-                return literal(operand.ravel()[0], type_of(operand.dtype))
+            flat = operand.ravel()
+            if flat.size and flat.tobytes() == flat[:1].tobytes() * flat.size:
+                return literal(flat[0], type_of(operand.dtype))
             operand = self._values(np.broadcast_to(operand, shape))
         return f"{operand.buffer}[{self._index(np.broadcast_to(operand.place, shape), i)}]"
 
@@ -105,9 +111,9 @@ class Translator:
         self.lines.append(f"for (int i = 0; i < {n}; ++i) {out.buffer}[i] = {expression};")
         return out
 
-    def _copied(self, operand: Operand) -> Values:
+    def copied(self, operand: Operand) -> Values:
         """The same in an array of its own, in row-major order."""
-        kind = operand.type if isinstance(operand, Values) else type_of(operand.dtype)
+        kind = _kind(operand)
         return self._loop(operand.shape, kind, self._element(operand, operand.shape))
 
     def _regular(self, operand: Operand) -> tuple[Values, list[int]]:
@@ -115,7 +121,7 @@ class Translator:
         values = self._values(operand)
         steps = _strides(values.place)
         if steps is None:
-            values = self._copied(values)
+            values = self.copied(values)
             steps = _strides(values.place)
         return values, steps or [0] * len(values.shape)
 
@@ -142,7 +148,8 @@ class Translator:
             raise refusal(f"the operation {name!r} on events")
         kind, shape = type_of(avals[0].dtype), avals[0].shape
         elements = [self._element(operand, shape) for operand in operands]
-        expression = expression_of(name, params, elements, kind)
+        kinds = [_kind(operand) for operand in operands]
+        expression = expression_of(name, params, elements, kinds, kind)
         return [self._loop(shape, kind, expression)]
 
     def _move(self, equation: Any, operands: list[Operand]) -> list[Operand]:
@@ -153,13 +160,17 @@ class Translator:
         if any(isinstance(operand, Values) for operand in fixed):
             raise refusal(f"{name} with indices that depend on the event")
         starts = np.cumsum([0, *(prod(operands[k].shape) for k in chosen)])
+        if starts[-1] > 2**24:  # the numbers that float32 counts
+            raise refusal(f"{name} of {starts[-1]:,} numbers")
         numbers = list(operands)
         for start, k in zip(starts, chosen, strict=False):
             values = self._values(operands[k])
             # In the operand's own kind: the function that a scatter applies is typed.
             dtype = np.float32 if values.type == "float" else np.int32
             numbers[k] = (start + np.arange(values.place.size)).reshape(values.shape).astype(dtype)
-        moved = computed(equation.primitive, numbers, equation.params)
+        # What lies outside, and is to be filled, must not be taken for a place.
+        params = equation.params | ({"fill_value": -1} if name == "gather" else {})
+        moved = computed(equation.primitive, numbers, params)
         return [
             self._gathered(np.asarray(m).astype(np.int64), starts, [operands[k] for k in chosen])
             for m in moved
@@ -203,35 +214,38 @@ class Translator:
             return Values(values.buffer, place.reshape(shape), values.type)
         values, (outer, inner) = self._regular(Values(values.buffer, place, values.type))
         out, start = self._new(shape, values.type), int(values.place[0, 0])
-        begin, step = REDUCED[name]
         source = f"{values.buffer} + {_affine(start, [(outer, 'o')])}"
         if name == "reduce_sum" and values.type == "float":
             body = f"sum<{n}, {inner}>({source})"
             self.lines.append(f"for (int o = 0; o < {len(place)}; ++o) {out.buffer}[o] = {body};")
             return out
-        step = step.format("a", f"({source})[{_affine(0, [(inner, 'i')])}]")
+        pair = ["a", f"({source})[{_affine(0, [(inner, 'i')])}]"]
+        step = expression_of(REDUCED[name], {}, pair, [values.type] * 2, values.type)
         self.lines.append(
-            f"for (int o = 0; o < {len(place)}; ++o) {{ {values.type} a = {begin}; "
+            f"for (int o = 0; o < {len(place)}; ++o) {{ {values.type} a = "
+            f"{start_of(name, values.type)}; "
             f"for (int i = 0; i < {n}; ++i) a = {step}; {out.buffer}[o] = a; }}"
         )
         return out
 
     def _cumulated(self, axis: int, reverse: bool, operand: Operand) -> Values:
         """Sums of all elements up to each one along an axis, or from it on."""
-        values = self._copied(self._values(operand))
+        element = self._element(operand, operand.shape)
+        start = " + 0.0f" if _kind(operand) == "float" else ""  # of -0 the sum is 0
+        values = self._loop(operand.shape, _kind(operand), element + start)
         place = np.moveaxis(values.place, axis, -1)
         place = place[..., ::-1] if reverse else place
         for row in place.reshape(-1, place.shape[-1]):
-            self.lines.append(
-                f"for (int i = 1; i < {len(row)}; ++i) "
-                f"{values.buffer}[{self._index(row[1:], '(i - 1)')}] += "
-                f"{values.buffer}[{self._index(row[:-1], '(i - 1)')}];"
-            )
+            pair = [f"{values.buffer}[{self._index(r, '(i - 1)')}]" for r in (row[1:], row[:-1])]
+            added = expression_of("add", {}, pair, [values.type] * 2, values.type)
+            self.lines.append(f"for (int i = 1; i < {len(row)}; ++i) {pair[0]} = {added};")
         return values
 
     def _product(self, dimensions: Any, lhs: Operand, rhs: Operand) -> Values:
         """Matrix products (b, m, k) (b, k, n); the inner loop runs along rows of the weights."""
         (lhs_sum, rhs_sum), (lhs_batch, rhs_batch) = dimensions
+        if {_kind(lhs), _kind(rhs)} != {"float"}:
+            raise refusal("a matrix product of integers")
         left, left_shape = self._canonical(lhs, lhs_batch, lhs_sum)
         right, right_shape = self._canonical(rhs, rhs_batch, rhs_sum)
         batch = [lhs.shape[axis] for axis in lhs_batch]
@@ -270,7 +284,7 @@ class Translator:
         """A loop: carried arrays are copied in and out, scanned ones are read by a pointer."""
         loop = loop_parts(equation, operands)
         n_carry, length = len(loop.carry), loop.length
-        carry = [self._copied(operand) for operand in loop.carry]
+        carry = [self.copied(operand) for operand in loop.carry]
         scanned = [self._regular_rows(operand) for operand in loop.scanned]
         outputs = [self._new(aval.shape, type_of(aval.dtype)) for aval in avals[n_carry:]]
         counter = f"k{self._n_buffers}"
@@ -287,12 +301,13 @@ class Translator:
             )
             rows.append(Values(name, place, values.type))
         found = self.translate(loop.body, [*loop.consts, *carry, *rows])
-        new = [self._copied(operand) for operand in found[:n_carry]]
-        for old, values in zip(carry, new, strict=True):
-            self._assign(old.buffer, values)
+        # Before the carried arrays change: an output may be one of them.
         for output, operand in zip(outputs, found[n_carry:], strict=True):
             n = prod(operand.shape)
             self._assign(f"({output.buffer} + {_affine(0, [(n, step)])})", operand)
+        new = [self.copied(operand) for operand in found[:n_carry]]
+        for old, values in zip(carry, new, strict=True):
+            self._assign(old.buffer, values)
         self.lines.append("}")
         return [*carry, *outputs]
 
@@ -304,7 +319,7 @@ class Translator:
         regular = steps is not None and np.array_equal(
             first - first[:, :1], first[:1] - first[0, 0] + np.zeros_like(first)
         )
-        return values if regular else self._copied(values)
+        return values if regular else self.copied(values)
 
     def _assign(self, target: str, operand: Operand) -> None:
         value = self._element(operand, operand.shape)

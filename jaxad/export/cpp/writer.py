@@ -5,6 +5,7 @@ of a score, and both with the flag. Nothing is allocated; the arrays on the stac
 """
 
 import ctypes
+import hashlib
 import shutil
 import subprocess
 import tempfile
@@ -22,16 +23,11 @@ from jaxad.export.cpp.translate import Translator, Values
 
 FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-std=c++11")
 NUMBERS_A_LINE = 16
+DIGEST = "@digest@"  # in a header without its own
 
 PRELUDE = """
 typedef int truth;  // as wide as the numbers beside it
 typedef float lanes __attribute__((vector_size(32), aligned(4), may_alias));
-
-template <class T> inline T larger(T a, T b) { return a > b || a != a ? a : b; }
-template <class T> inline T smaller(T a, T b) { return a < b || a != a ? a : b; }
-inline float sign(float a) { return a > 0 ? 1.0f : (a < 0 ? -1.0f : a); }
-inline float remainder_of(float a, float b) { return std::fmod(a, b); }
-template <class T> inline T remainder_of(T a, T b) { return a % b; }
 
 template <class To, class From> inline To bits_as(From a) {
   To to;
@@ -39,10 +35,61 @@ template <class To, class From> inline To bits_as(From a) {
   return to;
 }
 
+// NaN where one is NaN; of two zeros the sign counts.
+inline float larger(float a, float b) {
+  const float equal = bits_as<float>(bits_as<unsigned>(a) & bits_as<unsigned>(b));
+  return a == b ? equal : (a > b || a != a ? a : b);
+}
+inline float smaller(float a, float b) {
+  const float equal = bits_as<float>(bits_as<unsigned>(a) | bits_as<unsigned>(b));
+  return a == b ? equal : (a < b || a != a ? a : b);
+}
+template <class T> inline T larger(T a, T b) { return a > b ? a : b; }
+template <class T> inline T smaller(T a, T b) { return a < b ? a : b; }
+inline float sign(float a) { return a > 0 ? 1.0f : (a < 0 ? -1.0f : a); }
+inline int sign(int a) { return (a > 0) - (a < 0); }
+inline unsigned sign(unsigned a) { return a > 0; }
+
+// Integers wrap around, and by 0 the quotient is all bits, as in XLA.
+inline int negative(int a) { return static_cast<int>(0u - static_cast<unsigned>(a)); }
+inline float size(float a) { return std::fabs(a); }
+inline int size(int a) { return a < 0 ? negative(a) : a; }
+inline float quotient(float a, float b) { return a / b; }
+inline int quotient(int a, int b) { return b == 0 ? -1 : (b == -1 ? negative(a) : a / b); }
+inline unsigned quotient(unsigned a, unsigned b) { return b == 0 ? ~0u : a / b; }
+inline float remainder_of(float a, float b) { return std::fmod(a, b); }
+inline int remainder_of(int a, int b) { return b == 0 ? a : (b == -1 ? 0 : a % b); }
+inline unsigned remainder_of(unsigned a, unsigned b) { return b == 0 ? a : a % b; }
+
+template <class T> inline T shifted_left(T a, T b) {
+  return static_cast<unsigned>(b) < 32 ? static_cast<T>(static_cast<unsigned>(a) << b) : 0;
+}
+template <class T> inline T shifted_right(T a, T b) {
+  return static_cast<unsigned>(b) < 32 ? static_cast<T>(static_cast<unsigned>(a) >> b) : 0;
+}
+template <class T> inline T shifted_right_signed(T a, T b) {
+  return static_cast<T>(static_cast<int>(a) >> (static_cast<unsigned>(b) < 32 ? b : 31));
+}
+
+// A float without its fraction; the nearest there is where it is too large, 0 for NaN.
+template <class T> inline T whole(float a) {
+  const T least = std::numeric_limits<T>::min(), most = std::numeric_limits<T>::max();
+  if (a != a) return 0;
+  if (a <= static_cast<float>(least)) return least;
+  return a >= static_cast<float>(most) ? most : static_cast<T>(a);
+}
+
+template <int N, class T> inline T power_of(T a) {
+  T result = 1;
+  for (int i = 0; i < N; ++i) result *= a;
+  return result;
+}
 template <int N> inline float power(float a) {
-  float result = 1.0f;
-  for (int i = 0; i < (N < 0 ? -N : N); ++i) result *= a;
-  return N < 0 ? 1.0f / result : result;
+  return N < 0 ? 1.0f / power_of<-N>(a) : power_of<N>(a);
+}
+template <int N> inline unsigned power(unsigned a) { return power_of<N>(a); }
+template <int N> inline int power(int a) {
+  return static_cast<int>(power_of<N>(static_cast<unsigned>(a)));
 }
 
 // The rational function that XLA computes, so that loops of it become vector instructions.
@@ -131,12 +178,15 @@ HEADER = """\
 // raw: {n_inputs} floats, {inputs}
 // A larger score is more anomalous. flag is 1 where score >= threshold, else 0. The rate is
 // interpolated between the scores of {n_calibration} events of background.
-#pragma once
+#ifndef JAXAD_{digest}
+#define JAXAD_{digest}
 #include <cmath>
 #include <cstring>
 #include <limits>
 
 namespace {namespace} {{
+// Two scorers of one name keep symbols of their own in one program.
+inline namespace of_{digest} {{
 
 constexpr int n_inputs = {n_inputs};
 constexpr float threshold = {threshold};  // at a false-positive rate of {target_fpr:g}
@@ -171,7 +221,9 @@ inline void evaluate(const float* raw, float* out) {{
   out[2] = out[0] >= threshold ? 1.0f : 0.0f;
 }}
 
+}}  // namespace of_{digest}
 }}  // namespace {namespace}
+#endif
 """
 
 LIBRARY = """\
@@ -209,11 +261,15 @@ def statements(
     if not isinstance(found, Values):
         raise refusal("a score that does not depend on the event")
     lines = [*translator.lines, f"return {found.buffer}[{int(found.place.ravel()[0])}];"]
-    constants = [
+    return declared(translator), textwrap.indent("\n".join(lines), "  ")
+
+
+def declared(translator: Translator) -> str:
+    """The constants of translated statements."""
+    return "\n".join(
         f"alignas(64) static const {kind} {name}[] = {_array(array.ravel(), kind)};"
         for (kind, _), (name, array) in translator.constants.items()
-    ]
-    return "\n".join(constants), textwrap.indent("\n".join(lines), "  ")
+    )
 
 
 def header(
@@ -222,7 +278,8 @@ def header(
     """The header of a score, with the contract `about` of `jaxad.export.contract`."""
     constants, body = statements(function, shape)
     knots = about["fpr"]["knots"]
-    return HEADER.format(
+    text = HEADER.format(
+        digest=DIGEST,
         title=f"{about['method']} ({about['score']['name']}), run {about['run_id']}",
         version=about["versions"]["jaxad"],
         namespace=about["namespace"],
@@ -238,6 +295,7 @@ def header(
         constants=constants,
         statements=body,
     )
+    return text.replace(DIGEST, hashlib.sha256(text.encode()).hexdigest()[:16])
 
 
 def compiled(path: Path, namespace: str) -> Callable[[np.ndarray], np.ndarray]:

@@ -28,7 +28,6 @@ from jaxad.inputs.trigger import clean, mask
 from jaxad.observables.trigger import N_OBJECTS
 from jaxad.scorer import Scorer
 
-NAME = "scorer"
 OPTIONS = {"backend": "Vitis", "io_type": "io_parallel", "clock_period": 5}
 MEANING = {
     "z": "(x - shift) / scale, clipped; pT [GeV], then eta, then phi of the 19 objects; 0 in empty "
@@ -71,22 +70,22 @@ def score(host: Mapping[str, Any], output: np.ndarray) -> np.ndarray:
     return 0.5 * np.sum(np.exp(log_var) + mean**2 - 1 - log_var, axis=1)
 
 
-def _write(model: Any, types: Mapping[str, Mapping[str, Fixed]], folder: Path) -> None:
-    """The project of hls4ml, without the paths it was written at."""
+def _write(model: Any, types: Mapping[str, Mapping[str, Fixed]], folder: Path, name: str) -> None:
+    """The project `name` of hls4ml, without the paths it was written at."""
     import hls4ml
 
     config = hls4ml.utils.config_from_keras_model(model, granularity="name", backend="Vitis")
-    for name, of_layer in config["LayerName"].items():
-        of_layer["Precision"] |= {key: str(found) for key, found in types.get(name, {}).items()}
-        if name == "there":
+    for layer, of_layer in config["LayerName"].items():
+        of_layer["Precision"] |= {key: str(found) for key, found in types.get(layer, {}).items()}
+        if layer == "there":
             of_layer["Precision"]["result"] = "ufixed<1,1>"
-        elif name.startswith("leaky_relu"):
+        elif layer.startswith("leaky_relu"):
             of_layer["Precision"]["param"] = f"ufixed<{SLOPE_BITS},0>"
-        elif name.startswith("tanh"):
+        elif layer.startswith("tanh"):
             of_layer["TableSize"] = TANH_TABLE
-            of_layer["Precision"]["table"] = str(types[name]["result"])
+            of_layer["Precision"]["table"] = str(types[layer]["result"])
     project = hls4ml.converters.convert_from_keras_model(
-        model, hls_config=config, output_dir=str(folder), project_name=NAME, **OPTIONS
+        model, hls_config=config, output_dir=str(folder), project_name=name, **OPTIONS
     )
     project.write()
     written = folder / "hls4ml_config.yml"
@@ -94,8 +93,10 @@ def _write(model: Any, types: Mapping[str, Mapping[str, Fixed]], folder: Path) -
     written.write_text(text, encoding="utf-8")
 
 
-def emulated(folder: Path, host: Mapping[str, Any]) -> Callable[[np.ndarray], np.ndarray]:
-    """Function raw (n, 19, 3) -> scores (n,) of a project, compiled for this machine by g++.
+def emulated(
+    folder: Path, host: Mapping[str, Any], name: str
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Function raw (n, 19, 3) -> scores (n,) of the project `name`, compiled here by g++.
 
     Raises:
         UserError: no g++ here, or it refuses the sources.
@@ -109,7 +110,7 @@ def emulated(folder: Path, host: Mapping[str, Any]) -> Callable[[np.ndarray], np
         library = next(copy.glob("firmware/*.so"), None)
         if done.returncode or library is None:
             raise UserError(f"{folder}: g++: {(done.stderr.splitlines() or ['no library'])[0]}")
-        network = getattr(ctypes.CDLL(str(library)), f"{NAME}_float")
+        network = getattr(ctypes.CDLL(str(library)), f"{name}_float")
         network.restype = None
 
         def scores(raw: np.ndarray) -> np.ndarray:
@@ -125,7 +126,9 @@ def emulated(folder: Path, host: Mapping[str, Any]) -> Callable[[np.ndarray], np
 
 def loaded(folder: Path, about: Mapping[str, Any]) -> Callable[[np.ndarray], np.ndarray]:
     """Function raw (n, 19, 3) -> (n, 3), score, rate and flag, of an exported folder."""
-    scores, knots = emulated(folder / "hls", about["hls"]["host"]), about["fpr"]["knots"]
+    name = Path(about["artefacts"]["hls"]["file"]).stem
+    scores = emulated(folder / "hls", about["hls"]["host"], name)
+    knots = about["fpr"]["knots"]
 
     def evaluate(raw: np.ndarray) -> np.ndarray:
         found = scores(raw)
@@ -165,11 +168,11 @@ def project(
         model, types = network.keras_model(network.dense_layers(scorer, host), host)
         results = network.output_types(model, standardised(host, background))
         types = {name: types.get(name, {}) | results[name] for name in results}
-        _write(model, types, folder)
+        _write(model, types, folder, about["namespace"])
     host["outputs"] = int(model.outputs[0].shape[-1])
     limit = 2.0 ** (types["z"]["result"].integer - 1)
     host["clip"] = [-limit, limit - 2.0 ** (types["z"]["result"].integer - WIDTH)]
-    scores, test = emulated(folder, host), dataset.test["x"]
+    scores, test = emulated(folder, host, about["namespace"]), dataset.test["x"]
     changes = drift(scores(test), scorer(test), about["threshold"])
     if changes["median"] > MAX_MEDIAN:
         raise UserError(

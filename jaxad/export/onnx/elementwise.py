@@ -1,6 +1,7 @@
 """Operations number by number of a traced scorer, in the operators of ONNX.
 
-Floats and integers, and the bits of uint32, into which those of floats are computed.
+Floats and integers, and the bits of uint32, into which those of floats are computed. Zeros may lose
+their signs, which ONNX Runtime does not keep; `atan2` sees those of its operands.
 ONNX has no log1p, expm1, erfc or atan2. The first three are written out with errors of about 1e-7,
 which is all that sums of them need; the last by the arctangent of the smaller ratio. Clip is not
 used, because ROOT's SOFIE does not read it.
@@ -25,19 +26,25 @@ SAME = {
     **{"and": "And", "or": "Or", "xor": "Xor", "not": "Not"},
 }
 """Primitives of jax -> operators that do the same."""
-PASSED = ("stop_gradient", "copy", "copy_p", "reduce_precision")
+PASSED = ("stop_gradient", "copy", "copy_p")
 
 
 class Arithmetic:
     """Nodes of operators on tensors that broadcast, and on Python numbers of one type."""
 
     def __init__(self, graph: Graph, dtype: Any):
-        self._graph, self._dtype = graph, np.dtype(dtype)
+        self._graph, self.dtype = graph, np.dtype(dtype)
+        self.signed = self.dtype.kind == "i"
+
+    def nonzero(self, name: str) -> bool:
+        """Whether a tensor is constant and nowhere 0."""
+        return any(n == name and np.all(array) for n, array in self._graph.constants.values())
 
     def __getattr__(self, op: str) -> Callable[..., str]:
         def node(*inputs: str | float, **attributes: Any) -> str:
             names = [
-                i if isinstance(i, str) else self._graph.number(i, self._dtype) for i in inputs
+                i if isinstance(i, str) else self._graph.number(i, getattr(i, "dtype", self.dtype))
+                for i in inputs
             ]
             return self._graph.node(op, *names, **attributes)
 
@@ -55,14 +62,49 @@ def _power(o: Arithmetic, a: str, params: dict) -> str:
 
 
 def _atan2(o: Arithmetic, y: str, x: str, params: dict) -> str:
-    """In [-pi, pi]; 0 at the origin."""
+    """In [-pi, pi], with the signs of zeros."""
     wide, tall = o.Abs(x), o.Abs(y)
     larger = o.Max(wide, tall)
     ratio = o.Div(o.Min(wide, tall), o.Where(o.Greater(larger, 0), larger, 1))
+    ratio = o.Where(o.Equal(wide, np.inf), o.Where(o.Equal(tall, np.inf), 1, ratio), ratio)
     angle = o.Atan(ratio)
     angle = o.Where(o.Greater(tall, wide), o.Sub(np.pi / 2, angle), angle)
-    angle = o.Where(o.Less(x, 0), o.Sub(np.pi, angle), angle)
-    return o.Where(o.Less(y, 0), o.Neg(angle), angle)
+    angle = o.Where(_negative(o, x), o.Sub(np.pi, angle), angle)
+    return o.Where(_negative(o, y), o.Neg(angle), angle)
+
+
+def _negative(o: Arithmetic, a: str) -> str:
+    """Whether a number has a minus, -0 too."""
+    return o.Or(o.Less(a, 0), o.Less(o.Div(1, a), 0))
+
+
+def _quotient(o: Arithmetic, a: str, b: str, params: dict) -> str:
+    """Of integers; all bits where the divisor is 0, as in XLA, and ONNX Runtime would stop."""
+    if o.nonzero(b):
+        return o.Div(a, b)
+    zero = o.Equal(b, 0)
+    return o.Where(zero, -1 if o.signed else 2**32 - 1, o.Div(a, o.Where(zero, 1, b)))
+
+
+def _remainder(o: Arithmetic, a: str, b: str, params: dict) -> str:
+    """Of integers; the number itself where the divisor is 0. Its sign is that of `a`."""
+    as_c = {"fmod": 1} if o.signed else {}
+    if o.nonzero(b):
+        return o.Mod(a, b, **as_c)
+    zero = o.Equal(b, 0)
+    return o.Where(zero, a, o.Mod(a, o.Where(zero, 1, b), **as_c))
+
+
+def _whole(o: Arithmetic, a: str, dtype: np.dtype) -> str:
+    """Floats without their fractions; the nearest there is where too large, 0 for NaN.
+
+    In floats, because ONNX Runtime's Min and Max of int64 are wrong beyond 32 bits (1.31).
+    """
+    limits = np.iinfo(dtype)
+    beyond = np.float32(limits.max)
+    held = o.Max(o.Where(o.Equal(a, a), a, 0), float(limits.min))
+    cast = o.Cast(o.Min(held, np.nextafter(beyond, np.float32(0))), to=TYPES[dtype.name])
+    return o.Where(o.GreaterOrEqual(held, beyond), np.array(limits.max, dtype), cast)
 
 
 def _product(o: Arithmetic, a: str, b: str, params: dict) -> str:
@@ -106,17 +148,30 @@ COMPOSED: dict[str, Callable[..., str]] = {
     "atan2": _atan2,
     "round": _round,
 }
-BITS: dict[str, Callable[..., str]] = {
+INTEGERS: dict[str, Callable[..., str]] = COMPOSED | {"div": _quotient, "rem": _remainder}
+UNSIGNED: dict[str, Callable[..., str]] = {
     "and": lambda o, a, b, p: o.BitwiseAnd(a, b),
     "or": lambda o, a, b, p: o.BitwiseOr(a, b),
     "xor": lambda o, a, b, p: o.BitwiseXor(a, b),
     "not": lambda o, a, p: o.BitwiseNot(a),
     "shift_left": lambda o, a, b, p: o.BitShift(a, b, direction="LEFT"),
     "shift_right_logical": lambda o, a, b, p: o.BitShift(a, b, direction="RIGHT"),
-    "rem": lambda o, a, b, p: o.Mod(a, b),
+    "neg": lambda o, a, p: o.Sub(0, a),
     "mul": _product,
+    "square": lambda o, a, p: _product(o, a, a, p),
+    **{name: INTEGERS[name] for name in ("div", "rem", "ne", "clamp")},
 }
-"""Primitives of jax on unsigned integers."""
+TRUTHS: dict[str, Callable[..., str]] = {
+    "ne": COMPOSED["ne"],
+    "lt": lambda o, a, b, p: o.And(o.Not(a), b),
+    "le": lambda o, a, b, p: o.Or(o.Not(a), b),
+    "gt": lambda o, a, b, p: o.And(a, o.Not(b)),
+    "ge": lambda o, a, b, p: o.Or(a, o.Not(b)),
+    "max": lambda o, a, b, p: o.Or(a, b),
+    "min": lambda o, a, b, p: o.And(a, b),
+}
+KINDS = {"f": COMPOSED, "i": INTEGERS, "u": UNSIGNED, "b": TRUTHS}
+"""Primitives of jax that are written out, by the kind of their operands."""
 
 
 def apply(graph: Graph, equation: Any, operands: list[Operand]) -> Values | None:
@@ -125,15 +180,19 @@ def apply(graph: Graph, equation: Any, operands: list[Operand]) -> Values | None
     if name in PASSED:
         return operands[0]
     if name == "convert_element_type":
-        return graph.cast(operands[0], params["new_dtype"])
+        return _converted(graph, operands[0], np.dtype(params["new_dtype"]))
     if name == "bitcast_convert_type":
         if (operands[0].dtype, params["new_dtype"]) != (np.float32, np.uint32):
             raise refusal(f"the bits of {operands[0].dtype} as {params['new_dtype']}")
         found = _bits(Arithmetic(graph, np.float64), operands[0].name)
         return replace(operands[0], name=found, dtype=np.dtype(np.uint32))
+    if name == "reduce_precision":
+        if (params["exponent_bits"], params["mantissa_bits"]) != (8, 23):
+            raise refusal("numbers rounded to fewer bits")
+        return operands[0]
     if name == "select_n":
         return _selected(graph, operands, aval)
-    composed = (BITS if aval.dtype == np.uint32 else COMPOSED).get(name)
+    composed = KINDS.get(operands[0].dtype.kind, {}).get(name)
     if name not in SAME and composed is None:
         return None
     if aval.dtype.name not in TYPES:
@@ -146,6 +205,13 @@ def apply(graph: Graph, equation: Any, operands: list[Operand]) -> Values | None
     else:
         found = graph.node(SAME[name], *names)
     return Values(found, aval.shape, held, aval.dtype)
+
+
+def _converted(graph: Graph, values: Values, dtype: np.dtype) -> Values:
+    if values.dtype.kind == "f" and dtype.kind in "iu" and dtype.name in TYPES:
+        found = _whole(Arithmetic(graph, values.dtype), values.name, dtype)
+        return replace(values, name=found, dtype=dtype)
+    return graph.cast(values, dtype)
 
 
 def _selected(graph: Graph, operands: list[Operand], aval: Any) -> Values:

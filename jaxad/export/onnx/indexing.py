@@ -29,12 +29,16 @@ def rearranged(graph: Graph, equation: Any, operands: list[Operand]) -> Values:
     if not all(isinstance(size, int) for sizes in (shape, *shapes) for size in sizes):
         raise refusal(f"{name} of events of any length")
     starts = np.cumsum([0, *map(prod, shapes)])
+    if starts[-1] > 2**24:  # the numbers that float32 counts
+        raise refusal(f"{name} of {starts[-1]:,} numbers")
     counts = list(operands)
     for start, k, own in zip(starts, moved, shapes, strict=False):
         # In the operand's own kind: the function that a scatter applies is typed.
         kind = np.float32 if operands[k].dtype == np.float32 else np.int32
         counts[k] = (start + np.arange(prod(own))).reshape(own).astype(kind)
-    (found,) = computed(equation.primitive, counts, equation.params)
+    # What lies outside, and is to be filled, must not be taken for a place.
+    params = equation.params | ({"fill_value": -1} if name == "gather" else {})
+    (found,) = computed(equation.primitive, counts, params)
     places = found.astype(np.int64).ravel()
     if places.size and not 0 <= places.min() <= places.max() < starts[-1]:
         raise refusal("indices outside of an array")
@@ -104,9 +108,11 @@ def _picked(
     if equation.params["mode"] == GatherScatterMode.FILL_OR_DROP:
         if dtype != np.float32:
             raise refusal(f"a gather of {dtype} that fills")
+        given = equation.params["fill_value"]
         held = (*inside.held, *(1 for _ in rest))
         spread = Values(inside.name, found_shape, held, inside.dtype)
-        names, held = graph.together([spread, found, np.array(np.nan, np.float32)], found_shape)
+        fill = np.array(np.nan if given is None else given, np.float32)
+        names, held = graph.together([spread, found, fill], found_shape)
         found = Values(graph.node("Where", *names), found_shape, held, dtype)
     picked, whole_axes = iter(order), iter(range(len(places.shape), len(found_shape)))
     ranks = range(len(found_shape))

@@ -13,22 +13,38 @@ REDUCED = {
     **{"reduce_max": "ReduceMax", "reduce_min": "ReduceMin"},
     **{"reduce_or": "ReduceMax", "reduce_and": "ReduceMin"},
 }
+REDUCED_TYPES = {
+    **{"reduce_sum": (np.float32, np.int32, np.uint32), "reduce_prod": (np.float32,)},
+    **{"reduce_or": (bool,), "reduce_and": (bool,)},
+}
 WINDOWED = {"reduce_window_sum": "reduce_sum", "reduce_window_max": "reduce_max"}
 CHOSEN = {"argmax": "ArgMax", "argmin": "ArgMin"}
 
 
 def reduced(graph: Graph, name: str, params: dict, values: Values) -> Values:
-    axes = params["axes"]
+    axes, dtype = params["axes"], values.dtype
+    if dtype not in REDUCED_TYPES.get(name, (np.float32, np.int32, bool)):
+        raise refusal(f"{name} of {dtype}")
     if any(values.held[k] != values.shape[k] for k in axes):
         values = graph.full(values)
     kept = [k for k in range(len(values.shape)) if k not in axes]
     shape, held = ([sizes[k] for k in kept] for sizes in (values.shape, values.held))
-    whole = graph.cast(values, np.int32) if values.dtype == bool else values
     places = [1 + values.axes.index(k) for k in axes if k in values.axes]
+    whole = graph.cast(values, np.int32) if dtype.kind == "b" else values
+    if name == "reduce_sum" and dtype != np.float32:
+        # ONNX Runtime's sums of int32 stop at its ends instead of wrapping.
+        whole = graph.cast(values, np.int64)
     found = whole.name
     if places:
-        found = graph.node(REDUCED[name], whole.name, graph.integers(places), keepdims=0)
-    return graph.cast(Values(found, tuple(shape), tuple(held), whole.dtype), values.dtype)
+        where = graph.integers(places)
+        found = graph.node(REDUCED[name], whole.name, where, keepdims=0)
+        if dtype == np.float32 and name in ("reduce_max", "reduce_min"):
+            # 0, or NaN where there is one, which ONNX Runtime may miss.
+            same = graph.node("Equal", whole.name, whole.name)
+            nan = graph.node("Where", same, graph.number(0, dtype), whole.name)
+            nan = graph.node("ReduceSum", nan, where, keepdims=0)
+            found = graph.node("Add", found, nan)
+    return graph.cast(Values(found, tuple(shape), tuple(held), whole.dtype), dtype)
 
 
 def windowed(graph: Graph, name: str, params: dict, values: Values) -> Values:
@@ -46,9 +62,19 @@ def windowed(graph: Graph, name: str, params: dict, values: Values) -> Values:
 
 
 def chosen(graph: Graph, name: str, params: dict, values: Values) -> Values:
+    """The place of the largest or smallest number; of the first NaN where there is one."""
     (axis,) = params["axes"]
+    if values.dtype == np.uint32:
+        raise refusal(f"{name} of {values.dtype}")
     shape = [size for k, size in enumerate(values.shape) if k != axis]
-    source = graph.explicit(values)
+    whole = graph.cast(values, np.int32) if values.dtype == bool else values
+    source = graph.explicit(whole)
+    if whole.dtype == np.float32:
+        bound, beyond = ("Min", np.inf) if name == "argmax" else ("Max", -np.inf)
+        limit = np.copysign(np.finfo(np.float32).max, beyond)
+        held = graph.node(bound, source, graph.number(limit, np.float32))
+        same = graph.node("Equal", source, source)
+        source = graph.node("Where", same, held, graph.number(beyond, np.float32))
     found = graph.node(CHOSEN[name], source, axis=int(axis) + 1, keepdims=0)
     return graph.cast(graph.wrapped(found, shape, np.int64), params["index_dtype"])
 

@@ -12,6 +12,8 @@ from jaxad.export.onnx.graph import Graph, Operand, Values, refusal
 def product(graph: Graph, equation: Any, lhs: Operand, rhs: Operand) -> Values:
     """dot_general; the weights, where one side is constant, are the second factor."""
     sums, batches = equation.params["dimension_numbers"]
+    if {lhs.dtype.name, rhs.dtype.name} != {"float32"}:
+        raise refusal("a matrix product of integers")
     sides = [
         (operand, list(batch), list(summed), variable.aval.shape)
         for operand, batch, summed, variable in zip(

@@ -172,6 +172,7 @@ def _recalibrated(proto: Any, about: Mapping[str, Any]) -> bytes:
         if tensor.name in constants:
             tensor.CopyFrom(numpy_helper.from_array(constants[tensor.name], tensor.name))
     del proto.graph.value_info[:]  # shapes of the knots there were
+    proto.graph.name = about["namespace"]
     return onnx_format.finished(proto, about)
 
 

@@ -87,7 +87,7 @@ def _apply(graph: Graph, equation: Any, operands: list[Operand]) -> Sequence[Ope
     raise refusal(f"the operation {name!r} on events")
 
 
-def _translate(graph: Graph, function: Any, inputs: Sequence[Operand]) -> list[Operand]:
+def translated(graph: Graph, function: Any, inputs: Sequence[Operand]) -> list[Operand]:
     return walk(function, inputs, lambda *each: _apply(graph, *each), FORESTS)
 
 
@@ -97,7 +97,7 @@ def _scan(graph: Graph, equation: Any, operands: list[Operand]) -> list[Operand]
     steps: list[list[Operand]] = []
     for step in range(length)[loop.order]:
         rows = [_row(graph, operand, step) for operand in loop.scanned]
-        found = _translate(graph, loop.body, [*loop.consts, *carry, *rows])
+        found = translated(graph, loop.body, [*loop.consts, *carry, *rows])
         if len(graph.nodes) > N_NODES:
             raise refusal(f"a loop of {length} steps, {len(graph.nodes)} operations so far")
         carry = found[:n_carry]
@@ -183,7 +183,7 @@ def model(
     event = jax.ShapeDtypeStruct(sizes, np.float32)
     closed = jax.make_jaxpr(lambda raw: function(raw[None])[0])(event)
     graph = Graph(sizes)
-    (score,) = _translate(graph, closed, [graph.raw])
+    (score,) = translated(graph, closed, [graph.raw])
     if not isinstance(score, Values):
         raise refusal("a score that does not depend on the event")
     _outputs(graph, score, about)

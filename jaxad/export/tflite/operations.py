@@ -34,6 +34,8 @@ def rewritten(
 ) -> Callable[[jax.Array], jax.Array]:
     """function(raw) -> scores (n,) for raw events of this shape, in operations that convert.
 
+    An event with a number that is not finite has the score NaN.
+
     Raises:
         UserError: on tracing, where there are none.
     """
@@ -44,7 +46,9 @@ def rewritten(
         (found,) = walk(closed, [raw], _apply)
         if isinstance(found, np.ndarray):
             raise refusal("a score that does not depend on the event")
-        return found
+        # LiteRT's maxima and rectifiers lose NaN.
+        finite = jnp.all(jnp.isfinite(raw.reshape(len(raw), -1)), axis=1)
+        return jnp.where(finite, found, jnp.nan)
 
     return scores
 
@@ -61,10 +65,11 @@ def _apply(equation: Any, operands: list) -> Sequence:
         raise refusal(f"no operation {name!r}")
     if any(atom.aval.dtype.kind == "u" for atom in equation.outvars):
         raise refusal("unsigned numbers")
+    if name.startswith("shift_") and not _below(operands[1], 32):
+        raise refusal("a shift by other than constants below 32")
     operands = [jnp.asarray(operand) for operand in operands]
-    if name == "rem":  # theirs has the sign of the divisor
-        a, b = operands
-        return [lax.sign(a) * lax.rem(lax.abs(a), lax.abs(b))]
+    if name in REWRITTEN:
+        return [REWRITTEN[name](*operands)]
     if name == "gather":
         return [_gathered(*operands, params)]
     if name == "scatter-add" and len(equation.outvars[0].aval.shape) == 2:
@@ -91,6 +96,35 @@ def _apply(equation: Any, operands: list) -> Sequence:
     if equation.primitive.multiple_results:
         return found
     return [found.reshape(equation.outvars[0].aval.shape)]
+
+
+def _below(operand: Any, limit: int) -> bool:
+    known = isinstance(operand, np.ndarray)
+    return known and bool(np.all((operand >= 0) & (operand < limit)))
+
+
+def _quotient(a: jax.Array, b: jax.Array) -> jax.Array:
+    """LiteRT stops at an integer's division by 0, and has no wrapped quotient by -1."""
+    if a.dtype.kind == "f":
+        return lax.div(a, b)
+    found = lax.div(a, jnp.where((b == 0) | (b == -1), 1, b))
+    return jnp.where(b == 0, -1, jnp.where(b == -1, -a, found))
+
+
+def _remainder(a: jax.Array, b: jax.Array) -> jax.Array:
+    """With the sign of `a`: theirs has that of `b`."""
+    if a.dtype.kind == "f":
+        return lax.sign(a) * lax.rem(lax.abs(a), lax.abs(b))
+    return a - _quotient(a, b) * b
+
+
+REWRITTEN: dict[str, Callable[..., jax.Array]] = {
+    "div": _quotient,
+    "rem": _remainder,
+    "rsqrt": lambda a: 1 / lax.sqrt(a),
+    "cbrt": lambda a: lax.sign(a) * lax.cbrt(lax.abs(a)),
+    "clamp": lambda low, a, high: lax.min(lax.max(a, low), high),
+}
 
 
 def _unrolled(equation: Any, operands: list) -> Sequence:

@@ -1,0 +1,117 @@
+"""What jaxad wrote is replaced; what it did not write, or what was changed since, is not."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from jaxad.errors import UserError
+from jaxad.storage.atomic import replacing, replacing_folder
+from jaxad.storage.lock import held
+from jaxad.storage.own import claim, foreign, replacing_own, require_own, require_own_folder, same
+
+
+def put(path, text):
+    with replacing_own(path, "choose another --out") as temporary:
+        temporary.write_text(text)
+
+
+def test_a_file_is_replaced_as_long_as_it_is_ones_own(tmp_path):
+    path = tmp_path / "new" / "table.txt"
+    for text in ("first", "second"):
+        put(path, text)
+        assert path.read_text() == text
+    path.write_text("edited")
+    with pytest.raises(
+        UserError, match=r"table\.txt: is there, .*move it, or choose another --out"
+    ):
+        put(path, "third")
+    assert path.read_text() == "edited"
+    path.unlink()
+    put(path, "third")
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(UserError, match="did not write it"):
+        require_own(tmp_path / "mine.txt", "")
+
+
+def test_a_kill_leaves_nothing_that_the_next_call_does_not_know(tmp_path, monkeypatch):
+    path, replace = tmp_path / "table.txt", os.replace
+    put(path, "first")
+    for before in (True, False):
+
+        def killed(source, target, before=before):
+            if Path(target) == path and before:
+                raise KeyboardInterrupt
+            replace(source, target)
+            if Path(target) == path:
+                raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(os, "replace", killed)
+            put(path, "second")
+        put(path, "third")
+        assert path.read_text() == "third"
+
+
+def test_foreign_files_of_a_folder_are_named(tmp_path):
+    (tmp_path / "scorer").mkdir()
+    (tmp_path / "scorer" / "params.npz").touch()
+    own = ["scorer/params.npz", "hls/"]
+    assert foreign(tmp_path / "none", own) is None and foreign(tmp_path, own) is None
+    (tmp_path / "hls" / "firmware").mkdir(parents=True)
+    (tmp_path / "hls" / "firmware" / "net.cpp").touch()
+    assert foreign(tmp_path, own) is None
+    (tmp_path / "scorer" / "notes").mkdir()
+    assert foreign(tmp_path, own) == "scorer/notes"
+    (tmp_path / "a link").symlink_to(tmp_path / "scorer")
+    assert foreign(tmp_path, own) == "a link"
+
+
+@pytest.mark.parametrize("name", [".", "..", "here"])
+def test_the_current_folder_is_not_replaced(tmp_path, monkeypatch, name):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "here")
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(UserError, match="the current folder is inside"):
+        require_own_folder(tmp_path / "here" if name == "here" else Path(name), (), "")
+    with pytest.raises(UserError, match="the current folder is inside"):
+        require_own_folder(tmp_path / "link", (), "")
+
+
+def test_a_folder_is_claimed_once(tmp_path):
+    for _ in range(2):
+        claim(tmp_path / "results", "")
+        (tmp_path / "results" / "rows").touch()
+    with pytest.raises(UserError, match="holds something else, results"):
+        claim(tmp_path, "")
+
+
+def test_links_stay_and_what_they_lead_to_is_replaced(tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "scores").symlink_to(tmp_path / "disk" / "scores")
+    (tmp_path / "exported").symlink_to(tmp_path / "disk" / "exported")
+    for text in ("first", "second"):
+        with replacing(tmp_path / "scores") as temporary:
+            temporary.write_text(text)
+        with replacing_folder(tmp_path / "exported") as temporary:
+            (temporary / "score").write_text(text)
+        assert (tmp_path / "scores").is_symlink() and (tmp_path / "exported").is_symlink()
+        assert (tmp_path / "disk" / "scores").read_text() == text
+        assert (tmp_path / "disk" / "exported" / "score").read_text() == text
+
+
+def test_one_file_under_several_names(tmp_path, monkeypatch):
+    path = tmp_path / "a"
+    path.touch()
+    os.link(path, tmp_path / "hard")
+    (tmp_path / "soft").symlink_to(path)
+    monkeypatch.chdir(tmp_path)
+    assert all(same(path, other) for other in ("./a", tmp_path / "hard", "soft"))
+    assert not same(path, tmp_path / "b") and same(tmp_path / "b", "./b")
+
+
+def test_a_lock_of_others_keeps_its_content(tmp_path):
+    (tmp_path / ".lock").write_text("pid 7")
+    with held(tmp_path):
+        pass
+    assert (tmp_path / ".lock").read_text() == "pid 7"
