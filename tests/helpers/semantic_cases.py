@@ -79,12 +79,18 @@ def halved(x: np.ndarray) -> np.ndarray:
 
 @cache
 def jet_sample() -> np.ndarray:
-    return halved(random_jets(3, N, 14))
+    """Jets (N, 14, 3), one of a single particle, one without any."""
+    x = halved(random_jets(3, N, 14))
+    x[2], x[5, 1:] = 0, 0
+    return x
 
 
 @cache
 def trigger_sample() -> np.ndarray:
-    return halved(trigger_data(N, 5))
+    """Events (N, 19, 3), one without any object."""
+    x = halved(trigger_data(N, 5))
+    x[2] = 0
+    return x
 
 
 @cache
@@ -126,7 +132,7 @@ SAMPLES: dict[str, tuple[Callable[[], np.ndarray], Layout]] = {
 }
 INPUTS = {
     "observables": ("jet_observables", {"max_degree": 1}),
-    "jet image": ("jet_image", {"n_pixels": 8}),
+    "jet image": ("jet_image", {"n_pixels": 9}),
     "trigger": ("trigger_event", {}),
     "fraction": ("image", {}),
     "energies": ("image", {"pixels": "energies", "max_energy": 20.0}),
