@@ -19,12 +19,13 @@ import h5py
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import semantic_cases
+import semantic_samples
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from published_cases import PUBLISHED
 from semantic_bench import Bench
-from semantic_cases import OWN, Written, four_momenta
+from semantic_cases import OWN, four_momenta
+from semantic_samples import Written
 from stored_variants import Variants, at_home, container, write_arrays
 
 from jaxad import data
@@ -189,8 +190,8 @@ def check(bench: Bench, v: Variants, written: Written) -> None:
 
 # What docs/data.md says is refused ----------------------------------------------------------------
 
-JETS, FOUR = semantic_cases.jet_sample, lambda: four_momenta(semantic_cases.jet_sample())
-IMAGES, ROWS = semantic_cases.image_sample, semantic_cases.table_sample
+JETS, FOUR = semantic_samples.jet_sample, lambda: four_momenta(semantic_samples.jet_sample())
+IMAGES, ROWS = semantic_samples.image_sample, semantic_samples.table_sample
 BAD = {
     "eta, phi, pT": ("ptetaphi", lambda: JETS()[..., [1, 2, 0]]),
     "phi, eta, pT": ("ptetaphi", lambda: JETS()[..., ::-1]),

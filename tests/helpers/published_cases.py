@@ -7,8 +7,9 @@ from typing import Any
 import h5py
 import numpy as np
 import semantic_cases as own
+import semantic_samples as samples
 from lhco_events import fake_particles, write_frame
-from semantic_cases import N_SIGNAL, ROUNDED, SAME, SIGNAL, N, Written
+from semantic_samples import N_SIGNAL, ROUNDED, SAME, SIGNAL, N, Written
 from stored_variants import (
     FLOATS,
     HALVES,
@@ -68,7 +69,11 @@ def _write_frame(
 
 def toptagging(v: Variants, folder: Path) -> Written:
     n_constituents = v.pick("n_constituents", (200, 14))
-    x = own.jet_sample() if n_constituents == 14 else own.arranged(v, own.jet_sample(), (0, 186))
+    x = (
+        samples.jet_sample()
+        if n_constituents == 14
+        else own.arranged(v, samples.jet_sample(), (0, 186))
+    )
     x = np.pad(own.four_momenta(x), ((0, 0), (0, 200 - x.shape[1]), (0, 0)))
     _frame_variant(v)
     x = x.astype(v.pick("type", ("f4", "f8")))
@@ -100,7 +105,7 @@ def toptagging(v: Variants, folder: Path) -> Written:
 
 def published_jets(v: Variants, folder: Path) -> Written:
     """Ragged jets, five numbers a particle, the leading jet of several."""
-    x = own.four_momenta(own.arranged(v, own.jet_sample(), (0,)))
+    x = own.four_momenta(own.arranged(v, samples.jet_sample(), (0,)))
     dtype, n_jets = v.pick("type", {"f4": "<f4", "f8": "<f8"}), v.pick("jets an event", (1, 2, 3))
     options = v.pick("compression", {k: HDF5[k] for k in ("contiguous", "gzip, shuffle", "lzf")})
     paths = [folder / jets.BACKGROUND, folder / jets.SIGNALS["W_80"]]
@@ -125,7 +130,7 @@ def published_jets(v: Variants, folder: Path) -> Written:
 
 
 def published_trigger(v: Variants, folder: Path) -> Written:
-    x = own.turned(v, own.trigger_sample())
+    x = own.turned(v, samples.trigger_sample())
     classes = np.where(x[..., 0] > 0, adc2021.CLASS, 0)
     tolerance = own.tolerance_of(v)
     x = np.concatenate([x, classes[..., None]], -1)
@@ -153,7 +158,7 @@ def published_trigger(v: Variants, folder: Path) -> Written:
 
 def published_images(v: Variants, folder: Path) -> Written:
     """QCD in train and test, a signal in test: npz files of images, or HDF5 files of cells."""
-    x = own.detector_sample()
+    x = samples.detector_sample()
     groups = {
         "train/qcd_1": range(8),
         "test/qcd_2": range(8, 12),
@@ -187,7 +192,7 @@ def _search(**settings: Any) -> dict[str, Any]:
 
 
 def features(v: Variants, folder: Path) -> Written:
-    rows = own.dijet_sample()
+    rows = samples.dijet_sample()
     _frame_variant(v)
     x = rows[:, :-1].astype(v.pick("type", ("f4", "f8")))
     label = rows[:, -1].astype(v.pick("label type", ("i8", "i4", "f4")))
@@ -202,7 +207,7 @@ def features(v: Variants, folder: Path) -> Written:
 
 def prepared(v: Variants, folder: Path) -> Written:
     """The arrays of the reference code, in its seven files."""
-    table, label = own.table_sample(), own.dijet_sample()[:, -1]
+    table, label = samples.table_sample(), samples.dijet_sample()[:, -1]
     inner = (table[:, 0] > 3) & (table[:, 0] < 4)
     signal = np.flatnonzero(inner & (label == 1))
     spare, rest = signal[:3], np.setdiff1d(np.arange(len(table)), signal[:3])
@@ -232,7 +237,7 @@ def raw_table() -> np.ndarray:
     return np.asarray(dijet(jets_of.astype(np.float32)), np.float32)
 
 
-own.SAMPLES["raw"] = raw_table, own.PREPARED
+samples.SAMPLES["raw"] = raw_table, samples.PREPARED
 
 
 def raw(v: Variants, folder: Path) -> Written:

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 from random_scorers import trigger_scorer
-from semantic_cases import INPUTS, SAMPLES
+from semantic_samples import INPUTS, SAMPLES
 
 from jaxad import data, inputs, load
 from jaxad.commands import export
@@ -82,6 +82,8 @@ class Bench:
         self, sample: str, method: str, layout: Layout, section: ConfigDict
     ) -> tuple[Path, Scorer]:
         """The run of a scorer, and what `load` gives for it, reading events as `section` says."""
+
+        sample = sample.partition(",")[0]
 
         def make(folder: Path) -> tuple[Path, Scorer]:
             self.scorer(sample, method, layout, section).save(folder / "scorer")

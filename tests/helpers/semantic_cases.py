@@ -1,18 +1,25 @@
-"""One physical sample, and the user's own files of it in every variant that docs/data.md promises.
+"""The samples in files of the user's own, in every variant that docs/data.md promises.
 
-The sample in its plainest form, float32 in GeV, says what every score must be. What the published
-formats hold of it is in `published_cases`.
+What the published formats hold of them is in `published_cases`.
 """
 
-from collections.abc import Callable
-from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from lhco_events import fake_events
-from random_jets import random_jets
-from random_scorers import PREPARED, TRIGGER, trigger_data
+from semantic_samples import (
+    N_SIGNAL,
+    REORDERED,
+    ROUNDED,
+    SAME,
+    SAMPLES,
+    SIGNAL,
+    N,
+    Written,
+    hit_sample,
+    image_sample,
+    table_sample,
+)
 from stored_variants import (
     ARRAYS,
     FLOATS,
@@ -25,119 +32,6 @@ from stored_variants import (
     write_arrays,
 )
 
-from jaxad.data.layout import Layout
-from jaxad.observables.derived import dijet
-
-N, N_SIGNAL = 16, 4
-SIGNAL = np.arange(N) >= N - N_SIGNAL
-SAME = 1e-5
-"""Tolerance of scores, relative to themselves and the spread of all: of the same numbers."""
-REORDERED = 1e-4
-"""Of sums in another order."""
-ROUNDED = 3e-3
-"""Of numbers that float32 rounds: 1000 times as large, turned by 2 pi, or E and p that cancel."""
-
-
-class Written(NamedTuple):
-    """One sample in one variant.
-
-    Attributes:
-        settings: of the reader.
-        files: as `jaxad score` is given them.
-        x: raw events (n, ...) of these files, in their order, and in some type and order.
-        signal: which of them are signal.
-        sample: name in `SAMPLES`.
-        method: name in `INPUTS`.
-        tolerance: of the scores.
-        index: number of the sample's event that each row is; None: in their order.
-        all_read: whether all events are in the data set.
-        branches: of ROOT files, for `jaxad score --branches`.
-    """
-
-    settings: dict[str, Any]
-    files: list[str]
-    x: np.ndarray
-    signal: np.ndarray
-    sample: str
-    method: str
-    tolerance: float = SAME
-    index: np.ndarray | None = None
-    all_read: bool = True
-    branches: str = ""
-
-
-# Samples ----------------------------------------------------------------------------------------
-
-
-def halved(x: np.ndarray) -> np.ndarray:
-    """Particles whose numbers float16 holds: pT of half a GeV, angles of 1/256."""
-    there, steps = x[..., :1] > 0, np.float32((0.5, 1 / 256, 1 / 256))
-    x = np.round(x / steps)
-    x[..., 0] = np.maximum(x[..., 0], 1)
-    return np.where(there, x * steps, 0).astype(np.float32)
-
-
-@cache
-def jet_sample() -> np.ndarray:
-    """Jets (N, 14, 3), one of a single particle, one without any."""
-    x = halved(random_jets(3, N, 14))
-    x[2], x[5, 1:] = 0, 0
-    return x
-
-
-@cache
-def trigger_sample() -> np.ndarray:
-    """Events (N, 19, 3), one without any object."""
-    x = halved(trigger_data(N, 5))
-    x[2] = 0
-    return x
-
-
-@cache
-def image_sample() -> np.ndarray:
-    return np.random.default_rng(1).poisson(2, (N, 9, 7)).astype(np.float32)
-
-
-@cache
-def hit_sample() -> np.ndarray:
-    return (image_sample() > 2).astype(np.float32)
-
-
-@cache
-def detector_sample() -> np.ndarray:
-    rng = np.random.default_rng(2)
-    hit = rng.random((N, 72, 58, 3)) < 0.02
-    return (rng.poisson(9, hit.shape) * hit).astype(np.float32)
-
-
-@cache
-def dijet_sample() -> np.ndarray:
-    """Jets (72, 14) [GeV] and their label, as the official features."""
-    return fake_events(60, 12, 1)
-
-
-@cache
-def table_sample() -> np.ndarray:
-    """The same as rows [mjj, features] of the CATHODE code."""
-    return np.asarray(dijet(dijet_sample()[:, :-1]), np.float32)
-
-
-SAMPLES: dict[str, tuple[Callable[[], np.ndarray], Layout]] = {
-    "jets": (jet_sample, Layout("ptetaphi", (14, 3))),
-    "trigger": (trigger_sample, TRIGGER),
-    "images": (image_sample, Layout("image", (9, 7))),
-    "hits": (hit_sample, Layout("image", (9, 7))),
-    "detector": (detector_sample, Layout("image", (72, 58, 3))),
-    "dijets": (table_sample, PREPARED),
-}
-INPUTS = {
-    "observables": ("jet_observables", {"max_degree": 1}),
-    "jet image": ("jet_image", {"n_pixels": 9}),
-    "trigger": ("trigger_event", {}),
-    "fraction": ("image", {}),
-    "energies": ("image", {"pixels": "energies", "max_energy": 20.0}),
-    "features": ("features", {}),
-}
 FILLERS = {"zeros": (0, 0, 0), "eta -999": (0, -999, -999), "any angles": (0, 99, 7)}
 TURNS = {
     "-pi to pi": lambda phi, k: phi,
@@ -150,6 +44,12 @@ UNITS = {"GeV": 1.0, "MeV": 1000.0}
 
 
 # Variants of particles --------------------------------------------------------------------------
+
+
+def chosen_sample(v: Variants, name: str) -> tuple[np.ndarray, str]:
+    """The sample `name`, or the same with an event without any particle, and its name."""
+    sample = v.pick("sample", (name, f"{name}, one empty"))
+    return SAMPLES[sample][0](), sample
 
 
 def arranged(v: Variants, x: np.ndarray, slots: tuple[int, ...] = (0, 1, 30)) -> np.ndarray:
@@ -224,27 +124,30 @@ def _written(
 
 
 def own_ptetaphi(v: Variants, folder: Path) -> Written:
-    x = turned(v, arranged(v, jet_sample())) * (v.pick("unit", UNITS), 1, 1)
+    x, sample = chosen_sample(v, "jets")
+    x = turned(v, arranged(v, x)) * (v.pick("unit", UNITS), 1, 1)
     tolerance = tolerance_of(v)
     x = v.typed(x, FLOATS | (HALVES if tolerance < ROUNDED else {}))
     settings = own_files(v, folder, x) | {"format": "ptetaphi", "units": v.chosen["unit"]}
     method = v.pick("input", JET_INPUTS)
-    return _written(v, settings, x, "jets", method, tolerance)
+    return _written(v, settings, x, sample, method, tolerance)
 
 
 def own_epxpypz(v: Variants, folder: Path) -> Written:
-    x = v.typed(four_momenta(arranged(v, jet_sample())) * v.pick("unit", UNITS), FLOATS)
+    x, sample = chosen_sample(v, "jets")
+    x = v.typed(four_momenta(arranged(v, x)) * v.pick("unit", UNITS), FLOATS)
     settings = own_files(v, folder, x) | {"format": "epxpypz", "units": v.chosen["unit"]}
     method = v.pick("input", JET_INPUTS)
-    return _written(v, settings, x, "jets", method, ROUNDED)
+    return _written(v, settings, x, sample, method, ROUNDED)
 
 
 def own_trigger(v: Variants, folder: Path) -> Written:
-    x = turned(v, trigger_sample()) * (v.pick("unit", UNITS), 1, 1)
+    x, sample = chosen_sample(v, "trigger")
+    x = turned(v, x) * (v.pick("unit", UNITS), 1, 1)
     tolerance = tolerance_of(v)
     x = v.typed(x, FLOATS | (HALVES if tolerance < ROUNDED else {}))
     settings = own_files(v, folder, x) | {"format": "ptetaphi", "units": v.chosen["unit"]}
-    return _written(v, settings, x, "trigger", v.pick("input", TRIGGER_INPUTS), tolerance)
+    return _written(v, settings, x, sample, v.pick("input", TRIGGER_INPUTS), tolerance)
 
 
 def own_images(v: Variants, folder: Path) -> Written:
@@ -277,8 +180,8 @@ def root_tree(v: Variants, folder: Path) -> Written:
     import awkward
     import uproot
 
-    write_arrays(folder / "train.npz", {"x": jet_sample(), "y": SIGNAL}, "npz")
-    x = turned(v, arranged(v, jet_sample(), slots=(0,)))
+    x, sample = chosen_sample(v, "jets")
+    x = turned(v, arranged(v, x, slots=(0,)))
     x = x.astype(v.pick("type", ("f4", "f8")))
     place = Place(v, folder, "root")
     tree = v.pick("tree", ("", "Events", "deep/Events"))
@@ -293,11 +196,12 @@ def root_tree(v: Variants, folder: Path) -> Written:
             file.mktree(tree or "t", {name: awkward.type(a).content for name, a in columns.items()})
             file[tree or "t"].extend(columns)
     files = [f"{name}:{tree}" if tree else name for name in place.files]
+    write_arrays(folder / "train.npz", {"x": x, "y": SIGNAL}, "npz")
     settings = {"name": "events", "source": "train.npz", "label_key": "y", "signals": "s=1"}
     branches = ",".join(map("=".join, zip(("pt", "eta", "phi"), names, strict=True)))
     method = v.pick("input", JET_INPUTS)
     tolerance = max(REORDERED, tolerance_of(v))
-    return Written(settings, files, x, SIGNAL, "jets", method, tolerance, branches=branches)
+    return Written(settings, files, x, SIGNAL, sample, method, tolerance, branches=branches)
 
 
 OWN = {
