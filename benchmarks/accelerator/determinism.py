@@ -1,6 +1,6 @@
 """Section `determinism`: is a training repeated, and resumed, bit for bit, and what does it cost?
 
-For each set of compiler settings five networks are trained in three processes: undisturbed; given
+For each set of compiler settings four networks are trained in three processes: undisturbed; given
 up in the middle of an epoch, as a kill leaves it; and from what that one left to the end. The
 parameters of the first and the last are compared bit by bit: where they are equal, a process also
 repeats what another did. The time of a step is taken afterwards.
@@ -31,7 +31,7 @@ MODES = {
     "exclude+cache": (EXCLUDE, True),
 }
 """Name: (flags of XLA, whether its processes share a folder of compiled programs)."""
-NETWORKS = ("conv AE", "dense VAE", "RealNVP", "classifiers", "CoDAE smoke")
+NETWORKS = ("conv AE", "dense VAE", "RealNVP", "classifiers")
 TINY = ("classifiers",)
 EPOCHS = 3
 
@@ -43,11 +43,10 @@ class GivenUp(Exception):
 def networks(tiny: bool) -> dict[str, tuple[Any, Any, dict[str, np.ndarray]]]:
     """Task, settings and rows of the trainings by name."""
     from benchmarks.accelerator.cases import trigger_events
-    from benchmarks.accelerator.networks import event_images, jet_images
-    from jaxad.configs import adc2021_vae, cathode, codae
+    from benchmarks.accelerator.networks import jet_images
+    from jaxad.configs import adc2021_vae, cathode
     from jaxad.inputs.trigger import pt_scale
     from jaxad.methods import autoencoder, trigger_autoencoder
-    from jaxad.methods import codae as codae_method
     from jaxad.methods.stages import density, weak
     from jaxad.models.autoencoder import ConvAutoencoder
     from jaxad.models.dense import Classifier
@@ -56,7 +55,7 @@ def networks(tiny: bool) -> dict[str, tuple[Any, Any, dict[str, np.ndarray]]]:
     rng, less = np.random.default_rng(0), 64 if tiny else 1
     events, plain = trigger_events(16_384 // less), rng.normal(size=(16_384 // less, 5))
     plain = plain.astype(np.float32)
-    vae, flow, dark = adc2021_vae.get_config(), cathode.get_config(), codae.get_config("smoke")
+    vae, flow = adc2021_vae.get_config(), cathode.get_config()
     flow.flow.n_layers = 6
     classes = {"x": plain[:, :4], "y": (plain[:, 4] > 0).astype(np.float32)}
     return {
@@ -79,11 +78,6 @@ def networks(tiny: bool) -> dict[str, tuple[Any, Any, dict[str, np.ndarray]]]:
             weak.task(Classifier()),
             get_config(batch_size=128, ensemble=10),
             classes,
-        ),
-        "CoDAE smoke": (
-            codae_method.task(dark, (72, 58, 1)),
-            dark.train,
-            {"x": event_images(1024 // less)},
         ),
     }
 
