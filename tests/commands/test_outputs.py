@@ -84,6 +84,29 @@ def test_a_figure_of_others_stays_and_nothing_is_simulated(tmp_path, capsys, plo
     assert (tmp_path / "mine.png").read_text() == "mine" and not (tmp_path / "new").exists()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["toptagging", "--plot", "check.png"], "--real: expected lhco or lhco_signal to compare"),
+        (["lhco"], "--real: is drawn beside the simulated events: give --plot"),
+        (["lhco", "--plot", "check.png"], "--real: none.h5: no such file"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_before_the_simulation(
+    tmp_path, monkeypatch, capsys, arguments, message
+):
+    monkeypatch.chdir(tmp_path)
+    command = [*arguments, "--events", "1", "--out", "new", "--real", "none.h5"]
+    refused(capsys, simulate.main, command, message)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_scan_of_nothing_is_refused(tmp_path, capsys):
+    command = ["--config=cwola:smoke", f"--workdir={tmp_path / 'new'}", "--scan=="]
+    refused(capsys, scan.main, command, "--scan: expected SETTING=V1,V2,..., found no setting")
+    assert not (tmp_path / "new").exists()
+
+
 def generated(process, n, rng):
     return {"x": rng.random(n)}
 
