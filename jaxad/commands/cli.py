@@ -79,6 +79,15 @@ def _fail(message: object) -> NoReturn:
     sys.exit(2)
 
 
+def _joined(argv: Sequence[str]) -> list[str]:
+    """The arguments, where "--config" and what follows it are one."""
+    arguments = list(argv)
+    if "--config" in arguments[:-1]:
+        place = arguments.index("--config")
+        arguments[place : place + 2] = [f"--config={arguments[place + 1]}"]
+    return arguments
+
+
 def _shipped(argument: str) -> str:
     """--config=NAME[:VARIANT] with the path of the config of that name which jaxad ships."""
     if not argument.startswith("--config="):
@@ -102,7 +111,7 @@ def parsed(
     Args:
         define: puts the flags into the values, for these arguments.
     """
-    values, arguments = flags.FlagValues(), [_shipped(argument) for argument in argv]
+    values, arguments = flags.FlagValues(), [_shipped(argument) for argument in _joined(argv)]
     define(values, arguments)
     if any(argument in ("--help", "-h", "-help", "--helpfull") for argument in arguments[1:]):
         shown = [f"  --{name}: {values[name].help}" for name in values]

@@ -138,7 +138,8 @@ def _of_other_files(config: ConfigDict, source: str, trained_on: Mapping[str, An
     if dataset.info["digest"] == trained_on.get("digest"):
         print(f"{source}: the run was trained on these events: their test part alone is scored")
         return dataset
-    known = [Path(path) for path in trained_on.get("files", []) if Path(path).is_file()]
+    files = [Path(path) for path in trained_on.get("files", [])]
+    known = [path for path in files if path.is_file()]
     all_train = config.data.get("inject", 0) or config.data.get("supervised", False)
     tested = () if all_train else dataset.info.get("tested_files", ())
     for path in [Path(path) for path in dataset.info["files"] if path not in tested]:
@@ -147,7 +148,14 @@ def _of_other_files(config: ConfigDict, source: str, trained_on: Mapping[str, An
                 f"--data.source: {path} trained this run (as {same}): leave it out, or leave out "
                 "--data.source to score the test part of what it was trained on"
             )
-    print(f"{source}: trained nothing of this run: all events are scored")
+    if absent := next((path for path in files if path not in known), None):
+        print(
+            f"warning: {absent}: trained this run and is no longer there: whether {source} holds "
+            "the same events cannot be told; all are scored",
+            file=sys.stderr,
+        )
+    else:
+        print(f"{source}: trained nothing of this run: all events are scored")
     return dataset
 
 

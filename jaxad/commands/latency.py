@@ -229,6 +229,7 @@ def latency(workdirs: Sequence[Path], out: Path | None) -> None:
     mend = "choose another --out"
     if out is not None:
         require_own(out / "latency.txt", mend)
+    workdirs = list(dict.fromkeys(workdirs))
     scorers = {str(workdir): load(workdir) for workdir in workdirs}
     for workdir in workdirs:
         _require_own(workdir / "eval" / "latency.json")
@@ -238,7 +239,7 @@ def latency(workdirs: Sequence[Path], out: Path | None) -> None:
             (workdir / "eval").mkdir(exist_ok=True)
         text = json.dumps(content, indent=2) + "\n"
         write_text(workdir / "eval" / "latency.json", text)
-    short = {workdir.name: found[str(workdir)] for workdir in workdirs}
+    short = {workdir.resolve().name: found[str(workdir)] for workdir in workdirs}
     text = table(short if len(short) == len(found) else found)
     print(text)
     if out is not None:

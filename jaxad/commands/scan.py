@@ -95,6 +95,8 @@ def scan(config: ConfigDict, directory: Path, what: str, values: list[str], seed
     Raises:
         UserError: another process is at work there; whatever training and evaluation raise.
     """
+    if not what:
+        raise UserError("--scan: expected SETTING=V1,V2,..., found no setting")
     limits = what == "window" and data.has_setting(config.data, "window_low")
     data.require_setting(config.data, "window_low" if limits else what)
     if what == "signal_over_background" and 0 in [_value(value, 0.0, what) for value in values]:
@@ -102,8 +104,8 @@ def scan(config: ConfigDict, directory: Path, what: str, values: list[str], seed
             "--scan: signal_over_background: expected values above 0, found 0, for which "
             "data.n_signal holds: scan n_signal=0 for none"
         )
+    _check_results(directory)
     with workdir.opened(directory):
-        _check_results(directory)
         _scan(config, directory, what, values, seeds)
 
 
@@ -148,6 +150,5 @@ def main(argv: Sequence[str]) -> int:
 
     values = cli.parsed(define, ["jaxad scan", *argv], __doc__)
     what, _, listed = values.scan.partition("=")
-    return cli.exit_code(
-        lambda: scan(values.config, values.workdir, what, listed.split(","), values.seeds)
-    )
+    each = list(dict.fromkeys(value.strip() for value in listed.split(",")))
+    return cli.exit_code(lambda: scan(values.config, values.workdir, what, each, values.seeds))

@@ -5,6 +5,7 @@
 Running the same command again resumes an interrupted simulation.
 """
 
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,12 +17,22 @@ from jaxad.storage.own import replacing_own, require_own
 from jaxad.storage.paths import expanded
 
 MEND = "choose another --plot"
+COMPARED = ("lhco", "lhco_signal")
 
 
 def _check_plot(plot: Path) -> None:
     if plot.suffix != ".png":
         raise UserError(f"--plot: expected a file NAME.png, found {plot}")
     require_own(plot, MEND)
+
+
+def _check_real(args: argparse.Namespace) -> None:
+    if args.plot is None:
+        raise UserError("--real: is drawn beside the simulated events: give --plot, too")
+    if args.name not in COMPARED:
+        raise UserError(f"--real: expected {' or '.join(COMPARED)} to compare, found {args.name}")
+    if not args.real.is_file():
+        raise UserError(f"--real: {args.real}: no such file")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -53,12 +64,14 @@ def main(argv: Sequence[str]) -> int:
 
     def command() -> None:
         if args.plot:
-            _check_plot(Path(args.plot))
+            _check_plot(args.plot)
+        if args.real:
+            _check_real(args)
         paths = simulate(args.name, args.out, args.events, args.seed, args.workers)
         for path in paths:
             print(path)
         if args.plot:
-            with replacing_own(Path(args.plot), MEND) as temporary:
+            with replacing_own(args.plot, MEND) as temporary:
                 figures.draw(args.name, paths, temporary, args.real)
             print(args.plot)
 

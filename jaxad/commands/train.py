@@ -12,6 +12,7 @@ interrupted; a finished one is left alone. `python train.py` is the same command
 
 import contextlib
 import dataclasses
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -65,13 +66,15 @@ def build_scorer(config: ConfigDict, method: str, fitted: dict, dataset: Dataset
     """The scorer of fitted parameters, its thresholds set on what the method says."""
     x, sample = methods.calibration(method, config, dataset)
     about = {"sample": sample, "n_events": 0 if x is None else len(x)}
+    # An evaluation from another folder has to find them.
+    files = [os.path.abspath(file) for file in dataset.info.get("files", [])]
     uncalibrated = Scorer(
         method=method,
         config=config,
         params=jax.tree.map(np.asarray, fitted),
         layout=dataset.layout,
         info={
-            "data": dataset.info,
+            "data": dataset.info | {"files": files},
             "calibration": about,
             "energies": trained_energies(dataset.layout, dataset.train["x"]),
             "provenance": provenance(),

@@ -54,12 +54,14 @@ def simulate(
         The files of the published layout.
 
     Raises:
-        UserError: unknown name, no events asked for, missing generator packages, or `out_dir`
-            holds something else.
+        UserError: unknown name, no events asked for, a negative seed, missing generator packages,
+            or `out_dir` holds something else.
     """
     if name not in NAMES:
         raise UserError(f"no simulation called {name!r}; there are {', '.join(NAMES)}")
     if n_events < 1:
         raise UserError(f"{name}: n_events must be positive, not {n_events}")
+    if seed < 0:
+        raise UserError(f"{name}: seed must be 0 or more, not {seed}")
     module = importlib.import_module(f"jaxad.simulation.{_MODULES[name]}")
     return module.simulate(name, out_dir, n_events, seed, workers)

@@ -111,5 +111,5 @@ def replacing_own(path: Path, mend: str) -> Iterator[Path]:
         yield temporary
         # Before the file itself, so that a kill leaves none that is unknown.
         digests = _digests(path.parent)
-        known = [*digests.get(path.name, [])[-1:], _digest(temporary)]
+        known = [_digest(file) for file in (path, temporary) if file.exists()]
         write_text(path.parent / LEDGER, json.dumps(digests | {path.name: known}, indent=1) + "\n")

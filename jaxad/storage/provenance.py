@@ -44,14 +44,26 @@ def machine() -> dict[str, str]:
     }
 
 
+def commit(folder: Path) -> str:
+    """The git commit that `folder` is of, with "-dirty" where files have changed; "" for none.
+
+    Nothing is written: `git describe --dirty` would lock the index, and leave the lock where it is
+    killed.
+    """
+
+    def said(*arguments: str) -> str:
+        command = ["git", "--no-optional-locks", "-C", str(folder), *arguments]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+        except OSError:  # git is not installed
+            return ""
+        return done.stdout.strip() if done.returncode == 0 else ""
+
+    found = said("describe", "--always")
+    return f"{found}-dirty" if found and said("status", "--short", "-uno") else found
+
+
 def provenance() -> dict[str, str]:
     """Versions of Python and of what computes for it, `machine`, and jaxad's git commit."""
-    commit = subprocess.run(
-        ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return (
-        versions() | machine() | ({"git": commit.stdout.strip()} if commit.returncode == 0 else {})
-    )
+    found = commit(Path(__file__).parent)
+    return versions() | machine() | ({"git": found} if found else {})

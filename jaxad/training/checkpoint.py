@@ -61,7 +61,8 @@ def _described(state: Any) -> dict[str, str]:
 
 def _written(state: Any) -> dict[str, Any]:
     """Who writes which arrays, with a digest of its own: it is read before the arrays are."""
-    written = {"by": {name: versions()[name] for name in WRITERS}, "arrays": _described(state)}
+    known = versions()
+    written = {"by": {name: known[name] for name in WRITERS}, "arrays": _described(state)}
     return written | {"digest": digest(written, {})}
 
 

@@ -68,7 +68,7 @@ def test_a_scan_of_others_stays(tmp_path, capsys):
     (tmp_path / "scan.json").write_text('{"mine": 1}')
     command = ["--config=cwola:smoke", f"--workdir={tmp_path}", "--scan=n_signal=10"]
     refused(capsys, scan.main, command, "scan.json: of no scan that jaxad made")
-    assert contents(tmp_path) == {**contents(tmp_path)} and len(contents(tmp_path)) == 1
+    assert list(contents(tmp_path).values()) == [b'{"mine": 1}']
     (tmp_path / "scan.json").rename(tmp_path / "scan.png")
     refused(capsys, scan.main, command, "of no scan that jaxad made")
 
@@ -82,6 +82,29 @@ def test_a_figure_of_others_stays_and_nothing_is_simulated(tmp_path, capsys, plo
     command = ["toptagging", "--events", "1", "--out", str(tmp_path / "new")]
     refused(capsys, simulate.main, [*command, "--plot", str(tmp_path / plot)], message)
     assert (tmp_path / "mine.png").read_text() == "mine" and not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["toptagging", "--plot", "check.png"], "--real: expected lhco or lhco_signal to compare"),
+        (["lhco"], "--real: is drawn beside the simulated events: give --plot"),
+        (["lhco", "--plot", "check.png"], "--real: none.h5: no such file"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_before_the_simulation(
+    tmp_path, monkeypatch, capsys, arguments, message
+):
+    monkeypatch.chdir(tmp_path)
+    command = [*arguments, "--events", "1", "--out", "new", "--real", "none.h5"]
+    refused(capsys, simulate.main, command, message)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_scan_of_nothing_is_refused(tmp_path, capsys):
+    command = ["--config=cwola:smoke", f"--workdir={tmp_path / 'new'}", "--scan=="]
+    refused(capsys, scan.main, command, "--scan: expected SETTING=V1,V2,..., found no setting")
+    assert not (tmp_path / "new").exists()
 
 
 def generated(process, n, rng):

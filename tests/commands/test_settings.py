@@ -73,6 +73,17 @@ def test_words_where_numbers_belong(capsys):
     assert "flow.hidden: expected numbers like 64,64, found 'large'" in capsys.readouterr().err
 
 
+def test_a_config_by_its_name_as_a_word_of_its_own(capsys):
+    def define(values, arguments):
+        cli.define_config(values, arguments, required=True)
+
+    argv = ["test", "--config", "cathode:smoke", "--config.train.epochs", "3"]
+    assert cli.parsed(define, argv, "").config.train.epochs == 3
+    with pytest.raises(SystemExit):
+        cli.parsed(define, ["test", "--config", "cathod"], "")
+    assert "cathod: no such config file, and none of jaxad's" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("variant", ["", "smoke"])
 @pytest.mark.parametrize("name", CONFIGS)
 def test_every_number_of_every_config_has_a_range_and_lies_in_it(name, variant):

@@ -167,6 +167,31 @@ def test_a_file_that_trained_among_others_is_refused(trained, images, tmp_path, 
         given(trained, tmp_path / "*.npz")
 
 
+def test_files_that_trained_are_known_from_another_folder(trained, images, tmp_path, monkeypatch):
+    """Also where the config names them from the folder of the training."""
+    scorer = jaxad.load(trained)
+    config = scorer.config.copy_and_resolve_references()
+    monkeypatch.chdir(images.parent)
+    config.data.source = images.name
+    again = run.build_scorer(config, scorer.method, scorer.params, data.load(config.data))
+    monkeypatch.chdir(tmp_path)
+    other_images(images, tmp_path / "other.npz")
+    shutil.copy(images, tmp_path / "same.npz")
+    with pytest.raises(UserError, match=r"same.npz trained this run"):
+        evaluate._of_other_files(config, "*.npz", again.info["data"])
+
+
+def test_files_that_trained_and_are_gone_are_told(trained, images, tmp_path, capsys):
+    other_images(images, tmp_path / "other.npz")
+    scorer = jaxad.load(trained)
+    config = scorer.config.copy_and_resolve_references()
+    trained_on = scorer.info["data"] | {"files": ["gone.npz"]}
+    evaluate._of_other_files(config, str(tmp_path / "other.npz"), trained_on)
+    said = capsys.readouterr()
+    assert "warning: gone.npz: trained this run and is no longer there" in said.err
+    assert "trained nothing" not in said.out
+
+
 @pytest.mark.parametrize("samples", [-1, 1])
 def test_bootstrap_samples_that_have_no_spread_are_refused(trained, samples):
     with pytest.raises(UserError, match=r"--bootstrap: expected 0 \(none\) or 2 and more, found"):

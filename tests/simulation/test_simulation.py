@@ -114,6 +114,8 @@ def test_foreign_files_are_not_overwritten(tmp_path):
 def test_users_mistakes_are_named(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="no simulation called 'top'"):
         simulate("top", tmp_path, 10)
+    with pytest.raises(UserError, match="seed must be 0 or more, not -1"):
+        simulate("toptagging", tmp_path, 1, seed=-1)
     with pytest.raises(UserError, match="must be positive"):
         simulate("lhco", tmp_path, 0)
     with pytest.raises(UserError, match="at least 5"):

@@ -37,7 +37,7 @@ def test_a_file_is_replaced_as_long_as_it_is_ones_own(tmp_path):
 def test_a_kill_leaves_nothing_that_the_next_call_does_not_know(tmp_path, monkeypatch):
     path, replace = tmp_path / "table.txt", os.replace
     put(path, "first")
-    for before in (True, False):
+    for number, before in enumerate((True, True, False)):
 
         def killed(source, target, before=before):
             if Path(target) == path and before:
@@ -48,9 +48,9 @@ def test_a_kill_leaves_nothing_that_the_next_call_does_not_know(tmp_path, monkey
 
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
             patch.setattr(os, "replace", killed)
-            put(path, "second")
-        put(path, "third")
-        assert path.read_text() == "third"
+            put(path, f"second {number}")
+    put(path, "third")
+    assert path.read_text() == "third"
 
 
 def test_foreign_files_of_a_folder_are_named(tmp_path):
