@@ -11,6 +11,7 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 from random_scorers import (
     PREPARED,
     classifier_scorer,
@@ -20,13 +21,15 @@ from random_scorers import (
     trigger_scorer,
 )
 
+from jaxad import inputs
 from jaxad.data.layout import Layout
 from jaxad.data.raw_events import first_impossible, trained_energies
 from jaxad.errors import UserError
 from jaxad.observables.derived import DIJET_COLUMNS
-from jaxad.scorer import load
+from jaxad.scorer import Scorer, load
 
 N = 300
+FOUR = Layout("epxpypz", (12, 4))
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +115,25 @@ def test_particles_that_cannot_be_are_refused(scorer, name):
     x = change(trigger_data(N)).astype(np.float32)
     for given in (x, jnp.asarray(x)):
         refused(scorer, given, r"input: event \d+ holds " + message)
+
+
+def test_jets_that_no_fastjet_takes_are_refused_in_one_line():
+    pytest.importorskip("fastjet")
+    x = jets(20, 12)
+    changes = {"inputs": inputs.get_config("jet_observables", max_degree=0, n_taus=1)}
+    stage = inputs.stage(changes["inputs"], FOUR, ("vector",), "pca")
+    params = {"mean": np.zeros(4), "components": np.eye(4)[:1]}
+    params["inputs"] = stage.fit(np.asarray(stage.values(x)))
+    scorer = Scorer("pca", ConfigDict(changes), params, FOUR)
+    assert np.isfinite(scorer(x)).all()
+    for place, value, message in (
+        (0, -5, "an energy below the"),
+        (0, np.nan, "NaN"),
+        (2, 9e9, "an"),
+    ):
+        bad = x.copy()
+        bad[3, 0, place] = value
+        refused(scorer, bad, f"input: event 3 holds {message}")
 
 
 def test_angles_go_round_and_padding_holds_anything(scorer):
