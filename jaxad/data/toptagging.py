@@ -57,7 +57,7 @@ def idle(config: ConfigDict) -> dict[str, str]:
     published = "data.split=published takes the files as they are: leave it out"
     if config.split == "published":
         found |= dict.fromkeys(("file", "train_fraction", "val_fraction"), published)
-    elif config.source != "download" and not Path(config.source).expanduser().is_dir():
+    elif config.source != "download" and not expanded(config.source).is_dir():
         found["file"] = f"data.source={config.source} says which: leave it out"
     return found
 
