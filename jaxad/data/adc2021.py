@@ -100,7 +100,7 @@ def load(config: ConfigDict) -> Dataset:
 def _files(config: ConfigDict) -> tuple[Path, dict[str, Path]]:
     """The background's file and the signals' files."""
     own = {
-        name: checks.resolve(file)[0]
+        name: _one_file(file, "data.signals")
         for name, file in as_mapping(config.signals, "data.signals").items()
     }
     if config.source == "download":
@@ -113,9 +113,25 @@ def _files(config: ConfigDict) -> tuple[Path, dict[str, Path]]:
     else:
         folder = expanded(config.source)
     if folder.is_dir():
-        found = {name: _in_folder(folder, stem) for name, stem in ({} if own else SIGNALS).items()}
-        return _in_folder(folder, BACKGROUND), own or found
-    return checks.resolve(folder)[0], own
+        background = _in_folder(folder, BACKGROUND)
+        own = own or {name: _in_folder(folder, stem) for name, stem in SIGNALS.items()}
+    else:
+        background = _one_file(folder, "data.source")
+    for name, path in own.items():
+        if path.resolve() == background.resolve():
+            raise UserError(f"data.signals: {name}: {path} is also the background")
+    return background, own
+
+
+def _one_file(source: str | Path, setting: str) -> Path:
+    """The file of a sample, of which this reader takes no more than one."""
+    path, *others = checks.resolve(source, setting=setting)
+    if others:
+        raise UserError(
+            f"{setting}: expected one file, found {1 + len(others)} as {source}: put their events "
+            "into one file"
+        )
+    return path
 
 
 def _in_folder(folder: Path, stem: str) -> Path:

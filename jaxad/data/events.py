@@ -329,7 +329,7 @@ def _signals(
         except UserError as error:
             raise UserError(f"data.signals: {name}: {error}") from None
         if label is None:
-            by_file[name] = checks.resolve(value)
+            by_file[name] = checks.resolve(value, setting="data.signals")
         else:
             by_label[name] = label
     if by_label and not config.label_key:
