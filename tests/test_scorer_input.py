@@ -72,6 +72,11 @@ def test_any_type_gives_the_same_scores(scorer, whole, name):
     np.testing.assert_array_equal(scorer(TYPES[name](whole)), scorer(whole))
 
 
+def test_half_precision_of_jax_is_taken_as_it_is(scorer, whole):
+    half = jnp.asarray(whole, jnp.bfloat16)
+    np.testing.assert_array_equal(scorer(half), scorer(np.asarray(half, np.float32)))
+
+
 MASKED = {
     "particles": lambda x, empty: np.ma.masked_array(np.where(empty, -999.0, x), empty),
     "integers": lambda x, empty: np.ma.masked_array(
