@@ -212,14 +212,6 @@ def require_finite(
         )
 
 
-def require_finite_fields(
-    fields: Mapping[str, np.ndarray], path: str | Path, rows: int | np.ndarray = 0
-) -> None:
-    """`require_finite` of each of several fields."""
-    for name, values in fields.items():
-        require_finite(values, path, name, rows)
-
-
 def zeros(x: np.ndarray) -> np.ndarray:
     """Which of the events (n, ...) hold nothing but zeros, as rows that were never written do."""
     return ~x.any(axis=tuple(range(1, x.ndim)))

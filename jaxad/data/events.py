@@ -422,7 +422,7 @@ def _read(paths: list[Path], index: np.ndarray, config: ConfigDict, n_particles:
             if field != "x":
                 rows[field] = _column(path, key, here, n_events, field, config)
         if config.format in PARTICLES:
-            rows = _jets(rows["x"], path, config, here) | rows
+            rows = _jets(rows["x"], path, config) | rows
         parts.append(rows)
     if len({part["x"].shape[1:] for part in parts}) > 1:
         shapes = sorted({part["x"].shape[1:] for part in parts})
@@ -484,15 +484,14 @@ def _hint(shape: tuple[int, ...], format: str) -> str:
     return ""
 
 
-def _jets(particles: np.ndarray, path: Path, config: ConfigDict, index: np.ndarray) -> Rows:
-    """Mass, pT [GeV] and multiplicity of each event's particles; `index`: rows of the file."""
+def _jets(particles: np.ndarray, path: Path, config: ConfigDict) -> Rows:
+    """Mass, pT [GeV] and multiplicity of each event's particles."""
     step, unit = on_disk.rows_at_once(particles), UNITS[config.units]
     parts = []
     for start in range(0, max(len(particles), 1), step):
         block = particles[start : start + step]
         parts.append(jet_observables(in_gev(block, config.format, unit)))
     jets = concatenate(parts)
-    checks.require_finite_fields(jets, path, index)
     checks.require_gev(jets["pt"], path, config.x_key)
     return jets
 
