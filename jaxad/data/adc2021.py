@@ -119,7 +119,9 @@ def _files(config: ConfigDict) -> tuple[Path, dict[str, Path]]:
         background = _one_file(folder, "data.source")
     for name, path in own.items():
         if path.resolve() == background.resolve():
-            raise UserError(f"data.signals: {name}: {path} is also the background")
+            raise UserError(
+                f"data.signals: {name}: {path} is also the background; give another file"
+            )
     return background, own
 
 
