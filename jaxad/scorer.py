@@ -60,7 +60,7 @@ def _unflatten(arrays: Mapping[str, np.ndarray]) -> dict:
     return tree
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Scorer:
     """A trained anomaly detector.
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -70,6 +71,11 @@ TYPES = {
 @pytest.mark.parametrize("name", TYPES)
 def test_any_type_gives_the_same_scores(scorer, whole, name):
     np.testing.assert_array_equal(scorer(TYPES[name](whole)), scorer(whole))
+
+
+def test_inside_jit_its_function_is_named(scorer, whole):
+    for function in (jax.jit(scorer), jax.jit(lambda x: scorer.scores(x))):
+        refused(function, whole, r"input: traced; inside jit.* call scorer.fn\(params, x\)")
 
 
 def test_half_precision_of_jax_is_taken_as_it_is(scorer, whole):
