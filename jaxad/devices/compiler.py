@@ -59,7 +59,7 @@ def folder() -> Path:
     """Where programs are kept: of this kind of processor, since homes are shared by machines."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
+        for line in Path("/proc/cpuinfo").read_text(encoding="latin-1").splitlines():
             if line.startswith(("flags", "Features")):
                 return Path(base) / "jaxad" / "xla" / hashlib.sha256(line.encode()).hexdigest()[:12]
     return Path(base) / "jaxad" / "xla" / (platform.processor() or platform.machine())
