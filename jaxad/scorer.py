@@ -60,7 +60,7 @@ def _unflatten(arrays: Mapping[str, np.ndarray]) -> dict:
     return tree
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Scorer:
     """A trained anomaly detector.
 
@@ -285,7 +285,9 @@ class Scorer:
             x = padded(x, self.shape, self.layout.format)
         wanted = "(n, " + ", ".join("any" if s is None else str(s) for s in self.shape) + ")"
         self._require_order(x)
-        if not isinstance(x, Array) or x.dtype.kind not in "fiub":
+        if not isinstance(x, Array) or not (
+            x.dtype.kind in "fiub" or jnp.issubdtype(x.dtype, jnp.floating)  # bfloat16 is of "V"
+        ):
             x = numbers(x, "input", wanted, padding=self.layout.format in PARTICLES)
         fits = x.ndim == len(self.shape) + 1 and all(
             s is None or s == found for s, found in zip(self.shape, x.shape[1:], strict=True)

@@ -8,9 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 from random_scorers import (
     PREPARED,
     classifier_scorer,
@@ -20,13 +22,15 @@ from random_scorers import (
     trigger_scorer,
 )
 
+from jaxad import inputs
 from jaxad.data.layout import Layout
 from jaxad.data.raw_events import first_impossible, trained_energies
 from jaxad.errors import UserError
 from jaxad.observables.derived import DIJET_COLUMNS
-from jaxad.scorer import load
+from jaxad.scorer import Scorer, load
 
 N = 300
+FOUR = Layout("epxpypz", (12, 4))
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +71,16 @@ TYPES = {
 @pytest.mark.parametrize("name", TYPES)
 def test_any_type_gives_the_same_scores(scorer, whole, name):
     np.testing.assert_array_equal(scorer(TYPES[name](whole)), scorer(whole))
+
+
+def test_inside_jit_its_function_is_named(scorer, whole):
+    for function in (jax.jit(scorer), jax.jit(lambda x: scorer.scores(x))):
+        refused(function, whole, r"input: traced; inside jit.* call scorer.fn\(params, x\)")
+
+
+def test_half_precision_of_jax_is_taken_as_it_is(scorer, whole):
+    half = jnp.asarray(whole, jnp.bfloat16)
+    np.testing.assert_array_equal(scorer(half), scorer(np.asarray(half, np.float32)))
 
 
 MASKED = {
@@ -112,6 +126,25 @@ def test_particles_that_cannot_be_are_refused(scorer, name):
     x = change(trigger_data(N)).astype(np.float32)
     for given in (x, jnp.asarray(x)):
         refused(scorer, given, r"input: event \d+ holds " + message)
+
+
+def test_jets_that_no_fastjet_takes_are_refused_in_one_line():
+    pytest.importorskip("fastjet")
+    x = jets(20, 12)
+    changes = {"inputs": inputs.get_config("jet_observables", max_degree=0, n_taus=1)}
+    stage = inputs.stage(changes["inputs"], FOUR, ("vector",), "pca")
+    params = {"mean": np.zeros(4), "components": np.eye(4)[:1]}
+    params["inputs"] = stage.fit(np.asarray(stage.values(x)))
+    scorer = Scorer("pca", ConfigDict(changes), params, FOUR)
+    assert np.isfinite(scorer(x)).all()
+    for place, value, message in (
+        (0, -5, "an energy below the"),
+        (0, np.nan, "NaN"),
+        (2, 9e9, "an"),
+    ):
+        bad = x.copy()
+        bad[3, 0, place] = value
+        refused(scorer, bad, f"input: event 3 holds {message}")
 
 
 def test_angles_go_round_and_padding_holds_anything(scorer):

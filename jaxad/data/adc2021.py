@@ -100,7 +100,7 @@ def load(config: ConfigDict) -> Dataset:
 def _files(config: ConfigDict) -> tuple[Path, dict[str, Path]]:
     """The background's file and the signals' files."""
     own = {
-        name: checks.resolve(file)[0]
+        name: _one_file(file, "data.signals")
         for name, file in as_mapping(config.signals, "data.signals").items()
     }
     if config.source == "download":
@@ -113,9 +113,27 @@ def _files(config: ConfigDict) -> tuple[Path, dict[str, Path]]:
     else:
         folder = expanded(config.source)
     if folder.is_dir():
-        found = {name: _in_folder(folder, stem) for name, stem in ({} if own else SIGNALS).items()}
-        return _in_folder(folder, BACKGROUND), own or found
-    return checks.resolve(folder)[0], own
+        background = _in_folder(folder, BACKGROUND)
+        own = own or {name: _in_folder(folder, stem) for name, stem in SIGNALS.items()}
+    else:
+        background = _one_file(folder, "data.source")
+    for name, path in own.items():
+        if path.resolve() == background.resolve():
+            raise UserError(
+                f"data.signals: {name}: {path} is also the background; give another file"
+            )
+    return background, own
+
+
+def _one_file(source: str | Path, setting: str) -> Path:
+    """The file of a sample, of which this reader takes no more than one."""
+    path, *others = checks.resolve(source, setting=setting)
+    if others:
+        raise UserError(
+            f"{setting}: expected one file, found {1 + len(others)} as {source}: put their events "
+            "into one file"
+        )
+    return path
 
 
 def _in_folder(folder: Path, stem: str) -> Path:
@@ -151,7 +169,8 @@ def read_events(path: Path, limit: int, seed: int | list[int]) -> Rows:
                 x[low:high] = stored.chosen(start, index[low:high])
                 bar.update(high - low)
     checks.require_gev(x[..., 0].max(axis=1), path, KEY)
-    fields = {
+    return {
+        "x": x,
         "met": x[:, 0, 0].copy(),
         "ht": x[:, JETS, 0].sum(axis=1),
         "sum_pt": x[:, 1:, 0].sum(axis=1),
@@ -159,8 +178,6 @@ def read_events(path: Path, limit: int, seed: int | list[int]) -> Rows:
         "n_leptons": (x[:, LEPTONS, 0] > 0).sum(axis=1).astype(np.float32),
         "multiplicity": (x[:, 1:, 0] > 0).sum(axis=1).astype(np.float32),
     }
-    checks.require_finite_fields(fields, path, index)
-    return {"x": x, **fields}
 
 
 class _Particles:

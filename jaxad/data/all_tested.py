@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from jaxad.data.dataset import Dataset, concatenate, take
+from jaxad.data.dataset import Dataset, concatenate, n_rows, take
 from jaxad.data.window import in_window
 
 
@@ -24,7 +24,9 @@ def _search(dataset: Dataset) -> Dataset:
     (name,) = dataset.signals
     held_out, injected = dataset.info["held_out"], dataset.info["injected_in_window"]
     further = [dataset.extra["signal"]] if "signal" in dataset.extra else []
-    sideband = [dataset.extra["sideband"]] if "sideband" in dataset.extra else []
+    outside = [take(data, ~inside & ~is_signal)]
+    outside += [dataset.extra["sideband"]] if "sideband" in dataset.extra else []
+    sideband = concatenate(outside)
     n_background = int((inside & ~is_signal).sum()) + held_out["background"]
     n_signal = int((inside & is_signal).sum()) + held_out["signal"]
     in_region = {part: n_signal if part == "test" else 0 for part in injected}
@@ -36,7 +38,7 @@ def _search(dataset: Dataset) -> Dataset:
         signals={
             name: concatenate([take(data, inside & is_signal), dataset.signals[name], *further])
         },
-        extra={"sideband": concatenate([take(data, ~inside & ~is_signal), *sideband])},
+        extra={"sideband": sideband} if n_rows(sideband) else {},
         info=dataset.info
         | {"injected": total, "injected_in_window": in_region}
         | {"held_out": {"background": n_background, "signal": n_signal}},

@@ -26,10 +26,11 @@ MAX_PHI = 4 * math.pi  # an angle may go round, but one beyond this is in degree
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 
 
-def resolve(source: str | Path, pattern: str = "*") -> list[Path]:
+def resolve(source: str | Path, pattern: str = "*", setting: str = "data.source") -> list[Path]:
     """Files meant by a file name, a glob, or a folder (its files matching `pattern`), sorted.
 
     What exists is meant as it is written, brackets included; only the rest of a name is a glob.
+    `setting` is what says so, for the message.
     """
     looked_for = path = expanded(source)
     try:
@@ -47,7 +48,7 @@ def resolve(source: str | Path, pattern: str = "*") -> list[Path]:
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     if not found:
-        raise UserError(f"{looked_for}: no such file; give data.source a file, a folder or a glob")
+        raise UserError(f"{looked_for}: no such file; give {setting} a file, a folder or a glob")
     return found
 
 
@@ -209,14 +210,6 @@ def require_finite(
             f"{path}: {field}: NaN or infinity at row {row}; "
             "remove such events before giving the file"
         )
-
-
-def require_finite_fields(
-    fields: Mapping[str, np.ndarray], path: str | Path, rows: int | np.ndarray = 0
-) -> None:
-    """`require_finite` of each of several fields."""
-    for name, values in fields.items():
-        require_finite(values, path, name, rows)
 
 
 def zeros(x: np.ndarray) -> np.ndarray:

@@ -10,7 +10,6 @@ Signals are labels of the source, files of their own (`--config.data.signals=top
 """
 
 import itertools
-import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -24,6 +23,7 @@ from ml_collections import ConfigDict
 from jaxad.data import checks
 from jaxad.data.array_files import chosen_rows, fill_rows
 from jaxad.data.dataset import Dataset, Rows, as_mapping, concatenate, take
+from jaxad.data.labels import label_list, labels_of, signals_of, with_labels
 from jaxad.data.layout import FORMATS, PARTICLES, Layout
 from jaxad.data.particles import JET_BASELINES, JET_LABELS, jet_observables
 from jaxad.data.raw_events import require_events
@@ -39,7 +39,6 @@ MEANING = {
     "image": ((None, None, None), "(events, ny, nx) or (events, ny, nx, channels)"),
     "features": ((None, None), "(events, features)"),
 }
-NUMBER = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?")
 UNITS = {"GeV": 1.0, "MeV": 1e-3}
 
 DEFAULTS = {
@@ -102,7 +101,7 @@ def load(config: ConfigDict) -> Dataset:
     """
     _check_settings(config)
     paths = checks.resolve(config.source)
-    by_label, by_file = _signals(config, paths)
+    by_label, by_file = signals_of(config, paths)
     parts, labels, left_out = _parts_of_source(paths, by_label, config)
     read = np.unique(np.concatenate(list(parts.values())))
     n_particles = _n_particles([*paths, *itertools.chain(*by_file.values())], config)
@@ -262,12 +261,12 @@ def _parts_of_source(
     if not config.label_key:
         index = _all_events(paths, config)
         return {"background": _limited(index, config, 0)}, np.zeros(len(index)), {}
-    labels = np.concatenate([_labels(path, config) for path in paths])
-    wanted = {"background": _label_list(config.background)}
+    labels = np.concatenate([labels_of(path, config, _n_events(path, config)) for path in paths])
+    wanted = {"background": label_list(config.background)}
     wanted |= {name: [label] for name, label in by_label.items()}
     parts = {}
     for number, (name, values) in enumerate(wanted.items()):
-        index = _with_labels(labels, values, name, config)
+        index = with_labels(labels, values, name, config)
         parts[name] = _limited(index, config, number)
     others = labels[~np.isin(labels, [label for values in wanted.values() for label in values])]
     left_out = zip(*np.unique(others, return_counts=True), strict=True)
@@ -293,63 +292,6 @@ def _keys(config: ConfigDict) -> dict[str, str]:
     return {"x": config.x_key, **own, **_observable_keys(config)}
 
 
-def _label_list(value: str | int | tuple) -> list[int]:
-    items = value.split(",") if isinstance(value, str) else np.atleast_1d(value).tolist()
-    try:
-        labels = [_label(str(item)) for item in items]
-    except UserError:
-        labels = [None]
-    if None in labels:
-        raise UserError(f"data.background: expected labels like 0,1, found {value!r}")
-    return labels
-
-
-def _label(text: str) -> int | None:
-    """The label that is written so, "4" or "4.0"; None of what is no number.
-
-    Raises:
-        UserError: a number that is not whole.
-    """
-    if not NUMBER.fullmatch(text.strip()):
-        return None
-    if float(text) != int(float(text)):
-        raise UserError(f"expected a whole number as label, or a file, found {text}")
-    return int(float(text))
-
-
-def _signals(
-    config: ConfigDict, background: list[Path]
-) -> tuple[dict[str, int], dict[str, list[Path]]]:
-    """Signals that are labels of the source, and signals with files of their own."""
-    by_label: dict[str, int] = {}
-    by_file: dict[str, list[Path]] = {}
-    for name, value in as_mapping(config.signals, "data.signals").items():
-        try:
-            label = _label(value)
-        except UserError as error:
-            raise UserError(f"data.signals: {name}: {error}") from None
-        if label is None:
-            by_file[name] = checks.resolve(value)
-        else:
-            by_label[name] = label
-    if by_label and not config.label_key:
-        raise UserError(
-            f"data.signals: {next(iter(by_label))} is a label, which needs data.label_key"
-        )
-    if both := set(by_label.values()) & set(_label_list(config.background)):
-        raise UserError(f"data.signals: label {both.pop()} is also in data.background")
-    same = {path.resolve() for path in background}
-    for name, files in by_file.items():
-        if any(path.resolve() in same for path in files):
-            raise UserError(
-                f"data.signals: {name}: {files[0]} is also the background; "
-                "give another file, or labels with data.label_key"
-            )
-    if "background" in by_label or "background" in by_file:
-        raise UserError("data.signals: a signal cannot be called 'background'")
-    return by_label, by_file
-
-
 def _n_events(path: Path, config: ConfigDict) -> int:
     with open_array(path, config.x_key, "data.x_key") as stored:
         return len(stored)
@@ -369,36 +311,6 @@ def _all_events(paths: list[Path], config: ConfigDict) -> np.ndarray:
     if n_events == 0:
         raise UserError(f"{paths[0]}: {config.x_key}: no events")
     return np.arange(n_events)
-
-
-def _labels(path: Path, config: ConfigDict) -> np.ndarray:
-    key = config.label_key
-    if path.suffix == ".npy":
-        raise UserError(f"{path}: an npy file has no {key!r}; use npz or HDF5, or a file a class")
-    with open_array(path, key, "data.label_key") as stored, checks.reading(path, key):
-        labels = np.asarray(stored[0 : len(stored)])
-    n_events = _n_events(path, config)
-    if labels.shape not in ((n_events,), (n_events, 1)):
-        raise UserError(
-            f"{path}: {key}: expected one label for each of {n_events} events, "
-            f"found shape {labels.shape}"
-        )
-    checks.require_labels(labels.reshape(-1), path, key)
-    return labels.reshape(-1)
-
-
-def _with_labels(
-    labels: np.ndarray, wanted: list[int], name: str, config: ConfigDict
-) -> np.ndarray:
-    index = np.flatnonzero(np.isin(labels, wanted))
-    if len(index) == 0:
-        found, counts = np.unique(labels, return_counts=True)
-        listed = ", ".join(f"{f:g} ({c})" for f, c in zip(found[:10], counts, strict=False))
-        raise UserError(
-            f"{config.source}: {name}: no event has {config.label_key} in {wanted}; "
-            f"found the labels {listed}"
-        )
-    return index
 
 
 def _limited(index: np.ndarray, config: ConfigDict, number: int) -> np.ndarray:
@@ -422,7 +334,7 @@ def _read(paths: list[Path], index: np.ndarray, config: ConfigDict, n_particles:
             if field != "x":
                 rows[field] = _column(path, key, here, n_events, field, config)
         if config.format in PARTICLES:
-            rows = _jets(rows["x"], path, config, here) | rows
+            rows = _jets(rows["x"], path, config) | rows
         parts.append(rows)
     if len({part["x"].shape[1:] for part in parts}) > 1:
         shapes = sorted({part["x"].shape[1:] for part in parts})
@@ -484,15 +396,14 @@ def _hint(shape: tuple[int, ...], format: str) -> str:
     return ""
 
 
-def _jets(particles: np.ndarray, path: Path, config: ConfigDict, index: np.ndarray) -> Rows:
-    """Mass, pT [GeV] and multiplicity of each event's particles; `index`: rows of the file."""
+def _jets(particles: np.ndarray, path: Path, config: ConfigDict) -> Rows:
+    """Mass, pT [GeV] and multiplicity of each event's particles."""
     step, unit = on_disk.rows_at_once(particles), UNITS[config.units]
     parts = []
     for start in range(0, max(len(particles), 1), step):
         block = particles[start : start + step]
         parts.append(jet_observables(in_gev(block, config.format, unit)))
     jets = concatenate(parts)
-    checks.require_finite_fields(jets, path, index)
     checks.require_gev(jets["pt"], path, config.x_key)
     return jets
 

@@ -230,5 +230,4 @@ def _rows(ragged: np.ndarray, obs: np.ndarray, path: Path, start: int, n_constit
     require_events(layout, padded, path, CONSTITUENTS, start)
     taus: Mapping[str, np.ndarray] = dict(zip(TAUS, obs[:, 4:].T, strict=True))
     jets = jet_observables(padded)
-    checks.require_finite_fields(jets, path, start)
     return {"x": padded[:, :n_constituents].copy(), **jets, **taus}

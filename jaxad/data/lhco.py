@@ -31,6 +31,7 @@ from jaxad.errors import UserError
 from jaxad.observables.derived import DIJET_COLUMNS, dijet
 from jaxad.simulation import simulate
 from jaxad.storage import cache
+from jaxad.storage.paths import expanded
 
 JETS = [name for name, _ in DIJET_COLUMNS]
 SIGNAL = "Wprime"
@@ -99,15 +100,30 @@ def load(config: ConfigDict) -> Dataset:
     )
     extra = None
     if config.extra_background:
-        files = [*files, _extra_file(config)]
-        extra = read_jets(_features(files[-1], config))[0]
+        path = _extra_file(config)
+        extra, extra_label = read_jets(_features(path, config))
+        _require_further(path, extra_label, files)
+        files = [*files, path]
     return _split(_rows(jets, label, config), config, extra, [str(path) for path in files])
 
 
 def _extra_file(config: ConfigDict) -> Path:
     if config.extra_background == "download":
         return _download(EXTRA_FILE, config)
-    return Path(config.extra_background).expanduser()
+    return expanded(config.extra_background)
+
+
+def _require_further(path: Path, label: np.ndarray, files: list[Path]) -> None:
+    """Refuses extra background that holds signal, or events that are data already."""
+    if path.resolve() in {file.resolve() for file in files}:
+        raise UserError(
+            f"data.extra_background: {path} is also of data.source: give a file of further events"
+        )
+    if label.any():
+        raise UserError(
+            f"{path}: label: expected background alone (0) in data.extra_background, found "
+            f"{int(label.sum()):,} events of signal (1): leave them out of the file"
+        )
 
 
 def _download(name: str, config: ConfigDict) -> Path:

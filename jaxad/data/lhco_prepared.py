@@ -27,6 +27,7 @@ from jaxad.data.raw_events import require_events
 from jaxad.data.window import PARTS
 from jaxad.errors import UserError
 from jaxad.observables.derived import dijet_names
+from jaxad.storage.paths import expanded
 
 FIXED = ("n_signal", "signal_over_background", "extra_background", "shift", "delta_r")
 """Settings of a feature file that say what these arrays already are."""
@@ -38,7 +39,7 @@ Arrays = dict[str, np.ndarray]
 
 def is_prepared(source: str | Path) -> bool:
     """Whether a folder holds such arrays."""
-    folder = Path(source).expanduser()
+    folder = expanded(source)
     return any((place / "innerdata_train.npy").is_file() for place in (folder, folder / FOLDER))
 
 
@@ -114,7 +115,7 @@ def read(source: Path, config: ConfigDict) -> tuple[Arrays, Arrays, list[Path]]:
     Raises:
         UserError: a file that is missing or damaged, a window whose test events are not all there.
     """
-    folder = _Folder(source.expanduser())
+    folder = _Folder(expanded(source))
     inner = {part: folder.read(f"innerdata_{part}", needed=True) for part in PARTS}
     original = _is_original(folder)
     outer_names = {"train": "train", "val": "test"} if original else {part: part for part in PARTS}

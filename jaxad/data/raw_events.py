@@ -174,7 +174,8 @@ def require_trained_unit(
         where: what the events are, for the refusal.
     """
     names, unit, values = _energies(layout, x, SAMPLE)
-    for name, found in zip(names, np.median(values, axis=0), strict=True):
+    medians = values[0] if len(values) == 1 else np.median(values, axis=0)  # one: in no time
+    for name, found in zip(names, medians, strict=True):
         low, high = trained.get(name, (0.0, 0.0))
         if (high > 0 and found > MAX_RATIO * high) or 0 < found < low / MAX_RATIO:
             below = f"{low:.4g} to " if low else "up to "

@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import os
 import platform
+import re
 import time
 from pathlib import Path
 
@@ -21,7 +22,9 @@ from jaxad.storage.provenance import DETERMINISTIC
 FOLDER = "JAX_COMPILATION_CACHE_DIR"
 LEAST_SECONDS = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
 MAX_BYTES = 2**30
-"""The largest size of the folder at the start of a process; the oldest entries go first."""
+"""The largest size of `folder()` at the start of a process; the oldest entries go first."""
+NAME = re.compile(r".+-cache|\..+-cache\.\d+\.tmp")
+"""Of a program, and of one that is being written."""
 
 
 def settle() -> None:
@@ -56,7 +59,7 @@ def folder() -> Path:
     """Where programs are kept: of this kind of processor, since homes are shared by machines."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
+        for line in Path("/proc/cpuinfo").read_text(encoding="latin-1").splitlines():
             if line.startswith(("flags", "Features")):
                 return Path(base) / "jaxad" / "xla" / hashlib.sha256(line.encode()).hexdigest()[:12]
     return Path(base) / "jaxad" / "xla" / (platform.processor() or platform.machine())
@@ -67,25 +70,36 @@ _jax_cache = compilation_cache.get_file_cache
 
 def _cache_of(path: str) -> tuple[compilation_cache.CacheInterface, str] | None:
     limited = jax.config.jax_compilation_cache_max_size != -1
-    return _jax_cache(path) if limited or "://" in path else (_Programs(path), path)
+    if limited or "://" in path:
+        return _jax_cache(path)
+    own = False
+    with contextlib.suppress(RuntimeError):  # no home
+        own = Path(path) == folder()
+    return _Programs(path, own), path
 
 
 class _Programs(compilation_cache.CacheInterface):
-    """Files of compiled programs in a folder, each there whole or not at all."""
+    """Files of compiled programs in a folder, each there whole or not at all.
 
-    def __init__(self, path: str):
+    Args:
+        own: nobody else has programs there, so that the oldest may go.
+    """
+
+    def __init__(self, path: str, own: bool):
         self._path = Path(path)
         with contextlib.suppress(OSError):
             self._path.mkdir(parents=True, exist_ok=True)
-            _trim(self._path)
+            _trim(self._path, own)
 
     def get(self, key: str) -> bytes | None:
         file = self._path / f"{key}-cache"
-        with contextlib.suppress(OSError):
+        try:
             content = file.read_bytes()
+        except OSError:
+            return None
+        with contextlib.suppress(OSError):  # a folder of others, that may be read alone
             os.utime(file)
-            return content
-        return None
+        return content
 
     def put(self, key: str, value: bytes) -> None:
         file = self._path / f"{key}-cache"
@@ -98,13 +112,14 @@ class _Programs(compilation_cache.CacheInterface):
                 temporary.unlink(missing_ok=True)
 
 
-def _trim(path: Path) -> None:
-    """Removes what was used longest ago beyond `MAX_BYTES`, and what killed processes left."""
-    entries = [(file.stat(), file) for file in path.iterdir() if file.is_file()]
+def _trim(path: Path, own: bool) -> None:
+    """Removes what killed processes left, and of `own` programs the oldest beyond `MAX_BYTES`."""
+    files = [file for file in path.iterdir() if NAME.fullmatch(file.name) and file.is_file()]
+    entries = [(file.stat(), file) for file in files]
     entries.sort(key=lambda entry: -entry[0].st_mtime)
     total, an_hour_ago = 0, time.time() - 3600
     for stat, file in entries:
         total += stat.st_size
         left = file.name.endswith(".tmp") and stat.st_mtime < an_hour_ago
-        if left or total > MAX_BYTES:
+        if left or (own and total > MAX_BYTES):
             file.unlink(missing_ok=True)

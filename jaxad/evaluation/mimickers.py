@@ -13,6 +13,7 @@ from jax import Array
 from jaxad import methods
 from jaxad.data.dataset import Rows
 from jaxad.devices.batches import in_batches
+from jaxad.errors import UserError
 from jaxad.methods.stages import mimicker
 from jaxad.methods.stages.teacher import own_config
 from jaxad.metrics import auc_with_error
@@ -27,9 +28,17 @@ Scores = dict[str, np.ndarray]  # class -> (passes, members, n); the background 
 
 
 def teacher(scorer: Scorer) -> Scorer:
-    """The scorer that a mimicker was trained on: the run that its config names, or its own."""
-    if scorer.config.method.teacher:
-        return load(scorer.config.method.teacher)
+    """The scorer that a run learnt from: the run that its config names, or a mimicker's own.
+
+    Raises:
+        UserError: none is named, and none kept.
+    """
+    if path := scorer.config.method.get("teacher"):
+        return load(path)
+    if "teacher" not in scorer.params:
+        raise UserError(
+            f"baselines: teacher: {scorer.method} keeps none: name a run in method.teacher"
+        )
     own = own_config(scorer.config)
     return Scorer("autoencoder", own, scorer.params["teacher"], scorer.layout)
 

@@ -148,4 +148,9 @@ def subjettiness(x: Array, n: int) -> Array:
 
 
 def _taus(n: int, x: np.ndarray) -> np.ndarray:
-    return n_subjettiness(np.asarray(x), max_n=n)
+    """NaN of jets that no FastJet can take: who runs the program refuses them, not a callback."""
+    x = np.asarray(x)
+    sound = np.isfinite(x).all(axis=(1, 2)) & (x[..., 0] >= 0).all(axis=1)
+    taus = np.full((len(x), n), np.nan, np.float32)
+    taus[sound] = n_subjettiness(x[sound], max_n=n)
+    return taus

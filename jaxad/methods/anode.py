@@ -12,6 +12,7 @@ from jax import Array
 from ml_collections import ConfigDict
 
 from jaxad.data.dataset import Dataset
+from jaxad.errors import UserError
 from jaxad.methods import Bench, cathode
 from jaxad.methods.stages import density, weak
 
@@ -20,13 +21,22 @@ RESONANT = True
 
 
 def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
-    """Density of the sidebands, then `classifier.runs` densities of the signal region."""
+    """Density of the sidebands, then `classifier.runs` densities of the signal region.
+
+    Raises:
+        UserError: no data in one of them to learn from, or none to choose epochs by.
+    """
     data = weak.data_events(config, dataset)
-    background = cathode.fit_background(config, data, bench)
     train, val = (
         {key: data[key][data["inside"] & (data["part"] == part)] for key in ("x", "m")}
         for part in (0, 1)
     )
+    if not (len(train["m"]) and len(val["m"])):
+        raise UserError(
+            "data: anode learns the data in the window: expected events there in train and val, "
+            f"found {len(train['m'])} and {len(val['m'])}: widen it, or give more events"
+        )
+    background = cathode.fit_background(config, data, bench)
     region = density.fit(config, train, val, bench, "data density", config.classifier.runs)
     return {"background": background, "region": region}
 

@@ -120,7 +120,6 @@ SECTIONS_OF = {
     "flow_train": DENSITY,
     "signal_flow": ("ranode",),
     "classifier": ("cathode", "lacathode", "anode", "ranode", "cwola", "iad", "supervised"),
-    "teacher": ("hln", "pnn"),
 }
 """Sections that some methods alone read."""
 
@@ -165,6 +164,11 @@ def _reasons(config: ConfigDict) -> Iterator[tuple[str, str]]:
             yield from _of_training(config[section], section)
     if "model" in config:
         yield from _of_model(config, method)
+    if "teacher" in config and config.method.get("teacher"):
+        for section, settings in _sections(config.teacher, "teacher."):
+            yield from (
+                (f"{section}{key}", "method.teacher is trained already") for key in settings
+            )
 
 
 def _of_model(config: ConfigDict, method: str) -> Iterator[tuple[str, str]]:

@@ -233,6 +233,8 @@ def look_elsewhere(
     is assumed.
     """
     scan = checked_values(scan, "scan")
+    if not scan.size:
+        raise UserError("scan: expected significances, found none")
     rows = np.atleast_2d(scan if reference is None else np.asarray(reference, np.float64))
     crossings = ((rows[:, :-1] <= level) & (rows[:, 1:] > level)).sum(1).mean()
     best = int(np.argmax(scan))

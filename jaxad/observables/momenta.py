@@ -25,9 +25,9 @@ def particles_of(x: ArrayLike, what: str, columns: tuple[int, ...] = (3, 4)) -> 
         raise UserError(f"{what}: particles must be {expected}, found shape {particles.shape}")
     bad = ~(particles[..., 0] >= 0).all(axis=1)
     if bad.any():
-        first = {3: "pT", 4: "energy"}[particles.shape[-1]]
+        first = {3: "a pT", 4: "an energy"}[particles.shape[-1]]
         raise UserError(
-            f"{what}: event {int(np.argmax(bad))} holds a {first} below 0 or NaN: are the columns "
+            f"{what}: event {int(np.argmax(bad))} holds {first} below 0 or NaN: are the columns "
             f"{COLUMNS[particles.shape[-1]]}?"
         )
     return particles

@@ -141,6 +141,14 @@ def test_numbers_that_cannot_be_are_refused(name, changes, message):
     assert "\n" not in str(error.value)
 
 
+def test_settings_of_a_teacher_change_nothing_where_a_run_is_the_teacher():
+    for name, variant in (("interpretable_hln", ""), ("adc2021_student", "smoke")):
+        config = made(name, variant)
+        assert not [key for key in settings.idle(config) if key.startswith("teacher")]
+        config.method.teacher = "runs/other"
+        assert settings.idle(config)["teacher.train.epochs"] == "method.teacher is trained already"
+
+
 @pytest.mark.parametrize(("section", "key"), [("train", "batch_size"), ("data", "n_simulated")])
 def test_they_are_refused_before_anything_is_done(section, key, tmp_path, monkeypatch):
     monkeypatch.setattr(data, "load", None)

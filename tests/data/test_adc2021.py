@@ -60,6 +60,24 @@ def test_adc2021_limits_and_own_signals(adc):
     assert counts(data.load(config)) == {"train": 64, "val": 16, "test": 20, "signals.mine": 20}
 
 
+def test_a_sample_is_one_file_and_a_signal_is_no_background(adc):
+    """The first file of several would stand for all of them."""
+    background = adc / "background_for_training.h5"
+    several = data.get_config("adc2021", source=str(adc / "*.h5"))
+    with pytest.raises(UserError, match=r"data.source: expected one file, found 5 as .*\*\.h5"):
+        data.load(several)
+    several.update(source=str(background), signals=f"mine={adc / 'h*.h5'}")
+    with pytest.raises(UserError, match=r"data.signals: expected one file, found 2 as"):
+        data.load(several)
+    several.signals = f"mine={adc / 'nothing.h5'}"
+    with pytest.raises(UserError, match=r"no such file; give data.signals a file"):
+        data.load(several)
+    for source in (adc, background):
+        several.update(source=str(source), signals=f"mine={background}")
+        with pytest.raises(UserError, match=r"data.signals: mine: .*ing.h5 is also the background"):
+            data.load(several)
+
+
 def _class(events):
     events[7, 5, 3] = 4
 

@@ -103,9 +103,22 @@ def test_window_is_an_argument(source):
         load(config(source, window_low=4.0))
 
 
-def test_extra_background_is_cut_to_the_window(source):
-    data = load(config(source, extra_background=source))
+def test_extra_background_is_cut_to_the_window(source, tmp_path):
+    path = tmp_path / "extra.h5"
+    write_frame(path, fake_events(500, 0, seed=5), [*lhco.JETS, "label"])
+    data = load(config(source, extra_background=str(path)))
     assert in_window(data.extra["background"], WINDOW).all()
+
+
+def test_extra_background_is_further_background_alone(source, tmp_path):
+    path = tmp_path / "extra.h5"
+    write_frame(path, fake_events(100, 7, seed=5), [*lhco.JETS, "label"])
+    with pytest.raises(UserError, match=r"extra.h5: label: expected background alone.*found 7 ev"):
+        load(config(source, extra_background=str(path)))
+    link = tmp_path / "link.h5"
+    link.symlink_to(source)
+    with pytest.raises(UserError, match=r"data.extra_background: .* is also of data.source"):
+        load(config(source, extra_background=str(link)))
 
 
 def test_invalid_taus_are_left_out(events, tmp_path):

@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 
-from jaxad.data import get_config, lhco_prepared, load
+from jaxad.data import get_config, lhco_prepared, load, load_all
 from jaxad.data.window import held_out_data, in_window
 from jaxad.errors import UserError
 
@@ -139,10 +139,10 @@ def test_extra_events_that_cover_a_part_of_the_window_are_left_out(tmp_path, cap
         ("innerdata_val", None, "innerdata_val.npy: no such file"),
         (
             "outerdata_val",
-            np.zeros((3, 5)),
+            np.ones((3, 5)),
             "outerdata_val.npy: expected 6 columns as in inner",
         ),
-        ("innerdata_extrasig", np.full((3, 6), 2), r"label: expected 0 or 1 .* found 2 at row 0"),
+        ("innerdata_extrasig", np.full((3, 6), 2), r"label: expected 0 or 1, found 2 \(3 events"),
         ("innerdata_train", np.zeros(6), r"expected \(N, 2 \+ features\)"),
     ],
 )
@@ -152,3 +152,11 @@ def test_refusals(tmp_path, name, spoilt, message):
     with pytest.raises(UserError, match=message):
         load(config(folder))
     shutil.rmtree(folder)
+
+
+def test_without_sidebands_no_event_of_other_data_is_expected_either(tmp_path):
+    arrays = {name: a for name, a in sk_cathode().items() if name.startswith("inner")}
+    source = config(write(tmp_path, arrays))
+    for dataset in (load(source), load_all(source)):
+        with pytest.raises(UserError, match="in the signal region alone: without sidebands"):
+            held_out_data(dataset)

@@ -50,25 +50,40 @@ def test_programs_are_kept_in_the_users_cache_unless_told_otherwise(tmp_path):
 
 
 def test_entries_are_whole_and_the_folder_stays_small(tmp_path, monkeypatch):
-    programs = compiler._Programs(str(tmp_path))
+    programs = compiler._Programs(str(tmp_path), own=True)
     for number in range(4):
         programs.put(str(number), bytes([number]) * 100)
         os.utime(tmp_path / f"{number}-cache", (number, number))
     assert programs.get("3") == b"\3" * 100
     assert programs.get("none") is None
-    (tmp_path / ".9-cache.1.tmp").write_bytes(b"left by a kill")
-    os.utime(tmp_path / ".9-cache.1.tmp", (1, 1))
+    for name in (".9-cache.1.tmp", "thesis.tex", "plot.tmp"):
+        (tmp_path / name).write_bytes(bytes(500))
+        os.utime(tmp_path / name, (1, 1))
     monkeypatch.setattr(compiler, "MAX_BYTES", 250)
-    programs = compiler._Programs(str(tmp_path))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["2-cache", "3-cache"]
+    compiler._Programs(str(tmp_path), own=False)
+    assert len(list(tmp_path.iterdir())) == 6  # all but what a kill has left
+    programs = compiler._Programs(str(tmp_path), own=True)
+    left = ["2-cache", "3-cache", "plot.tmp", "thesis.tex"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == left
     assert [programs.get(str(n)) for n in (0, 2)] == [None, b"\2" * 100]
 
 
 def test_a_folder_that_cannot_be_written_costs_nothing(tmp_path):
     (tmp_path / "file").write_text("in the place of the folder")
-    programs = compiler._Programs(str(tmp_path / "file"))
+    programs = compiler._Programs(str(tmp_path / "file"), own=False)
     programs.put("key", b"value")
     assert programs.get("key") is None
+
+
+def test_programs_of_a_folder_that_may_be_read_alone_are_used(tmp_path, monkeypatch):
+    programs = compiler._Programs(str(tmp_path), own=False)
+    programs.put("key", b"value")
+
+    def refused(*_):
+        raise PermissionError
+
+    monkeypatch.setattr(os, "utime", refused)
+    assert programs.get("key") == b"value"
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,21 @@
 """A mimicker trained and evaluated as its user does it: numbers, tables, figures, side by side."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 from random_jets import jets_of_600_gev, write
+from random_scorers import mixture_scorer
 
 from jaxad.commands import compare, evaluate
 from jaxad.commands import train as run
 from jaxad.configs import interpretable_ae, interpretable_hln
 from jaxad.data import load as load_data
 from jaxad.data.jets import BACKGROUND, SIGNALS
+from jaxad.errors import UserError
 from jaxad.evaluation import mimickers as explain
 from jaxad.observables.ordering import decision_ordering
 from jaxad.report.mimickers import graphs_figure
@@ -46,6 +50,13 @@ def folder(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def found(folder) -> dict:
     return json.loads((folder / "eval" / "metrics.json").read_text())
+
+
+@pytest.mark.parametrize("method", [{"name": "pca"}, {"name": "student", "teacher": ""}])
+def test_a_run_without_a_teacher_has_none_as_its_baseline(method):
+    scorer = replace(mixture_scorer(), method=method["name"], config=ConfigDict({"method": method}))
+    with pytest.raises(UserError, match=f"baselines: teacher: {method['name']} keeps none"):
+        explain.teacher(scorer)
 
 
 def test_every_pass_has_its_numbers(folder, found):

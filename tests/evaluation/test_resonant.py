@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from lhco_events import fake_events, write_frame
 
-from jaxad import data
+from jaxad import data, methods
 from jaxad.commands import evaluate, scan
 from jaxad.commands import train as run
-from jaxad.configs import cathode, iad, ranode, supervised
+from jaxad.configs import anode, cathode, iad, ranode, supervised
 from jaxad.data import lhco
 from jaxad.data.window import held_out_data, in_window
 from jaxad.errors import UserError
@@ -170,6 +170,14 @@ def test_methods_name_the_sidebands_that_they_need(prepared, tmp_path):
     message = r"method.sideband=0.2 TeV: expected events below and above it, found 0 and 0"
     with pytest.raises(UserError, match=message):
         cwola.fit(config, data.load(config.data), run.bench(None))
+
+
+def test_a_window_without_data_to_choose_epochs_by_is_refused(prepared):
+    folder = prepared(3)
+    np.save(folder / "innerdata_val.npy", np.zeros((0, 6), np.float32))
+    config = few_trees(anode, folder)
+    with pytest.raises(UserError, match=r"anode learns the data in the window: .* found 90 and 0"):
+        methods.get("anode").fit(config, data.load(config.data), run.bench(None))
 
 
 def test_a_data_set_without_data_in_the_window_is_refused(prepared, tmp_path):

@@ -27,6 +27,7 @@ from stored_variants import (
 from jaxad.data import adc2021, jets, lhco
 from jaxad.data.lhco_raw import N_PARTICLES, cluster_events
 from jaxad.data.toptagging import LABEL, MOMENTA
+from jaxad.data.window import PARTS
 from jaxad.observables.derived import dijet
 from jaxad.simulation.frames import write_table
 
@@ -214,7 +215,7 @@ def prepared(v: Variants, folder: Path) -> Written:
     groups = {"innerdata_extrasig": spare}
     for side, chosen in (("inner", inner), ("outer", ~inner)):
         parts = np.array_split(rest[chosen[rest]], 3)
-        groups |= {f"{side}data_{name}": p for name, p in zip(lhco.PARTS, parts, strict=True)}
+        groups |= {f"{side}data_{name}": p for name, p in zip(PARTS, parts, strict=True)}
     x = v.typed(np.c_[table, label], FLOATS)
     way, files = v.pick("path", WAYS), []
     for name, chosen in groups.items():

@@ -61,6 +61,7 @@ MASKED = np.ma.masked_less(WHOLE[0].astype(float), 30)
             r"mass: expected shape \(9,\) of the scores, found \(400,\)",
         ),
         (lambda: resonance.look_elsewhere(MASKED), r"scan: found \d+ masked values"),
+        (lambda: resonance.look_elsewhere([]), "scan: expected significances, found none"),
     ],
 )
 def test_what_is_no_array_of_numbers_is_refused_in_one_line(call, message):

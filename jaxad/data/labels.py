@@ -1,0 +1,117 @@
+"""Which of the user's own events are background and which a signal, by labels and by files."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from jaxad.data import checks
+from jaxad.data.dataset import as_mapping
+from jaxad.data.rows import open_array
+from jaxad.errors import UserError
+
+NUMBER = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?")
+
+
+def label_list(value: str | int | tuple) -> list[int]:
+    """The labels of the background, as `data.background` gives them: "0,1", 0 or (0, 1).
+
+    Raises:
+        UserError: no whole numbers.
+    """
+    items = value.split(",") if isinstance(value, str) else np.atleast_1d(value).tolist()
+    try:
+        labels = [_label(str(item)) for item in items]
+    except UserError:
+        labels = [None]
+    if None in labels:
+        raise UserError(f"data.background: expected labels like 0,1, found {value!r}")
+    return labels
+
+
+def _label(text: str) -> int | None:
+    """The label that is written so, "4" or "4.0"; None of what is no number.
+
+    Raises:
+        UserError: a number that is not whole.
+    """
+    if not NUMBER.fullmatch(text.strip()):
+        return None
+    if float(text) != int(float(text)):
+        raise UserError(f"expected a whole number as label, or a file, found {text}")
+    return int(float(text))
+
+
+def signals_of(
+    config: ConfigDict, background: list[Path]
+) -> tuple[dict[str, int], dict[str, list[Path]]]:
+    """Signals that are labels of the source, and signals with files of their own.
+
+    Raises:
+        UserError: a label or file that is also the `background`, no such file, or no label.
+    """
+    by_label: dict[str, int] = {}
+    by_file: dict[str, list[Path]] = {}
+    for name, value in as_mapping(config.signals, "data.signals").items():
+        try:
+            label = _label(value)
+        except UserError as error:
+            raise UserError(f"data.signals: {name}: {error}") from None
+        if label is None:
+            by_file[name] = checks.resolve(value, setting="data.signals")
+        else:
+            by_label[name] = label
+    if by_label and not config.label_key:
+        raise UserError(
+            f"data.signals: {next(iter(by_label))} is a label, which needs data.label_key"
+        )
+    if both := set(by_label.values()) & set(label_list(config.background)):
+        raise UserError(f"data.signals: label {both.pop()} is also in data.background")
+    same = {path.resolve() for path in background}
+    for name, files in by_file.items():
+        if any(path.resolve() in same for path in files):
+            raise UserError(
+                f"data.signals: {name}: {files[0]} is also the background; "
+                "give another file, or labels with data.label_key"
+            )
+    if "background" in by_label or "background" in by_file:
+        raise UserError("data.signals: a signal cannot be called 'background'")
+    return by_label, by_file
+
+
+def labels_of(path: Path, config: ConfigDict, n_events: int) -> np.ndarray:
+    """The label (n_events,) of every event of a file.
+
+    Raises:
+        UserError: no such array, another number of labels, or labels that are no whole numbers.
+    """
+    key = config.label_key
+    if path.suffix == ".npy":
+        raise UserError(f"{path}: an npy file has no {key!r}; use npz or HDF5, or a file a class")
+    with open_array(path, key, "data.label_key") as stored, checks.reading(path, key):
+        labels = np.asarray(stored[0 : len(stored)])
+    if labels.shape not in ((n_events,), (n_events, 1)):
+        raise UserError(
+            f"{path}: {key}: expected one label for each of {n_events} events, "
+            f"found shape {labels.shape}"
+        )
+    checks.require_labels(labels.reshape(-1), path, key)
+    return labels.reshape(-1)
+
+
+def with_labels(labels: np.ndarray, wanted: list[int], name: str, config: ConfigDict) -> np.ndarray:
+    """Rows of the events with one of the `wanted` labels, of the class `name`.
+
+    Raises:
+        UserError: there is none.
+    """
+    index = np.flatnonzero(np.isin(labels, wanted))
+    if len(index) == 0:
+        found, counts = np.unique(labels, return_counts=True)
+        listed = ", ".join(f"{f:g} ({c})" for f, c in zip(found[:10], counts, strict=False))
+        raise UserError(
+            f"{config.source}: {name}: no event has {config.label_key} in {wanted}; "
+            f"found the labels {listed}"
+        )
+    return index
