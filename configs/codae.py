@@ -30,7 +30,7 @@ def get_config(variant: str = "") -> ConfigDict:
             },
             "model": {
                 "name": "codae",
-                "features": (4, 4, 8, 8) if smoke else (64, 128, 128, 256),
+                "features": (4, 8) if smoke else (64, 128, 128, 256),
                 "latent": 8 if smoke else 64,
                 "groups": 2 if smoke else 4,
                 "mask_groups": 2,
