@@ -25,6 +25,10 @@ if version("jaxlib") == "0.10.2":
     QUICK_COMPILATION += " --xla_cpu_use_fusion_emitters=false"
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {QUICK_COMPILATION}".strip()
 
+from jaxad.devices import compiler  # noqa: E402
+
+compiler.keep_programs()  # whole entries, since processes of tests are killed
+
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
