@@ -107,7 +107,7 @@ class _Tree:
             raise _damaged(self._path, error) from None
         jagged = [name for name, column in columns.items() if column.ndim > 1]
         if not jagged:
-            return np.stack([ak.to_numpy(column) for column in columns.values()], axis=-1)
+            return np.ma.stack([ak.to_numpy(column) for column in columns.values()], axis=-1)
         counts = {name: ak.to_numpy(ak.num(columns[name])) for name in jagged}
         for name in jagged[1:]:
             odd = counts[name] != counts[jagged[0]]

@@ -111,7 +111,11 @@ def checked_name(name: str) -> None:
 
 
 def _own_name(run: str, about: dict[str, Any]) -> str:
-    """A name that no other export has: that of the run, and a digest of the contract."""
+    """A name that no other score has: that of the run, and a digest of the contract.
+
+    Versions and devices do not count: the same score exported elsewhere keeps its name.
+    """
+    about = {key: value for key, value in about.items() if key != "versions"}
     plain = re.sub(r"[^A-Za-z0-9]+", "_", run).strip("_")
     return "_".join(filter(None, ("jaxad", plain, digest(about, {})[:8])))
 

@@ -180,6 +180,7 @@ def export(
                 )
             )
         _finish(folder, about)
+        _require_free(out, [run])  # of what came there meanwhile
     print(f"name in programs: {about['namespace']}")
 
 
