@@ -1,5 +1,6 @@
 """Shared fixtures: where the real samples lie, a compilation cache, running the programs."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -18,6 +19,8 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # Two workers with two threads each wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Python looks through all that was compiled so far at each collection: a seventh of the time.
+gc.set_threshold(100_000, 50, 1000)
 # Tests compile far longer than they compute.
 QUICK_COMPILATION = "--xla_backend_optimization_level=0"
 # The older emitters take half as long; a version without this flag would end the process.

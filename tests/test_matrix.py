@@ -29,7 +29,6 @@ RESONANT = ("cathode", "iad", "supervised", "cwola", "anode", "lacathode", "rano
 SHALLOW = ("isolation_forest", "one_class_svm", "gaussian_mixture", "nearest_neighbours")
 VECTOR = ("autoencoder", "pca", "trigger_autoencoder", "rbm", *SHALLOW, "student", *RESONANT)
 IMAGE = ("autoencoder", "pca", "codae", "codvae", "dirichlet_vae", "qcd_or_what", "cct")
-LONG = ("codae", "codvae", "cct", "qcd_or_what")
 CONFIGS = {
     "autoencoder": "features_ae",
     "pca": "features_ae",
@@ -68,6 +67,17 @@ SETS = {
     "trigger events": VECTORS["trigger events"],
     "particles": ("jets", {"format": "ptetaphi"}, {"name": "particles"}),
 }
+# The default suite takes each input, and each method that is quick, once; -m "" takes all.
+SHORT = {
+    ("vector", "trigger events"): ("rbm", "one_class_svm", "student"),
+    ("vector", "jet observables, EFPs"): ("autoencoder", "gaussian_mixture", "isolation_forest"),
+    ("vector", "a table, MeV"): ("trigger_autoencoder", "nearest_neighbours", "cathode", "ranode"),
+    ("image", "jet images"): ("autoencoder",),
+    ("image", "images"): ("pca",),
+    ("image", "detector images"): ("dirichlet_vae",),
+    ("set", "trigger events"): ("trigger_autoencoder",),
+    ("set", "particles"): ("hln",),
+}
 WINDOWS = {"trigger": "0.2-0.6", "jets": "0.08-0.16", "table": "3.3-3.7"}
 TABLE: dict[tuple[str, str], str] = {}
 
@@ -79,7 +89,7 @@ def cases():
     pairs += [("trigger_autoencoder", "set", "trigger events")]
     pairs += [(method, "set", "particles") for method in ("hln", "pnn")]
     for method, kind, name in pairs:
-        long = method in LONG or (method in RESONANT and name != "a table, MeV")
+        long = method not in SHORT.get((kind, name), ())
         yield pytest.param(method, kind, name, marks=[pytest.mark.long] if long else [])
 
 
