@@ -38,7 +38,7 @@ from jaxad.errors import DAMAGED, UserError
 from jaxad.metrics import MIN_BACKGROUND, binomial_error, checked_scores, threshold_at_fpr
 from jaxad.storage.atomic import replacing_folder
 from jaxad.storage.digest import digest
-from jaxad.storage.own import require_own_folder
+from jaxad.storage.own import is_json_with, require_own_folder
 from jaxad.storage.paths import expanded
 
 FORMAT = 2
@@ -405,11 +405,7 @@ def require_free(folder: Path) -> None:
     Raises:
         UserError: what it holds.
     """
-    try:
-        description = json.loads((folder / "scorer.json").read_text(encoding="utf-8"))
-        written = {"format_version", "layout"} <= description.keys()
-    except (OSError, ValueError, AttributeError, RecursionError):
-        written = False
+    written = is_json_with(folder / "scorer.json", "format_version", "layout")
     names = ("params.npz", "background.npy", "scorer.json") if written else ()
     require_own_folder(folder, names, "choose another folder")
 

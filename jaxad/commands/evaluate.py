@@ -30,6 +30,7 @@ from jaxad.evaluation import general, mimickers, resonant
 from jaxad.evaluation.general import Table
 from jaxad.scorer import Scorer, load
 from jaxad.storage.atomic import named, replacing, write_text
+from jaxad.storage.own import is_json_with
 from jaxad.storage.provenance import provenance
 
 MARK, MEND = "jaxad evaluate", "evaluate in another --workdir"
@@ -172,11 +173,8 @@ def _require_own(folder: Path, names: Sequence[str]) -> None:
     """
     path = folder / "metrics.json"
     if path.exists():
-        try:
-            if {"signals", "provenance"} <= json.loads(path.read_text(encoding="utf-8")).keys():
-                return
-        except (OSError, ValueError, AttributeError, RecursionError):
-            pass
+        if is_json_with(path, "signals", "provenance"):
+            return
         raise UserError(f"{path}: is there, and of no evaluation: move it, or {MEND}")
     for found in (folder / name for name in names if (folder / name).exists()):
         if found.name != "scores.h5" or not _is_table(found):

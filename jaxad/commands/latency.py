@@ -36,7 +36,7 @@ from jaxad.errors import UserError
 from jaxad.export import cpp, onnx, tflite
 from jaxad.scorer import Scorer, load
 from jaxad.storage.atomic import named
-from jaxad.storage.own import replacing_own, require_own
+from jaxad.storage.own import is_json_with, replacing_own, require_own
 from jaxad.storage.paths import expanded
 from jaxad.storage.provenance import provenance
 from jaxad.workdir import write_text
@@ -209,14 +209,7 @@ def table(found: Mapping[str, dict]) -> str:
 
 def _require_own(path: Path) -> None:
     """Refuses to replace a file that holds no latencies."""
-    try:
-        known = (
-            not path.exists()
-            or {"machine", "scores"} <= json.loads(path.read_text(encoding="utf-8")).keys()
-        )
-    except (OSError, ValueError, AttributeError, RecursionError):
-        known = False
-    if not known:
+    if path.exists() and not is_json_with(path, "machine", "scores"):
         raise UserError(f"{path}: is there, and of no latencies: move it")
 
 

@@ -25,6 +25,14 @@ def same(a: str | os.PathLike, b: str | os.PathLike) -> bool:
         return os.path.realpath(a) == os.path.realpath(b)
 
 
+def is_json_with(path: Path, *keys: str) -> bool:
+    """Whether a file is a JSON object that has these keys."""
+    try:
+        return {*keys} <= json.loads(path.read_text(encoding="utf-8")).keys()
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return False
+
+
 def foreign(folder: Path, own: Collection[str]) -> str | None:
     """The first file below a folder that is none of its `own`, by its path from there, if any.
 
