@@ -132,6 +132,8 @@ def auc_with_error(background: ArrayLike, signal: ArrayLike) -> tuple[float, flo
 
     background, signal = checked_scores(background, "background"), checked_scores(signal, "signal")
     n_b, n_s = len(background), len(signal)
+    # Ranks have the type of the values, and single precision holds those of 17 million events.
+    background, signal = background.astype(np.float64), signal.astype(np.float64)
     rank = rankdata(np.concatenate([background, signal]))
     v10 = (rank[n_b:] - rankdata(signal)) / n_b
     v01 = 1 - (rank[:n_b] - rankdata(background)) / n_s
