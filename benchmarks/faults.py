@@ -23,6 +23,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -238,6 +239,8 @@ def main() -> None:
     os.environ.update(environment(out))
     sys.path.insert(0, str(ROOT))
     tqdm.tqdm.monitor_interval = 0  # no thread that a fork would break
+    # tqdm's own lock is shared with forked processes: one that is killed would keep it for ever.
+    tqdm.tqdm.set_lock(threading.RLock())
     import_programs()
     known = targets(out)
     chosen = args.targets.split(",") if args.targets else list(known)
