@@ -72,12 +72,11 @@ NOT_EVALUATED = ("codae", "codvae", "cct", "qcd_or_what")
 SHORT = {
     ("vector", "trigger events"): ("rbm", "one_class_svm", "student"),
     ("vector", "jet observables, EFPs"): ("autoencoder", "gaussian_mixture", "isolation_forest"),
-    ("vector", "a table, MeV"): ("trigger_autoencoder", "nearest_neighbours", "cathode", "ranode"),
+    ("vector", "a table, MeV"): ("trigger_autoencoder", "nearest_neighbours", "cathode"),
     ("image", "jet images"): ("autoencoder",),
     ("image", "images"): ("pca",),
     ("image", "detector images"): ("dirichlet_vae",),
     ("set", "trigger events"): ("trigger_autoencoder",),
-    ("set", "particles"): ("hln",),
 }
 WINDOWS = {"trigger": "0.2-0.6", "jets": "0.08-0.16", "table": "3.3-3.7"}
 TABLE: dict[tuple[str, str], str] = {}
