@@ -32,41 +32,52 @@ def impossible(layout: Layout, x: Array) -> Iterator[tuple[Array, str]]:
 
     Args:
         x: finite raw events (n, *layout.shape) float32, of NumPy or JAX, n above 0, any number of
-            particles; traced values are of every kind.
+            particles.
     """
     for bad, what in _kinds(layout, x):
-        if isinstance(bad, jax.core.Tracer) or bad.any():
+        bad = _of_events(bad)
+        if bad.any():
             yield bad, what
 
 
+def _of_events(bad: Array) -> Array:
+    """Events (n,) in which anything of (n, ...) is true."""
+    return bad.any(axis=tuple(range(1, bad.ndim)))
+
+
 def _kinds(layout: Layout, x: Array) -> Iterator[tuple[Array, str]]:
-    """The same, also of kinds that are not there: what a look at all values cannot exclude."""
+    """The same of numbers or particles, (n, ...), also of kinds that are not there.
+
+    Left out is what a look at all values can exclude, if they are not traced.
+    """
     limit = MAX_ENERGY / layout.unit
     if layout.format == "ptetaphi":
         pt, eta, phi = (x[..., i].copy() for i in range(3))  # side by side in memory
         if _below(pt, 0):
-            yield (pt < 0).any(axis=1), "a pT below 0: are the columns pT, eta, phi?"
+            yield pt < 0, "a pT below 0: are the columns pT, eta, phi?"
         if _beyond(pt, limit):
-            yield (pt > limit).any(axis=1), "a pT above 1e8 GeV: clean or drop it"
+            yield pt > limit, "a pT above 1e8 GeV: clean or drop it"
         if _beyond(eta, FAR):
             # pT cosh(eta), without its overflow; of no padding.
-            far = (pt > 2 * limit * math.e ** -abs(eta)).any(axis=1)
+            xp = jnp if isinstance(eta, jax.core.Tracer) else np
+            far = pt > 2 * limit * xp.exp(-abs(eta))
             yield far, "an eta with an energy above 1e8 GeV: are the columns pT, eta, phi?"
         if _beyond(phi, MAX_PHI):
-            beyond = ((abs(phi) > MAX_PHI) & (pt > 0)).any(axis=1)
-            yield beyond, "a phi beyond 4 pi: are the columns pT, eta, phi, in radians?"
+            yield (
+                (abs(phi) > MAX_PHI) & (pt > 0),
+                "a phi beyond 4 pi: are the columns pT, eta, phi, in radians?",
+            )
     elif layout.format == "epxpypz":
         energy, px, py, pz = (x[..., i].copy() for i in range(4))
         if _beyond(energy, limit):
-            yield (energy > limit).any(axis=1), "an energy above 1e8 GeV: clean or drop it"
+            yield energy > limit, "an energy above 1e8 GeV: clean or drop it"
         below = energy * abs(energy) < 0.81 * (px * px + py * py + pz * pz)
-        yield below.any(axis=1), "an energy below the momentum: are the columns E, px, py, pz?"
+        yield below, "an energy below the momentum: are the columns E, px, py, pz?"
     elif layout.energies:
-        axes = tuple(range(1, x.ndim))
         if _below(x, 0):
-            yield (x < 0).any(axis=axes), "a pixel below 0: are they energies?"
+            yield x < 0, "a pixel below 0: are they energies?"
         if _beyond(x, limit):
-            yield (x > limit).any(axis=axes), "a pixel above 1e8 GeV: clean or drop it"
+            yield x > limit, "a pixel above 1e8 GeV: clean or drop it"
     elif layout.format == "features":
         for i, (name, unit) in enumerate(layout.columns):
             if unit in IN_GEV and _beyond(x[:, i].copy(), MAX_ENERGY / IN_GEV[unit]):
@@ -86,10 +97,14 @@ def _beyond(values: Array, limit: float) -> bool:
 
 def refused(layout: Layout, x: Array) -> Array:
     """Events (n,) bool that are not finite or `impossible`, for compiled functions."""
-    bad = ~jnp.isfinite(x).all(axis=tuple(range(1, x.ndim)))
-    for found, _ in impossible(layout, x):
-        bad |= found
-    return bad
+    columns = [x[..., i] for i in range(x.shape[-1])] if layout.format in PARTICLES else [x]
+    masks = [~jnp.isfinite(column) for column in columns]
+    masks += [mask for mask, _ in _kinds(layout, x)]
+    # What is of one shape is put together first: there is one sum over each event then.
+    together: dict[tuple[int, ...], Array] = {}
+    for mask in masks:
+        together[mask.shape] = together.get(mask.shape, False) | mask
+    return jnp.stack([_of_events(mask) for mask in together.values()]).any(axis=0)
 
 
 def first_impossible(layout: Layout, x: np.ndarray | Array) -> tuple[int, str] | None:
