@@ -2,8 +2,9 @@
 
 A reader is a module of this package with `DEFAULTS` (its settings and their values),
 `idle(config)` (those that change nothing, and why), `load(config) -> Dataset` and
-`rows_of(path, config, stack) -> Events | None`, the raw events of one file; `jaxad.data.load`
-imports the one that `config.name` asks for.
+`rows_of(path, config, stack) -> Events | None`, the raw events of one file, and perhaps
+`search_table(config) -> Table`, all data of a search; `jaxad.data.load` imports the one that
+`config.name` asks for.
 """
 
 import contextlib
@@ -16,8 +17,11 @@ from ml_collections import ConfigDict
 
 from jaxad.data.all_tested import all_tested
 from jaxad.data.dataset import Dataset, Rows, check, content_digest, counts, summary
+from jaxad.data.folds import folds
+from jaxad.data.named_table import from_mapping
 from jaxad.data.rows import Events, file_of, open_array, open_tree
 from jaxad.data.settings import COMMON, complete
+from jaxad.data.table import Table, table_summary
 from jaxad.errors import UserError
 
 READERS = ("toptagging", "adc2021", "lhco", "jets", "codae", "events")
@@ -34,16 +38,22 @@ __all__ = [
     "Dataset",
     "Events",
     "Rows",
+    "Table",
     "check",
     "check_settings",
+    "folds",
+    "from_mapping",
     "get_config",
     "has_setting",
+    "has_table",
     "idle",
     "load",
     "load_all",
     "open_events",
     "require_setting",
+    "search_table",
     "summary",
+    "table_summary",
 ]
 
 
@@ -83,6 +93,30 @@ def load(config: ConfigDict) -> Dataset:
       UserError: unknown name or setting, files that are missing or damaged.
     """
     return _loaded(_reader(config.get("name", "")).load, _settings(config))
+
+
+def search_table(config: ConfigDict) -> Table:
+    """All data of a search, of a reader that has features without inputs.
+
+    Named columns of "events", and LHC Olympics; for other events the inputs make the features:
+    `jaxad.search.table.search_table` serves all.
+
+    Raises:
+      UserError: as `load`; a reader that has no such table; whatever a search cannot do with.
+    """
+    reader, settings = _reader(config.get("name", "")), _settings(config)
+    if not has_table(config):
+        raise UserError(
+            f"data.name={config.name}: holds no table of features: of events set data.features"
+        )
+    return reader.search_table(settings)
+
+
+def has_table(config: ConfigDict) -> bool:
+    """Whether the section's reader has the features of a search itself, without inputs."""
+    if not hasattr(_reader(config.get("name", "")), "search_table"):
+        return False
+    return config.name != "events" or bool(config.get("features") and config.get("mass"))
 
 
 def load_all(config: ConfigDict, trained_on: str = "") -> Dataset:
