@@ -16,12 +16,12 @@ from contextlib import ExitStack, contextmanager
 from ml_collections import ConfigDict
 
 from jaxad.data.all_tested import all_tested
-from jaxad.data.dataset import Dataset, Rows, check, content_digest, counts, summary
+from jaxad.data.dataset import Dataset, Rows, check, concatenate, content_digest, counts, summary
 from jaxad.data.folds import folds
 from jaxad.data.named_table import from_mapping
 from jaxad.data.rows import Events, file_of, open_array, open_tree
 from jaxad.data.settings import COMMON, complete
-from jaxad.data.table import Table, table_summary
+from jaxad.data.table import Everything, Origin, Table, table_summary
 from jaxad.errors import UserError
 
 READERS = ("toptagging", "adc2021", "lhco", "jets", "codae", "events")
@@ -37,10 +37,12 @@ __all__ = [
     "READERS",
     "Dataset",
     "Events",
+    "Everything",
     "Rows",
     "Table",
     "check",
     "check_settings",
+    "everything",
     "folds",
     "from_mapping",
     "get_config",
@@ -117,6 +119,25 @@ def has_table(config: ConfigDict) -> bool:
     if not hasattr(_reader(config.get("name", "")), "search_table"):
         return False
     return config.name != "events" or bool(config.get("features") and config.get("mass"))
+
+
+def everything(config: ConfigDict) -> Everything:
+    """All raw events of a search, of a reader without a table: inputs make their features.
+
+    Of "events" all that there are, labelled or not, with `inject` events of the signals if any are
+    named; of the public sets the background.
+
+    Raises:
+      UserError: as `load`.
+    """
+    reader, settings = _reader(config.name), _settings(config)
+    if hasattr(reader, "everything"):
+        return reader.everything(settings)
+    dataset = load(config)
+    rows = concatenate([dataset.train, dataset.val, dataset.test])
+    info = {key: dataset.info[key] for key in ("name", "source")}
+    origin = Origin((str(config.source),))
+    return Everything(rows, dataset.layout, None, origin, info)
 
 
 def load_all(config: ConfigDict, trained_on: str = "") -> Dataset:

@@ -33,6 +33,7 @@ from jaxad.data.particles import JET_BASELINES, JET_LABELS, jet_observables
 from jaxad.data.raw_events import require_events
 from jaxad.data.rows import Events, open_array
 from jaxad.data.splits import hold_out, split_indices
+from jaxad.data.table import Everything, Origin
 from jaxad.data.window import searched, window_of
 from jaxad.errors import UserError
 from jaxad.storage import cache, on_disk
@@ -82,11 +83,11 @@ def idle(config: ConfigDict) -> dict[str, str]:
     if config.features:
         why = "data.features names columns, with data.mass, data.label, data.weight and data.id"
         found |= dict.fromkeys(("label_key", "mass_key", "weight_key", "id_key"), why)
-        found |= dict.fromkeys(("observables", "on_disk"), "data.features names columns")
-        if config.format != "features" and not named.maybe_particles(config):
-            found["format"] = "data.features names columns"
+        why = "data.features names columns"
+        found["on_disk"] = why
         if not named.maybe_particles(config):
-            found |= dict.fromkeys(("x_key", "units"), "data.features names columns")
+            found |= dict.fromkeys(("x_key", "units", "observables"), why)
+            found |= {} if config.format == "features" else {"format": why}
         if not config.mass:
             found["mass_unit"] = "data.mass is not set: set it"
     else:
@@ -194,6 +195,35 @@ def _classes(config: ConfigDict) -> tuple[Rows, dict[str, Rows], dict[str, Any]]
 
 
 search_table = named_table.search_table
+
+
+def everything(config: ConfigDict) -> Everything:
+    """All events of arrays for a search, whatever their label; see `named_table.search_table`.
+
+    Raises:
+        UserError: as `load`.
+    """
+    _check_settings(config)
+    paths = checks.resolve(config.source)
+    by_label, by_file = signals_of(config, paths)
+    files = [*paths, *(Path(file) for group in by_file.values() for file in group)]
+    sizes = [_n_events(path, config) for path in files]
+    n_source, n_events = sum(sizes[: len(paths)]), sum(sizes)
+    rows = _read(files, np.arange(n_events), config, _n_particles(files, config))
+    layout = _layout(rows["x"].shape[1:], config)
+    origin = Origin(tuple(map(str, files)), tuple(int(n) for n in np.cumsum([0, *sizes[:-1]])))
+    labels: np.ndarray | None = None
+    if config.label_key:
+        parts = zip(paths, sizes, strict=False)
+        labels = np.concatenate([labels_of(path, config, n) for path, n in parts])
+    kept, truth, left_out = named_table.data_among(labels, n_source, n_events, by_label, config)
+    return Everything(
+        rows if kept is None else take(rows, kept),
+        layout,
+        truth,
+        origin._replace(rows=kept),
+        {"name": "events", "source": str(config.source), "left_out": left_out},
+    )
 
 
 def rows_of(path: Path, config: ConfigDict, stack: ExitStack) -> Events:

@@ -27,7 +27,7 @@ from jaxad.data.window import (
     further_background,
     in_window,
     injected,
-    injected_rows,
+    injected_among,
 )
 from jaxad.errors import UserError
 from jaxad.observables.derived import DIJET_COLUMNS, dijet, dijet_names
@@ -134,12 +134,10 @@ def search_table(config: ConfigDict) -> Table:
         if label is None:
             _require_labels(config)
         else:
-            signal = np.flatnonzero(label == 1)
             n = _n_injected(
                 *({"mass": 1000 * _mjj(jets[label == kind], config)} for kind in (1, 0)), config
             )
-            signal = signal[injected_rows(len(signal), n, config.seed)]
-            kept = np.sort(np.append(np.flatnonzero(label == 0), signal))
+            kept = injected_among(label == 0, label == 1, n, config.seed)
             jets, label = jets[kept], label[kept]
             origin = origin._replace(rows=origin.rows[kept])
         values = np.asarray(dijet(jnp.asarray(jets), config.shift, config.delta_r))

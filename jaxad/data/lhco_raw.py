@@ -75,8 +75,8 @@ def feature_file(path: Path, folder: Path, workers: int | str | None = None) -> 
     with PandasTable(path) as table:
         if not is_raw(table):
             raise UserError(
-                f"{path}: expected raw events of {3 * N_PARTICLES + 1} columns, or one less "
-                f"without a label, found {len(table.columns)}"
+                f"{path}: expected raw events of {3 * N_PARTICLES} columns, or with a label "
+                f"{3 * N_PARTICLES + 1} columns, found {len(table.columns)}"
             )
         n_events = table.n_rows
         if not n_events:

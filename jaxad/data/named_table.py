@@ -8,10 +8,10 @@ from ml_collections import ConfigDict
 
 from jaxad.data.columns import as_integers, chosen
 from jaxad.data.labels import label_list, signals_of
-from jaxad.data.named import Named, Sample, labels_in, names_of, read, resolved, with_keys
+from jaxad.data.named import Sample, labels_in, names_of, read, resolved, with_keys
 from jaxad.data.rows import file_of, files_of
 from jaxad.data.table import Origin, Table, make_table
-from jaxad.data.window import injected_rows
+from jaxad.data.window import injected_among
 from jaxad.errors import UserError
 
 
@@ -52,17 +52,64 @@ def search_table(config: ConfigDict) -> Table:
     if not config.mass:
         raise UserError("data.mass: a search needs a mass: name its column")
     sample = read(files_of(config.source), config)
-    label = labels_in(sample)
-    origin = sample.origin
-    info: dict[str, Any] = {"left_out": 0}
+    label, n_source, by_label = labels_in(sample), len(sample), {}
     if config.signals:
-        sample, label, kept, info["left_out"] = _injected(sample, label, config)
-        origin = sample.origin._replace(rows=kept)
-    elif config.inject:
-        raise UserError("data.inject: there is no signal to inject: name some in data.signals")
-    elif label is not None:
-        label = ~np.isin(label, label_list(config.background))
-    return _table(sample, label, origin, config, info)
+        own = [file_of(file)[0] for file in sample.origin.files]
+        by_label, by_file = signals_of(with_keys(config), own)
+        sample = _extended(sample, [file for group in by_file.values() for file in group], config)
+    kept, truth, left_out = data_among(label, n_source, len(sample), by_label, config)
+    return _table(sample, truth, sample.origin._replace(rows=kept), config, {"left_out": left_out})
+
+
+def data_among(
+    labels: np.ndarray | None,
+    n_source: int,
+    n_events: int,
+    by_label: Mapping[str, int],
+    config: ConfigDict,
+) -> tuple[np.ndarray | None, np.ndarray | None, int]:
+    """Which events are data of a search, None for all; which of these are signal, None where
+    nothing says so; how many are left out.
+
+    Args:
+        labels: (n_source,) of the source; None without.
+        n_events: with those behind the source's, which are signal.
+        by_label: the labels of `data.signals`.
+
+    Raises:
+        UserError: more signal to inject than there is, or none.
+    """
+    if not config.signals:
+        if config.inject:
+            raise UserError("data.inject: there is no signal to inject: name some in data.signals")
+        truth = None if labels is None else ~np.isin(labels, label_list(config.background))
+        return None, truth, 0
+    is_signal, is_background = np.zeros((2, n_events), bool)
+    is_signal[n_source:] = True
+    is_background[:n_source] = True
+    if labels is not None:
+        is_signal[:n_source] = np.isin(labels, list(by_label.values()))
+        is_background[:n_source] = np.isin(labels, label_list(config.background))
+    rows = injected_among(is_background, is_signal, config.inject, config.seed)
+    return rows, is_signal[rows], int((~is_signal & ~is_background).sum())
+
+
+def _extended(sample: Sample, files: Sequence[str], config: ConfigDict) -> Sample:
+    """The sample with the events of further files behind it."""
+    if not files:
+        return sample
+    more = read(files, config, labelled=False)
+    if more.named.features != sample.named.features:
+        raise UserError(
+            f"{files[0]}: data.features finds other columns than in {sample.origin.files[0]}: "
+            "list them by name"
+        )
+    columns = {
+        name: np.append(values, more.columns.get(name, np.zeros(len(more), values.dtype)))
+        for name, values in sample.columns.items()
+    }
+    starts = (*sample.origin.starts, *(len(sample) + start for start in more.origin.starts))
+    return Sample(columns, sample.named, Origin((*sample.origin.files, *files), starts))
 
 
 def _table(
@@ -84,57 +131,27 @@ def _table(
         weight=columns[named.weight] if named.weight else None,
         label=label,
         ids=np.column_stack([columns[name] for name in named.ids]) if named.ids else None,
-        missing=_missing(config, named),
+        missing=missing_among(config, named.features),
         info={"name": "events", "source": str(config.source), "files": [*origin.files], **info},
     )
 
 
-def _missing(config: ConfigDict, named: Named) -> dict[str, list[float]]:
+def missing_among(config: ConfigDict, features: Sequence[str]) -> dict[str, list[float]]:
+    """Feature -> the values that stand for none, of `data.missing`.
+
+    Raises:
+        UserError: no such feature, or what is no number.
+    """
     found: dict[str, list[float]] = {}
     for pattern, values in missing_of(config.missing).items():
-        fitting = chosen(pattern, named.features)
+        fitting = chosen(pattern, features)
         if not fitting:
             raise UserError(
-                f"data.missing: {pattern} is no feature; they are {', '.join(named.features)}"
+                f"data.missing: {pattern} is no feature; they are {', '.join(features)}"
             )
         for name in fitting:
             found.setdefault(name, []).extend(values)
     return found
-
-
-def _injected(
-    sample: Sample, label: np.ndarray | None, config: ConfigDict
-) -> tuple[Sample, np.ndarray, np.ndarray, int]:
-    """The sample with the signals' files behind it, whether each of its rows is signal, which of
-    them are data, and how many are of other labels."""
-    own = [file_of(file)[0] for file in sample.origin.files]
-    by_label, by_file = signals_of(with_keys(config), own)
-    is_signal = np.zeros(len(sample), bool)
-    is_background = np.ones(len(sample), bool)
-    if label is not None:
-        is_signal = np.isin(label, list(by_label.values()))
-        is_background = np.isin(label, label_list(config.background))
-    left_out = int((~is_signal & ~is_background).sum())
-    if by_file:
-        more = read([file for files in by_file.values() for file in files], config, False)
-        if more.named.features != sample.named.features:
-            raise UserError(
-                f"{more.origin.files[0]}: data.features finds other columns than in "
-                f"{sample.origin.files[0]}: list them by name"
-            )
-        is_signal = np.append(is_signal, np.ones(len(more), bool))
-        is_background = np.append(is_background, np.zeros(len(more), bool))
-        starts = (*sample.origin.starts, *(len(sample) + start for start in more.origin.starts))
-        columns = {
-            name: np.append(values, more.columns.get(name, np.zeros(len(more), values.dtype)))
-            for name, values in sample.columns.items()
-        }
-        files = (*sample.origin.files, *more.origin.files)
-        sample = Sample(columns, sample.named, Origin(files, starts))
-    signal = np.flatnonzero(is_signal)
-    signal = signal[injected_rows(len(signal), config.inject, config.seed)]
-    rows = np.sort(np.append(np.flatnonzero(is_background), signal))
-    return sample, is_signal[rows], rows, left_out
 
 
 def from_mapping(

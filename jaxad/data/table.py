@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxad.data.dataset import Rows
 from jaxad.data.folds import fold_sizes, folds, keys_of
+from jaxad.data.layout import Layout
 from jaxad.errors import UserError
 from jaxad.storage.digest import digest
 
@@ -87,6 +89,25 @@ class Origin(NamedTuple):
             n = int(bad.sum())
             others = f" and {n - 1:,} more" if n > 1 else ""
             raise UserError(f"{file}: {column}: {what} at row {row}{others}: {mend}")
+
+
+class Everything(NamedTuple):
+    """All raw events of a search, whose features are still to be computed.
+
+    Attributes:
+        rows: "x" raw events (N, ...), "mass" (N,) [GeV] where there is one, perhaps "weight" and
+            "event".
+        layout: what one event is.
+        label: (N,) bool; None: unknown.
+        origin: where each event stands.
+        info: JSON-able: "name", "source", perhaps "left_out".
+    """
+
+    rows: Rows
+    layout: Layout
+    label: np.ndarray | None
+    origin: Origin
+    info: dict[str, Any]
 
 
 def make_table(

@@ -86,6 +86,19 @@ def injected_rows(n: int, n_injected: int, seed: int) -> np.ndarray:
     return np.random.default_rng([seed, 1]).permutation(n)[:n_injected]
 
 
+def injected_among(
+    is_background: np.ndarray, is_signal: np.ndarray, n_injected: int, seed: int
+) -> np.ndarray:
+    """Rows of the data of a search, sorted: the background and some random events of signal.
+
+    Raises:
+        UserError: more than there are.
+    """
+    signal = np.flatnonzero(is_signal)
+    signal = signal[injected_rows(len(signal), n_injected, seed)]
+    return np.sort(np.append(np.flatnonzero(is_background), signal))
+
+
 def injected(
     background: Rows, signal: Rows, window: tuple[float, float], n_injected: int, seed: int
 ) -> tuple[dict[str, Rows], dict[str, Rows]]:

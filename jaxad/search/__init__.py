@@ -1,0 +1,1 @@
+"""A resonant search in unlabelled data: all of it scored out of fold, calibrated by toys."""
