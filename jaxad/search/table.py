@@ -27,8 +27,8 @@ def search_table(config: ConfigDict) -> Table:
     Named columns and LHC Olympics are read as they are. Of other events the features are the vector
     that `inputs` makes of them; with `data.features` and no `data.mass` they are observables of
     particles by the names of `inputs.name=jet_observables`: pt, multiplicity, efp_2_1_0, tau_1,
-    globs too. An observable called mass is never a feature. The mass is the column `data.mass`, or that of the events: of particles the invariant
-    mass.
+    globs too. The mass is the column `data.mass`, or that of the events: of particles the invariant
+    mass. An observable that is called mass is never a feature.
 
     Args:
         config: with the sections `data` and `inputs`.
