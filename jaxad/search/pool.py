@@ -4,8 +4,8 @@ If the data are background and the template is exact, data and template rows are
 of them are called data is a matter of chance. A pool lays its rows out so that the labels belong to
 places. Rows are sorted by fold, and within a fold by role; toy t says which row stands at which
 place, and toy 0, the identity, is the data as they were observed. Fold, role and mass bin of a
-place are the same in all toys, and rows keep their fold and mass bin. The permutation is an exact
-test for any classifier (Bellis, Nachman et al., arXiv:2512.13787, calibrate by fresh data sets).
+place are the same in all toys, and rows keep their fold and mass bin. The permutation test is exact
+for any classifier.
 """
 
 from typing import NamedTuple
@@ -19,8 +19,6 @@ from jaxad.training import streams
 from jaxad.training.streams import Purpose
 
 DATA, TRAINING, COUNTING = 0, 1, 2
-MIN_ABOVE = 20
-"""Template rows above the hardest cut, of a fold and mass bin, where there are mass bins."""
 
 
 class Pool(NamedTuple):
@@ -49,26 +47,6 @@ class Pool(NamedTuple):
     def folds(self) -> int:
         """How many there are."""
         return int(self.fold[-1]) + 1
-
-
-class Group(NamedTuple):
-    """Places of one fold and mass bin: those that are cut at one value of the score."""
-
-    fold: int
-    data: np.ndarray
-    counting: np.ndarray
-
-    def ranks(self, efficiencies: tuple[float, ...]) -> np.ndarray:
-        """r (n_eff,): an event passes whose score exceeds the r-th largest of the template.
-
-        That is u <= eps for u = (1 + number of template scores >= its own) / (1 + M).
-        """
-        return ranks(len(self.counting), efficiencies)
-
-
-def ranks(n_template: int, efficiencies: tuple[float, ...]) -> np.ndarray:
-    """floor(eps (M + 1)) (n_eff,) int64, where 0.29 x 100 is 29."""
-    return np.floor(np.asarray(efficiencies) * (n_template + 1) + 1e-9).astype(np.int64)
 
 
 def make(
@@ -132,34 +110,6 @@ def make(
                     "none: take fewer folds, or a wider window"
                 )
     return pool
-
-
-def groups(pool: Pool, efficiencies: tuple[float, ...], folds: tuple[int, ...]) -> list[Group]:
-    """Places of `folds` that are cut at one value each, by fold and mass bin.
-
-    Raises:
-        UserError: too few template rows there for the hardest cut.
-    """
-    least = min(efficiencies)
-    n_bins, found = int(pool.bin.max()) + 1, []
-    for k in folds:
-        for b in range(n_bins):
-            inside = (pool.fold == k) & (pool.bin == b)
-            group = Group(
-                k,
-                np.flatnonzero(inside & (pool.role == DATA)),
-                np.flatnonzero(inside & (pool.role == COUNTING)),
-            )
-            needed = MIN_ABOVE / least if n_bins > 1 else 1 / least - 1
-            if len(group.counting) < needed - 1e-6:
-                place = f"fold {k}, mass bin {b}" if n_bins > 1 else f"fold {k}"
-                raise UserError(
-                    f"search.efficiencies: {least:g}: expected {needed:.0f} or more template rows "
-                    f"to count with in {place}, found {len(group.counting)}: raise "
-                    "search.count_factor, or cut softer"
-                )
-            found.append(group)
-    return found
 
 
 def permutation(pool: Pool, seed: int, toy: int) -> np.ndarray:
