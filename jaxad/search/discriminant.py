@@ -5,6 +5,7 @@ covariance is that of the whole pool, which knows no labels. The direction of a 
 covariance's inverse times the difference of the means of data and template in all other folds.
 """
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -56,7 +57,7 @@ def engine(plan: Plan, recipe: ConfigDict) -> Engine:
     inverse = inverse_covariance(phi).astype(np.float32)
     edges = np.searchsorted(pool.fold, np.arange(pool.folds + 1))
     folds = []
-    for start, stop in zip(edges[:-1], edges[1:], strict=True):
+    for start, stop in itertools.pairwise(edges):
         data, training = (np.flatnonzero(pool.role[start:stop] == r) for r in (DATA, TRAINING))
         own = np.ascontiguousarray(phi[start:stop])
         folds.append(_Fold(start, data, training, own, np.ascontiguousarray(inverse @ own.T)))

@@ -8,6 +8,7 @@ place are the same in all toys, and rows keep their fold and mass bin. The permu
 for any classifier.
 """
 
+import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -122,7 +123,7 @@ def permutation(pool: Pool, seed: int, toy: int) -> np.ndarray:
         return rows
     rng = streams.generator(seed, Purpose.TOY_ROWS, toy)
     edges = np.searchsorted(pool.fold, np.arange(pool.folds + 1))
-    for start, stop in zip(edges[:-1], edges[1:], strict=True):
+    for start, stop in itertools.pairwise(edges):
         bins = pool.bin[start:stop]
         if not bins.any():
             rows[start:stop] = start + rng.permutation(stop - start)
@@ -152,8 +153,8 @@ def numbers(pool: Pool, seed: int, toy: int, expected: float | None = None) -> n
     if (found > places).any():
         k = int(np.argmax(found - places))
         raise UserError(
-            f"search: toy {toy} has {found[k]} data events in fold {k}, and the pool has places for "
-            f"{places[k]}: give it more spare rows"
+            f"search: toy {toy} has {found[k]} data events in fold {k}, and the pool has places "
+            f"for {places[k]}: give it more spare rows"
         )
     return found
 
