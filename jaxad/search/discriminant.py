@@ -7,11 +7,13 @@ covariance's inverse times the difference of the means of data and template in a
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 from ml_collections import ConfigDict
 from scipy.linalg import cho_factor, cho_solve
+from threadpoolctl import ThreadpoolController
 
 from jaxad.search.plan import Engine, Plan, count
 from jaxad.search.pool import DATA, TRAINING
@@ -53,14 +55,19 @@ def inverse_covariance(phi: np.ndarray) -> np.ndarray:
 def engine(plan: Plan, recipe: ConfigDict) -> Engine:
     """With `recipe.n_cosines` features."""
     pool = plan.pool
-    phi = cosines(pool.x, recipe.n_cosines, plan.seed)
-    inverse = inverse_covariance(phi).astype(np.float32)
+    # Products as small as these are slower where threads share them.
+    one_thread = partial(ThreadpoolController().limit, limits=1, user_api="blas")
+    with one_thread():
+        phi = cosines(pool.x, recipe.n_cosines, plan.seed)
+        inverse = inverse_covariance(phi).astype(np.float32)
     edges = np.searchsorted(pool.fold, np.arange(pool.folds + 1))
     folds = []
     for start, stop in itertools.pairwise(edges):
         data, training = (np.flatnonzero(pool.role[start:stop] == r) for r in (DATA, TRAINING))
         own = np.ascontiguousarray(phi[start:stop])
-        folds.append(_Fold(start, data, training, own, np.ascontiguousarray(inverse @ own.T)))
+        with one_thread():
+            solved = inverse @ own.T
+        folds.append(_Fold(start, data, training, own, solved))
 
     def block(number: int, wanted: Sequence[int]) -> dict[int, tuple[np.ndarray, np.ndarray]]:
         """Scores (P,) by place and numbers of data of the `wanted` toys of a block."""
@@ -87,11 +94,17 @@ def engine(plan: Plan, recipe: ConfigDict) -> Engine:
             found: dict[int, np.ndarray] = {}
             for number in sorted({toy // BLOCK for toy in part}):
                 wanted = [toy for toy in part if toy // BLOCK == number]
-                for toy, (scores, n_data) in block(number, wanted).items():
-                    found[toy] = count(plan, scores, n_data)
+                with one_thread():
+                    scored = block(number, wanted)
+                for toy, (values, n_data) in scored.items():
+                    found[toy] = count(plan, values, n_data)
             yield np.stack([found[toy] for toy in part])
 
-    return Engine(counts, lambda toy: block(toy // BLOCK, [toy])[toy][0])
+    def scores(toy: int) -> np.ndarray:
+        with one_thread():
+            return block(toy // BLOCK, [toy])[toy][0]
+
+    return Engine(counts, scores)
 
 
 def _sums(fold: _Fold, rows: Sequence[np.ndarray], n_data: np.ndarray) -> np.ndarray:
