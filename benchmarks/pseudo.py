@@ -80,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--chunks", default="1,4,16" if on_cpu else "20,200,800")
     parser.add_argument("--batches", default="128" if on_cpu else "128,1024")
     parser.add_argument("--events", type=int, default=1000 if on_cpu else 2000)
-    parser.add_argument("--epochs", type=int, default=1 if on_cpu else EPOCHS)
+    parser.add_argument("--epochs", type=int, default=5 if on_cpu else EPOCHS)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--tiny", action="store_true", help="as small as can be")
     args = parser.parse_args(argv)
