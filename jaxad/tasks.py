@@ -5,6 +5,7 @@ is the same for any number of workers. Finished tasks lie in a folder of parts, 
 work goes on where it stopped.
 """
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -113,14 +114,29 @@ def _run_on_cluster(rows_of, todo, address) -> Iterator[int]:
 
 
 def _run_parallel(rows_of, todo, workers) -> Iterator[int]:
-    others = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(
-        workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker
-    )
-    try:
+    with processes(workers) as pool:
         futures = [pool.submit(_run_task, rows_of, task, part) for task, part in todo]
         for future in as_completed(futures):
             yield future.result()
+
+
+@contextlib.contextmanager
+def processes(
+    workers: int, prepare: Callable[..., None] | None = None, arguments: tuple = ()
+) -> Iterator[ProcessPoolExecutor]:
+    """Spawned processes that leave Ctrl-C to this one and end with it, or at an error here.
+
+    Each begins with `prepare(*arguments)`, which must pickle.
+    """
+    others = set(multiprocessing.active_children())
+    pool = ProcessPoolExecutor(
+        workers,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_start_worker,
+        initargs=(prepare, arguments),
+    )
+    try:
+        yield pool
         pool.shutdown()
     except BaseException:
         mine = set(multiprocessing.active_children()) - others
@@ -132,7 +148,7 @@ def _run_parallel(rows_of, todo, workers) -> Iterator[int]:
         raise
 
 
-def _start_worker() -> None:
+def _start_worker(prepare: Callable[..., None] | None, arguments: tuple) -> None:
     """Leave Ctrl-C to the parent, and end when the parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
@@ -142,6 +158,8 @@ def _start_worker() -> None:
         os._exit(1)
 
     threading.Thread(target=follow, daemon=True).start()
+    if prepare:
+        prepare(*arguments)
 
 
 def _run_task(rows_of: RowsOf, task: Task, part: Path) -> int:

@@ -1,0 +1,243 @@
+"""Networks of all toys, folds and members of a chunk, trained and counted by one compiled program.
+
+The axis is toy x fold x member. The order of the places in an epoch is the same for all toys, so
+that a step gathers its rows once a toy; the members of its folds share them, with weights 0 for
+rows of their own fold. Labels belong to the places. There is no early stopping, since under `vmap`
+the slowest member would set the time: epochs are fixed, and the parameters at the ends of the last
+ones averaged. Held-out scores and counts follow in the same program.
+"""
+
+import math
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import Array, lax
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from ml_collections import ConfigDict
+
+from jaxad.devices import precision
+from jaxad.devices.forks import require_unforked
+from jaxad.models.dense import Classifier
+from jaxad.search.plan import NOT_SCORED, Engine, Plan, feature_masks, require_finite
+from jaxad.search.pool import COUNTING, TRAINING, places_of_data
+from jaxad.training import streams
+from jaxad.training.streams import Purpose
+
+ACTIVATIONS = {"cpu": 2**21, "gpu": 2**28}
+"""Bytes of one layer's activations while rows are scored, of all classifiers of a chunk."""
+
+
+class Batches(NamedTuple):
+    """Places of all steps; `weight` (steps, B) is 0 on the padding of an epoch."""
+
+    places: np.ndarray  # (epochs, steps, B) int32
+    weight: np.ndarray
+
+
+def batches(plan: Plan, epochs: int, batch_size: int) -> Batches:
+    """Batches of which a classifier, which skips its own fold, sees about `batch_size` rows."""
+    pool = plan.pool
+    seen = np.stack([pool.fold != k for k in plan.folds]) & (pool.role != COUNTING)
+    places = np.flatnonzero(seen.any(axis=0)).astype(np.int32)
+    steps = max(1, round(seen.sum(axis=1).mean() / batch_size))
+    width = -(-len(places) // steps)
+    order = np.zeros((epochs, steps * width), np.int32)
+    for epoch in range(epochs):
+        rng = streams.generator(plan.seed, Purpose.TOY_ORDER, epoch)
+        order[epoch, : len(places)] = rng.permutation(places)
+    weight = (np.arange(steps * width) < len(places)).astype(np.float32)
+    return Batches(order.reshape(epochs, steps, width), weight.reshape(steps, width))
+
+
+def _forward(network: Classifier, masks: np.ndarray | None, params: Any, x: Array) -> Array:
+    """Logits (folds, members, B) of one toy; x (B, F), or (folds, B, F) where each has its own."""
+    by_fold = 0 if x.ndim == 3 else None
+    if masks is None:
+        each = jax.vmap(network.apply, (0, None))
+        return jax.vmap(each, (0, by_fold))(params, x)
+    each = jax.vmap(lambda p, mask, x: network.apply(p, x * mask), (0, 0, None))
+    return jax.vmap(each, (0, 0, by_fold))(params, jnp.asarray(masks, x.dtype), x)
+
+
+class _Static(NamedTuple):
+    """Tables of the pool on the device."""
+
+    x: Array  # (P, F)
+    data: Array  # (P,) bool, places of data
+    number: Array  # (P,) of a data place among those of its fold
+    fold: Array  # (P,)
+    places: Array  # (epochs, steps, B)
+    weight: Array  # (steps, B)
+    scored: Array  # (folds scored, n) places, filled up with the first ones
+
+
+def _loss(forward: Any, params: Any, x: Array, label: Array, weight: Array) -> Array:
+    """Sum over toys, folds and members of the weighted mean cross-entropy of a batch."""
+    logits = jax.vmap(forward)(params, x)
+    values = optax.sigmoid_binary_cross_entropy(logits, label)
+    share = weight / jnp.maximum(weight.sum(axis=-1, keepdims=True), 1e-30)
+    return jnp.sum(values * share[:, :, None])
+
+
+def _trained(
+    plan: Plan,
+    recipe: ConfigDict,
+    network: Classifier,
+    forward: Any,
+    static: _Static,
+    rows: Array,
+    toys: Array,
+    numbers: Array,
+) -> Any:
+    """Averaged parameters (T, folds, members, ...) of toys with `rows` (T, P)."""
+    folds = jnp.asarray(plan.folds)
+    n_training = np.bincount(plan.pool.fold[plan.pool.role == TRAINING], minlength=plan.pool.folds)
+    others = {
+        "data": numbers.sum(axis=1, keepdims=True) - numbers[:, folds],
+        "template": jnp.asarray(n_training.sum() - n_training)[folds],
+    }
+
+    def initial(toy: Array, fold: Array, member: Array) -> Any:
+        key = streams.key(plan.seed, Purpose.TOY_INITIAL, toy, fold, member)
+        return network.init(key, static.x[:1])
+
+    of_folds = jax.vmap(jax.vmap(initial, (None, None, 0)), (None, 0, None))
+    params = jax.vmap(of_folds, (0, None, None))(toys, folds, jnp.arange(recipe.members))
+    optimizer = optax.adam(recipe.learning_rate)
+
+    def step(carry: tuple, batch: tuple[Array, Array]) -> tuple[tuple, None]:
+        (params, state), (places, weight) = carry, batch
+        fold, label = static.fold[places], static.data[places]
+        there = static.number[places] < numbers[:, fold]  # (T, B)
+        of_data = there[:, None] / others["data"][:, :, None]
+        of_template = 1 / others["template"][None, :, None]
+        share = jnp.where(label, of_data, of_template) * (fold != folds[:, None]) * weight
+        x = static.x[rows[:, places]]
+        with precision.training():
+            grads = jax.grad(partial(_loss, forward))(params, x, label.astype(x.dtype), share)
+        updates, state = optimizer.update(grads, state, params)
+        return (optax.apply_updates(params, updates), state), None
+
+    first = max(recipe.epochs - recipe.average_last, 0)
+
+    def epoch(carry: tuple, number: Array) -> tuple[tuple, None]:
+        params, state, total = carry
+        (params, state), _ = lax.scan(step, (params, state), (static.places[number], static.weight))
+        total = jax.tree.map(lambda t, p: t + jnp.where(number >= first, p, 0), total, params)
+        return (params, state, total), None
+
+    carry = params, optimizer.init(params), jax.tree.map(jnp.zeros_like, params)
+    (_, _, total), _ = lax.scan(epoch, carry, jnp.arange(recipe.epochs))
+    return jax.tree.map(lambda t: t / (recipe.epochs - first), total)
+
+
+def _scores(forward: Any, static: _Static, params: Any, rows: Array, at_once: int) -> Array:
+    """Mean logits (T, folds, n) of the scored places, `at_once` places of a fold at a time."""
+    n_folds, n = static.scored.shape
+    parts = -(-n // at_once)
+    filled = jnp.pad(static.scored, ((0, 0), (0, parts * at_once - n)))
+
+    def part(places: Array) -> Array:
+        with precision.exact():
+            logits = jax.vmap(forward)(params, static.x[rows[:, places]])
+        return logits.mean(axis=2)
+
+    by_part = filled.reshape(n_folds, parts, at_once).swapaxes(0, 1)
+    scores = lax.map(part, by_part)  # (parts, T, folds, at_once)
+    return jnp.moveaxis(scores, 0, 2).reshape(len(rows), n_folds, -1)[..., :n]
+
+
+def _count(plan: Plan, scores: Array, numbers: Array, scored: np.ndarray) -> Array:
+    """Counts (T, folds, n_eff) from scores (T, folds scored, n): `jaxad.search.plan.count`."""
+    found = jnp.full((len(scores), plan.pool.folds, plan.n_cuts), NOT_SCORED, jnp.int32)
+    found = found.at[:, jnp.asarray(plan.folds)].set(0)
+    for group in plan.groups:
+        s = plan.folds.index(group.fold)
+        counting, data = (np.searchsorted(scored[s], g) for g in (group.counting, group.data))
+        template = jnp.sort(scores[:, s, counting], axis=1)
+        threshold = template[:, len(counting) - group.ranks]
+        there = jnp.arange(len(data)) < numbers[:, group.fold, None]
+        above = scores[:, s, data][..., None] > threshold[:, None]
+        n = (above & there[..., None]).sum(axis=1, dtype=jnp.int32)
+        found = found.at[:, group.fold].add(n)
+    return found
+
+
+def engine(plan: Plan, recipe: ConfigDict, chunk: int) -> Engine:
+    """Compiled for chunks of `chunk` toys; fewer are filled up.
+
+    Toys spread over all devices of the host if their number divides `chunk`.
+    """
+    require_unforked()
+    pool, network = plan.pool, Classifier(hidden=tuple(recipe.hidden))
+    masks = None
+    if recipe.feature_fraction < 1:
+        masks = feature_masks(plan, recipe.members, recipe.feature_fraction)[list(plan.folds)]
+    forward = partial(_forward, network, masks)
+    scored = [plan.scored(k) for k in plan.folds]
+    n = max(map(len, scored))
+    filled = np.stack([np.pad(places, (0, n - len(places)), mode="edge") for places in scored])
+    order = batches(plan, recipe.epochs, recipe.batch_size)
+    data, number = places_of_data(pool)
+    number = np.where(data, number, 0)
+    n_members = chunk * len(plan.folds) * recipe.members
+    kind = "cpu" if jax.default_backend() == "cpu" else "gpu"
+    widest = 4 * max(recipe.hidden) * n_members
+    at_once = min(n, max(128, ACTIVATIONS[kind] // widest))
+
+    def run(static: _Static, rows: Array, toys: Array, numbers: Array) -> tuple:
+        params = _trained(plan, recipe, network, forward, static, rows, toys, numbers)
+        scores = _scores(forward, static, params, rows, at_once)
+        finite = jnp.isfinite(scores).all(axis=(1, 2))
+        return _count(plan, scores, numbers, filled), finite, scores
+
+    devices = jax.local_devices()
+    devices = devices[: math.gcd(len(devices), chunk)]
+    mesh = jax.make_mesh((len(devices),), ("toys",), (AxisType.Auto,), devices=devices)
+    everywhere, by_toy = (NamedSharding(mesh, PartitionSpec(*a)) for a in ((), ("toys",)))
+    table = _Static(
+        *(pool.x, data, number.astype(np.int32), pool.fold, *order, filled.astype(np.int32))
+    )
+    static = jax.device_put(table, everywhere)
+    compiled = jax.jit(run, out_shardings=by_toy)
+    drawing = ThreadPoolExecutor(max_workers=8)
+
+    def start(toys: Sequence[int]) -> tuple:
+        """The chunk that begins with `toys`, on its way."""
+        padded = [*toys, *[toys[-1]] * (chunk - len(toys))]
+        rows = np.stack(list(drawing.map(plan.rows, padded)))
+        numbers = np.stack([plan.numbers(toy) for toy in padded]).astype(np.int32)
+        arguments = rows, np.asarray(padded, np.uint32), numbers
+        return compiled(static, *(jax.device_put(a, by_toy) for a in arguments))
+
+    def landed(toys: Sequence[int], result: tuple) -> np.ndarray:
+        counts, finite, _ = result
+        require_finite(np.asarray(finite)[: len(toys)], toys)
+        return np.asarray(counts)[: len(toys)]
+
+    def counts(parts: Iterable[Sequence[int]]) -> Iterator[np.ndarray]:
+        flying: deque = deque()
+        for part in parts:
+            pieces = [part[i : i + chunk] for i in range(0, len(part), chunk)]
+            flying.append((part, [(piece, start(piece)) for piece in pieces]))
+            if len(flying) > 1:
+                yield np.concatenate([landed(*piece) for piece in flying.popleft()[1]])
+        while flying:
+            yield np.concatenate([landed(*piece) for piece in flying.popleft()[1]])
+
+    def scores(toy: int) -> np.ndarray:
+        result = start([toy])
+        landed([toy], result)
+        by_place = np.full(len(pool.m), np.nan)
+        for places, values in zip(scored, np.asarray(result[2])[0], strict=True):
+            by_place[places] = values[: len(places)]
+        return by_place
+
+    return Engine(counts, scores)

@@ -1,0 +1,167 @@
+"""The rows of a window that pseudo-experiments permute: data, template to train, template to count.
+
+If the data are background and the template is exact, data and template rows are exchangeable: which
+of them are called data is a matter of chance. A pool lays its rows out so that the labels belong to
+places. Rows are sorted by fold, and within a fold by role; toy t says which row stands at which
+place, and toy 0, the identity, is the data as they were observed. Fold, role and mass bin of a
+place are the same in all toys, and rows keep their fold and mass bin. The permutation test is exact
+for any classifier.
+"""
+
+import itertools
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxad.data.dataset import Rows
+from jaxad.errors import UserError
+from jaxad.inputs.features import require_varied
+from jaxad.training import streams
+from jaxad.training.streams import Purpose
+
+DATA, TRAINING, COUNTING = 0, 1, 2
+
+
+class Pool(NamedTuple):
+    """Rows of one window, sorted by fold, and in a fold by role.
+
+    Attributes:
+        x: (P, F) float32, standardised by the moments of the whole pool: what a statistic is made
+            from must not know which rows are data.
+        m: (P,) float64, masses [GeV].
+        fold: (P,) int32, ascending.
+        role: (P,) int8, `DATA`, `TRAINING` or `COUNTING`, ascending in a fold.
+        row: (P,) int64, number of a data event in its table; -1 of template rows.
+        bin: (P,) int32, bin of the mass.
+        weight: (P,) float32, 1 where the data have none.
+    """
+
+    x: np.ndarray
+    m: np.ndarray
+    fold: np.ndarray
+    role: np.ndarray
+    row: np.ndarray
+    bin: np.ndarray
+    weight: np.ndarray
+
+    @property
+    def folds(self) -> int:
+        """How many there are."""
+        return int(self.fold[-1]) + 1
+
+
+def make(
+    data: Rows,
+    training: Rows,
+    counting: Rows,
+    folds: int,
+    mass_bins: int = 1,
+    spare: Rows | None = None,
+) -> Pool:
+    """The pool of a window.
+
+    Args:
+        data: "x" (N, F), "m" (N,) [GeV], "fold" (N,) in 0 ... folds - 1, "row" (N,) number in the
+            table; perhaps "weight" (N,).
+        training, counting: template rows to train on and to count with, "x" and "m"; they are
+            dealt to the folds in turn.
+        folds: k >= 2.
+        mass_bins: bins of the mass with equally many rows of the pool each.
+        spare: template rows that stand behind the data, for toys with more data than were
+            observed: `numbers`.
+
+    Raises:
+        UserError: a constant feature, a fold without rows of some role, or spare rows with mass
+            bins.
+    """
+    spare = {name: training[name][:0] for name in ("x", "m")} if spare is None else spare
+    if len(spare["m"]) and mass_bins > 1:
+        raise UserError("search.mass_bins: expected 1 where toys have other numbers of data events")
+    parts = (data, spare, training, counting)
+    sizes = [len(rows["m"]) for rows in parts]
+    x = np.concatenate([np.asarray(rows["x"], np.float64) for rows in parts])
+    m = np.concatenate([np.asarray(rows["m"], np.float64) for rows in parts])
+    shift, scale = x.mean(axis=0), x.std(axis=0)
+    require_varied(shift, scale)
+    role = np.repeat([DATA, DATA, TRAINING, COUNTING], sizes).astype(np.int8)
+    dealt = [np.arange(n) % folds for n in sizes[1:]]
+    fold = np.concatenate([np.asarray(data["fold"]), *dealt]).astype(np.int32)
+    row = np.full(len(m), -1, np.int64)
+    row[: sizes[0]] = data["row"]
+    weight = np.ones(len(m), np.float32)
+    weight[: sizes[0]] = data.get("weight", 1.0)
+    inner = np.quantile(m, np.arange(1, mass_bins) / mass_bins)
+    order = np.lexsort((role, fold))  # stable: observed data before spare rows
+    pool = Pool(
+        x=((x - shift) / scale).astype(np.float32),
+        m=m,
+        fold=fold,
+        role=role,
+        row=row,
+        bin=np.searchsorted(inner, m, side="right").astype(np.int32),
+        weight=weight,
+    )
+    pool = Pool(*(values[order] for values in pool))
+    found = {(int(k), int(r)) for k, r in np.unique(np.stack([pool.fold, pool.role]), axis=1).T}
+    for k in range(folds):
+        for name, r in (("data", DATA), ("training template", TRAINING), ("template", COUNTING)):
+            if (k, r) not in found:
+                raise UserError(
+                    f"classifier.folds: fold {k} of {folds}: expected rows of {name} in it, found "
+                    "none: take fewer folds, or a wider window"
+                )
+    return pool
+
+
+def permutation(pool: Pool, seed: int, toy: int) -> np.ndarray:
+    """Rows (P,) int32 that stand at the places of toy `toy`, within folds and mass bins.
+
+    Toy 0 is the identity; any other follows from (seed, toy) alone.
+    """
+    rows = np.arange(len(pool.m), dtype=np.int32)
+    if toy == 0:
+        return rows
+    rng = streams.generator(seed, Purpose.TOY_ROWS, toy)
+    edges = np.searchsorted(pool.fold, np.arange(pool.folds + 1))
+    for start, stop in itertools.pairwise(edges):
+        bins = pool.bin[start:stop]
+        if not bins.any():
+            rows[start:stop] = start + rng.permutation(stop - start)
+            continue
+        for b in np.unique(bins):
+            places = start + np.flatnonzero(bins == b)
+            rows[places] = rng.permutation(places)
+    return rows
+
+
+def numbers(pool: Pool, seed: int, toy: int, expected: float | None = None) -> np.ndarray:
+    """Data events (folds,) int64 of a toy: the first so many data places of each fold count.
+
+    Args:
+        expected: mean of their Poisson number in all folds; None: as many as were observed, which
+            is what toy 0 has in any case.
+
+    Raises:
+        UserError: the pool has too few places for data; `make` takes `spare` rows.
+    """
+    places = np.bincount(pool.fold[pool.role == DATA], minlength=pool.folds)
+    observed = np.bincount(pool.fold[(pool.role == DATA) & (pool.row >= 0)], minlength=pool.folds)
+    if expected is None or toy == 0:
+        return observed
+    rng = streams.generator(seed, Purpose.TOY_NUMBER, toy)
+    found = rng.poisson(expected / pool.folds, pool.folds)
+    if (found > places).any():
+        k = int(np.argmax(found - places))
+        raise UserError(
+            f"search: toy {toy} has {found[k]} data events in fold {k}, and the pool has places "
+            f"for {places[k]}: give it more spare rows"
+        )
+    return found
+
+
+def places_of_data(pool: Pool) -> tuple[np.ndarray, np.ndarray]:
+    """Which places (P,) bool are for data, and the number (P,) of each among those of its fold."""
+    data = pool.role == DATA
+    before = np.cumsum(data) - data
+    first = np.searchsorted(pool.fold, np.arange(pool.folds))
+    return data, before - before[first][pool.fold]
