@@ -15,9 +15,10 @@ from numpy.typing import ArrayLike
 from scipy.special import ndtr, ndtri, xlogy
 
 from jaxad.errors import UserError
-from jaxad.metrics import checked_scores, checked_values
+from jaxad.metrics import Array, checked_scores, checked_values
 from jaxad.metrics.spectrum import Family, expectation
 
+MIN_SCANS = 100
 EFFICIENCIES = (0.2, 0.05, 0.01, 0.001)
 
 
@@ -131,34 +132,66 @@ def sideband_fits(
 # Look-elsewhere
 
 
+def _upcrossings(scans: Array, level: float) -> tuple[float, float | None]:
+    """Mean number of upward crossings of the level by scans (T, W), and its error of T > 1."""
+    crossings = ((scans[:, :-1] <= level) & (scans[:, 1:] > level)).sum(1)
+    if len(scans) == 1:
+        return float(crossings[0]), None
+    return float(crossings.mean()), float(crossings.std(ddof=1) / len(scans) ** 0.5)
+
+
+def _scans(values: ArrayLike, name: str, n_windows: int | None = None) -> Array:
+    scans = np.atleast_2d(np.asarray(values, np.float64))
+    if scans.ndim != 2 or n_windows not in (None, scans.shape[1]) or not np.isfinite(scans).all():
+        windows = "W" if n_windows is None else n_windows
+        raise UserError(
+            f"{name}: expected finite significances (T, {windows}) of background-only scans, found "
+            f"{scans.shape} with {(~np.isfinite(scans)).sum()} others"
+        )
+    return scans
+
+
 def look_elsewhere(
-    scan: ArrayLike, reference: ArrayLike | None = None, level: float = 0.0
+    scan: ArrayLike,
+    reference: ArrayLike | None = None,
+    level: float = 0.0,
+    finer: ArrayLike | None = None,
 ) -> dict[str, Any]:
     """Global p-value of the largest significance in a scan of windows (Gross, Vitells, 1005.1891).
 
     p_global = p_local + <N(level)> exp(-(z^2 - level^2) / 2), N the upward crossings of a low
-    level by the significance along the scan, an upper bound that is tight for small p. scan: (W,)
-    significances in order of mass; reference: (T, W) of background-only scans to average N over, by
-    default the scan itself (one scan counts few crossings: a rough N). At least one half crossing
-    is assumed.
+    level by the significance along the scan: an upper bound that is tight for small p and windows
+    that overlap; of W adjacent ones W p_local is nearer. scan: (W,) significances in order of mass;
+    reference: (T, W) of background-only scans to average N over; finer: (T, V) of such scans at a
+    finer step, whose N is quoted beside: where it is larger, N is of the step and not of the data.
+    At least one half crossing is assumed. "caveat" says why the number is no claim: fewer than
+    `MIN_SCANS` reference scans, or none, where N is counted in the observed scan itself.
     """
     scan = checked_values(scan, "scan")
     if not scan.size:
         raise UserError("scan: expected significances, found none")
-    rows = np.atleast_2d(scan if reference is None else np.asarray(reference, np.float64))
-    crossings = ((rows[:, :-1] <= level) & (rows[:, 1:] > level)).sum(1).mean()
+    rows = scan[None] if reference is None else _scans(reference, "reference", scan.size)
+    crossings, error = _upcrossings(rows, level)
     best = int(np.argmax(scan))
     z = float(scan[best])
     p_local = float(ndtr(-z))
-    excess = max(z, level)
-    p_global = p_local + max(crossings, 0.5) * np.exp(-(excess**2 - level**2) / 2)
-    p_global = float(min(p_global, 1.0))
-    return {
+    decrease = np.exp(-(max(z, level) ** 2 - level**2) / 2)
+    p_global = float(min(p_local + max(crossings, 0.5) * decrease, 1.0))
+    counted = "the observed scan itself" if reference is None else f"{len(rows)} scans"
+    caveat = f"crossings of {counted}: expected at least {MIN_SCANS} background-only scans"
+    result = {
         "best": best,
         "z_local": z,
         "p_local": p_local,
-        "upcrossings": float(crossings),
+        "upcrossings": crossings,
+        "upcrossings_error": error,
         "p_global": p_global,
+        "p_global_error": None if error is None else float(error * decrease),
         "z_global": float(-ndtri(p_global)) if p_global < 1 else None,
         "trials_factor": p_global / p_local if p_local else None,
+        "caveat": caveat if reference is None or len(rows) < MIN_SCANS else None,
     }
+    if finer is None:
+        return result
+    crossings, error = _upcrossings(_scans(finer, "finer"), level)
+    return result | {"upcrossings_finer": crossings, "upcrossings_finer_error": error}

@@ -18,6 +18,7 @@ from jaxad.errors import UserError
 from jaxad.metrics import Array, checked_values, regression
 
 N_BINS_INSIDE = 4  # of the window, where no width of the bins is given
+_POOLED = 50  # weighted events, to know the ratio of their variance to their sum
 ORDERS = {"dijet": (3, 6), "exponential": (2, 7), "power": (2, 7)}
 """Fewest and most parameters of a family, the normalisation among them."""
 
@@ -42,6 +43,7 @@ class Interpolation(NamedTuple):
     fit: Array  # (T, K) events in every bin
     deviance: Array  # (T,) of the bins outside the window
     ndof: int
+    parameters: Array  # (T, P), of the columns of `basis`
 
 
 def bin_edges(window: tuple[float, float], span: tuple[float, float], width: float) -> Array:
@@ -109,22 +111,24 @@ def refit(
     window: tuple[float, float],
     family: Family,
     scale: ArrayLike = 1.0,
+    start: Array | None = None,
 ) -> Interpolation:
     """The family fitted to the bins of T spectra outside a window, and what it expects inside.
 
     counts: (T, K); edges: (K + 1,), the window's borders among them, see `bin_edges`. scale: (K,),
     variance / mean of the counts, 1 where each event counts 1: the function comes from the Poisson
     likelihood all the same, which is unbiased, its error from the true variance,
-    I^-1 (sum scale g g^T / mu) I^-1 with g the gradient of the events mu of a bin.
+    I^-1 (sum scale g g^T / mu) I^-1 with g the gradient of the events mu of a bin. start: (P,)
+    parameters near which those of all spectra lie, as of the spectrum that toys are drawn from.
     """
     counts = np.asarray(counts, np.float64)
     scale = np.broadcast_to(np.asarray(scale, np.float64), counts.shape[1:])
     inside = _inside(edges, window)
     columns = basis(edges, family)
-    parameters, inverse = regression.fit(columns[:, ~inside], counts[:, ~inside])
+    parameters, inverse = regression.fit(columns[:, ~inside], counts[:, ~inside], start)
     mean, gradient = regression.expected(columns, parameters)
-    slope = np.einsum("tpr,tr->tp", inverse, gradient[:, inside].sum(1))
-    response = np.einsum("tkp,tp->tk", gradient[:, ~inside], slope)
+    slope = np.einsum("tpr,tr->tp", inverse, gradient[..., inside].sum(-1))
+    response = np.einsum("tpk,tp->tk", gradient[..., ~inside], slope)
     variance = (response**2 * scale[~inside] / mean[:, ~inside]).sum(-1)
     inside_mean, error = mean[:, inside].sum(-1), np.sqrt(variance)
     fixed = (error > 0) & (error < inside_mean)
@@ -135,6 +139,7 @@ def refit(
         fit=mean,
         deviance=misfit.sum(-1),
         ndof=int((~inside).sum()) - family.n_parameters,
+        parameters=parameters,
     )
 
 
@@ -142,7 +147,23 @@ class _Spectrum(NamedTuple):
     edges: Array  # (K + 1,)
     counts: Array  # (K,) sums of weights
     unit: float  # sum(w^2) / sum(w): one event of the likelihood
-    scale: Array  # (K,) the same of a bin, in this unit; 1 of an empty one
+    scale: Array  # (K,) the same of a bin and its neighbours, in this unit
+
+
+def _pooled(n_events: Array, squares: Array, counts: Array) -> Array:
+    """sum(w^2) / sum(w) (K,) of the fewest neighbours that hold `_POOLED` events, else of all.
+
+    Of few events the ratio would follow the fluctuation of the count itself.
+    """
+    ratios = np.ones(len(counts))
+    for i in range(len(counts)):
+        for reach in range(len(counts)):
+            near = slice(max(i - reach, 0), i + reach + 1)
+            if n_events[near].sum() >= _POOLED:
+                break
+        if n_events[near].any():
+            ratios[i] = squares[near].sum() / counts[near].sum()
+    return ratios
 
 
 def _spectrum(
@@ -170,9 +191,7 @@ def _spectrum(
             raise UserError(f"weights: expected values above 0, found {weights.min():g}")
         counts, squares = (np.histogram(mass, edges, weights=weights**i)[0] for i in (1, 2))
         unit = squares.sum() / counts.sum() if counts.any() else 1.0
-        filled = n_events > 0
-        scale = np.ones(len(counts))
-        scale[filled] = squares[filled] / counts[filled] / unit
+        scale = _pooled(n_events, squares, counts) / unit
     return _Spectrum(edges, counts, float(unit), scale)
 
 
@@ -252,7 +271,8 @@ def spurious_signal(
     """
     scale = np.broadcast_to(np.asarray(scale, np.float64), truth.shape)
     toys = np.random.default_rng(seed).poisson(truth / scale, (n_toys, len(truth))) * scale
-    fits = refit(toys, edges, window, family, scale)
+    start = refit(truth[None], edges, window, family, scale).parameters[0]
+    fits = refit(toys, edges, window, family, scale, start)
     inside = _inside(edges, window)
     variance = (fits.fit * scale)[:, inside].sum(1) + fits.error**2
     pulls = (toys[:, inside].sum(1) - fits.expected) / np.sqrt(variance)
