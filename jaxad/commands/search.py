@@ -27,7 +27,9 @@ def main(argv: Sequence[str]) -> int:
 
     def define(values: flags.FlagValues, arguments: list[str]) -> None:
         cli.define_config(values, arguments, required=True)
-        cli.define_workdir(values, "Where the search lives: checkpoints, pseudo-experiments, results.")
+        cli.define_workdir(
+            values, "Where the search lives: checkpoints, pseudo-experiments, results."
+        )
         meaning = "Pseudo-experiments a window."
         flags.DEFINE_integer("toys", 1000, meaning, lower_bound=0, flag_values=values)
         quick = f"{QUICK} pseudo-experiments, for a first look."

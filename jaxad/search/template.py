@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxad.data import table as tables
+from jaxad.data.dequantisation import dequantised, floored
 from jaxad.data.dataset import Rows
 from jaxad.data.table import Table
 from jaxad.errors import UserError
@@ -93,12 +93,23 @@ def fit_false(
         for n in [min(map(len, each))]
     ]
     fitted = density.fit(
-        config, rows, rows, bench, stage, len(false) * members, train_index=index[0], val_index=index[1]
+        config,
+        rows,
+        rows,
+        bench,
+        stage,
+        len(false) * members,
+        train_index=index[0],
+        val_index=index[1],
     )
     return [
         Template(
             fitted
-            | {"params": jax.tree.map(lambda a, i=i: a[i * members : (i + 1) * members], fitted["params"])},
+            | {
+                "params": jax.tree.map(
+                    lambda a, i=i: a[i * members : (i + 1) * members], fitted["params"]
+                )
+            },
             other,
             (window, other),
         )
@@ -107,7 +118,7 @@ def fit_false(
 
 
 def _rows(table: Table, index: np.ndarray, seed: int) -> Rows:
-    x = tables.dequantised(table.x[index], table, seed)
+    x = dequantised(table.x[index], table, seed)
     return {"x": x, "m": table.mass[index].astype(np.float32)}
 
 
@@ -124,4 +135,4 @@ def draw(config: ConfigDict, template: Template, table: Table, n: int, what: str
     x = density.sample(config, template.fitted, stage, m)
     # Best epochs take contiguous shares: any part of the rows shall hold all of them.
     order = rng.permutation(n)
-    return {"x": tables.floored(x[order], table), "m": m[order].astype(np.float64)}
+    return {"x": floored(x[order], table), "m": m[order].astype(np.float64)}
