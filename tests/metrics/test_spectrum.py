@@ -8,7 +8,7 @@ import pytest
 
 from jaxad.errors import UserError
 from jaxad.metrics import regression, resonance, spectrum
-from jaxad.metrics.spectrum import Family
+from jaxad.metrics.families import Family, basis
 
 WINDOW, SPAN = (3300.0, 3700.0), (2600.0, 5000.0)  # GeV
 EDGES = spectrum.bin_edges(WINDOW, SPAN, 100.0)
@@ -172,11 +172,36 @@ def test_the_order_says_what_it_could_not_test():
     passed = spectrum.choose_order(masses(20_000, 3), WINDOW, "exponential", **options)
     assert passed.passed and abs(passed.steps[-1]["spurious"]["mean"]) < 0.2
     assert "mean pull of" in passed.reason
-    few = [2650.0, 2750.0, 2850.0, 2950.0] * 3
+    few = [2650.0, 2750.0, 3150.0, 4250.0] * 3
     last = spectrum.choose_order(few, WINDOW, "power", level=1.0, **options)
-    assert not last.passed and "4 filled bins fix no more" in last.reason
-    most = spectrum.choose_order(masses(20_000, 3), WINDOW, "power", level=1.0, **options)
-    assert most.family.n_parameters == 7 and "no larger one is left" in most.reason
+    assert not last.passed and "12 events in 4 filled bins do not fix one more" in last.reason
+    most = spectrum.choose_order(masses(20_000, 3), WINDOW, "power", level=1.01, **options)
+    assert most.family.n_parameters == 7 and "no family of more than 7" in most.reason
+    json.dumps([last.steps, most.steps], allow_nan=False)
+
+
+def test_every_cut_has_a_fit_or_a_reason():
+    m = masses(50_000, 4)
+    u = np.random.default_rng(4).uniform(size=len(m))
+    cuts = {f"{efficiency:g}": u <= efficiency for efficiency in (1, 0.1, 0.01, 1e-4)}
+    fits = spectrum.fits_of_cuts(m, cuts, WINDOW, "dijet", span=SPAN, n_toys=200)
+    for name, efficiency in (("1", 1), ("0.1", 0.1), ("0.01", 0.01)):
+        assert fits[name]["edges"] == fits["1"]["edges"]
+        assert fits[name]["observed"] == (cuts[name] & (m > 3300) & (m < 3700)).sum()
+        pull = fits[name]["expected"] - efficiency * fits["1"]["expected"]
+        assert abs(pull) < 4 * fits[name]["error"]
+        assert "parameters" in fits[name]["order"]
+    assert "filled bins of 100 outside" in fits["0.0001"]["reason"]
+    weighted = spectrum.fits_of_cuts(
+        m,
+        {"0.1": cuts["0.1"]},
+        WINDOW,
+        "dijet",
+        span=SPAN,
+        n_toys=200,
+        weights=np.full(len(m), 2.0),
+    )
+    assert weighted["0.1"]["expected"] == pytest.approx(2 * fits["0.1"]["expected"])
 
 
 def test_a_smooth_spectrum_of_the_same_family_has_no_spurious_signal():
@@ -215,7 +240,7 @@ def test_what_cannot_be_fitted_is_refused_in_one_line(changed, words):
 
 
 def test_the_regression_is_the_maximum_of_the_likelihood():
-    columns = spectrum.basis(EDGES, Family("exponential", 3))
+    columns = basis(EDGES, Family("exponential", 3))
     counts = np.random.default_rng(2).poisson(exponential_counts(3_000), (1, len(CENTRES)))
     parameters, inverse = regression.fit(columns, counts)
     best = regression.deviance(counts, regression.expected(columns, parameters)[0]).sum()
