@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import ndtr, ndtri, xlogy
+from scipy.special import ndtr, ndtri
 
 from jaxad.errors import UserError
 from jaxad.metrics import Array, checked_scores, checked_values
 from jaxad.metrics.families import Family
+from jaxad.metrics.likelihood import profile_z
 from jaxad.metrics.spectrum import expectation
 
 MIN_SCANS = 100
@@ -40,13 +41,8 @@ def significance(observed: float, expected: float, expected_error: float = 0.0) 
         raise UserError(
             f"significance: expected a positive background and error, found {b}, {expected_error}"
         )
-    if expected_error == 0:
-        q = 2 * (xlogy(n, n / b) - (n - b))
-    else:
-        tau = b / expected_error**2
-        best = (n + tau * b) / (1 + tau)  # of the background, without signal
-        q = 2 * (xlogy(n, n / best) + xlogy(tau * b, b / best))
-    return float(np.sign(n - b) * np.sqrt(max(q, 0.0)))
+    template = b**2 / expected_error**2 if expected_error else np.inf
+    return float(profile_z(n, b, template))
 
 
 def count_above(
