@@ -171,6 +171,13 @@ def expectation(
     "chi2" (the deviance), "ndof" and "fit_p_value"; "family", "n_parameters", and "event_weight",
     sum(w^2) / sum(w).
 
+    Examples:
+        >>> mass = 2600 + np.random.default_rng(0).exponential(450, 20_000)  # GeV
+        >>> family = Family("exponential", n_parameters=2)
+        >>> fit = expectation(mass, (3300, 3700), family, span=(2600, 5000))
+        >>> print(fit["observed"], round(fit["expected"]), round(fit["error"]))
+        2414 2479 30
+
     Raises:
         UserError: a window outside the span, or sidebands that do not fix the function.
     """
