@@ -43,6 +43,18 @@ def bin_edges(window: tuple[float, float], span: tuple[float, float], width: flo
 # Spectra and their sidebands
 
 
+def fit_span(mass: ArrayLike, width: float) -> tuple[float, float]:
+    """Range where the spectrum of masses (N,) falls smoothly: clear of the trigger's turn-on.
+
+    From two bins of `width` above the fullest one to the 99.9 % quantile.
+    """
+    mass = checked_values(mass, "mass")
+    if not mass.size:
+        raise UserError("sideband fit: expected masses, found none")
+    counts, edges = np.histogram(mass, np.arange(mass.min(), mass.max() + width, width))
+    return float(edges[counts.argmax() + 1] + 2 * width), float(np.quantile(mass, 0.999))
+
+
 def _inside(edges: Array, window: tuple[float, float]) -> Array:
     centres = (edges[1:] + edges[:-1]) / 2
     return (centres > window[0]) & (centres < window[1])
@@ -275,7 +287,8 @@ def order(
     counts: (K,), edges and scale as in `refit`.
     """
     fewest, most = orders(name)
-    filled = int((counts[~_inside(edges, window)] > 0).sum())
+    outside = counts[~_inside(edges, window)]
+    filled = int((outside > 0).sum())
     steps: list[dict[str, Any]] = []
     untested = f"no family of more than {most} is known"
     fits = refit(counts[None], edges, window, Family(name, fewest, sqrt_s), scale)
@@ -286,7 +299,7 @@ def order(
             break
         larger = refit(counts[None], edges, window, family._replace(n_parameters=n + 1), scale)
         if n + 1 >= filled or np.isnan(larger.expected[0]):
-            untested = f"{counts.sum():.6g} events in {filled} filled bins do not fix one more"
+            untested = f"{outside.sum():.6g} events in {filled} bins do not fix one more"
             break
         p_value = float(chdtrc(1, max(fits.deviance[0] - larger.deviance[0], 0.0)))
         steps[-1]["p_likelihood_ratio"] = p_value

@@ -40,6 +40,15 @@ def test_bins_have_the_window_among_their_edges():
     assert EDGES[0] == pytest.approx(SPAN[0]) and EDGES[-1] == pytest.approx(SPAN[1])
 
 
+def test_the_span_of_a_fit_is_clear_of_the_turn_on():
+    m = masses(50_000, 2)
+    m = m[np.random.default_rng(2).uniform(size=len(m)) < (m - 2600) / 300]
+    low, high = spectrum.fit_span(m, 100.0)
+    assert 2950 < low < 3250 and high == np.quantile(m, 0.999)
+    with pytest.raises(UserError, match="found none"):
+        spectrum.fit_span([], 100.0)
+
+
 @pytest.mark.parametrize(
     ("family", "log_density"),
     [
@@ -174,10 +183,24 @@ def test_the_order_says_what_it_could_not_test():
     assert "mean pull of" in passed.reason
     few = [2650.0, 2750.0, 3150.0, 4250.0] * 3
     last = spectrum.choose_order(few, WINDOW, "power", level=1.0, **options)
-    assert not last.passed and "12 events in 4 filled bins do not fix one more" in last.reason
+    assert not last.passed and "12 events in 4 bins do not fix one more" in last.reason
     most = spectrum.choose_order(masses(20_000, 3), WINDOW, "power", level=1.01, **options)
     assert most.family.n_parameters == 7 and "no family of more than 7" in most.reason
     json.dumps([last.steps, most.steps], allow_nan=False)
+
+
+def test_the_order_and_the_expectation_do_not_see_the_window():
+    m = masses(20_000, 5)
+    signal = np.append(m, np.full(500, 3550.0))
+    options = {"span": SPAN, "n_toys": 100}
+    chosen = [spectrum.choose_order(mass, WINDOW, "dijet", **options) for mass in (m, signal)]
+    assert chosen[0] == chosen[1]
+    before, after = (
+        spectrum.expectation(mass, WINDOW, chosen[0].family, span=SPAN) for mass in (m, signal)
+    )
+    assert after.pop("observed") == before.pop("observed") + 500
+    assert after.pop("counts") != before.pop("counts")
+    assert before == after
 
 
 def test_every_cut_has_a_fit_or_a_reason():
