@@ -17,6 +17,7 @@ from scipy.special import chdtrc, ndtr, ndtri, xlogy
 
 from jaxad.errors import UserError
 from jaxad.metrics import Array, checked_scores, checked_values
+from jaxad.metrics.likelihood import profile_z
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(3)
 _WEIGHTS = _WEIGHTS / 2
@@ -40,13 +41,8 @@ def significance(observed: float, expected: float, expected_error: float = 0.0) 
         raise UserError(
             f"significance: expected a positive background and error, found {b}, {expected_error}"
         )
-    if expected_error == 0:
-        q = 2 * (xlogy(n, n / b) - (n - b))
-    else:
-        tau = b / expected_error**2
-        best = (n + tau * b) / (1 + tau)  # of the background, without signal
-        q = 2 * (xlogy(n, n / best) + xlogy(tau * b, b / best))
-    return float(np.sign(n - b) * np.sqrt(max(q, 0.0)))
+    template = b**2 / expected_error**2 if expected_error else np.inf
+    return float(profile_z(n, b, template))
 
 
 def count_above(
