@@ -4,7 +4,8 @@
   jaxad data download toptagging val.h5
   jaxad data cluster events_anomalydetection_v2.h5 --out FOLDER
 
-show reads the data of a config, as training would, and prints the counts of every class and part.
+show reads the data of a config, as training would, and prints the counts of every class and part;
+of a search, and of named columns with a mass, all of them as one table: columns, ranges, folds.
 download without a set lists sets, files and records. cluster needs FastJet. Each goes on where it
 was stopped when the same command runs again.
 """
@@ -13,12 +14,17 @@ import argparse
 from collections.abc import Sequence
 
 from absl import flags
+from ml_collections import ConfigDict
 
 from jaxad import data
 from jaxad.commands import cli
 from jaxad.data import download, lhco_raw
+from jaxad.search.table import search_table
 from jaxad.storage import cache
 from jaxad.storage.paths import expanded
+
+FOLDS = 5
+"""Of a search, by default."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -47,7 +53,18 @@ def _show(argv: Sequence[str]) -> int:
         cli.define_config(values, arguments, required=True)
 
     values = cli.parsed(define, ["jaxad data show", *argv], __doc__)
-    return cli.exit_code(lambda: print(data.summary(data.load(values.config.data))))
+    return cli.exit_code(lambda: print(_shown(values.config)))
+
+
+def _shown(config: ConfigDict) -> str:
+    """What the data of a config are: the table of a search, else classes and parts."""
+    if "search" in config:
+        return data.table_summary(
+            search_table(config), config.search.folds, config.search.fold_salt
+        )
+    if config.data.get("features") and config.data.get("mass"):
+        return data.table_summary(data.search_table(config.data), FOLDS)
+    return data.summary(data.load(config.data))
 
 
 def _download(args: argparse.Namespace) -> None:

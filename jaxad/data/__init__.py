@@ -2,8 +2,9 @@
 
 A reader is a module of this package with `DEFAULTS` (its settings and their values),
 `idle(config)` (those that change nothing, and why), `load(config) -> Dataset` and
-`rows_of(path, config, stack) -> Events | None`, the raw events of one file; `jaxad.data.load`
-imports the one that `config.name` asks for.
+`rows_of(path, config, stack) -> Events | None`, the raw events of one file, and perhaps
+`search_table(config) -> Table`, all data of a search; `jaxad.data.load` imports the one that
+`config.name` asks for.
 """
 
 import contextlib
@@ -15,9 +16,12 @@ from contextlib import ExitStack, contextmanager
 from ml_collections import ConfigDict
 
 from jaxad.data.all_tested import all_tested
-from jaxad.data.dataset import Dataset, Rows, check, content_digest, counts, summary
+from jaxad.data.dataset import Dataset, Rows, check, concatenate, content_digest, counts, summary
+from jaxad.data.folds import folds
+from jaxad.data.named_table import from_mapping
 from jaxad.data.rows import Events, file_of, open_array, open_tree
 from jaxad.data.settings import COMMON, complete
+from jaxad.data.table import Everything, Origin, Table, table_summary
 from jaxad.errors import UserError
 
 READERS = ("toptagging", "adc2021", "lhco", "jets", "codae", "events")
@@ -33,17 +37,25 @@ __all__ = [
     "READERS",
     "Dataset",
     "Events",
+    "Everything",
     "Rows",
+    "Table",
     "check",
     "check_settings",
+    "everything",
+    "folds",
+    "from_mapping",
     "get_config",
     "has_setting",
+    "has_table",
     "idle",
     "load",
     "load_all",
     "open_events",
     "require_setting",
+    "search_table",
     "summary",
+    "table_summary",
 ]
 
 
@@ -83,6 +95,49 @@ def load(config: ConfigDict) -> Dataset:
       UserError: unknown name or setting, files that are missing or damaged.
     """
     return _loaded(_reader(config.get("name", "")).load, _settings(config))
+
+
+def search_table(config: ConfigDict) -> Table:
+    """All data of a search, of a reader that has features without inputs.
+
+    Named columns of "events", and LHC Olympics; for other events the inputs make the features:
+    `jaxad.search.table.search_table` serves all.
+
+    Raises:
+      UserError: as `load`; a reader that has no such table; whatever a search cannot do with.
+    """
+    reader, settings = _reader(config.get("name", "")), _settings(config)
+    if not has_table(config):
+        raise UserError(
+            f"data.name={config.name}: holds no table of features: of events set data.features"
+        )
+    return reader.search_table(settings)
+
+
+def has_table(config: ConfigDict) -> bool:
+    """Whether the section's reader has the features of a search itself, without inputs."""
+    if not hasattr(_reader(config.get("name", "")), "search_table"):
+        return False
+    return config.name != "events" or bool(config.get("features") and config.get("mass"))
+
+
+def everything(config: ConfigDict) -> Everything:
+    """All raw events of a search, of a reader without a table: inputs make their features.
+
+    Of "events" all that there are, labelled or not, with `inject` events of the signals if any are
+    named; of the public sets the background.
+
+    Raises:
+      UserError: as `load`.
+    """
+    reader, settings = _reader(config.name), _settings(config)
+    if hasattr(reader, "everything"):
+        return reader.everything(settings)
+    dataset = load(config)
+    rows = concatenate([dataset.train, dataset.val, dataset.test])
+    info = {key: dataset.info[key] for key in ("name", "source")}
+    origin = Origin((str(config.source),))
+    return Everything(rows, dataset.layout, None, origin, info)
 
 
 def load_all(config: ConfigDict, trained_on: str = "") -> Dataset:

@@ -6,6 +6,10 @@ from the command line:
     --config.data.name=events --config.data.source=jets.h5 --config.data.x_key=constituents
     --config.data.label_key=label --config.data.background=0,1 --config.data.signals=t=4,W=2,Z=3
 
+or the columns of a table, of any kind of file (`jaxad.data.named`):
+
+    --config.data.name=events --config.data.source=table.csv --config.data.features=mj1,mj2,tau*
+
 Signals are labels of the source, files of their own (`--config.data.signals=top=top.h5`), or both.
 """
 
@@ -20,15 +24,16 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxad.data import checks
+from jaxad.data import checks, named, named_table
 from jaxad.data.array_files import chosen_rows, fill_rows
 from jaxad.data.dataset import Dataset, Rows, as_mapping, concatenate, take
-from jaxad.data.labels import label_list, labels_of, signals_of, with_labels
+from jaxad.data.labels import labels_of, limited, parts_of, signals_of
 from jaxad.data.layout import FORMATS, PARTICLES, Layout
 from jaxad.data.particles import JET_BASELINES, JET_LABELS, jet_observables
 from jaxad.data.raw_events import require_events
 from jaxad.data.rows import Events, open_array
-from jaxad.data.splits import choose, hold_out, split_indices
+from jaxad.data.splits import hold_out, split_indices
+from jaxad.data.table import Everything, Origin
 from jaxad.data.window import searched, window_of
 from jaxad.errors import UserError
 from jaxad.storage import cache, on_disk
@@ -43,6 +48,13 @@ UNITS = {"GeV": 1.0, "MeV": 1e-3}
 
 DEFAULTS = {
     "format": "ptetaphi",
+    "features": "",  # "mj1,mj2,tau*": columns of a table, in this order
+    "mass": "",  # of a table: the column of the mass, in the unit of mass_unit
+    "mass_unit": "GeV",  # GeV, TeV or MeV
+    "weight": "",  # of a table, as are the next three: the column of the weights
+    "label": "",  # the column of the truth
+    "id": "",  # "run,event": columns of whole numbers that say which event it is
+    "missing": "",  # "tau21:-999": values that stand for none
     "x_key": "x",
     "label_key": "",  # "": the whole source is background
     "mass_key": "",  # of features: the resonant mass, in the units of `units`
@@ -68,22 +80,35 @@ WHOLE = {"n_events": 0, "supervised": False}
 def idle(config: ConfigDict) -> dict[str, str]:
     """Settings that change nothing with the others as they are, and why."""
     found = {}
-    if not config.label_key:
-        found["background"] = "without data.label_key the whole source is background: set it"
+    if config.features:
+        why = "data.features names columns, with data.mass, data.label, data.weight and data.id"
+        found |= dict.fromkeys(("label_key", "mass_key", "weight_key", "id_key"), why)
+        why = "data.features names columns"
+        found["on_disk"] = why
+        if not named.maybe_particles(config):
+            found |= dict.fromkeys(("x_key", "units", "observables"), why)
+            found |= {} if config.format == "features" else {"format": why}
+        if not config.mass:
+            found["mass_unit"] = "data.mass is not set: set it"
+    else:
+        found |= dict.fromkeys(named.SETTINGS, "no columns are named: set data.features")
+        if config.format == "image" or (config.format == "features" and not _in_units(config)):
+            found["units"] = f"nothing of data.format={config.format} has a unit: leave it out"
+    if not (config.label if config.features else config.label_key):
+        key = "data.label" if config.features else "data.label_key"
+        found["background"] = f"without {key} the whole source is background: set it"
     if config.window:
         why = "the parts of a search are 1/2, 1/6 and 1/3 of the events: leave it out"
         found |= dict.fromkeys(("val_fraction", "test_fraction"), why)
     if not config.supervised:
         found["supervised_fraction"] = "data.supervised is False: set it to True"
-    if config.format == "image" or (config.format == "features" and not _in_units(config)):
-        found["units"] = f"nothing of data.format={config.format} has a unit: leave it out"
     return found
 
 
 def _in_units(config: ConfigDict) -> bool:
     """Whether features have a mass, or observables that `units` scales."""
-    named = as_mapping(config.observables, "data.observables")
-    return bool(config.mass_key) or bool({"mass", "pt"} & set(named))
+    fields = as_mapping(config.observables, "data.observables")
+    return bool(config.mass_key) or bool({"mass", "pt"} & set(fields))
 
 
 def load(config: ConfigDict) -> Dataset:
@@ -92,7 +117,8 @@ def load(config: ConfigDict) -> Dataset:
     Rows: x float32, in shape and unit of the files (with `mass_key` the mass before the features;
     particles of files with fewer slots than others are padded to as many);
     the named observables; label; "weight" and "event" where `weight_key` and `id_key` name them;
-    for particles also mass, pt [GeV] and multiplicity, unless named. With a window the events are
+    for particles also mass, pt [GeV] and multiplicity, unless named. With `features` x holds the
+    mass, where there is one, and the named columns. With a window the events are
     those of a search (`jaxad.data.window`).
 
     Raises:
@@ -100,39 +126,13 @@ def load(config: ConfigDict) -> Dataset:
         negative pT, angles in degrees, energy below momentum, pT in MeV), an empty class.
     """
     _check_settings(config)
-    paths = checks.resolve(config.source)
-    by_label, by_file = signals_of(config, paths)
-    parts, labels, left_out = _parts_of_source(paths, by_label, config)
-    read = np.unique(np.concatenate(list(parts.values())))
-    n_particles = _n_particles([*paths, *itertools.chain(*by_file.values())], config)
-    rows = _read(paths, read, config, n_particles)
-    rows["label"] = labels[read].astype(np.float32)
-    parts = {name: take(rows, np.searchsorted(read, index)) for name, index in parts.items()}
-    del rows
-    background, signals = parts.pop("background"), parts
-    for number, (name, files) in enumerate(by_file.items(), 1 + len(by_label)):
-        index = _limited(_all_events(files, config), config, number)
-        signals[name] = _read(files, index, config, n_particles)
-        signals[name]["label"] = np.ones(len(signals[name]["x"]), np.float32)
+    classes = named.classes if config.features else _classes
+    background, signals, about = classes(config)
     if "pt" in background:
-        classes = {"background": background, **signals}
-        medians = {name: float(np.median(part["pt"])) for name, part in classes.items()}
+        of_classes = {"background": background, **signals}
+        medians = {name: float(np.median(part["pt"])) for name, part in of_classes.items()}
         checks.require_one_unit(medians, str(config.source))
-    jets = config.format in PARTICLES
-    named = {name: JET_LABELS.get(name, (name, "")) for name in _observable_keys(config)}
-    about = {
-        "layout": _layout(background["x"].shape[1:], config),
-        "labels": (JET_LABELS if jets else {}) | named,
-        "baselines": tuple(dict.fromkeys((*(JET_BASELINES if jets else ()), *named))),
-        "info": {
-            "name": "events",
-            "source": str(config.source),
-            "files": [str(path) for path in (*paths, *itertools.chain(*by_file.values()))],
-            "tested_files": [str(path) for path in itertools.chain(*by_file.values())],
-            "seed": config.seed,
-            "left_out": left_out,
-        },
-    }
+    about["info"] |= {"name": "events", "source": str(config.source), "seed": config.seed}
     if config.window:
         window = window_of(config.window)
         return searched(background, signals, window, config.inject, config.seed, **about)
@@ -152,8 +152,85 @@ def load(config: ConfigDict) -> Dataset:
     return Dataset(**parts, signals=signals, **about)
 
 
+def _classes(config: ConfigDict) -> tuple[Rows, dict[str, Rows], dict[str, Any]]:
+    """Background, signals, and further fields of the data set, of whole arrays."""
+    paths = checks.resolve(config.source)
+    by_label, files_of_signals = signals_of(config, paths)
+    by_file = {name: [*map(Path, files)] for name, files in files_of_signals.items()}
+    labels: np.ndarray | None = None
+    if config.label_key:
+        parts = [labels_of(path, config, _n_events(path, config)) for path in paths]
+        labels = np.concatenate(parts)
+    n_events = len(_all_events(paths, config)) if labels is None else len(labels)
+    index, left_out = parts_of(n_events, labels, by_label, config)
+    read = np.unique(np.concatenate(list(index.values())))
+    n_particles = _n_particles([*paths, *itertools.chain(*by_file.values())], config)
+    rows = _read(paths, read, config, n_particles)
+    rows["label"] = np.zeros(len(read), np.float32)
+    if labels is not None:
+        rows["label"] = labels[read].astype(np.float32)
+    signals = {name: take(rows, np.searchsorted(read, place)) for name, place in index.items()}
+    del rows
+    background = signals.pop("background")
+    for number, (name, files) in enumerate(by_file.items(), 1 + len(by_label)):
+        chosen = limited(_all_events(files, config), config, number)
+        signals[name] = _read(files, chosen, config, n_particles)
+        signals[name]["label"] = np.ones(len(signals[name]["x"]), np.float32)
+    jets = config.format in PARTICLES
+    fields = {name: JET_LABELS.get(name, (name, "")) for name in _observable_keys(config)}
+    return (
+        background,
+        signals,
+        {
+            "layout": _layout(background["x"].shape[1:], config),
+            "labels": (JET_LABELS if jets else {}) | fields,
+            "baselines": tuple(dict.fromkeys((*(JET_BASELINES if jets else ()), *fields))),
+            "info": {
+                "files": [str(path) for path in (*paths, *itertools.chain(*by_file.values()))],
+                "tested_files": [str(path) for path in itertools.chain(*by_file.values())],
+                "left_out": left_out,
+            },
+        },
+    )
+
+
+search_table = named_table.search_table
+
+
+def everything(config: ConfigDict) -> Everything:
+    """All events of arrays for a search, whatever their label; see `named_table.search_table`.
+
+    Raises:
+        UserError: as `load`.
+    """
+    _check_settings(config)
+    paths = checks.resolve(config.source)
+    by_label, by_file = signals_of(config, paths)
+    files = [*paths, *(Path(file) for group in by_file.values() for file in group)]
+    sizes = [_n_events(path, config) for path in files]
+    n_source, n_events = sum(sizes[: len(paths)]), sum(sizes)
+    rows = _read(files, np.arange(n_events), config, _n_particles(files, config))
+    layout = _layout(rows["x"].shape[1:], config)
+    origin = Origin(tuple(map(str, files)), tuple(int(n) for n in np.cumsum([0, *sizes[:-1]])))
+    labels: np.ndarray | None = None
+    if config.label_key:
+        parts = zip(paths, sizes, strict=False)
+        labels = np.concatenate([labels_of(path, config, n) for path, n in parts])
+    kept, truth, left_out = named_table.data_among(labels, n_source, n_events, by_label, config)
+    return Everything(
+        rows if kept is None else take(rows, kept),
+        layout,
+        truth,
+        origin._replace(rows=kept),
+        {"name": "events", "source": str(config.source), "left_out": left_out},
+    )
+
+
 def rows_of(path: Path, config: ConfigDict, stack: ExitStack) -> Events:
     """The raw events of a file, open while `stack` is."""
+    if config.features:
+        rows, _ = named.rows([str(path)], config, labelled=False)
+        return rows["x"]
     return stack.enter_context(_opened(path, config))
 
 
@@ -235,7 +312,7 @@ def _check_settings(config: ConfigDict) -> None:
         )
     if config.units not in UNITS:
         raise UserError(f"data.units: expected {' or '.join(UNITS)}, found {config.units!r}")
-    if config.mass_key and config.format != "features":
+    if config.mass_key and config.format != "features" and not config.features:
         raise UserError(
             f"data.mass_key: a mass stands beside features, found data.format={config.format}; "
             "of particles the invariant mass is computed"
@@ -251,26 +328,6 @@ def _check_settings(config: ConfigDict) -> None:
             "data.val_fraction, data.test_fraction: expected positive numbers that leave some "
             f"events to train, found {config.val_fraction} and {config.test_fraction}"
         )
-
-
-def _parts_of_source(
-    paths: list[Path], by_label: Mapping[str, int], config: ConfigDict
-) -> tuple[dict[str, np.ndarray], np.ndarray, dict[str, int]]:
-    """Row numbers of the background and of each labelled signal, all labels, and how many events
-    of each other label there are."""
-    if not config.label_key:
-        index = _all_events(paths, config)
-        return {"background": _limited(index, config, 0)}, np.zeros(len(index)), {}
-    labels = np.concatenate([labels_of(path, config, _n_events(path, config)) for path in paths])
-    wanted = {"background": label_list(config.background)}
-    wanted |= {name: [label] for name, label in by_label.items()}
-    parts = {}
-    for number, (name, values) in enumerate(wanted.items()):
-        index = with_labels(labels, values, name, config)
-        parts[name] = _limited(index, config, number)
-    others = labels[~np.isin(labels, [label for values in wanted.values() for label in values])]
-    left_out = zip(*np.unique(others, return_counts=True), strict=True)
-    return parts, labels, {f"{label:g}": int(n) for label, n in left_out}
 
 
 def _observable_keys(config: ConfigDict) -> dict[str, str]:
@@ -313,11 +370,6 @@ def _all_events(paths: list[Path], config: ConfigDict) -> np.ndarray:
     return np.arange(n_events)
 
 
-def _limited(index: np.ndarray, config: ConfigDict, number: int) -> np.ndarray:
-    limit = min(config.n_events, len(index))
-    return index[choose(len(index), limit, [config.seed, 1, number])]
-
-
 def _read(paths: list[Path], index: np.ndarray, config: ConfigDict, n_particles: int) -> Rows:
     """The events `index` (sorted, counted through all files), checked, particles padded."""
     parts: list[Rows] = []
@@ -347,8 +399,8 @@ def _column(
 ) -> np.ndarray:
     """One number an event, float32; whole numbers of "event" as they are; mass and pt in GeV."""
     setting = {"weight": "data.weight_key", "event": "data.id_key", "mass": "data.mass_key"}
-    named = setting.get(field, "data.observables")
-    with open_array(path, key, named) as stored, checks.reading(path, key):
+    asked = setting.get(field, "data.observables")
+    with open_array(path, key, asked) as stored, checks.reading(path, key):
         _check_shapes({"x": np.empty((n_events, 1)), field: stored}, {field: key}, path, "features")
         if field == "event":
             return np.asarray(stored[0:n_events]).reshape(n_events)[index]

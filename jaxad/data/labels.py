@@ -1,6 +1,7 @@
 """Which of the user's own events are background and which a signal, by labels and by files."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,8 @@ from ml_collections import ConfigDict
 
 from jaxad.data import checks
 from jaxad.data.dataset import as_mapping
-from jaxad.data.rows import open_array
+from jaxad.data.rows import file_of, files_of, open_array
+from jaxad.data.splits import choose
 from jaxad.errors import UserError
 
 NUMBER = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?")
@@ -45,21 +47,21 @@ def _label(text: str) -> int | None:
 
 def signals_of(
     config: ConfigDict, background: list[Path]
-) -> tuple[dict[str, int], dict[str, list[Path]]]:
+) -> tuple[dict[str, int], dict[str, list[str]]]:
     """Signals that are labels of the source, and signals with files of their own.
 
     Raises:
         UserError: a label or file that is also the `background`, no such file, or no label.
     """
     by_label: dict[str, int] = {}
-    by_file: dict[str, list[Path]] = {}
+    by_file: dict[str, list[str]] = {}
     for name, value in as_mapping(config.signals, "data.signals").items():
         try:
             label = _label(value)
         except UserError as error:
             raise UserError(f"data.signals: {name}: {error}") from None
         if label is None:
-            by_file[name] = checks.resolve(value, setting="data.signals")
+            by_file[name] = files_of(value, "data.signals")
         else:
             by_label[name] = label
     if by_label and not config.label_key:
@@ -70,7 +72,7 @@ def signals_of(
         raise UserError(f"data.signals: label {both.pop()} is also in data.background")
     same = {path.resolve() for path in background}
     for name, files in by_file.items():
-        if any(path.resolve() in same for path in files):
+        if any(file_of(file)[0].resolve() in same for file in files):
             raise UserError(
                 f"data.signals: {name}: {files[0]} is also the background; "
                 "give another file, or labels with data.label_key"
@@ -115,3 +117,27 @@ def with_labels(labels: np.ndarray, wanted: list[int], name: str, config: Config
             f"found the labels {listed}"
         )
     return index
+
+
+def limited(index: np.ndarray, config: ConfigDict, number: int) -> np.ndarray:
+    """At most `data.n_events` random ones of `index`, of the class `number`."""
+    limit = min(config.n_events, len(index))
+    return index[choose(len(index), limit, [config.seed, 1, number])]
+
+
+def parts_of(
+    n_events: int, labels: np.ndarray | None, by_label: Mapping[str, int], config: ConfigDict
+) -> tuple[dict[str, np.ndarray], dict[str, int]]:
+    """Row numbers of the background and of each labelled signal, and how many events of each other
+    label there are."""
+    if labels is None:
+        return {"background": limited(np.arange(n_events), config, 0)}, {}
+    wanted = {"background": label_list(config.background)}
+    wanted |= {name: [label] for name, label in by_label.items()}
+    parts = {}
+    for number, (name, values) in enumerate(wanted.items()):
+        index = with_labels(labels, values, name, config)
+        parts[name] = limited(index, config, number)
+    others = labels[~np.isin(labels, [label for values in wanted.values() for label in values])]
+    left_out = zip(*np.unique(others, return_counts=True), strict=True)
+    return parts, {f"{label:g}": int(n) for label, n in left_out}

@@ -20,15 +20,17 @@ from jaxad.data.layout import Layout
 from jaxad.data.pandas_table import PandasTable, is_frame
 from jaxad.data.raw_events import require_events
 from jaxad.data.rows import Events
+from jaxad.data.table import Origin, Table, make_table
 from jaxad.data.window import (
     assemble,
     checked_window,
     further_background,
     in_window,
     injected,
+    injected_among,
 )
 from jaxad.errors import UserError
-from jaxad.observables.derived import DIJET_COLUMNS, dijet
+from jaxad.observables.derived import DIJET_COLUMNS, dijet, dijet_names
 from jaxad.simulation import simulate
 from jaxad.storage import cache
 from jaxad.storage.paths import expanded
@@ -83,17 +85,9 @@ def load(config: ConfigDict) -> Dataset:
     """
     setting = "data.window_low, data.window_high"
     checked_window(config.window_low, config.window_high, setting)
-    if config.source == "simulation":
-        folder = cache.root(config.cache) / (
-            f"lhco-n{config.n_simulated}-s{config.n_simulated_signal}-seed{config.simulation_seed}"
-        )
-        files = _simulate(folder, config)
-    elif config.source == "download":
-        files = [_download(FEATURE_FILE, config)]
-    elif lhco_prepared.is_prepared(config.source):
+    if lhco_prepared.is_prepared(config.source):
         return _prepared(config)
-    else:
-        files = checks.resolve(config.source, "*.h5")
+    files = _files(config)
     jets, label = (
         np.concatenate(parts)
         for parts in zip(*(read_jets(_features(path, config)) for path in files), strict=True)
@@ -105,6 +99,87 @@ def load(config: ConfigDict) -> Dataset:
         _require_further(path, extra_label, files)
         files = [*files, path]
     return _split(_rows(jets, label, config), config, extra, [str(path) for path in files])
+
+
+def _files(config: ConfigDict) -> list[Path]:
+    """Feature or raw files: simulated, downloaded or the user's."""
+    if config.source == "simulation":
+        folder = cache.root(config.cache) / (
+            f"lhco-n{config.n_simulated}-s{config.n_simulated_signal}-seed{config.simulation_seed}"
+        )
+        return _simulate(folder, config)
+    if config.source == "download":
+        return [_download(FEATURE_FILE, config)]
+    return checks.resolve(config.source, "*.h5")
+
+
+def search_table(config: ConfigDict) -> Table:
+    """All data of a search: mjj, and mJ1, dmJ [TeV], tau21_J1, tau21_J2, perhaps dR_jj.
+
+    Of labelled events the background and `n_signal` random events of signal, in the order of the
+    files; of events without label, as the black boxes are, all. Of prepared arrays all that are
+    data: train, val and test of inner and outer.
+
+    Raises:
+        UserError: as `load`; some files with and some without label; a number of signal events to
+            inject where nothing says which they are.
+    """
+    about = {"name": "lhco", "source": str(config.source)}
+    if lhco_prepared.is_prepared(config.source):
+        _require_fixed(config)
+        values, label, origin = lhco_prepared.data_rows(Path(config.source))
+        columns = lhco_prepared.layout(values.shape[1]).columns
+    else:
+        jets, label, origin = _all_jets(_files(config), config)
+        if label is None:
+            _require_labels(config)
+        else:
+            n = _n_injected(
+                *({"mass": 1000 * _mjj(jets[label == kind], config)} for kind in (1, 0)), config
+            )
+            kept = injected_among(label == 0, label == 1, n, config.seed)
+            jets, label = jets[kept], label[kept]
+            origin = origin._replace(rows=origin.rows[kept])
+        values = np.asarray(dijet(jnp.asarray(jets), config.shift, config.delta_r))
+        columns = dijet_names(config.delta_r)
+    (mass, unit), *features = columns
+    return make_table(
+        {name: values[:, place] for place, (name, _) in enumerate(features, 1)},
+        values[:, 0],
+        origin,
+        units=[unit for _, unit in features],
+        mass_name=mass,
+        mass_unit=unit,
+        label=label,
+        info=about | {"files": [*origin.files]},
+    )
+
+
+def _all_jets(
+    files: list[Path], config: ConfigDict
+) -> tuple[np.ndarray, np.ndarray | None, Origin]:
+    """Jets (N, 14) and labels (N,) of all files, None without, and where they stand."""
+    jets, labels, rows, starts = [], [], [], [0]
+    for path in files:
+        values, label, numbers, n_rows = _jets_of(_features(path, config))
+        if labels and (label is None) != (labels[0] is None):
+            raise UserError(f"{path}: label: some files of {config.source} have one, some none")
+        jets.append(values)
+        labels.append(label)
+        rows.append(numbers + starts[-1])
+        starts.append(starts[-1] + n_rows)
+    origin = Origin(tuple(map(str, files)), tuple(starts[:-1]), np.concatenate(rows))
+    return np.concatenate(jets), None if labels[0] is None else np.concatenate(labels), origin
+
+
+def _require_labels(config: ConfigDict) -> None:
+    """Refuses settings that say what to inject, where no event is known to be signal."""
+    for name in ("n_signal", "signal_over_background"):
+        if config[name] not in (0, DEFAULTS[name]):
+            raise UserError(
+                f"data.{name}: {config.source} has no label, so that all of it is data: leave it "
+                "out"
+            )
 
 
 def _extra_file(config: ConfigDict) -> Path:
@@ -148,19 +223,34 @@ def read_jets(path: Path) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         UserError: missing columns or rows, NaN, labels other than 0 and 1, momenta in MeV.
     """
+    jets, label, *_ = _jets_of(path)
+    if label is None:
+        raise UserError(
+            f"{path}: no column 'label', which says what is background and what signal: a search "
+            "in unlabelled data, jaxad search, does without"
+        )
+    return jets, label
+
+
+def _jets_of(path: Path) -> tuple[np.ndarray, np.ndarray | None, np.ndarray, int]:
+    """Jets and labels as `read_jets`, None without, their rows (N,) and how many the file has."""
     with PandasTable(path) as table:
-        table.require([*JETS, "label"])
-        values = table.read([*JETS, "label"], dtype=np.float32)
+        labelled = "label" in table.columns
+        columns = [*JETS, *(["label"] if labelled else [])]
+        values = table.read(columns, dtype=np.float32)
         rows = np.arange(len(values))
         if "tau_valid" in table.columns:
             rows = rows[table.read(["tau_valid"])[:, 0] == 1]
             values = values[rows]
-    checks.require_labels(values[:, -1], path, "label", LABELS, rows)
+        n_rows = table.n_rows
+    jets, label = values[:, : len(JETS)], values[:, -1] if labelled else None
+    if label is not None:
+        checks.require_labels(label, path, "label", LABELS, rows)
     checks.require_finite(values, path, "features", rows)
-    checks.require_filled(values[:, :-1], path, "features", rows)
-    checks.require_gev(np.hypot(values[:, 0], values[:, 1]), path, "pxj1, pyj1")
-    require_events(TWO_JETS, values[:, :-1], path, "features", rows)
-    return values[:, :-1], values[:, -1]
+    checks.require_filled(jets, path, "features", rows)
+    checks.require_gev(np.hypot(jets[:, 0], jets[:, 1]), path, "pxj1, pyj1")
+    require_events(TWO_JETS, jets, path, "features", rows)
+    return jets, label, rows, n_rows
 
 
 def _rows(x: np.ndarray, label: np.ndarray, config: ConfigDict) -> Rows:
@@ -252,16 +342,21 @@ def _assemble(
     )
 
 
-def _prepared(config: ConfigDict) -> Dataset:
-    def rows(values: np.ndarray) -> Rows:
-        return _rows(values[:, :-1], values[:, -1], config)
-
+def _require_fixed(config: ConfigDict) -> None:
+    """Refuses settings that say what prepared arrays already are."""
     for name in lhco_prepared.FIXED:
         if config[name] != DEFAULTS[name]:
             raise UserError(
                 f"data.{name}: expected {DEFAULTS[name]!r}, its default, with the prepared arrays "
                 f"of {config.source}, found {config[name]!r}: {FIXED}"
             )
+
+
+def _prepared(config: ConfigDict) -> Dataset:
+    def rows(values: np.ndarray) -> Rows:
+        return _rows(values[:, :-1], values[:, -1], config)
+
+    _require_fixed(config)
     parts, spares, files = lhco_prepared.read(Path(config.source), config)
     window, extra = (config.window_low, config.window_high), {}
     for name, values in spares.items():

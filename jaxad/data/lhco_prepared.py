@@ -24,6 +24,7 @@ from jaxad.data import checks
 from jaxad.data.array_files import opened, stored_array
 from jaxad.data.layout import Layout
 from jaxad.data.raw_events import require_events
+from jaxad.data.table import Origin
 from jaxad.data.window import PARTS
 from jaxad.errors import UserError
 from jaxad.observables.derived import dijet_names
@@ -56,6 +57,13 @@ def array(path: Path) -> np.ndarray:
     Raises:
         UserError: no such file, another layout, NaN, a label that is neither 0 nor 1.
     """
+    values = _array(path)
+    checks.require_labels(values[:, -1], path, "label", (0, 1))
+    return values
+
+
+def _array(path: Path) -> np.ndarray:
+    """The rows of a file, whatever its last column."""
     if not path.is_file():
         raise UserError(f"{path}: no such file; expected the arrays of the CATHODE code")
     with opened(path) as file, checks.reading(path, "array"):
@@ -64,7 +72,6 @@ def array(path: Path) -> np.ndarray:
         raise UserError(f"{path}: expected (N, 2 + features), found shape {values.shape}")
     values = checks.finite_float32(values, path, "array")
     require_events(layout(values.shape[1] - 1), values[:, :-1], path, "array")
-    checks.require_labels(values[:, -1], path, "label", (0, 1))
     checks.require_filled(values[:, :-1], path, "array")
     return values
 
@@ -85,12 +92,17 @@ class _Folder:
         """Whether the array lies beside the others of the signal region."""
         return (self._places[0] / f"{name}.npy").is_file()
 
-    def read(self, *names: str, needed: bool = False) -> np.ndarray:
+    def labelled(self, name: str) -> bool:
+        """Whether the last column of an array holds labels: 0 and 1 and nothing else."""
+        values = _array(self._path(name))[:, -1]
+        return bool(np.isin(values, (0, 1)).all())
+
+    def read(self, *names: str, needed: bool = False, labelled: bool = True) -> np.ndarray:
         """The rows of the named arrays that are there, one after another; perhaps none."""
         found = [np.zeros((0, self._width), np.float32)] if self._width else []
         for path in map(self._path, names):
             if path.is_file() or needed:
-                values = array(path)
+                values = array(path) if labelled else _array(path)
                 if self._width and values.shape[1] != self._width:
                     raise UserError(
                         f"{path}: expected {self._width} columns as in {self.files[0].name}, "
@@ -107,6 +119,32 @@ def _is_original(folder: _Folder) -> bool:
     if folder.holds("innerdata_extrasig") or folder.holds("outerdata_val"):
         return False
     return any(folder.holds(f"innerdata_extrasig_{part}") for part in ("train", "val"))
+
+
+def data_rows(source: Path) -> tuple[np.ndarray, np.ndarray | None, Origin]:
+    """All data of a folder: mjj and features (N, 1 + F), their labels (N,), where each row stands.
+
+    inner before outer, each train, val, test; of the original's folder innerdata_test is further
+    background and signal, and no data. The last column of the arrays is the label where it holds
+    0 and 1 alone; else the arrays have none.
+
+    Raises:
+        UserError: a file that is missing or damaged, or of other columns.
+    """
+    folder = _Folder(expanded(source))
+    labelled = folder.labelled("innerdata_train")
+    inner = [part for part in PARTS if part != "test" or not _is_original(folder)]
+    names = [*(f"innerdata_{part}" for part in inner), *(f"outerdata_{part}" for part in PARTS)]
+    parts, starts = [], []
+    for number, name in enumerate(names):
+        n_files = len(folder.files)
+        rows = folder.read(name, needed=number < len(inner), labelled=labelled)
+        if len(folder.files) > n_files:
+            starts.append(sum(map(len, parts)))
+            parts.append(rows)
+    values = np.concatenate(parts)
+    origin = Origin(tuple(map(str, folder.files)), tuple(starts))
+    return (values[:, :-1], values[:, -1], origin) if labelled else (values, None, origin)
 
 
 def read(source: Path, config: ConfigDict) -> tuple[Arrays, Arrays, list[Path]]:

@@ -34,6 +34,11 @@ VERSION = 1  # of what is computed
 
 def is_raw(table: PandasTable) -> bool:
     """Whether a file holds particles, not features."""
+    return len(table.columns) in (3 * N_PARTICLES, 3 * N_PARTICLES + 1)
+
+
+def is_labelled(table: PandasTable) -> bool:
+    """Whether a raw file says which events are signal; the black boxes do not."""
     return len(table.columns) == 3 * N_PARTICLES + 1
 
 
@@ -57,7 +62,7 @@ def feature_file(path: Path, folder: Path, workers: int | str | None = None) -> 
     Called again it goes on where it stopped, or returns the finished file.
 
     Args:
-        path: raw events, see `cluster_events`, and their label.
+        path: raw events, see `cluster_events`, and their label, where there is one.
         folder: where the file, and until it is complete its parts, lie.
         workers: processes, None for all cores, or the address of a dask scheduler, whose workers
             read `path` by the same name; the output does not depend on it.
@@ -70,19 +75,21 @@ def feature_file(path: Path, folder: Path, workers: int | str | None = None) -> 
     with PandasTable(path) as table:
         if not is_raw(table):
             raise UserError(
-                f"{path}: expected raw events of {3 * N_PARTICLES + 1} columns, "
-                f"found {len(table.columns)}"
+                f"{path}: expected raw events of {3 * N_PARTICLES} columns, or with a label "
+                f"{3 * N_PARTICLES + 1} columns, found {len(table.columns)}"
             )
         n_events = table.n_rows
         if not n_events:
             raise UserError(f"{path}: holds no events")
-        checks.require_labels(table.read(table.columns[-1:])[:, 0], path, "label", (0, 1))
+        labels = ["label"] if is_labelled(table) else []
+        if labels:
+            checks.require_labels(table.read(table.columns[-1:])[:, 0], path, "label", (0, 1))
     asked = request(path)
     name = asked["name"]
 
     def write(temporary: Path, _: str, parts: dict[str, list[Path]]) -> None:
         rows = np.concatenate([load_part(part)["rows"] for part in parts["raw"]])
-        write_fixed(temporary, "df", [*FEATURES, "label"], rows)
+        write_fixed(temporary, "df", [*FEATURES, *labels], rows)
 
     tasks = make_tasks("raw", name, n_events, TASK_SIZE)
     rows_of = partial(_rows_of, path, TASK_SIZE)
@@ -95,14 +102,15 @@ def _rows_of(path: Path, size: int, task: Task) -> dict[str, np.ndarray]:
     start = task.index * size
     with PandasTable(path) as table:
         rows = table.read(table.columns, start, start + task.n, dtype=np.float64)
-    particles = rows[:, :-1].reshape(len(rows), -1, 3)
+    particles, labels = rows[:, : 3 * N_PARTICLES], rows[:, 3 * N_PARTICLES :]
+    particles = particles.reshape(len(rows), -1, 3)
     require_events(Layout("ptetaphi", particles.shape[1:]), particles, path, "particles", start)
-    checks.require_finite(rows[:, -1], path, "label", start)
+    checks.require_finite(labels, path, "label", start)
     try:
         jets = cluster_events(particles, start)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
-    return {"rows": np.column_stack([jets, rows[:, -1]])}
+    return {"rows": np.column_stack([jets, labels])}
 
 
 def cluster_events(particles: np.ndarray, first: int = 0) -> np.ndarray:

@@ -88,6 +88,11 @@ class PandasTable:
             f"found {', '.join(map(repr, frames or self._file)) or 'nothing'}"
         )
 
+    def dtype_of(self, column: str) -> np.dtype:
+        """Type of the numbers of a column."""
+        dataset, field, _ = self._places[column]
+        return (dataset.dtype[field] if field else dataset.dtype).base
+
     def require(self, columns: Sequence[str]) -> None:
         """Refuses a file that lacks some of the columns."""
         missing = [name for name in columns if name not in self._places]
@@ -117,7 +122,7 @@ class PandasTable:
             pairs.setdefault((dataset, field), []).append((target, column))
         runs = {place: list(_runs(found)) for place, found in pairs.items()}
         stored = {dataset for dataset, _ in runs}
-        dtypes = [(d.dtype[field] if field else d.dtype).base for d, field in runs]
+        dtypes = [self.dtype_of(name) for name in columns]
         with reading(self.path, "number of rows"):
             values = np.empty((stop - start, len(columns)), dtype or np.result_type(*dtypes))
         row_bytes = sum(d.dtype.itemsize * int(np.prod(d.shape[1:])) for d in stored)

@@ -149,6 +149,20 @@ def file_of(path: str) -> tuple[Path, str | None]:
     return (expanded(match[1]), match[2] or "") if match else (whole, None)
 
 
+def files_of(source: str, setting: str = "data.source") -> list[str]:
+    """The files of a file name, folder or glob, sorted; of "FILE.root:TREE" each with its tree.
+
+    Args:
+        setting: that names them, for the message.
+
+    Raises:
+        UserError: there is none.
+    """
+    path, tree = file_of(source)
+    found = checks.resolve(path if tree else source, setting=setting)
+    return [f"{file}:{tree}" if tree else str(file) for file in found]
+
+
 def _is_root(file: Path) -> bool:
     try:
         with file.open("rb") as stream:
@@ -160,15 +174,11 @@ def _is_root(file: Path) -> bool:
 
 
 @contextlib.contextmanager
-def open_tree(path: str, branches: Mapping[str, str]) -> Iterator[Events]:
-    """The events of "FILE.root[:TREE]", one branch a column.
-
-    Args:
-        branches: column -> branch, in the order of the columns; pt, eta, phi or E, px, py, pz
-            [GeV] for particles.
+def opened_tree(path: str) -> Iterator[Any]:
+    """The tree of "FILE.root[:TREE]", as uproot has it.
 
     Raises:
-        UserError: uproot is missing, no such file, tree or branch, or a damaged one.
+        UserError: uproot is missing, no such file or tree, or a damaged one.
     """
     try:
         import awkward  # noqa: F401
@@ -176,8 +186,6 @@ def open_tree(path: str, branches: Mapping[str, str]) -> Iterator[Events]:
     except ImportError:
         raise UserError(f"{path}: ROOT files need uproot: pip install 'jaxad[root]'") from None
     file_name, tree_name = file_of(path)
-    if not branches:
-        raise UserError(f"{path}: name the branches, such as --branches pt=Jet_pt,eta=Jet_eta,...")
     if not file_name.is_file():
         raise UserError(f"{file_name}: no such file")
     with contextlib.ExitStack() as stack:
@@ -186,15 +194,38 @@ def open_tree(path: str, branches: Mapping[str, str]) -> Iterator[Events]:
             trees = file.keys(filter_classname=["TTree", "ROOT::RNTuple"], cycle=False)
             chosen = [tree for tree in trees if tree_name in ("", tree)]
             tree = file[chosen[0]] if len(chosen) == 1 else None
-            found = [] if tree is None else tree.keys()
-            absent = [name for name in branches.values() if tree is not None and name not in tree]
-            events = None if tree is None or absent else _Tree(tree, branches, path)
+        except Exception as error:
+            raise _damaged(path, error) from None
+        if tree is None:
+            raise UserError(f"{path}: expected FILE.root:TREE, one of {', '.join(trees) or 'none'}")
+        yield tree
+
+
+@contextlib.contextmanager
+def open_tree(path: str, branches: Mapping[str, str]) -> Iterator[Events]:
+    """The events of "FILE.root[:TREE]", one branch a column.
+
+    Args:
+        branches: column -> branch, in the order of the columns; pt, eta, phi or E, px, py, pz
+            [GeV] for particles.
+
+    Raises:
+        UserError: as `opened_tree`, or no such branch.
+    """
+    with contextlib.ExitStack() as stack:
+        tree = stack.enter_context(opened_tree(path))
+        if not branches:
+            raise UserError(
+                f"{path}: name the branches, such as --branches pt=Jet_pt,eta=Jet_eta,..."
+            )
+        try:
+            found = tree.keys()
+            absent = [name for name in branches.values() if name not in tree]
+            events = None if absent else _Tree(tree, branches, path)
         except UserError:
             raise
         except Exception as error:
             raise _damaged(path, error) from None
         if absent:
             raise UserError(f"{path}: no branch {absent[0]!r}; found {', '.join(found[:20])}")
-        if events is None:
-            raise UserError(f"{path}: expected FILE.root:TREE, one of {', '.join(trees) or 'none'}")
         yield events

@@ -75,6 +75,30 @@ def searched(
     return assemble(parts, spares, name, window, **about)
 
 
+def injected_rows(n: int, n_injected: int, seed: int) -> np.ndarray:
+    """Which of `n` signal events are injected, (n_injected,), in random order.
+
+    Raises:
+        UserError: more than there are.
+    """
+    if not 0 <= n_injected <= n:
+        raise UserError(f"data: signal events to inject: expected 0 to {n}, found {n_injected}")
+    return np.random.default_rng([seed, 1]).permutation(n)[:n_injected]
+
+
+def injected_among(
+    is_background: np.ndarray, is_signal: np.ndarray, n_injected: int, seed: int
+) -> np.ndarray:
+    """Rows of the data of a search, sorted: the background and some random events of signal.
+
+    Raises:
+        UserError: more than there are.
+    """
+    signal = np.flatnonzero(is_signal)
+    signal = signal[injected_rows(len(signal), n_injected, seed)]
+    return np.sort(np.append(np.flatnonzero(is_background), signal))
+
+
 def injected(
     background: Rows, signal: Rows, window: tuple[float, float], n_injected: int, seed: int
 ) -> tuple[dict[str, Rows], dict[str, Rows]]:
@@ -83,10 +107,7 @@ def injected(
     Raises:
         UserError: more signal than there is, or a window without events or with all of them.
     """
-    if not 0 <= n_injected <= n_rows(signal):
-        raise UserError(
-            f"data: signal events to inject: expected 0 to {n_rows(signal)}, found {n_injected}"
-        )
+    chosen = injected_rows(n_rows(signal), n_injected, seed)
     inside = in_window(background, window)
     if inside.all() or not inside.any():
         low, high = background["mass"].min() / 1000, background["mass"].max() / 1000
@@ -94,7 +115,8 @@ def injected(
             f"data: window {window[0]:g}-{window[1]:g} TeV: expected some events in it and some "
             f"beside it, found masses from {low:.4g} to {high:.4g} TeV"
         )
-    signal = take(signal, np.random.default_rng([seed, 1]).permutation(n_rows(signal)))
+    spare = take(signal, injected_rows(n_rows(signal), n_rows(signal), seed)[n_injected:])
+    signal = take(signal, chosen)
     parts = {
         name: take(background, index)
         for name, index in split_indices(n_rows(background), PARTS, seed).items()
@@ -102,7 +124,6 @@ def injected(
     edges = np.rint(np.cumsum([0, *PARTS.values()]) * n_injected).astype(int)
     for name, low, high in zip(PARTS, edges[:-1], edges[1:], strict=True):
         parts[name] = concatenate([parts[name], take(signal, slice(low, high))])
-    spare = take(signal, slice(n_injected, None))
     return parts, {"signal": take(spare, in_window(spare, window))}
 
 

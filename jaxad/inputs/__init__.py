@@ -17,7 +17,7 @@ from jaxad.inputs.stage import KINDS, Stage, as_it_is
 from jaxad.storage import cache, on_disk
 from jaxad.storage.digest import digest
 
-__all__ = ["INPUTS", "KINDS", "Stage", "get_config", "prepared", "stage"]
+__all__ = ["INPUTS", "KINDS", "Stage", "get_config", "prepared", "stage", "values_of"]
 
 INPUTS: dict[str, tuple[Callable[[ConfigDict, Layout, str], Stage], tuple, tuple]] = {
     "particles": (particles.particles, ("set",), PARTICLES),
@@ -102,7 +102,7 @@ def prepared(
     In bounded memory, with a progress bar. With a cache `folder` the values are kept there, under
     the digest of the rows and every setting; those of rows on disk are not.
     """
-    values = {name: _values(stage, raw, name, folder) for name, raw in parts.items()}
+    values = {name: values_of(stage, raw, name, folder) for name, raw in parts.items()}
     learnt = stage.fit(next(iter(values.values())))
     if stage.scale is as_it_is:
         return learnt, values
@@ -110,7 +110,9 @@ def prepared(
     return learnt, {name: in_batches(scale, rows) for name, rows in values.items()}
 
 
-def _values(stage: Stage, raw: np.ndarray, name: str, folder: Path | None) -> np.ndarray:
+def values_of(stage: Stage, raw: np.ndarray, name: str, folder: Path | None = None) -> np.ndarray:
+    """Physical values (n, *shape) of raw events, see `prepared`; `name` stands at the bar."""
+
     def make() -> dict[str, np.ndarray]:
         def values(x: Any) -> Any:
             return stage.values(x).astype(stage.stored)

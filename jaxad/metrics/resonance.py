@@ -3,9 +3,8 @@
 One formula serves all counting: the profile-likelihood significance of n events over b +- sigma,
 the background being measured by an auxiliary Poisson count tau b with tau = b / sigma^2. It is
 eq. 17 of Li and Ma (ApJ 272 (1983) 317) for an on/off measurement and, at n = s + b, the Asimov
-significance (Cowan et al., arXiv:1007.1727, eq. 97, where sigma = 0). The mass spectrum of dijets
-follows p1 (1 - x)^p2 / x^(p3 + p4 ln x), x = m / sqrt(s) (CDF, arXiv:0812.4036), whose logarithm is
-linear in its parameters: a Poisson regression, fitted by Fisher scoring with step halving.
+significance (Cowan et al., arXiv:1007.1727, eq. 97, where sigma = 0). The smooth spectrum is
+fitted by `jaxad.metrics.spectrum`.
 """
 
 from collections.abc import Sequence
@@ -13,14 +12,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import chdtrc, ndtr, ndtri, xlogy
+from scipy.special import ndtr, ndtri, xlogy
 
 from jaxad.errors import UserError
 from jaxad.metrics import Array, checked_scores, checked_values
 from jaxad.metrics.likelihood import profile_z
+from jaxad.metrics.spectrum import Family, expectation
 
-_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(3)
-_WEIGHTS = _WEIGHTS / 2
+MIN_SCANS = 100
 EFFICIENCIES = (0.2, 0.05, 0.01, 0.001)
 
 
@@ -66,60 +65,7 @@ def count_above(
     return result | {"error": error, "significance": z, "p_value": float(ndtr(-z))}
 
 
-# The smooth spectrum
-
-
-def bin_edges(window: tuple[float, float], span: tuple[float, float], width: float) -> Array:
-    """Bins of about `width` that have the window's borders among their edges and fill the span."""
-    low, high = window
-    inside = np.linspace(low, high, max(round((high - low) / width), 1) + 1)
-    step = inside[1] - inside[0]
-    n_below, n_above = int((low - span[0]) / step + 1e-9), int((span[1] - high) / step + 1e-9)
-    return low + step * np.arange(-n_below, len(inside) + n_above)
-
-
-def _dijet_basis(edges: Array, sqrt_s: float, n_parameters: int) -> Array:
-    """ln f / p of the dijet function at three points of every bin: (3, K, P), columns orthonormal.
-
-    The columns span 1, ln(1 - x), -ln x, -ln^2 x. The points are Gauss and Legendre's.
-    """
-    x = (edges[:-1] + np.diff(edges) * (1 + _NODES[:, None]) / 2) / sqrt_s
-    if not ((x > 0) & (x < 1)).all():
-        raise UserError(
-            f"mass: expected values [TeV] between 0 and sqrt(s) = {sqrt_s}, found bins from "
-            f"{edges[0]:.4g} to {edges[-1]:.4g}"
-        )
-    columns = [np.ones_like(x), np.log1p(-x), -np.log(x), -(np.log(x) ** 2)]
-    flat = np.stack(columns[:n_parameters], -1).reshape(-1, n_parameters)
-    return (np.linalg.qr(flat)[0] * np.sqrt(len(flat))).reshape(*x.shape, n_parameters)
-
-
-def _expected(basis: Array, p: Array) -> tuple[Array, Array]:
-    """Events in each bin (K,), the density averaged over it, and the gradient in p (K, P)."""
-    density = _WEIGHTS[:, None] * np.exp(np.clip(basis @ p, -500.0, 50.0))
-    return density.sum(0), np.einsum("qk,qkp->kp", density, basis)
-
-
-def _deviance(counts: Array, expected: Array) -> float:
-    """-2 ln of the Poisson likelihood ratio to the saturated model (Baker and Cousins, 1984)."""
-    return float(2 * (expected - counts + xlogy(counts, counts) - xlogy(counts, expected)).sum())
-
-
-def _fit(basis: Array, counts: Array) -> tuple[Array, Array]:
-    """Maximum of the Poisson likelihood of counts (K,): parameters (P,) and their covariance."""
-    p = np.linalg.lstsq(basis.mean(0), np.log(counts + 0.5), rcond=None)[0]
-    for _ in range(100):
-        mean, gradient = _expected(basis, p)
-        information = gradient.T @ (gradient / mean[:, None])
-        step = np.linalg.solve(information, gradient.T @ (counts / mean - 1))
-        length, now = 1.0, _deviance(counts, mean)
-        while _deviance(counts, _expected(basis, p + length * step)[0]) > now + 1e-9:
-            length /= 2
-        p = p + length * step
-        if np.abs(basis @ step).max() < 1e-9:
-            break
-    mean, gradient = _expected(basis, p)
-    return p, np.linalg.inv(gradient.T @ (gradient / mean[:, None]))
+# The sideband fit
 
 
 def sideband_fit(
@@ -130,62 +76,27 @@ def sideband_fit(
     width: float = 0.1,
     sqrt_s: float = 13.0,
     n_parameters: int = 4,
+    weights: ArrayLike | None = None,
 ) -> dict[str, Any]:
     """Excess in a mass window over the dijet function fitted to the bins outside it.
 
     mass: (N,) [TeV]; window: (low, high) [TeV]; span: of the fit, by default from the 1 % quantile
-    of the mass to its maximum; width: of the bins [TeV]; n_parameters: 3 leaves p4 out.
-    Empty bins take part (Poisson likelihood). The excess counts against the fit with its
-    uncertainty. `chi2`, `ndof`, `fit_p_value`: goodness of the sidebands, from the deviance.
+    of the mass to its maximum; width: of the bins [TeV]; n_parameters: 3 leaves p4 out; weights:
+    (N,) > 0. The excess counts against the fit with its uncertainty: "significance" and "p_value"
+    beside what `jaxad.metrics.spectrum.expectation` gives, which takes any unit and function.
     """
     mass = checked_values(mass, "mass")
     if span is None:
         if not mass.size:
             raise UserError("sideband fit: expected masses, found none")
         span = (float(np.quantile(mass, 0.01)), float(mass.max()))
-    edges = bin_edges(window, span, width)
-    if edges[0] > window[0] or len(edges) < 2 or edges[-1] < window[1] - width / 2:
-        raise UserError(
-            f"sideband fit: expected the window {window[0]:g}-{window[1]:g} TeV inside the range "
-            f"of the fit, found {span[0]:.3g}-{span[1]:.3g} TeV"
-        )
-    counts = np.histogram(mass, edges)[0]
-    centres = (edges[1:] + edges[:-1]) / 2
-    inside = (centres > window[0]) & (centres < window[1])
-    filled = int((counts[~inside] > 0).sum())
-    if filled <= n_parameters:
-        raise UserError(
-            f"sideband fit: expected more than {n_parameters} filled bins of {width} TeV outside "
-            f"{window[0]}-{window[1]} TeV, found {filled}: loosen the cut or widen the span"
-        )
-    basis = _dijet_basis(edges, sqrt_s, n_parameters)
-    try:
-        p, covariance = _fit(basis[:, ~inside], counts[~inside])
-    except np.linalg.LinAlgError:
-        p, covariance = np.full(n_parameters, np.nan), np.eye(n_parameters)
-    fit, gradient = _expected(basis, p)
-    slope = gradient[inside].sum(0)
-    expected, error = fit[inside].sum(), np.sqrt(slope @ covariance @ slope)
-    if not 0 < error < expected:
-        raise UserError(
-            f"sideband fit: {counts[~inside].sum()} events outside the window do not fix the dijet "
-            "function inside it: loosen the cut or widen the span"
-        )
-    z = significance(counts[inside].sum(), expected, error)
-    chi2, ndof = _deviance(counts[~inside], fit[~inside]), int((~inside).sum()) - n_parameters
-    return {
-        "edges": edges.tolist(),
-        "counts": counts.tolist(),
-        "fit": fit.tolist(),
-        "observed": int(counts[inside].sum()),
-        "expected": float(expected),
-        "error": float(error),
-        "significance": z,
-        "p_value": float(ndtr(-z)),
-        "chi2": chi2,
-        "ndof": ndof,
-        "fit_p_value": float(chdtrc(ndof, chi2)),
-    }
+    family = Family("dijet", n_parameters, sqrt_s)
+    fit = expectation(mass, window, family, span=span, width=width, weights=weights)
+    observed, expected, error = (
+        fit[key] / fit["event_weight"] for key in ("observed", "expected", "error")
+    )
+    z = significance(observed, expected, error)
+    return fit | {"significance": z, "p_value": float(ndtr(-z))}
 
 
 def sideband_fits(
@@ -217,34 +128,66 @@ def sideband_fits(
 # Look-elsewhere
 
 
+def _upcrossings(scans: Array, level: float) -> tuple[float, float | None]:
+    """Mean number of upward crossings of the level by scans (T, W), and its error of T > 1."""
+    crossings = ((scans[:, :-1] <= level) & (scans[:, 1:] > level)).sum(1)
+    if len(scans) == 1:
+        return float(crossings[0]), None
+    return float(crossings.mean()), float(crossings.std(ddof=1) / len(scans) ** 0.5)
+
+
+def _scans(values: ArrayLike, name: str, n_windows: int | None = None) -> Array:
+    scans = np.atleast_2d(np.asarray(values, np.float64))
+    if scans.ndim != 2 or n_windows not in (None, scans.shape[1]) or not np.isfinite(scans).all():
+        windows = "W" if n_windows is None else n_windows
+        raise UserError(
+            f"{name}: expected finite significances (T, {windows}) of background-only scans, found "
+            f"{scans.shape} with {(~np.isfinite(scans)).sum()} others"
+        )
+    return scans
+
+
 def look_elsewhere(
-    scan: ArrayLike, reference: ArrayLike | None = None, level: float = 0.0
+    scan: ArrayLike,
+    reference: ArrayLike | None = None,
+    level: float = 0.0,
+    finer: ArrayLike | None = None,
 ) -> dict[str, Any]:
     """Global p-value of the largest significance in a scan of windows (Gross, Vitells, 1005.1891).
 
     p_global = p_local + <N(level)> exp(-(z^2 - level^2) / 2), N the upward crossings of a low
-    level by the significance along the scan, an upper bound that is tight for small p. scan: (W,)
-    significances in order of mass; reference: (T, W) of background-only scans to average N over, by
-    default the scan itself (one scan counts few crossings: a rough N). At least one half crossing
-    is assumed.
+    level by the significance along the scan: an upper bound that is tight for small p and windows
+    that overlap; of W adjacent ones W p_local is nearer. scan: (W,) significances in order of mass;
+    reference: (T, W) of background-only scans to average N over; finer: (T, V) of such scans at a
+    finer step, whose N is quoted beside: where it is larger, N is of the step and not of the data.
+    At least one half crossing is assumed. "caveat" says why the number is no claim: fewer than
+    `MIN_SCANS` reference scans, or none, where N is counted in the observed scan itself.
     """
     scan = checked_values(scan, "scan")
     if not scan.size:
         raise UserError("scan: expected significances, found none")
-    rows = np.atleast_2d(scan if reference is None else np.asarray(reference, np.float64))
-    crossings = ((rows[:, :-1] <= level) & (rows[:, 1:] > level)).sum(1).mean()
+    rows = scan[None] if reference is None else _scans(reference, "reference", scan.size)
+    crossings, error = _upcrossings(rows, level)
     best = int(np.argmax(scan))
     z = float(scan[best])
     p_local = float(ndtr(-z))
-    excess = max(z, level)
-    p_global = p_local + max(crossings, 0.5) * np.exp(-(excess**2 - level**2) / 2)
-    p_global = float(min(p_global, 1.0))
-    return {
+    decrease = np.exp(-(max(z, level) ** 2 - level**2) / 2)
+    p_global = float(min(p_local + max(crossings, 0.5) * decrease, 1.0))
+    counted = "the observed scan itself" if reference is None else f"{len(rows)} scans"
+    caveat = f"crossings of {counted}: expected at least {MIN_SCANS} background-only scans"
+    result = {
         "best": best,
         "z_local": z,
         "p_local": p_local,
-        "upcrossings": float(crossings),
+        "upcrossings": crossings,
+        "upcrossings_error": error,
         "p_global": p_global,
+        "p_global_error": None if error is None else float(error * decrease),
         "z_global": float(-ndtri(p_global)) if p_global < 1 else None,
         "trials_factor": p_global / p_local if p_local else None,
+        "caveat": caveat if reference is None or len(rows) < MIN_SCANS else None,
     }
+    if finer is None:
+        return result
+    crossings, error = _upcrossings(_scans(finer, "finer"), level)
+    return result | {"upcrossings_finer": crossings, "upcrossings_finer_error": error}

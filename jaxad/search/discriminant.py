@@ -16,7 +16,7 @@ from scipy.linalg import cho_factor, cho_solve
 from threadpoolctl import ThreadpoolController
 
 from jaxad.search.plan import Engine, Plan, count
-from jaxad.search.pool import DATA, TRAINING
+from jaxad.search.pool import DATA, OTHER, TRAINING
 from jaxad.training import streams
 from jaxad.training.streams import Purpose
 
@@ -59,7 +59,8 @@ def engine(plan: Plan, recipe: ConfigDict) -> Engine:
     one_thread = partial(ThreadpoolController().limit, limits=1, user_api="blas")
     with one_thread():
         phi = cosines(pool.x, recipe.n_cosines, plan.seed)
-        inverse = inverse_covariance(phi).astype(np.float32)
+        pooled = phi[pool.role != OTHER]
+        inverse = inverse_covariance(pooled - pooled.mean(axis=0)).astype(np.float32)
     edges = np.searchsorted(pool.fold, np.arange(pool.folds + 1))
     folds = []
     for start, stop in itertools.pairwise(edges):

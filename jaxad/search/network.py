@@ -26,7 +26,7 @@ from jaxad.devices import precision
 from jaxad.devices.forks import require_unforked
 from jaxad.models.dense import Classifier
 from jaxad.search.plan import NOT_SCORED, Engine, Plan, feature_masks, require_finite
-from jaxad.search.pool import COUNTING, TRAINING, places_of_data
+from jaxad.search.pool import DATA, TRAINING, places_of_data
 from jaxad.training import streams
 from jaxad.training.streams import Purpose
 
@@ -44,7 +44,7 @@ class Batches(NamedTuple):
 def batches(plan: Plan, epochs: int, batch_size: int) -> Batches:
     """Batches of which a classifier, which skips its own fold, sees about `batch_size` rows."""
     pool = plan.pool
-    seen = np.stack([pool.fold != k for k in plan.folds]) & (pool.role != COUNTING)
+    seen = np.stack([pool.fold != k for k in plan.folds]) & np.isin(pool.role, (DATA, TRAINING))
     places = np.flatnonzero(seen.any(axis=0)).astype(np.int32)
     steps = max(1, round(seen.sum(axis=1).mean() / batch_size))
     width = -(-len(places) // steps)

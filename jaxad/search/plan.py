@@ -12,8 +12,9 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxad.errors import UserError
+from jaxad.metrics import counting
 from jaxad.search import pool as pools
-from jaxad.search.pool import COUNTING, DATA, TRAINING, Pool
+from jaxad.search.pool import COUNTING, DATA, OTHER, TRAINING, Pool
 from jaxad.training import streams
 from jaxad.training.streams import Purpose
 
@@ -38,6 +39,7 @@ class Plan(NamedTuple):
     Attributes:
         folds: those that are scored.
         expected: mean of the Poisson number of data events of a toy; None: that of the data.
+        injected: mean of the Poisson number of data events that are of the pool's `OTHER` rows.
     """
 
     pool: Pool
@@ -45,6 +47,7 @@ class Plan(NamedTuple):
     groups: tuple[Group, ...]
     seed: int
     expected: float | None
+    injected: float
 
     @property
     def n_cuts(self) -> int:
@@ -57,7 +60,11 @@ class Plan(NamedTuple):
 
     def rows(self, toy: int) -> np.ndarray:
         """Rows (P,) int32 at the places of a toy."""
-        return pools.permutation(self.pool, self.seed, toy)
+        rows = pools.permutation(self.pool, self.seed, toy)
+        if not self.injected:
+            return rows
+        numbers = self.numbers(toy)
+        return pools.injected(self.pool, rows, numbers, self.injected, self.seed, toy)
 
     def numbers(self, toy: int) -> np.ndarray:
         """Data events (folds,) of a toy."""
@@ -92,6 +99,7 @@ def make(
     seed: int,
     half_split: bool = False,
     expected: float | None = None,
+    injected: float = 0.0,
 ) -> Plan:
     """The plan of a pool; of a half-split only the second of two folds is scored.
 
@@ -127,7 +135,7 @@ def make(
                     "search.count_factor, or cut softer"
                 )
             found.append(Group(k, data, counting, ranks(len(counting), efficiencies)))
-    return Plan(pool, folds, tuple(found), seed, expected)
+    return Plan(pool, folds, tuple(found), seed, expected, injected)
 
 
 def count(plan: Plan, scores: np.ndarray, numbers: np.ndarray) -> np.ndarray:
@@ -145,12 +153,18 @@ def count(plan: Plan, scores: np.ndarray, numbers: np.ndarray) -> np.ndarray:
 
 
 def p_values(plan: Plan, scores: np.ndarray) -> np.ndarray:
-    """u (P,) of places of data from scores (P,) by place; NaN at all others."""
-    u = np.full(len(scores), np.nan)
+    """u (P,) of places of data and of others from scores (P,) by place; NaN of template.
+
+    Of other masses than the pool's the mass bin at the end counts.
+    """
+    u, pool = np.full(len(scores), np.nan), plan.pool
     for group in plan.groups:
-        template = np.sort(scores[group.counting])
-        above = len(template) - np.searchsorted(template, scores[group.data], side="left")
-        u[group.data] = (1 + above) / (1 + len(template))
+        b = pool.bin[group.counting[0]]
+        others = np.flatnonzero(
+            (pool.role == OTHER) & (pool.fold == group.fold) & (pool.bin == b)
+        )
+        places = np.concatenate([group.data, others])
+        u[places] = counting.conformal_u(scores[places], scores[group.counting])
     return u
 
 

@@ -19,7 +19,7 @@ from jaxad.inputs.features import require_varied
 from jaxad.training import streams
 from jaxad.training.streams import Purpose
 
-DATA, TRAINING, COUNTING = 0, 1, 2
+DATA, TRAINING, COUNTING, OTHER = 0, 1, 2, 3
 
 
 class Pool(NamedTuple):
@@ -30,8 +30,8 @@ class Pool(NamedTuple):
             from must not know which rows are data.
         m: (P,) float64, masses [GeV].
         fold: (P,) int32, ascending.
-        role: (P,) int8, `DATA`, `TRAINING` or `COUNTING`, ascending in a fold.
-        row: (P,) int64, number of a data event in its table; -1 of template rows.
+        role: (P,) int8, `DATA`, `TRAINING`, `COUNTING` or `OTHER`, ascending in a fold.
+        row: (P,) int64, number of an event in its table; -1 of template rows.
         bin: (P,) int32, bin of the mass.
         weight: (P,) float32, 1 where the data have none.
     """
@@ -57,6 +57,7 @@ def make(
     folds: int,
     mass_bins: int = 1,
     spare: Rows | None = None,
+    others: Rows | None = None,
 ) -> Pool:
     """The pool of a window.
 
@@ -69,6 +70,8 @@ def make(
         mass_bins: bins of the mass with equally many rows of the pool each.
         spare: template rows that stand behind the data, for toys with more data than were
             observed: `numbers`.
+        others: rows that are only scored, out of fold, and stay where they are: "x", "m", "fold"
+            and "row", as the data; a signal that toys are given: `injected`.
 
     Raises:
         UserError: a constant feature, a fold without rows of some role, or spare rows with mass
@@ -77,20 +80,23 @@ def make(
     spare = {name: training[name][:0] for name in ("x", "m")} if spare is None else spare
     if len(spare["m"]) and mass_bins > 1:
         raise UserError("search.mass_bins: expected 1 where toys have other numbers of data events")
-    parts = (data, spare, training, counting)
+    none = {name: data[name][:0] for name in ("x", "m", "fold", "row")}
+    others = none if others is None else others
+    parts = (data, spare, training, counting, others)
     sizes = [len(rows["m"]) for rows in parts]
     x = np.concatenate([np.asarray(rows["x"], np.float64) for rows in parts])
     m = np.concatenate([np.asarray(rows["m"], np.float64) for rows in parts])
-    shift, scale = x.mean(axis=0), x.std(axis=0)
+    n_pooled = sum(sizes[:-1])
+    shift, scale = x[:n_pooled].mean(axis=0), x[:n_pooled].std(axis=0)
     require_varied(shift, scale)
-    role = np.repeat([DATA, DATA, TRAINING, COUNTING], sizes).astype(np.int8)
-    dealt = [np.arange(n) % folds for n in sizes[1:]]
-    fold = np.concatenate([np.asarray(data["fold"]), *dealt]).astype(np.int32)
+    role = np.repeat([DATA, DATA, TRAINING, COUNTING, OTHER], sizes).astype(np.int8)
+    dealt = [np.arange(n) % folds for n in sizes[1:-1]]
+    fold = np.concatenate([np.asarray(data["fold"]), *dealt, others["fold"]]).astype(np.int32)
     row = np.full(len(m), -1, np.int64)
-    row[: sizes[0]] = data["row"]
+    row[: sizes[0]], row[n_pooled:] = data["row"], others["row"]
     weight = np.ones(len(m), np.float32)
     weight[: sizes[0]] = data.get("weight", 1.0)
-    inner = np.quantile(m, np.arange(1, mass_bins) / mass_bins)
+    inner = np.quantile(m[:n_pooled], np.arange(1, mass_bins) / mass_bins)
     order = np.lexsort((role, fold))  # stable: observed data before spare rows
     pool = Pool(
         x=((x - shift) / scale).astype(np.float32),
@@ -124,6 +130,7 @@ def permutation(pool: Pool, seed: int, toy: int) -> np.ndarray:
     rng = streams.generator(seed, Purpose.TOY_ROWS, toy)
     edges = np.searchsorted(pool.fold, np.arange(pool.folds + 1))
     for start, stop in itertools.pairwise(edges):
+        stop -= np.count_nonzero(pool.role[start:stop] == OTHER)
         bins = pool.bin[start:stop]
         if not bins.any():
             rows[start:stop] = start + rng.permutation(stop - start)
@@ -131,6 +138,24 @@ def permutation(pool: Pool, seed: int, toy: int) -> np.ndarray:
         for b in np.unique(bins):
             places = start + np.flatnonzero(bins == b)
             rows[places] = rng.permutation(places)
+    return rows
+
+
+def injected(
+    pool: Pool, rows: np.ndarray, numbers: np.ndarray, expected: float, seed: int, toy: int
+) -> np.ndarray:
+    """The rows (P,) of a toy where a Poisson number of its data events are of the `others`.
+
+    Args:
+        rows: of `permutation`; numbers: (folds,) data events.
+        expected: mean of the number in all folds.
+    """
+    rng, rows = streams.generator(seed, Purpose.TOY_SIGNAL, toy), rows.copy()
+    for k in range(pool.folds):
+        places = np.flatnonzero((pool.fold == k) & (pool.role == DATA))[: numbers[k]]
+        others = np.flatnonzero((pool.fold == k) & (pool.role == OTHER))
+        n = min(rng.poisson(expected / pool.folds), len(places), len(others))
+        rows[rng.permutation(places)[:n]] = rng.permutation(others)[:n]
     return rows
 
 

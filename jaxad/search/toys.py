@@ -21,7 +21,7 @@ from jaxad.errors import DAMAGED, Preempted, UserError
 from jaxad.search import boosted, discriminant, fits, network, plan
 from jaxad.search.fits import Fit
 from jaxad.search.plan import Engine, Plan
-from jaxad.search.pool import DATA, Pool
+from jaxad.search.pool import DATA, OTHER, Pool
 from jaxad.storage.atomic import replacing
 from jaxad.storage.digest import digest
 
@@ -33,7 +33,8 @@ class Observed(NamedTuple):
     """Scores of one toy; those of the observed data are toy 0.
 
     Attributes:
-        rows: (N,) rows of the pool that are data, as their places stand in the pool.
+        rows: (N,) rows of the pool that are data, as their places stand in the pool, and behind
+            them the `OTHER` rows.
         score: (N,) mean logit of the classifiers that did not see the event; NaN where not scored.
         u: (N,) (1 + number of the fold's template scores >= score) / (1 + their number), in mass
             bins where the pool has them; NaN where not scored.
@@ -74,6 +75,7 @@ def counts(
     toys: Sequence[int],
     chunk: int = 8,
     expected: float | None = None,
+    injected: float = 0.0,
 ) -> np.ndarray:
     """Data events that pass each cut, int32 (T, folds, n_eff); -1 in folds that are not scored.
 
@@ -83,12 +85,13 @@ def counts(
         toys: their numbers; 0 is the observed data.
         chunk: toys that train at once.
         expected: mean of the Poisson number of data events of a toy; None: that of the data.
+        injected: mean of the Poisson number of data events that are of the pool's `OTHER` rows.
 
     Raises:
         UserError: too few template rows for a cut, weighted events, an unknown classifier, or a
             training that diverged.
     """
-    fixed = _plan(pool, classifier, efficiencies, seed, expected)
+    fixed = _plan(pool, classifier, efficiencies, seed, expected, injected)
     with _engine(fixed, classifier, chunk) as engine:
         return np.concatenate(list(engine.counts(_parts(list(toys), chunk))))
 
@@ -105,7 +108,7 @@ def observed(
     fixed = _plan(pool, classifier, efficiencies, seed, None)
     with _engine(fixed, classifier, chunk) as engine:
         scores = engine.scores(toy)
-    data = pool.role == DATA
+    data = np.concatenate([np.flatnonzero(pool.role == role) for role in (DATA, OTHER)])
     counting = np.concatenate([group.counting for group in fixed.groups])
     return Observed(
         rows=fixed.rows(toy)[data],
@@ -178,9 +181,10 @@ def _plan(
     efficiencies: Sequence[float],
     seed: int,
     expected: float | None,
+    injected: float = 0.0,
 ) -> Plan:
     half = isinstance(classifier, ConfigDict) and classifier.half_split
-    return plan.make(pool, efficiencies, seed, half, expected)
+    return plan.make(pool, efficiencies, seed, half, expected, injected)
 
 
 def _engine(

@@ -72,14 +72,6 @@ def test_counting_without_samples_above_the_cut_says_why():
         resonance.significance(3, 0)
 
 
-def test_bins_have_the_window_among_their_edges():
-    edges = resonance.bin_edges(WINDOW, SPAN, 0.1)
-    for border in WINDOW:
-        assert np.abs(edges - border).min() < 1e-9
-    assert np.ptp(np.diff(edges)) < 1e-9
-    assert edges[0] == pytest.approx(2.4) and edges[-1] == pytest.approx(7.0)
-
-
 @pytest.mark.parametrize(
     ("n", "n_parameters", "n_toys"), [(300, 3, 150), (3_000, 4, 100), (100_000, 4, 40)]
 )
@@ -97,17 +89,6 @@ def test_sideband_fit_is_unbiased_and_calibrated(n, n_parameters, n_toys):
         assert chi2 == pytest.approx(1, abs=0.12)
         spread = np.std([fit["expected"] for fit in fits])
         assert np.mean([fit["error"] for fit in fits]) == pytest.approx(spread, rel=0.35)
-
-
-def test_the_fit_returns_the_function_it_is_given():
-    m = np.arange(SPAN[0] + 5e-5, SPAN[1], 1e-4)
-    density = (1 - m / 13) ** 8 / (m / 13) ** (5 + 0.3 * np.log(m / 13))
-    edges = resonance.bin_edges(WINDOW, SPAN, 0.1)
-    counts = np.histogram(m, edges, weights=1e5 * density / density.sum())[0]
-    outside = (edges[1:] <= WINDOW[0] + 1e-9) | (edges[:-1] >= WINDOW[1] - 1e-9)
-    basis = resonance._dijet_basis(edges, 13.0, 4)
-    p, _ = resonance._fit(basis[:, outside], counts[outside])
-    np.testing.assert_allclose(resonance._expected(basis, p)[0], counts, rtol=1e-6)
 
 
 def test_four_parameters_fit_what_they_describe_and_cost_precision():
@@ -149,6 +130,53 @@ def test_look_elsewhere_bounds_the_chance_of_the_best_window():
         assert found["p_global"] == pytest.approx((highest > level).mean(), rel=0.25)
         assert found["best"] == 50 and found["p_local"] == pytest.approx(norm.sf(level))
         assert found["trials_factor"] > 3 and found["z_global"] < found["z_local"]
+
+
+@pytest.fixture(scope="module")
+def overlapping():
+    """(T, 46) background-only scans of windows of five bins, one bin apart."""
+    bins = np.random.default_rng(1).standard_normal((150_000, 50), np.float32)
+    total = np.pad(bins.cumsum(1), ((0, 0), (1, 0)))
+    return (total[:, 5:] - total[:, :-5]) / np.float32(5**0.5)
+
+
+def test_look_elsewhere_is_tight_of_overlapping_windows_and_loose_of_adjacent_ones(overlapping):
+    adjacent = overlapping[:, ::5]
+    for level in (2.5, 3.0, 3.5):
+        for scans, low, high in ((overlapping, 1.05, 1.4), (adjacent, 1.6, 2.5)):
+            scan = np.full(scans.shape[1], -1.0)
+            scan[5] = level
+            bound = resonance.look_elsewhere(scan, scans[:5000])["p_global"]
+            assert low < bound / (scans.max(1) > level).mean() < high
+        bonferroni = adjacent.shape[1] * norm.sf(level)
+        assert bonferroni == pytest.approx((adjacent.max(1) > level).mean(), rel=0.2)
+
+
+def test_look_elsewhere_quotes_the_error_of_the_crossings(overlapping):
+    scan = np.append(3.0, np.full(45, -1.0))
+    found = resonance.look_elsewhere(scan, overlapping[:400])
+    spread = [
+        resonance.look_elsewhere(scan, overlapping[i : i + 400]) for i in range(0, 80_000, 400)
+    ]
+    for key in ("upcrossings", "p_global"):
+        expected = np.std([each[key] for each in spread])
+        assert found[f"{key}_error"] == pytest.approx(expected, rel=0.15)
+    assert found["caveat"] is None
+    coarse = resonance.look_elsewhere(scan[::5], overlapping[:400, ::5], finer=overlapping[:400])
+    assert coarse["upcrossings_finer"] == found["upcrossings"]
+    assert coarse["upcrossings_finer_error"] == found["upcrossings_error"]
+    assert coarse["upcrossings"] < 0.7 * coarse["upcrossings_finer"]
+
+
+def test_crossings_of_few_scans_are_marked(overlapping):
+    scan = overlapping[0]
+    assert "observed scan itself" in resonance.look_elsewhere(scan)["caveat"]
+    few = resonance.look_elsewhere(scan, overlapping[:99])
+    assert few["caveat"].startswith("crossings of 99 scans: expected at least 100")
+    with pytest.raises(UserError, match=r"expected finite significances \(T, 46\)"):
+        resonance.look_elsewhere(scan, overlapping[:200, :40])
+    with pytest.raises(UserError, match=r"finer: .* with 1 others"):
+        resonance.look_elsewhere(scan, finer=[0.0, np.nan])
 
 
 def test_look_elsewhere_from_one_scan_is_json_and_bounded():

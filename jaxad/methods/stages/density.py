@@ -86,11 +86,14 @@ def fit(
     bench: Bench,
     stage: str,
     members: int = 0,
+    **rows_of_members: np.ndarray,
 ) -> dict:
-    """Fit `config.flow` with `config.flow_train` to rows with "x" (N, F) and "m" (N,) [TeV].
+    """Fit `config.flow` with `config.flow_train` to rows with "x" (N, F) and "m" (N,) of one unit.
 
     Args:
         members: densities trained at once; 0: `config.flow_train.ensemble`.
+        rows_of_members: `train_index` and `val_index` of `jaxad.training.fit`, where members see
+            different rows. Scale and range are those of all of them.
 
     Returns:
         {"params": leading axes (members, best epochs), best epoch first; "scaler"; "mass": mean
@@ -109,7 +112,7 @@ def fit(
     flow = network(config.flow, train["x"].shape[1])
     settings = config.flow_train.copy_and_resolve_references()
     settings.ensemble = members or settings.ensemble
-    result = bench.fit(task(flow), *rows, settings, config.seed, stage=stage)
+    result = bench.fit(task(flow), *rows, settings, config.seed, stage=stage, **rows_of_members)
     order = np.arange(settings.ensemble)[:, None], np.argsort(result.value, axis=1)
     fitted["params"] = jax.tree.map(lambda a: a[order], result.params)
     return fitted

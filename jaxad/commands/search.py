@@ -1,0 +1,45 @@
+"""Search one's own data, without labels, for a resonance; p-values from pseudo-experiments.
+
+  jaxad search --config=search --workdir=runs/mine --config.data.source=table.csv \\
+      --config.data.features=mj1,mj2,tau21_1,tau21_2 --config.data.mass=mjj --config.search.windows=3300-3700
+  jaxad search --config=search --workdir=runs/mine ... --unblind
+
+The first call fits the background beside every window, tests it in false windows, and trains the
+classifiers on the data and on pseudo-experiments (--toys of them; --quick takes 40 and says what
+they cannot claim). It shows closure, coverage and what a signal would give, and no observed count;
+the second call, with --unblind, shows that too, and changes nothing else. The same command again
+goes on where it was stopped, and with more --toys adds to those there are. Results: WORKDIR/search.
+"""
+
+from collections.abc import Sequence
+
+from absl import flags
+
+from jaxad.commands import cli
+from jaxad.commands.train import bench, fitter
+from jaxad.search import run
+
+QUICK = 40
+
+
+def main(argv: Sequence[str]) -> int:
+    """The command; its exit code, see `cli.exit_code`."""
+
+    def define(values: flags.FlagValues, arguments: list[str]) -> None:
+        cli.define_config(values, arguments, required=True)
+        cli.define_workdir(values, "Where the search lives: checkpoints, pseudo-experiments, results.")
+        meaning = "Pseudo-experiments a window."
+        flags.DEFINE_integer("toys", 1000, meaning, lower_bound=0, flag_values=values)
+        quick = f"{QUICK} pseudo-experiments, for a first look."
+        flags.DEFINE_bool("quick", False, quick, flag_values=values)
+        unblind = "Show what was observed."
+        flags.DEFINE_bool("unblind", False, unblind, flag_values=values)
+
+    values = cli.parsed(define, ["jaxad search", *argv], __doc__)
+    n_toys = QUICK if values.quick else values.toys
+
+    def command() -> None:
+        working = bench(fitter(values.workdir))
+        run.search(values.config, values.workdir, working, n_toys, values.unblind)
+
+    return cli.exit_code(command, at_once=True)

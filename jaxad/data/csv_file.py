@@ -1,0 +1,160 @@
+"""Tables of numbers as text: one line of names, then lines of numbers, separated by commas.
+
+Nothing is guessed: no quotes, no comments, no other separator, no line of another length.
+"""
+
+import io
+import warnings
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from jaxad.errors import UserError
+
+BLOCK = 1 << 25  # bytes that are parsed together
+NEWLINE, COMMA, QUOTE = b'\n,"'
+
+
+class Csv:
+    """The columns of a CSV file, read in blocks of whole lines.
+
+    Attributes:
+        names: of the first line, which may begin with #.
+
+    Raises:
+        UserError: an empty file, or a first line that holds no names or one twice.
+    """
+
+    def __init__(self, path: Path):
+        self._path = path
+        try:
+            with path.open("rb") as stream:
+                header = stream.readline()
+                self._start = stream.tell()
+            text = header.decode("utf-8-sig")
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise UserError(f"{path}: expected text, found other bytes: no CSV file") from None
+        self.names = [name.strip() for name in text.strip().lstrip("#").split(",")]
+        if not text.strip():
+            raise UserError(f"{path}: line 1: expected the names of the columns, found nothing")
+        if '"' in text:
+            raise UserError(f"{path}: line 1: names in quotes: write them without")
+        if all(_is_number(name) for name in self.names):
+            raise UserError(
+                f"{path}: line 1: expected the names of the columns, found numbers: "
+                "add a line of names"
+            )
+        for name in self.names:
+            if not name or self.names.count(name) > 1:
+                what = f"the name {name!r} twice" if name else "a column without a name"
+                raise UserError(f"{path}: line 1: {what}: every column needs its own")
+
+    def read(self, names: Sequence[str], whole: Collection[str]) -> dict[str, np.ndarray]:
+        """The named columns, float64, and those of `whole` int64."""
+        kept = list(dict.fromkeys(names))
+        columns = [self.names.index(name) for name in kept]
+        dtype = np.dtype([(str(c), "i8" if self.names[c] in whole else "f8") for c in columns])
+        parts = [self._parsed(*block, columns, dtype) for block in self._blocks()]
+        values = np.concatenate(parts) if parts else np.empty(0, dtype)
+        return {name: values[str(c)].copy() for name, c in zip(kept, columns, strict=True)}
+
+    def _blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
+        """(bytes, ends of their lines, number of the first one), checked for their shape."""
+        line = 2
+        with self._path.open("rb") as stream:
+            stream.seek(self._start)
+            rest = b""
+            while True:
+                block = stream.read(BLOCK)
+                text = rest + block
+                if block:
+                    cut = text.rfind(b"\n") + 1
+                    text, rest = text[:cut], text[cut:]
+                elif not (text := text.rstrip()):
+                    return
+                else:
+                    text, rest = text + b"\n", b""
+                if not text:
+                    continue
+                if not block or not (rest.strip() or stream.peek(1)):
+                    text = text.rstrip() + b"\n"  # blank lines at the end of the file
+                if not text.strip():
+                    continue
+                letters = np.frombuffer(text, np.uint8)
+                ends = np.flatnonzero(letters == NEWLINE)
+                self._check(letters, ends, line)
+                yield letters, ends, line
+                line += len(ends)
+
+    def _check(self, letters: np.ndarray, ends: np.ndarray, line: int) -> None:
+        """Refuses quotes and lines of another number of fields."""
+        if (quotes := letters == QUOTE).any():
+            number = line + int(np.searchsorted(ends, int(np.argmax(quotes))))
+            raise UserError(
+                f"{self._path}: line {number}: quotes: write numbers, separated by commas alone"
+            )
+        commas = np.flatnonzero(letters == COMMA)
+        counts = np.diff(np.searchsorted(commas, ends), prepend=0)
+        odd = counts != len(self.names) - 1
+        if odd.any():
+            number = int(np.argmax(odd))
+            raise UserError(
+                f"{self._path}: line {line + number}: expected {len(self.names)} fields as in "
+                f"line 1, found {int(counts[number]) + 1}"
+            )
+
+    def _parsed(
+        self,
+        letters: np.ndarray,
+        ends: np.ndarray,
+        line: int,
+        columns: Sequence[int],
+        dtype: np.dtype,
+    ) -> np.ndarray:
+        text = letters.tobytes()
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                return np.loadtxt(
+                    io.BytesIO(text),
+                    dtype,
+                    delimiter=",",
+                    comments=None,
+                    usecols=columns,
+                    ndmin=1,
+                    encoding="utf-8",
+                )
+        except (ValueError, Warning):
+            self._refuse(text, line, columns, dtype)
+            raise
+
+    def _refuse(self, text: bytes, line: int, columns: Sequence[int], dtype: np.dtype) -> None:
+        """Refuses the first field of the block that is no number."""
+        for number, row in enumerate(text.decode("utf-8", "replace").splitlines(), line):
+            fields = row.split(",")
+            for column in columns:
+                whole = dtype[str(column)].kind == "i"
+                if not (_is_whole if whole else _is_number)(fields[column]):
+                    raise UserError(
+                        f"{self._path}: line {number}: {self.names[column]}: expected a "
+                        f"{'whole ' if whole else ''}number, found {fields[column].strip()!r}"
+                    )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return text.isascii() and "_" not in text
+
+
+def _is_whole(text: str) -> bool:
+    try:
+        value = int(text)
+    except ValueError:
+        return False
+    return text.isascii() and "_" not in text and -(2**63) <= value < 2**63

@@ -1,0 +1,198 @@
+"""From counts of data and pseudo-experiments to p-values: what `search.json` says of a cut.
+
+Nothing here looks at an event. The counts of toy 0 are those of the data: blinded, they are not
+read, and every other number is the same.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxad.metrics import closure, counting, likelihood, pseudo
+from jaxad.search.pool import COUNTING, DATA, Pool
+from jaxad.search.windows import Window
+
+LEAST = 0.5
+"""No correction halves an expectation or more: so few events pass in false windows that their mean
+says nothing."""
+
+
+class Sizes(NamedTuple):
+    """Rows that are scored: data, and template to count with fold by fold (K,)."""
+
+    data: int
+    template: np.ndarray
+
+
+class FalseCount(NamedTuple):
+    """What a false window has, and (cuts,) events that pass there."""
+
+    window: Window
+    size: Sizes
+    counts: np.ndarray
+
+
+class Normalisation(NamedTuple):
+    """Events in the window by a fit of the sidebands, of the data and of (B,) toy spectra.
+
+    Attributes:
+        expected, error: by the fit of the data.
+        events: (B,) in the window of each toy spectrum.
+        refitted: (B,) what the fit of its sidebands expects there.
+    """
+
+    expected: float
+    error: float
+    events: np.ndarray
+    refitted: np.ndarray
+
+
+class Cut(NamedTuple):
+    """One cut of one window.
+
+    Attributes:
+        efficiency: of the background.
+        n: events of data that pass.
+        b: expected, corrected by closure; r: template rows that say so.
+        relative: errors of b, "template", "fit" and "closure", as fractions of it.
+        delta: mean of n / b - 1 in the false windows.
+        z: nominal significance of the data; z_toys: (B,) of pseudo-experiments.
+        pulls: (B,) of their counts; width: of these, which the folds widen.
+        closure: of `metrics.closure.summary`; None without false windows.
+    """
+
+    efficiency: float
+    n: int
+    b: float
+    r: int
+    relative: dict[str, float]
+    delta: float
+    z: float
+    z_toys: np.ndarray
+    pulls: np.ndarray
+    width: float
+    closure: dict[str, Any] | None
+
+
+def sizes(pool: Pool, folds: Sequence[int]) -> Sizes:
+    """Of the folds that are scored."""
+    scored = np.isin(pool.fold, folds)
+    template = pool.fold[scored & (pool.role == COUNTING)]
+    data = int((scored & (pool.role == DATA) & (pool.row >= 0)).sum())
+    return Sizes(data, np.bincount(template, minlength=pool.folds)[list(folds)])
+
+
+def cut(
+    counts: np.ndarray,
+    size: Sizes,
+    efficiency: float,
+    false: Sequence[tuple[Sizes, int]],
+    normalisation: Normalisation | None,
+    seed: int,
+) -> Cut:
+    """The significances of one cut.
+
+    Args:
+        counts: (1 + B,) events that pass, the data first.
+        false: sizes and events that pass of every false window.
+        normalisation: None: the window's own events.
+        seed: of what disturbs the pseudo-experiments.
+    """
+    toys = counts[1:].astype(np.int64)
+    pulls = counting.pull(toys, size.data, size.template, efficiency)
+    width = max(float(pulls.std(ddof=1)), 1.0) if len(toys) > 1 else 1.0
+    b = float(counting.expected_count(size.data, size.template, efficiency))
+    rng, expected, refitted, fit = np.random.default_rng([seed, 1]), None, None, 0.0
+    if normalisation is not None:
+        expected, refitted = normalisation.expected, normalisation.refitted
+        fit = normalisation.error / expected
+        toys = _renumbered(toys, size.data, normalisation.events, rng)
+        b *= expected / size.data
+    tested = _closure(false, efficiency, width, normalisation is None)
+    delta, relative = 0.0, 0.0
+    if tested is not None:
+        toys = closure.disturb(toys, b, tested, rng)
+        delta = max(tested["mean"], -LEAST)
+        relative = tested["sigma"] / (1 + delta)
+
+    def significance(n: np.ndarray, events: np.ndarray | float | None) -> np.ndarray:
+        return counting.nominal_z(
+            *(n, size.data, size.template, efficiency, fit, relative, events), delta=delta
+        )
+
+    rank = int(counting.cut_rank(size.template, efficiency))
+    return Cut(
+        efficiency=efficiency,
+        n=int(counts[0]),
+        b=b * (1 + delta),
+        r=rank,
+        relative={"template": rank**-0.5, "fit": fit, "closure": relative},
+        delta=delta,
+        z=float(significance(counts[0], expected)),
+        z_toys=np.asarray(significance(toys, refitted)) if len(toys) else np.zeros(0),
+        pulls=pulls,
+        width=width,
+        closure=tested,
+    )
+
+
+def _closure(
+    false: Sequence[tuple[Sizes, int]], efficiency: float, width: float, own: bool
+) -> dict[str, Any] | None:
+    if len(false) < 2:
+        return None
+    expected = [counting.expected_count(size.data, size.template, efficiency) for size, _ in false]
+    ranks = [counting.cut_rank(size.template, efficiency) for size, _ in false]
+    passed = [n for _, n in false]
+    return closure.summary(passed, expected, ranks, width, efficiency if own else 0.0)
+
+
+def _renumbered(
+    n: np.ndarray, n_data: int, events: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """Counts of toys whose windows have as many events as their spectra say."""
+    kept = rng.binomial(n, np.minimum(events / n_data, 1.0))
+    return kept + rng.binomial(np.maximum(events - n_data, 0), n / n_data)
+
+
+def summary(one: Cut, shown: bool) -> dict[str, Any]:
+    """A cut in `search.json`; what was observed only if it is `shown`."""
+    errors = one.b, one.r, one.relative["fit"], one.relative["closure"]
+    limit = likelihood.expected_limit(*errors) | {"method": likelihood.limit_method(one.b)}
+    found = {
+        "b": one.b,
+        "r": one.r,
+        "relative_errors": one.relative | {"folds_width": one.width},
+        "delta": one.delta,
+        "closure": one.closure,
+        "limit": limit,
+        "coverage": pseudo.coverage(one.z_toys, one.pulls) if len(one.z_toys) >= 20 else None,
+        "n_toys": len(one.z_toys),
+    }
+    if not shown:
+        return found
+    limit["observed"] = float(likelihood.upper_limit(one.n, *errors))
+    seen = {"n": one.n, "z_nominal": one.z, "p_local": None, "extrapolated": None}
+    if len(one.z_toys):
+        seen["p_local"] = pseudo.local_p(one.z, one.z_toys)
+        if seen["p_local"]["is_bound"]:
+            seen["extrapolated"] = pseudo.extrapolate(one.z, one.z_toys)
+    return found | seen
+
+
+def together(cuts: Sequence[Sequence[Cut]], overlapping: bool) -> dict[str, Any]:
+    """Global p of all windows and cuts, "best" being (window, cut).
+
+    Windows are permuted one by one, which says nothing of how those that overlap go together:
+    Bonferroni's sum over them holds whatever they do. Others are independent.
+    """
+    each = [
+        pseudo.global_p([[c.z for c in row]], np.stack([c.z_toys for c in row], axis=1)[:, None])
+        for row in cuts
+    ]
+    if len(each) == 1:
+        return each[0]
+    found = pseudo.combine(each, "bonferroni" if overlapping else "sidak")
+    _, which = each[found["best"]]["best"]
+    return found | {"best": (found["best"], which), "p_local": each[found["best"]]["p_local"]}

@@ -1,0 +1,68 @@
+"""Signal to inject, which says how large one would have to be: from a file, or made up.
+
+A made-up signal needs no model: a Gaussian in the mass, and for features the neighbours of one
+event of the background, so that it is dense in features that the data have.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from jaxad.data.dataset import Rows
+from jaxad.data.table import Table
+from jaxad.errors import UserError
+from jaxad.search.table import search_table
+from jaxad.search.windows import GEV
+from jaxad.training import streams
+from jaxad.training.streams import Purpose
+
+NEIGHBOURS = 0.01  # of the background rows, around the one that is chosen
+N_SIGNAL = 20_000
+
+
+class Gaussian(NamedTuple):
+    """The mass of a made-up signal [GeV]."""
+
+    mass: float
+    width: float
+
+
+def _gaussian(text: str, unit: str) -> Gaussian:
+    _, *numbers = text.split(":")
+    try:
+        mass, width = (float(number) * GEV[unit] for number in numbers)
+    except ValueError:
+        mass = width = 0.0
+    if not (mass > 0 and width > 0):
+        raise UserError(
+            f"search.inject: expected gauss:MASS:WIDTH in {unit}, or a file, found {text!r}"
+        )
+    return Gaussian(mass, width)
+
+
+def signal(config: ConfigDict, table: Table, background: Rows) -> Rows:
+    """Signal rows "x" (n, F) and "m" (n,) [GeV] of `search.inject`, over all masses.
+
+    Args:
+        background: rows "x" (N, F) of the window, whose neighbours a made-up signal takes.
+
+    Raises:
+        UserError: neither a file nor gauss:MASS:WIDTH, or a file with other columns.
+    """
+    text = config.search.inject
+    if not text.startswith("gauss:"):
+        other = config.copy_and_resolve_references()
+        other.data.source = text
+        found = search_table(other)
+        return {"x": found.x, "m": found.mass}
+    gaussian = _gaussian(text, table.mass_unit)
+    rng = streams.generator(config.seed, Purpose.EVENTS, "injected signal")
+    x = background["x"]
+    scaled = (x - x.mean(axis=0)) / np.maximum(x.std(axis=0), 1e-12)
+    distance = np.square(scaled - scaled[rng.integers(len(x))]).sum(axis=1)
+    nearest = np.argsort(distance)[: max(20, round(NEIGHBOURS * len(x)))]
+    return {
+        "x": x[rng.choice(nearest, N_SIGNAL)],
+        "m": rng.normal(*gaussian, N_SIGNAL),
+    }

@@ -1,0 +1,73 @@
+"""The section `search` of a config, and the recipe of its classifiers."""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from jaxad.errors import UserError
+
+CLASSIFIERS = ("network", "trees", "discriminant")
+
+
+def get_config(**changes: Any) -> ConfigDict:
+    """Settings of a search with their defaults; `changes` override."""
+    return ConfigDict(
+        {
+            "windows": "",  # LOW-HIGH,LOW-HIGH,... in data.mass_unit; "": that of `data`, or a scan
+            "scan": "",  # LOW:HIGH in data.mass_unit: windows of `width` every `step`
+            "width": 0.0,
+            "step": 0.0,
+            "resolution": 0.0,  # in place of both, sigma / mass: width 2 sigma, step sigma / 2
+            "efficiencies": (0.1, 0.01, 0.001),  # of the cuts, on the background
+            "half_split": False,  # the cross-check without pseudo-experiments: half is scored
+            "fold_salt": 0,
+            "mass_bins": 1,  # within which cuts are set, so that they shape no spectrum
+            "normalise": "window",  # window: its own events | fit: the sidebands
+            "spectrum": "dijet",  # smooth function of the sidebands: dijet | exponential | power
+            "sqrt_s": 13_000.0,  # [GeV], of dijet
+            "train_factor": 4.0,  # template rows to train on, of the data in the window
+            "count_factor": 16.0,  # fresh ones to count with, and 100 above the hardest cut
+            "closure_windows": 6,  # false windows in the sidebands, 0: none
+            "chunk": 20,  # pseudo-experiments that train at once: memory
+            "power": (),  # injected signal events, at which the power is measured
+            "power_sets": 100,  # data sets of each
+            "inject": "",  # gauss:MASS:WIDTH, or a file of signal with the same columns
+            "blind": True,
+        }
+        | changes
+    )
+
+
+def recipe(config: ConfigDict) -> ConfigDict:
+    """What a classifier is, and how it trains: the same for data and pseudo-experiments.
+
+    Raises:
+        UserError: an unknown classifier, or too few folds.
+    """
+    classifier, train = config.classifier, config.train
+    if classifier.name not in CLASSIFIERS:
+        raise UserError(
+            f"classifier.name: expected one of {', '.join(CLASSIFIERS)}, found {classifier.name!r}"
+        )
+    folds = 2 if config.search.half_split else classifier.folds
+    if folds < 2:
+        raise UserError(
+            "classifier.folds: a search scores every event by classifiers that did not see it: "
+            f"expected 2 or more, found {folds}"
+        )
+    return ConfigDict(
+        {
+            "name": classifier.name,
+            "hidden": tuple(classifier.hidden),
+            "members": classifier.members,
+            "folds": folds,
+            "half_split": config.search.half_split,
+            "feature_fraction": classifier.feature_fraction,
+            "max_iter": classifier.max_iter,
+            "n_cosines": classifier.n_cosines,
+            "epochs": train.epochs,
+            "batch_size": train.batch_size,
+            "learning_rate": train.learning_rate,
+            "average_last": train.keep_best,
+        }
+    )

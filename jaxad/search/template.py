@@ -1,0 +1,127 @@
+"""What the background looks like in a window: a density of the sidebands, drawn from there.
+
+The outer density of CATHODE (Hallin et al., arXiv:2109.00546), fitted beside the window, and for the
+closure test beside the window and a false one each, all of these at once. A fit sees no event of
+the windows that it is for.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from jaxad.data import table as tables
+from jaxad.data.dataset import Rows
+from jaxad.data.table import Table
+from jaxad.errors import UserError
+from jaxad.methods import Bench
+from jaxad.methods.stages import density
+from jaxad.search.windows import Window
+from jaxad.training import streams
+from jaxad.training.streams import Purpose
+
+VAL_FRACTION = 0.25
+MIN_SIDEBAND = 200
+
+
+class Template(NamedTuple):
+    """A density, and the window that it is drawn in.
+
+    Attributes:
+        fitted: of `density.fit`.
+        window: where it is drawn.
+        blinded: windows whose events it has not seen.
+    """
+
+    fitted: dict
+    window: Window
+    blinded: tuple[Window, ...]
+
+
+def _split(config: ConfigDict, rows: np.ndarray, stage: str) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of the rows that train, and of those that choose epochs."""
+    order = streams.generator(config.seed, Purpose.ROWS, stage).permutation(rows)
+    n_val = round(VAL_FRACTION * len(order))
+    return order[n_val:], order[:n_val]
+
+
+def _sidebands(table: Table, blinded: Sequence[Window]) -> np.ndarray:
+    outside = np.ones(len(table.mass), bool)
+    for window in blinded:
+        outside &= ~window.holds(table.mass)
+    rows = np.flatnonzero(outside)
+    if len(rows) < MIN_SIDEBAND:
+        raise UserError(
+            f"search.windows: {blinded[0].name} GeV: expected {MIN_SIDEBAND} or more events beside "
+            f"it to learn the background from, found {len(rows)}"
+        )
+    return rows
+
+
+def fit(config: ConfigDict, table: Table, window: Window, bench: Bench) -> Template:
+    """The density beside a window.
+
+    Raises:
+        UserError: too few events there.
+    """
+    stage = f"density {window.name}"
+    rows = _sidebands(table, [window])
+    train, val = (_rows(table, part, config.seed) for part in _split(config, rows, stage))
+    return Template(density.fit(config, train, val, bench, stage), window, (window,))
+
+
+def fit_false(
+    config: ConfigDict, table: Table, window: Window, false: Sequence[Window], bench: Bench
+) -> list[Template]:
+    """A density for every false window, blind to it and to the true one, all trained at once.
+
+    They see equally many events, as few as the one that sees the fewest.
+    """
+    stage = f"closure {window.name}"
+    parts = [
+        _split(config, _sidebands(table, [window, other]), f"{stage} {other.name}")
+        for other in false
+    ]
+    members = config.flow_train.ensemble
+    used = np.unique(np.concatenate([np.concatenate(part) for part in parts]))
+    rows = _rows(table, used, config.seed)
+    index = [
+        np.repeat([np.searchsorted(used, part[:n]) for part in each], members, axis=0)
+        for each in zip(*parts, strict=True)
+        for n in [min(map(len, each))]
+    ]
+    fitted = density.fit(
+        config, rows, rows, bench, stage, len(false) * members, train_index=index[0], val_index=index[1]
+    )
+    return [
+        Template(
+            fitted
+            | {"params": jax.tree.map(lambda a, i=i: a[i * members : (i + 1) * members], fitted["params"])},
+            other,
+            (window, other),
+        )
+        for i, other in enumerate(false)
+    ]
+
+
+def _rows(table: Table, index: np.ndarray, seed: int) -> Rows:
+    x = tables.dequantised(table.x[index], table, seed)
+    return {"x": x, "m": table.mass[index].astype(np.float32)}
+
+
+def draw(config: ConfigDict, template: Template, table: Table, n: int, what: str) -> Rows:
+    """`n` rows "x" (n, F) float32 and "m" (n,) [GeV] of the background in the template's window.
+
+    Masses follow those of the data there. `what`: what they are for; draws for something else are
+    others.
+    """
+    stage = f"{what} {template.window.name} of {template.blinded[0].name}"
+    mass = table.mass[template.window.holds(table.mass)].astype(np.float32)
+    rng = streams.generator(config.seed, Purpose.MASSES, stage)
+    m = density.sample_mass(mass, n, rng, config.method.bandwidth)
+    x = density.sample(config, template.fitted, stage, m)
+    # Best epochs take contiguous shares: any part of the rows shall hold all of them.
+    order = rng.permutation(n)
+    return {"x": tables.floored(x[order], table), "m": m[order].astype(np.float64)}

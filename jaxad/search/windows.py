@@ -1,0 +1,155 @@
+"""Where a search looks: its windows of the mass, and false ones in the sidebands."""
+
+import itertools
+from typing import NamedTuple
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from jaxad.errors import UserError
+
+MIN_EVENTS = 50  # of a window, below which no classifier learns anything
+GEV = {"GeV": 1.0, "TeV": 1000.0, "MeV": 1e-3}
+
+
+class Window(NamedTuple):
+    """A signal region: masses [GeV] above `low` and below `high`."""
+
+    low: float
+    high: float
+
+    @property
+    def name(self) -> str:
+        """Its borders in GeV, as folders and tables call it."""
+        return f"{self.low:g}-{self.high:g}"
+
+    def holds(self, mass: np.ndarray) -> np.ndarray:
+        """Which masses (N,) [GeV] lie inside."""
+        return (mass > self.low) & (mass < self.high)
+
+
+def windows_of(settings: ConfigDict, mass: np.ndarray, unit: str, default: str = "") -> list[Window]:
+    """The windows that `search.windows`, or else `search.scan`, asks for.
+
+    Args:
+        mass: (N,) [GeV] of all data; unit: of the settings; default: windows where both are empty.
+
+    Raises:
+        UserError: none asked for, no numbers, an empty one, or one without data beside it.
+    """
+    scale = GEV[unit]
+    if settings.windows and settings.scan:
+        raise UserError("search.windows, search.scan: set one of them, found both")
+    if settings.scan:
+        windows = _scanned(settings, scale)
+    else:
+        text = settings.windows or default
+        if not text:
+            raise UserError(
+                f"search.windows: expected LOW-HIGH,... in {unit}, or search.scan=LOW:HIGH with "
+                "search.width, found none"
+            )
+        windows = [_window(part, scale, unit) for part in text.split(",")]
+    if len({w.name for w in windows}) < len(windows):
+        raise UserError("search.windows: the same window comes twice")
+    for window in windows:
+        _require_data(window, mass, unit)
+    return windows
+
+
+def _window(text: str, scale: float, unit: str) -> Window:
+    low, dash, high = text.strip().partition("-")
+    try:
+        window = Window(float(low) * scale, float(high) * scale)
+    except ValueError:
+        window = Window(0.0, 0.0)
+    if not (dash and 0 <= window.low < window.high):
+        raise UserError(f"search.windows: expected LOW-HIGH in {unit}, found {text.strip()!r}")
+    return window
+
+
+def _scanned(settings: ConfigDict, scale: float) -> list[Window]:
+    first, colon, last = settings.scan.partition(":")
+    try:
+        low, high = float(first), float(last)
+    except ValueError:
+        low = high = 0.0
+    if not (colon and 0 < low < high):
+        raise UserError(f"search.scan: expected LOW:HIGH, found {settings.scan!r}")
+    if settings.resolution and (settings.width or settings.step):
+        raise UserError("search.resolution: says width and step: leave those out")
+    if not (settings.resolution or (settings.width and settings.step)):
+        raise UserError("search.scan: needs search.width and search.step, or search.resolution")
+    windows = []
+    while low < high:
+        width = 2 * settings.resolution * low or settings.width
+        if low + width > high * (1 + 1e-9):
+            break
+        windows.append(Window(round(low * scale, 9), round((low + width) * scale, 9)))
+        low += settings.resolution * low / 2 or settings.step
+    if not windows:
+        raise UserError("search.scan: expected a range that holds a window, found none")
+    return windows
+
+
+def _require_data(window: Window, mass: np.ndarray, unit: str) -> None:
+    inside, below = int(window.holds(mass).sum()), int((mass <= window.low).sum())
+    above = len(mass) - inside - below
+    if inside < MIN_EVENTS:
+        raise UserError(
+            f"search.windows: {window.low / GEV[unit]:g}-{window.high / GEV[unit]:g} {unit}: expected "
+            f"{MIN_EVENTS} or more events of data, found {inside}"
+        )
+    if min(below, above) < MIN_EVENTS:
+        raise UserError(
+            f"search.windows: {window.low / GEV[unit]:g}-{window.high / GEV[unit]:g} {unit}: expected "
+            f"{MIN_EVENTS} or more events on either side, found {below} below and {above} above"
+        )
+
+
+def overlap(windows: list[Window]) -> bool:
+    """Whether some of them share masses."""
+    return any(a.low < b.high and b.low < a.high for a, b in itertools.combinations(windows, 2))
+
+
+def false_windows(window: Window, mass: np.ndarray, n: int) -> list[Window]:
+    """`n` windows in the sidebands of about as many events each as `window`, the nearest ones.
+
+    They are disjoint, clear of the window by its width, and have half as many events between
+    themselves and the ends of the spectrum, so that a density is asked to interpolate. Of less
+    data they hold fewer events.
+
+    Args:
+        mass: (N,) [GeV] of all data.
+
+    Raises:
+        UserError: not even `MIN_EVENTS` each.
+    """
+    width = window.high - window.low
+    inside = int(window.holds(mass).sum())
+    below = np.sort(mass[mass < window.low - width])[::-1]
+    above = np.sort(mass[mass > window.high + width])
+    size = inside
+    while size >= MIN_EVENTS:
+        chosen = _nearest(below, size) + _nearest(above, size)
+        if len(chosen) >= n:
+            middle = (window.low + window.high) / 2
+            chosen.sort(key=lambda w: abs((w.low + w.high) / 2 - middle))
+            return sorted(chosen[:n])
+        size = int(size * 0.9)
+    raise UserError(
+        f"search.closure_windows: expected {n} windows of {MIN_EVENTS} or more events beside "
+        f"{window.name} GeV and clear of it by its width, found too few events there: ask for "
+        "fewer, or 0 for none"
+    )
+
+
+def _nearest(mass: np.ndarray, size: int) -> list[Window]:
+    """Windows of `size` events along masses that lead away from the true window."""
+    n = max(0, (len(mass) - size // 2) // size)
+    edges = [
+        float(mass[0] if i == 0 else (mass[i * size - 1] + mass[i * size]) / 2)
+        for i in range(n + 1)
+        if i * size < len(mass)
+    ]
+    return [Window(*sorted(pair)) for pair in itertools.pairwise(edges)]
