@@ -15,8 +15,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from scipy import stats
 
+from jaxad.metrics import counting
 from jaxad.search import discriminant, plan, pool, toys
-from jaxad.search.pool import DATA, TRAINING, Pool
+from jaxad.search.pool import COUNTING, DATA, TRAINING, Pool
 from jaxad.simulation import resonance
 
 WINDOW = (3300.0, 3700.0)
@@ -44,11 +45,16 @@ def pool_of(
     return pool.make(data, *drawn, folds, mass_bins)
 
 
-def nominal_p(n: np.ndarray, n_data: int, n_template: int, efficiency: float) -> np.ndarray:
-    """P(X >= n) of BetaBinomial, and P(X > n): (2, ...)."""
-    r = plan.ranks(n_template, (efficiency,))[0]
-    law = stats.betabinom(n_data, r, n_template + 1 - r)
-    return np.stack([law.sf(np.asarray(n) - 1), law.sf(n)])
+def nominal_p(n: np.ndarray, rows: Pool, efficiency: float, folds: Sequence[int]) -> np.ndarray:
+    """P(X >= n) of BetaBinomial, and P(X > n), of a count over `folds`: (2, ...)."""
+    sizes = [
+        [((rows.fold == k) & (rows.role == role)).sum() for k in folds] for role in (DATA, COUNTING)
+    ]
+    n_data = sum(sizes[0])
+    next_n = np.minimum(np.asarray(n) + 1, n_data)
+    return np.stack(
+        [counting.beta_binomial_p(i, n_data, sizes[1], efficiency) for i in (n, next_n)]
+    )
 
 
 def randomised(p: np.ndarray, seed: int = 0) -> np.ndarray:
@@ -80,23 +86,28 @@ def in_sample(rows: Pool, numbers: Sequence[int], seed: int = 1) -> np.ndarray:
     phi = discriminant.cosines(rows.x, 100, seed)
     solved = phi @ discriminant.inverse_covariance(phi).astype(np.float32)
     data, training = (np.flatnonzero(rows.role == role) for role in (DATA, TRAINING))
-    counting = np.flatnonzero(rows.role == pool.COUNTING)
-    r = plan.ranks(len(counting), EFFICIENCIES)
+    template = np.flatnonzero(rows.role == COUNTING)
+    r = plan.ranks(len(template), EFFICIENCIES)
     found = []
     for toy in numbers:
         there = fixed.rows(toy)
         scores = solved @ (phi[there[data]].mean(axis=0) - phi[there[training]].mean(axis=0))
-        threshold = np.sort(scores[there[counting]])[len(counting) - r]
+        threshold = np.sort(scores[there[template]])[len(template) - r]
         found.append((scores[there[data]][:, None] > threshold).sum(axis=0))
     return np.array(found)
 
 
-WAYS: dict[str, tuple[Callable[..., np.ndarray], int, int]] = {
-    "half-split": (half_split, 2, 2),
-    "5 folds": (out_of_fold, 5, 1),
-    "in-sample": (in_sample, 2, 1),
+WAYS: dict[str, tuple[Callable[..., np.ndarray], tuple[int, ...]]] = {
+    "half-split": (half_split, (1,)),
+    "5 folds": (out_of_fold, (0, 1, 2, 3, 4)),
+    "in-sample": (in_sample, (0, 1, 2, 3, 4)),
 }
-"""Name: (counts, folds of the pool, one part of the data in how many is counted)."""
+"""Name: (counts, folds in which is counted)."""
+
+
+def folds_of(way: str) -> int:
+    """Folds of the pool that a way wants."""
+    return max(WAYS[way][1]) + 1
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -108,25 +119,24 @@ def main(argv: Sequence[str] | None = None) -> None:
     null = {}
     print(f"Background alone, {args.toys} toys; fractions beyond 2 and 3 sigma [%]")
     print("| | eps | width | nominal 2 | nominal 3 | calibrated 2 | calibrated 3 |\n|" + "---|" * 7)
-    for name, (count, folds, share) in WAYS.items():
-        null[name] = count(pool_of(0, folds), range(1, args.toys + 1))
+    for name, (count, folds) in WAYS.items():
+        rows = pool_of(0, folds_of(name))
+        null[name] = count(rows, range(1, args.toys + 1))
         for i, efficiency in enumerate(EFFICIENCIES):
             n = null[name][:, i]
-            p = nominal_p(n, N_DATA // share, N_COUNTING // share, efficiency)
+            p = nominal_p(n, rows, efficiency, folds)
             width = stats.norm.isf(np.clip(randomised(p), 1e-300, 1)).std()
             half = len(n) // 2
             ranked = permutation_p(n[half:], n[:half])
             rates = [100 * (q <= level).mean() for q in (p[0], ranked) for level in LEVELS]
-            print(
-                f"| {name} | {efficiency} | {width:.2f} | " + " | ".join(f"{r:.2f}" for r in rates),
-                "|",
-            )
+            cells = " | ".join(f"{rate:.2f}" for rate in rates)
+            print(f"| {name} | {efficiency} | {width:.2f} | {cells} |", flush=True)
     print(f"\nPower at calibrated 2 sigma, eps {EFFICIENCIES[1]}, {args.sets} data sets a point")
     print("| signal events | " + " | ".join(WAYS) + " |\n|" + "---|" * (1 + len(WAYS)))
     for n_signal in (0, 10, 20, 30, 40):
         cells = []
-        for name, (count, folds, _) in WAYS.items():
-            pools = (pool_of(1000 + i, folds, n_signal) for i in range(args.sets))
+        for name, (count, _) in WAYS.items():
+            pools = (pool_of(1000 + i, folds_of(name), n_signal) for i in range(args.sets))
             n = np.array([count(rows, [0])[0, 1] for rows in pools])
             cells.append(f"{(permutation_p(n, null[name][:, 1]) <= LEVELS[0]).mean():.2f}")
         print(f"| {n_signal} | " + " | ".join(cells) + " |", flush=True)

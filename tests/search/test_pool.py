@@ -69,7 +69,7 @@ def test_numbers_of_data_are_poisson_where_asked():
     assert own > 0.2  # more data, more of them above the cut
     with pytest.raises(UserError, match=r"places for 110: give it more spare rows"):
         pool.numbers(rows, 0, 1, expected=400.0)
-    with pytest.raises(UserError, match="search.mass_bins"):
+    with pytest.raises(UserError, match=r"search\.mass_bins: expected 1"):
         pool.make(data, draw(200), draw(400), 2, mass_bins=2, spare=draw(20))
 
 

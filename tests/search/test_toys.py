@@ -1,4 +1,4 @@
-"""Toys: the same counts whatever trains at once, after restarts, and from any function that fits."""
+"""Toys: the same counts whatever trains at once and after restarts; any function that fits."""
 
 import h5py
 import numpy as np
