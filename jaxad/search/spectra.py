@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 from jaxad.data.table import Table
 from jaxad.errors import UserError
 from jaxad.metrics import spectrum
-from jaxad.metrics.spectrum import Family
+from jaxad.metrics.families import Family
 from jaxad.search.analysis import Normalisation
 from jaxad.search.windows import Window
 
