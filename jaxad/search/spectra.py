@@ -7,31 +7,32 @@ from ml_collections import ConfigDict
 
 from jaxad.data.table import Table
 from jaxad.errors import UserError
-from jaxad.metrics import spectrum
+from jaxad.metrics import bumphunter, spectrum
 from jaxad.metrics.families import Family
 from jaxad.search.analysis import Normalisation
 from jaxad.search.windows import Window
 
+N_SCANS = 2000  # pseudo-experiments of BumpHunter
 
-def _span(mass: np.ndarray, window: Window) -> tuple[float, float]:
-    """Range of the fit [GeV]: from the 1 % quantile to the largest mass."""
-    return min(float(np.quantile(mass, 0.01)), window.low), max(float(mass.max()), window.high)
+
+def _range(mass: np.ndarray, window: Window) -> dict[str, Any]:
+    """Range and bins of a fit: where the spectrum falls, the window's borders among the edges."""
+    width = (window.high - window.low) / spectrum.N_BINS_INSIDE
+    low, high = spectrum.fit_span(mass, width)
+    return {"span": (min(low, window.low - 2 * width), max(high, window.high + 2 * width))}
 
 
 def family_of(config: ConfigDict, table: Table, window: Window) -> spectrum.Order:
-    """The smooth function of `search.spectrum` whose order the sidebands ask for.
+    """The smooth function of `search.spectrum`, of the order that the sidebands ask for.
 
     Raises:
         UserError: no such function, or masses that it does not take.
     """
-    section = config.search
     return spectrum.choose_order(
-        table.mass,
-        window,
-        section.spectrum,
-        span=_span(table.mass, window),
+        *(table.mass, window, config.search.spectrum),
+        **_range(table.mass, window),
         weights=table.weight,
-        sqrt_s=section.sqrt_s,
+        sqrt_s=config.search.sqrt_s,
         seed=config.seed,
     )
 
@@ -44,33 +45,40 @@ def normalisation(
     Raises:
         UserError: the sidebands do not fix the function.
     """
-    found = fit(table.mass, table, window, family)
-    edges = np.array(found["edges"])
+    found = spectrum.expectation(table.mass, window, family, **_range(table.mass, window))
+    edges, smooth = np.array(found["edges"]), np.array(found["fit"])
     rng = np.random.default_rng([config.seed, 2])
-    toys = rng.poisson(np.array(found["fit"]), (n_toys, len(edges) - 1))
+    toys = rng.poisson(smooth, (n_toys, len(smooth)))
     fits = spectrum.refit(toys, edges, window, family)
-    inside = (edges[1:] + edges[:-1]) / 2
-    inside = (inside > window.low) & (inside < window.high)
+    inside = window.holds((edges[1:] + edges[:-1]) / 2)
     refitted = np.where(np.isfinite(fits.expected), fits.expected, found["expected"])
     return Normalisation(found["expected"], found["error"], toys[:, inside].sum(axis=1), refitted)
 
 
-def fit(mass: np.ndarray, table: Table, window: Window, family: Family) -> dict[str, Any]:
-    """`spectrum.expectation` of masses [GeV], in the bins of the whole table."""
-    return spectrum.expectation(mass, window, family, span=_span(table.mass, window))
-
-
 def after_cuts(
-    mass: np.ndarray, u: np.ndarray, table: Table, window: Window, family: Family, cuts: tuple
+    config: ConfigDict, table: Table, window: Window, mass: np.ndarray, u: np.ndarray
 ) -> dict[str, dict[str, Any]]:
-    """Fits before ("1") and after cuts, by efficiency; {"reason": why} where there is too little.
+    """Fits before ("1") and after cuts, by efficiency, BumpHunter beside; {"reason": why} of others.
 
-    mass, u: (N,) of all events.
+    mass [GeV], u: (N,) of all events, in any order.
     """
-    found: dict[str, dict[str, Any]] = {}
-    for efficiency in (1.0, *cuts):
-        try:
-            found[f"{efficiency:g}"] = fit(mass[u <= efficiency], table, window, family)
-        except UserError as error:
-            found[f"{efficiency:g}"] = {"reason": str(error)}
-    return found
+    cuts = {f"{e:g}": u <= e for e in (1.0, *config.search.efficiencies)}
+    options = {"sqrt_s": config.search.sqrt_s, "seed": config.seed, "n_toys": 200}
+    fits = spectrum.fits_of_cuts(
+        *(mass, cuts, window, config.search.spectrum), **_range(table.mass, window), **options
+    )
+    return {name: one | _bump(one, config.seed) for name, one in fits.items()}
+
+
+def _bump(one: dict[str, Any], seed: int) -> dict[str, Any]:
+    """The cross-check on a spectrum: the least likely excess over its fit, anywhere in it."""
+    if "fit" not in one:
+        return {}
+    # With the scale taken as exact, windows that hold most of a falling spectrum hide all others.
+    options = {"exact_scale": False, "n_toys": N_SCANS, "seed": seed}
+    try:
+        return {
+            "bumphunter": bumphunter.bump_hunter(one["counts"], one["fit"], one["edges"], **options)
+        }
+    except UserError as error:
+        return {"bumphunter": {"reason": str(error)}}
