@@ -8,8 +8,11 @@ import pytest
 from lhco_events import fake_events, fake_particles, write_frame
 from ml_collections import ConfigDict
 
+import jaxad
 from jaxad import data, inputs
 from jaxad.__main__ import main
+from jaxad.commands import evaluate, train
+from jaxad.configs import features_ae
 from jaxad.data import folds, from_mapping, get_config, lhco, search_table
 from jaxad.data.dequantisation import dequantised, floored
 from jaxad.data.folds import fold_sizes
@@ -570,3 +573,23 @@ def test_named_columns_train_and_score(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main([*show, *flags, "--config.data.mass_key=mjj"])
     assert "data.mass_key: would change nothing" in capsys.readouterr().err
+
+
+def test_a_table_without_signal_is_trained_evaluated_and_scored(tmp_path, capsys):
+    columns = {name: flat(sample())[name] for name in ("v[1]", "tau10", "n")}
+    write_csv(tmp_path / "a.csv", columns)
+    np.savez(tmp_path / "b.npz", **columns, label=np.zeros(N))
+    config = features_ae.get_config("smoke")
+    config.method.name, config.baselines, config.data.n_events = "pca", (), 0
+    config.data.update({"source": str(tmp_path / "a.csv"), "features": "n,tau*,v[1]"})
+    train.train(config, tmp_path / "run")
+    metrics = evaluate.evaluate(tmp_path / "run", n_bootstrap=0)
+    assert metrics["signals"] == {}
+    assert "no AUC, efficiencies and SIC: they need a signal" in capsys.readouterr().out
+    files = [str(tmp_path / name) for name in ("a.csv", "b.npz")]
+    assert main(["score", str(tmp_path / "run"), *files, "--out", str(tmp_path / "s.h5")]) == 0
+    with h5py.File(tmp_path / "s.h5") as file:
+        scores = file["mse"][:]
+    np.testing.assert_array_equal(scores[:N], scores[N:])
+    x = np.column_stack([columns[name] for name in ("n", "tau10", "v[1]")]).astype(np.float32)
+    np.testing.assert_allclose(jaxad.load(tmp_path / "run")(x), scores[:N], rtol=1e-5, atol=1e-6)
