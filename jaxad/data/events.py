@@ -81,7 +81,7 @@ def idle(config: ConfigDict) -> dict[str, str]:
     """Settings that change nothing with the others as they are, and why."""
     found = {}
     if config.features:
-        why = "data.features names columns, with data.mass, data.label, data.weight and data.id"
+        why = "with data.features it is data.label, data.mass, data.weight or data.id: set that"
         found |= dict.fromkeys(("label_key", "mass_key", "weight_key", "id_key"), why)
         why = "data.features names columns"
         found["on_disk"] = why

@@ -7,15 +7,17 @@ the p-value of an event is a weighted conformal one (Tibshirani et al., arXiv:19
 template counts for (sum w)^2 / sum w^2 rows.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from scipy.special import ndtri
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from jaxad.data.dataset import Rows
+from jaxad.errors import UserError
 from jaxad.metrics import counting
+from jaxad.search.pool import COUNTING, DATA, Pool
+from jaxad.search.toys import Observed
 
 MAX_ROWS = 100_000  # of each class
 LARGEST = 10.0
@@ -46,20 +48,40 @@ def fit(data: Rows, draws: Rows, seed: int) -> Weights:
     return weights
 
 
-def conformal(
-    scores: np.ndarray, template: np.ndarray, w: np.ndarray, w_template: np.ndarray
-) -> np.ndarray:
-    """Weighted u (N,) of one fold's data, given its template."""
-    return counting.conformal_u(scores, template, w, w_template)
+def counts(
+    pool: Pool, seen: Observed, weights: Weights, efficiencies: Sequence[float]
+) -> dict[str, dict[str, Any]]:
+    """Counts by weighted u, by cut, with their nominal significances.
 
-
-def count(u: np.ndarray, n_effective: np.ndarray, efficiency: float) -> dict[str, Any]:
-    """The count by weighted u, and its nominal significance.
-
-    Args:
-        u: (N,) of all data that are scored; n_effective: (K,) of the folds' templates.
+    Returns:
+        cut -> {"n", "b", "z_nominal", "effective": template rows (sum w)^2 / sum w^2 of all folds}.
     """
-    n = int((u <= efficiency).sum())
-    rows = np.floor(n_effective).astype(int)
-    p = float(counting.beta_binomial_p(n, len(u), rows, efficiency))
-    return {"n": n, "b": efficiency * len(u), "p_nominal": p, "z": float(-ndtri(p))}
+    shift, scale = pool.shift, pool.scale
+    scored = np.unique(pool.fold[seen.rows][np.isfinite(seen.u)])
+    places = np.flatnonzero((pool.role == COUNTING) & np.isin(pool.fold, scored))
+    data = np.flatnonzero((pool.role[seen.rows] == DATA) & np.isfinite(seen.u))
+    w = weights(pool.x * scale + shift, pool.m)
+    u, effective = np.full(len(seen.u), np.nan), []
+    for k in scored:
+        own = data[pool.fold[seen.rows[data]] == k]
+        template = pool.fold[places] == k
+        w_template = w[places[template]]
+        u[own] = counting.conformal_u(
+            seen.score[own], seen.template[template], w[seen.rows[own]], w_template
+        )
+        effective.append(int(w_template.sum() ** 2 / (w_template**2).sum()))
+    found = {}
+    for efficiency in efficiencies:
+        n = int((u[data] <= efficiency).sum())
+        try:
+            z = float(counting.nominal_z(n, len(data), effective, efficiency))
+        except UserError as error:
+            found[f"{efficiency:g}"] = {"reason": str(error)}
+            continue
+        found[f"{efficiency:g}"] = {
+            "n": n,
+            "b": efficiency * len(data),
+            "z_nominal": z,
+            "effective": int(np.sum(effective)),
+        }
+    return found

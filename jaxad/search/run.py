@@ -20,7 +20,7 @@ from jaxad.data.table import Table, table_summary
 from jaxad.evaluation.resonant import two_sample_auc
 from jaxad.methods import Bench, settings
 from jaxad.metrics.sculpting import mass_sculpting
-from jaxad.search import analysis, inject, pool, results, spectra, template, toys
+from jaxad.search import analysis, inject, pool, results, reweight, spectra, template, toys
 from jaxad.search.analysis import Cut, FalseCount, Sizes
 from jaxad.search.pool import Pool
 from jaxad.search.results import Scored
@@ -35,10 +35,15 @@ N_QUALITY = 20_000  # rows, at most, that are compared with a template
 
 
 class Draws(NamedTuple):
-    """What draws background in a window, and in each of its false ones."""
+    """What draws background in a window, and in each of its false ones.
+
+    Attributes:
+        sidebands: -> data of the sidebands and draws at their masses; None of an exact template.
+    """
 
     window: Draw
     false: list[tuple[Window, Draw]]
+    sidebands: Callable[[], tuple[Rows, Rows]] | None = None
 
 
 class Searched(NamedTuple):
@@ -61,12 +66,14 @@ class Searched(NamedTuple):
 
 def densities(config: ConfigDict, table: Table, window: Window, bench: Bench) -> Draws:
     """Fits the background beside a window, and beside its false windows."""
-    draw = partial(_drawn, config, table, template.fit(config, table, window, bench))
+    fitted_here = template.fit(config, table, window, bench)
+    draw = partial(_drawn, config, table, fitted_here)
     n_false = config.search.closure_windows
     false = false_windows(window, table.mass, n_false) if n_false else []
     fitted = template.fit_false(config, table, window, false, bench) if false else []
     others = [partial(_drawn, config, table, one) for one in fitted]
-    return Draws(draw, list(zip(false, others, strict=True)))
+    sidebands = partial(template.beside, config, fitted_here, table)
+    return Draws(draw, list(zip(false, others, strict=True)), sidebands)
 
 
 def _drawn(config: ConfigDict, table: Table, one: template.Template, n: int, what: str) -> Rows:
@@ -145,13 +152,23 @@ def _quality(config: ConfigDict, rows: Pool) -> dict[str, Any]:
     return two_sample_auc(drawn[: 4 * len(data)], data, config.seed)
 
 
-def scores(config: ConfigDict, table: Table, found: Searched) -> Scored:
-    """All events of data, by the classifiers of a window that did not see them."""
+def scores(
+    config: ConfigDict, table: Table, found: Searched
+) -> tuple[Scored, dict[str, dict[str, Any]]]:
+    """All events of data, by the classifiers of a window that did not see them.
+
+    Returns also the counts by weighted conformal p-values, by cut; {} of an exact template.
+    """
     outside = np.flatnonzero(~found.window.holds(table.mass))
-    rows = pool_of(config, table, found.window, found.draws.window, _events(config, table, outside))
+    others = _events(config, table, outside)
+    rows = pool_of(config, table, found.window, found.draws.window, others)
     section = config.search
     seen = toys.observed(rows, recipe(config), section.efficiencies, config.seed, chunk=1)
-    return Scored(rows.row[seen.rows], seen.score, seen.u)
+    scored = Scored(rows.row[seen.rows], seen.score, seen.u)
+    if found.draws.sidebands is None:
+        return scored, {}
+    weights = reweight.fit(*found.draws.sidebands(), config.seed)
+    return scored, reweight.counts(rows, seen, weights, section.efficiencies)
 
 
 def power(config: ConfigDict, table: Table, found: Searched, row: Sequence[Cut]) -> dict[str, Any]:
@@ -226,8 +243,9 @@ def search(
             if config.search.power and len(row[0].z_toys):
                 entries["power"] = power(config, table, found, row)
             if shown:
-                scored.append(scores(config, table, found))
-                entries |= _spectra(config, table, found.window, scored[-1], entries)
+                seen, entries["conformal"] = scores(config, table, found)
+                scored.append(seen)
+                entries |= _spectra(config, table, found.window, seen)
             more.append(entries)
         seconds = time.monotonic() - began
         content = results.content(config, table, windows, cuts, more, shown, seconds)
@@ -267,17 +285,10 @@ def _analysed(
     return row, entries
 
 
-def _spectra(
-    config: ConfigDict, table: Table, window: Window, scored: Scored, entries: dict[str, Any]
-) -> dict[str, Any]:
+def _spectra(config: ConfigDict, table: Table, window: Window, scored: Scored) -> dict[str, Any]:
     """Mass spectra after cuts, and whether a cut shapes that of the sidebands."""
-    mass = table.mass[scored.row]
-    outside = ~window.holds(mass)
-    order = spectra.family_of(config, table, window)
-    fits = spectra.after_cuts(
-        mass, scored.u, table, window, order.family, tuple(config.search.efficiencies)
-    )
-    carved = mass_sculpting(
-        mass[outside], -scored.u[outside], efficiencies=config.search.efficiencies
-    )
+    mass, cuts = table.mass[scored.row], config.search.efficiencies
+    outside = ~window.holds(mass) & np.isfinite(scored.u)
+    carved = mass_sculpting(mass[outside], -scored.u[outside], efficiencies=cuts)
+    fits = spectra.after_cuts(config, table, window, mass, scored.u)
     return {"spectra": fits, "sculpting": carved}

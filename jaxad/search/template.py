@@ -136,3 +136,15 @@ def draw(config: ConfigDict, template: Template, table: Table, n: int, what: str
     # Best epochs take contiguous shares: any part of the rows shall hold all of them.
     order = rng.permutation(n)
     return {"x": floored(x[order], table), "m": m[order].astype(np.float64)}
+
+
+def beside(config: ConfigDict, template: Template, table: Table) -> tuple[Rows, Rows]:
+    """Data of the sidebands, and a draw of the density at each of their masses: "x" and "m"."""
+    rows = _sidebands(table, template.blinded)
+    m = table.mass[rows]
+    stage = f"sidebands of {template.blinded[0].name}"
+    # Best epochs take contiguous shares, and rows may be sorted.
+    order = streams.generator(config.seed, Purpose.MASSES, stage).permutation(len(m))
+    x = density.sample(config, template.fitted, stage, m[order].astype(np.float32))
+    drawn = {"x": floored(x, table), "m": m[order]}
+    return {"x": floored(table.x[rows], table), "m": m}, drawn
