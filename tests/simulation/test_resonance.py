@@ -30,12 +30,13 @@ def test_a_window_is_cut_out_of_it():
 
 
 def test_flaws_are_what_they_say():
-    m = np.full(400_000, 4500.0)
+    m = np.full(1000, 4500.0)
     x = {f: resonance.features(m, np.random.default_rng(0), (f,)) for f in resonance.FLAWS}
     exact = resonance.features(m, np.random.default_rng(0))
-    assert x["narrow"][:, 0].std() == pytest.approx(0.95 * exact[:, 0].std(), rel=1e-4)
-    np.testing.assert_allclose((x["shifted"] - exact).mean(axis=0), [0, 0.025, 0, 0], atol=1e-4)
-    np.testing.assert_allclose((exact - x["massless"]).mean(axis=0), resonance.DRIFT, atol=1e-4)
+    assert x["narrow"][:, 0].std() == pytest.approx(0.95 * exact[:, 0].std(), abs=0.01)
+    shift, drift = x["shifted"] - exact, exact - x["massless"]
+    np.testing.assert_allclose(shift, [[0, 0.025, 0, 0]] * len(m), atol=1e-6)
+    np.testing.assert_allclose(drift, [resonance.DRIFT] * len(m), atol=1e-6)
 
 
 def test_the_signal_lies_where_it_should():
