@@ -112,10 +112,8 @@ def make(
         shift=shift,
         scale=scale,
     )
-    by_row = {
-        name: values[order] for name, values in pool._asdict().items() if len(values) == len(m)
-    }
-    pool = pool._replace(**by_row)
+    by_row = ("x", "m", "fold", "role", "row", "bin", "weight")
+    pool = pool._replace(**{name: getattr(pool, name)[order] for name in by_row})
     found = {(int(k), int(r)) for k, r in np.unique(np.stack([pool.fold, pool.role]), axis=1).T}
     for k in range(folds):
         for name, r in (("data", DATA), ("training template", TRAINING), ("template", COUNTING)):

@@ -1,4 +1,4 @@
-"""What a search leaves behind: `search.json`, scores, files for others, and lines for the terminal."""
+"""What a search leaves behind: `search.json`, scores, and lines for the terminal."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -50,8 +50,8 @@ def claims(cuts: Sequence[Sequence[Cut]], table: Table) -> list[str]:
         found.append("no pseudo-experiments: nominal significances alone, which are not calibrated")
     elif n_toys < FEW_TOYS:
         found.append(
-            f"{n_toys} pseudo-experiments reach p = {1 / (1 + n_toys):.2g} at best: no evidence can be "
-            f"claimed with fewer than {FEW_TOYS:,}"
+            f"{n_toys} pseudo-experiments reach p = {1 / (1 + n_toys):.2g} at best: evidence takes "
+            f"{FEW_TOYS:,} and more"
         )
     if any(one.closure is None for row in cuts for one in row):
         found.append("no closure test: the template is taken as exact")

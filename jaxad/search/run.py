@@ -14,8 +14,8 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxad import workdir
-from jaxad.data.folds import folds
 from jaxad.data.dataset import Rows
+from jaxad.data.folds import folds
 from jaxad.data.table import Table, table_summary
 from jaxad.evaluation.resonant import two_sample_auc
 from jaxad.methods import Bench, settings

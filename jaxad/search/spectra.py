@@ -58,7 +58,7 @@ def normalisation(
 def after_cuts(
     config: ConfigDict, table: Table, window: Window, mass: np.ndarray, u: np.ndarray
 ) -> dict[str, dict[str, Any]]:
-    """Fits before ("1") and after cuts, by efficiency, BumpHunter beside; {"reason": why} of others.
+    """Fits before ("1") and after cuts, by efficiency, or {"reason": why}; BumpHunter beside.
 
     mass [GeV], u: (N,) of all events, in any order.
     """

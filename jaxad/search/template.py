@@ -1,8 +1,8 @@
 """What the background looks like in a window: a density of the sidebands, drawn from there.
 
-The outer density of CATHODE (Hallin et al., arXiv:2109.00546), fitted beside the window, and for the
-closure test beside the window and a false one each, all of these at once. A fit sees no event of
-the windows that it is for.
+The outer density of CATHODE (Hallin et al., arXiv:2109.00546), fitted beside the window, and for
+the closure test beside the window and a false one each, all of these at once. A fit sees no event
+of the windows that it is for.
 """
 
 from collections.abc import Sequence
@@ -12,8 +12,8 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxad.data.dequantisation import dequantised, floored
 from jaxad.data.dataset import Rows
+from jaxad.data.dequantisation import dequantised, floored
 from jaxad.data.table import Table
 from jaxad.errors import UserError
 from jaxad.methods import Bench

@@ -105,15 +105,13 @@ def _scanned(settings: ConfigDict, scale: float) -> list[Window]:
 def _require_data(window: Window, mass: np.ndarray, unit: str) -> None:
     inside, below = int(window.holds(mass).sum()), int((mass <= window.low).sum())
     above = len(mass) - inside - below
+    name = f"search.windows: {window.low / GEV[unit]:g}-{window.high / GEV[unit]:g} {unit}"
     if inside < MIN_EVENTS:
-        raise UserError(
-            f"search.windows: {window.low / GEV[unit]:g}-{window.high / GEV[unit]:g} {unit}: expected "
-            f"{MIN_EVENTS} or more events of data, found {inside}"
-        )
+        raise UserError(f"{name}: expected {MIN_EVENTS} or more events of data, found {inside}")
     if min(below, above) < MIN_EVENTS:
         raise UserError(
-            f"search.windows: {window.low / GEV[unit]:g}-{window.high / GEV[unit]:g} {unit}: expected "
-            f"{MIN_EVENTS} or more events on either side, found {below} below and {above} above"
+            f"{name}: expected {MIN_EVENTS} or more events on either side, found {below} below and "
+            f"{above} above"
         )
 
 
