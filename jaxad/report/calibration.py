@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 from scipy.special import ndtr
 
 from jaxad.data.table import GEV
@@ -144,6 +145,8 @@ def _honest(axes: Axes, one: Mapping[str, Any]) -> None:
     axes.plot(nominal, nominal, color="black", linewidth=0.8, zorder=1)
     axes.set(xscale="log", yscale="log", xlim=(1 / one["n_toys"], 0.5))
     axes.set_ylim(least, 1)
+    for axis in (axes.xaxis, axes.yaxis):  # of one decade it would label all, one over the other
+        axis.set_minor_formatter(NullFormatter())
     axes.set(xlabel="nominal p", ylabel="share of pseudo-experiments")
     sigma_lines(axes, 1 / one["n_toys"], axes.axvline)
 
@@ -181,7 +184,10 @@ def draw_closure(axes: Axes, found: Found, cut: str) -> None:
     )
     if many:
         means = [w["cuts"][cut]["closure"]["mean"] for w in found["windows"]]
-        axes.plot([], [], color=BACKGROUND, label=f"{len(means)} windows: means {_range(means)}")
+        refused = sum(bool(w["cuts"][cut]["closure"]["refused"]) for w in found["windows"])
+        text = f"{len(means)} windows: means {_range(means)}"
+        text += f", {refused} without a claim" if refused else ""
+        axes.plot([], [], color=BACKGROUND, label=text)
     axes.legend(loc="upper left", fontsize="x-small")
 
 

@@ -127,5 +127,6 @@ def draw_power(axes: Axes, found: Found, window: Mapping[str, Any]) -> None:
     inside = f"injected signal events ({power['in_window']:.0%} in the window)"
     axes.margins(x=0.03)
     axes.set(xlabel=inside, ylabel="calibrated significance [σ]")
-    axes.set_ylim(axes.get_ylim()[0], max(axes.get_ylim()[1], reach) + 0.45 * max(reach, 1))
+    bottom = max(axes.get_ylim()[0], -2.5)  # of no event p is 1
+    axes.set_ylim(bottom, reach + 0.3 * (reach - bottom))
     axes.legend(loc="upper left", fontsize="x-small", ncols=2)

@@ -48,7 +48,7 @@ def draw_spectra(axes: Axes, found: Found, window: Mapping[str, Any]) -> None:
     if not filled:
         say(axes, next(one["reason"] for one in spectra.values()))
         return
-    edges, shown = filled[0], np.zeros(len(filled[0]) - 1, bool)
+    edges, shown, highest = filled[0], np.zeros(len(filled[0]) - 1, bool), 1.0
     centres = (edges[1:] + edges[:-1]) / 2
     n_bins = int(((centres > borders[0]) & (centres < borders[1])).sum())
     for (cut, one), color in zip(spectra.items(), (BACKGROUND, *SIGNALS), strict=False):
@@ -65,12 +65,13 @@ def draw_spectra(axes: Axes, found: Found, window: Mapping[str, Any]) -> None:
         axes.errorbar(centres[some], counts[some], np.sqrt(counts[some]), **bars)
         axes.plot(centres, one["fit"], color=color, linewidth=1.4)
         shown |= some
+        highest = max(highest, counts.max(), max(np.array(one["fit"])[some], default=0))
     axes.axvspan(*borders, color="black", alpha=0.07, linewidth=0)
     width = f"{edges[1] - edges[0]:.3g} {unit}"
     axes.set(xlabel=mass_label(found), ylabel=f"events / {width}", yscale="log")
     if shown.any():
         axes.set_xlim(edges[:-1][shown].min(), edges[1:][shown].max())
-    axes.set_ylim(0.08, axes.get_ylim()[1] * 8)
+    axes.set_ylim(0.08, 60 * highest)
     title = f"window {window_name(found, window)}; bars in it: template"
     axes.legend(loc="upper right", fontsize="x-small", title=title, title_fontsize="x-small")
 

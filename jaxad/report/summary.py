@@ -21,7 +21,8 @@ from jaxad.report.spectra import draw_spectra
 from jaxad.report.style import new_figure, styled
 
 WIDTH = 66  # letters of the text
-MAX_ROWS = 12  # of its table
+MAX_ROWS = 10  # of its table
+MAX_LINES = 28
 
 HEADER = ("window", "cut", "expected", "observed", "nominal", "p local", "sigma", "S95 (expected)")
 
@@ -169,8 +170,12 @@ def summary_text(found: Found) -> str:
     ]
     if found["cannot_claim"]:
         lines.append("cannot be claimed:")
-    for text in found["cannot_claim"]:
-        lines += textwrap.wrap(text, WIDTH, initial_indent="- ", subsequent_indent="  ")
+    for i, text in enumerate(found["cannot_claim"]):
+        more = textwrap.wrap(text, WIDTH, initial_indent="- ", subsequent_indent="  ")
+        if len(lines) + len(more) >= MAX_LINES:
+            lines.append(f"- and {len(found['cannot_claim']) - i} more: search.json")
+            break
+        lines += more
     return "\n".join(lines)
 
 
