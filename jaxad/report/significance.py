@@ -92,24 +92,24 @@ def power_figure(found: Found, window: Mapping[str, Any]) -> Figure:
     figure = new_figure(10.4, 4.8)
     left, right = figure.subplots(1, 2)
     draw_power(left, found, window)
-    injected = window["power"]["injected"]
-    reached = [level for level in ("2", "3") if 1 / (1 + found["n_toys"]) <= ndtr(-int(level))]
+    left.set_title(window_name(found, window), fontsize="medium")
+    marks = {"2": {"linestyle": "solid"}, "3": {"linestyle": DASHED, "mfc": "white"}}
+    far = [level for level in marks if 1 / (1 + found["n_toys"]) > ndtr(-int(level))]
+    out_of_reach = f"{' and '.join(far)}σ: out of reach of {found['n_toys']:,} toys"
+    if len(far) == len(marks):
+        say(right, out_of_reach)
+        return figure
     for i, cut in enumerate(window["cuts"]):
-        for level in reached:
+        for level in [level for level in marks if level not in far]:
             share = [point[cut][f"power_{level}"] for point in window["power"]["points"]]
-            style = (
-                {"linestyle": "solid"} if level == "2" else {"linestyle": DASHED, "mfc": "white"}
-            )
-            style |= {"color": SIGNALS[i], "marker": "o", "ms": 4}
-            right.plot(injected, share, label=f"cut {cut}, {level}σ", **style)
-    if reached != ["2", "3"]:
-        text = f"{'2 and 3' if not reached else '3'}σ: out of reach of {found['n_toys']} toys"
-        right.plot([], [], " ", label=text)
+            style = marks[level] | {"color": SIGNALS[i], "marker": "o", "ms": 4}
+            right.plot(window["power"]["injected"], share, label=f"cut {cut}, {level}σ", **style)
+    if far:
+        right.plot([], [], " ", label=out_of_reach)
     right.margins(x=0.03)
     right.set(xlabel="injected signal events", ylabel="share of experiments beyond")
     right.set(ylim=(-0.03, 1.45), yticks=np.linspace(0, 1, 6))
     right.legend(loc="upper left", fontsize="x-small", ncols=2)
-    left.set_title(window_name(found, window), fontsize="medium")
     return figure
 
 
