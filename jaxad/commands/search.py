@@ -49,7 +49,7 @@ def publish(
     figures = report.search_results(found)
     images = {name: report.figure_png(figure) for name, figure in figures.items()}
     files = report.files(found, counts)
-    files["report.html"] = report.search_report(found, figures, config.to_dict()).encode()
+    files["report.html"] = report.search_report(found, images, config.to_dict()).encode()
     files["summary.png"] = images.pop("search_summary")
     files |= {f"figures/{name}.png": image for name, image in images.items()}
     replace_all(folder, files, MEND)

@@ -77,8 +77,8 @@ def notes_html(notes: Sequence[str]) -> str:
     return "".join(f'<p class="note">{escape(note)}</p>' for note in notes)
 
 
-def _figure(name: str, figure: Figure) -> str:
-    data = base64.b64encode(figure_png(figure)).decode()
+def _figure(name: str, image: bytes) -> str:
+    data = base64.b64encode(image).decode()
     return (
         f'<figure id="{escape(name)}"><img alt="{escape(name)}" '
         f'src="data:image/png;base64,{data}"><figcaption>{escape(caption(name))}</figcaption></figure>'
@@ -89,17 +89,17 @@ def page(
     *,
     title: str,
     results: str,
-    figures: Mapping[str, Figure],
+    images: Mapping[str, bytes],
     config: Mapping[str, Any] | None = None,
     provenance: Mapping[str, Any] | None = None,
     notes: Sequence[str] = (),
 ) -> str:
-    """The page around `results`, which is HTML: title, notes, captioned figures, config, versions.
+    """The page around `results`, which is HTML: title, notes, captioned PNGs, config, versions.
 
     All other text is escaped; the page names no address and holds its figures.
     """
     paragraphs = "".join(f"<p>{escape(note)}</p>" for note in notes)
-    drawn = "".join(_figure(name, figure) for name, figure in figures.items())
+    drawn = "".join(_figure(name, image) for name, image in images.items())
     settings = escape(json.dumps(config or {}, indent=2, default=str))
     facts = {**(provenance or {}), **versions()}
     origin = table_html(("what", "value"), [(str(key), str(value)) for key, value in facts.items()])
@@ -114,8 +114,11 @@ def page(
     )
 
 
-def html_report(*, metrics: Mapping[str, Any], **contents: Any) -> str:
+def html_report(
+    *, metrics: Mapping[str, Any], figures: Mapping[str, Figure], **contents: Any
+) -> str:
     """The page of a run: tables of `metrics` (of `summarise_all`); `contents` as of `page`."""
+    images = {name: figure_png(figure) for name, figure in figures.items()}
     results = table_html(*metrics_rows(metrics)) + notes_html(metrics_notes(metrics))
     header, rows = rates_rows(metrics)
     if rows:
@@ -124,7 +127,7 @@ def html_report(*, metrics: Mapping[str, Any], **contents: Any) -> str:
     header, rows = selection_rows(metrics)
     if rows:
         results += f"<h2>Observables, one by one</h2>{table_html(header, rows)}"
-    return page(results=results, **contents)
+    return page(results=results, images=images, **contents)
 
 
 def write_report(path: str | Path, **contents: Any) -> Path:

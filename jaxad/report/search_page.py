@@ -27,8 +27,8 @@ def search_results(found: Found) -> dict[str, Figure]:
     return figures | spectrum_figures(found)
 
 
-def search_report(found: Found, figures: Mapping[str, Figure], config: Mapping[str, Any]) -> str:
-    """The self-contained page of a search."""
+def search_report(found: Found, images: Mapping[str, bytes], config: Mapping[str, Any]) -> str:
+    """The self-contained page of a search; images: name -> PNG."""
     blind = "; blinded: what was observed is shown by --unblind" if found["blind"] else ""
     facts = [
         ("global p", global_text(found)),
@@ -44,7 +44,7 @@ def search_report(found: Found, figures: Mapping[str, Figure], config: Mapping[s
         + table_html(("what", "value"), facts)
         + notes_html(claims)
         + (f"<h2>Second ways</h2>{table_html(CHECKED, second)}" if second else ""),
-        figures=figures,
+        images=images,
         config=config,
         provenance=found["provenance"],
         notes=[f"Mass in {found['mass']['unit']}, on {', '.join(found['features'])}{blind}."],

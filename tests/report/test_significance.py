@@ -136,8 +136,7 @@ def test_the_report_holds_every_number_and_names_no_address(seen):
     found, _ = seen
     found = found | {"features": ["<b>"]}
     found["windows"][0]["conformal"] = {"0.01": {"n": 17, "b": 19.5, "z_nominal": -0.5}}
-    figures = {"coverage": drawn(found)["coverage"]}
-    page = search_report(found, figures, {"search": {"blind": True}})
+    page = search_report(found, {"coverage": b"PNG"}, {"search": {"blind": True}})
     assert "<b>" not in page and "&lt;b&gt;" in page
     assert not re.search(r"(src|href)=\"(?!data:)", page)
     assert page.count("data:image/png") == 1

@@ -14,7 +14,6 @@ from jaxad.data import get_config
 from jaxad.errors import UserError
 from jaxad.report import products
 from jaxad.search import run
-from jaxad.search.windows import Window
 from jaxad.simulation import resonance
 
 WINDOW = "3300-3700"
@@ -157,7 +156,7 @@ def written(folder):
 
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory):
-    """(work directory, config, a call of the search): simulation whose background is known."""
+    """Config, and the search of simulation whose background is known."""
     folder = tmp_path_factory.mktemp("searched")
     rng = np.random.default_rng(0)
     rows = [resonance.background(2500, rng), resonance.signal(40, rng)]
@@ -177,26 +176,27 @@ def searched(tmp_path_factory):
         return resonance.in_window(n, *window, seed)
 
     def draws(_config, _table, window, _bench):
-        false = [Window(2700.0, 2900.0), Window(2900.0, 3100.0)]
-        drawn = [(w, lambda n, what, w=w: draw(n, what, w)) for w in false]
-        return run.Draws(lambda n, what: draw(n, what, window), drawn)
+        return run.Draws(lambda n, what: draw(n, what, window), [])
 
     def call(unblind):
-        def write(*found):
-            publish(config, *found)
+        """Content and counts that were published."""
+        published = []
+
+        def write(*arguments):
+            publish(config, *arguments)
+            published.extend(arguments)
 
         working = bench(fitter(folder / "run"))
-        return run.search(
-            *(config, folder / "run", working, 24, unblind), draws_of=draws, publish=write
-        )
+        run.search(*(config, folder / "run", working, 24, unblind), draws_of=draws, publish=write)
+        return published
 
-    return folder / "run" / "search", call
+    return config, call
 
 
 @pytest.mark.slow
 def test_a_search_writes_nothing_observed_until_it_is_asked(searched):
-    folder, call = searched
-    call(False)
+    config, call = searched
+    folder, *published = call(False)
     blind = written(folder)
     assert {"report.html", "summary.png", "histograms.json", "toys.h5"} < blind
     assert "scores.h5" not in blind and "hepdata/p_values.yaml" not in blind
@@ -216,9 +216,12 @@ def test_a_search_writes_nothing_observed_until_it_is_asked(searched):
     page = (folder / "report.html").read_text()
     assert page.count("data:image/png;base64") == len(list(folder.glob("figures/*.png"))) + 1
 
-    call(False)
-    assert not any(name.startswith("figures/spectra") for name in written(folder))
-    assert "hepdata/p_values.yaml" not in written(folder)
-    (folder / "summary.png").write_bytes(b"mine")
-    with pytest.raises(UserError, match=r"summary\.png: is there, .*another --workdir"):
-        call(False)
+    publish(config, folder, *published)
+    assert written(folder) - {"scores.h5"} == blind
+
+
+def test_a_file_of_somebody_else_stays(tmp_path):
+    (tmp_path / "summary.png").write_bytes(b"mine")
+    with pytest.raises(UserError, match=r"summary\.png: is there, .*search in another --workdir"):
+        publish(searches.get_config(), tmp_path, *made_up(shown=False, closure=0, n_toys=0))
+    assert written(tmp_path) == {"summary.png"}
