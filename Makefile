@@ -14,8 +14,8 @@ INSTALLED := $(ENVIRONMENT)/.jaxad-installed
 DEMO := runs/demo
 ADC2021 := runs/adc2021
 
-EXTRAS := simulation efp export onnx tflite hls dask root docs dev
-TESTED := .[simulation,export,onnx,dask,dev]
+EXTRAS := simulation efp export onnx tflite hls dask root statistics docs dev
+TESTED := .[simulation,export,onnx,dask,statistics,dev]
 # The extra efp less wasserstein, which EnergyFlow asks for and EFPs do not need: it is compiled on
 # installation. What else EnergyFlow needs, jaxad needs as well.
 ENERGYFLOW := energyflow>=1.3.3

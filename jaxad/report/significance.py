@@ -51,8 +51,9 @@ def draw_p_values(axes: Axes, found: Found) -> None:
             shift = 0.05 * (i - (len(cuts) - 1) / 2)
             places.append((low + high) / 2 + shift * (high - low))
             lowest.append(_p_value(axes, places[-1], 0.02 * (high - low), window["cuts"][cut], i))
-        p = [window["cuts"][cut]["p_local"]["p"] for window in windows]
-        axes.plot(places, p, color=SIGNALS[i], linewidth=0.7, alpha=0.6)
+        if len(windows) > 2:  # a scan
+            p = [window["cuts"][cut]["p_local"]["p"] for window in windows]
+            axes.plot(places, p, color=SIGNALS[i], linewidth=0.7, alpha=0.6)
     for window in windows:
         style = {"color": "black", "alpha": 0.05, "linewidth": 0}
         axes.axvspan(window["low"] / scale, window["high"] / scale, **style)
