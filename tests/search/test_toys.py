@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.calibration import pool_of
 from jaxad.errors import Preempted, UserError
-from jaxad.search import toys
+from jaxad.search import pool, toys
 from jaxad.search.pool import COUNTING, DATA
 
 SIZES = (150, 300, 600)
@@ -135,3 +135,16 @@ def test_networks_cut_in_mass_bins_as_the_host_does():
     for i, efficiency in enumerate(CUTS):
         passing = np.bincount(fold[scored.u <= efficiency], minlength=2)
         np.testing.assert_array_equal(passing, counts[:, i])
+
+
+@pytest.mark.parametrize("name", ["discriminant", "network"])
+def test_rows_that_are_only_scored_change_nothing(name):
+    rng = np.random.default_rng(0)
+    draw = lambda n: {"x": rng.normal(size=(n, 2)), "m": rng.uniform(1, 2, n)}  # noqa: E731
+    data, others = (draw(n) | {"fold": np.arange(n) % 2, "row": np.arange(n)} for n in (80, 50))
+    template = draw(160), draw(160)
+    alone, more = (pool.make(data, *template, 2, others=o) for o in (None, others))
+    a, b = (toys.observed(rows, recipe(name), CUTS, 7, toy=1, chunk=1) for rows in (alone, more))
+    np.testing.assert_array_equal(a.u, b.u[:80])
+    np.testing.assert_allclose(a.score, b.score[:80], rtol=1e-4, atol=1e-6)
+    assert more.row[b.rows[80:]].tolist() == [*range(0, 50, 2), *range(1, 50, 2)]
