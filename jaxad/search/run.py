@@ -194,7 +194,7 @@ def power(config: ConfigDict, table: Table, found: Searched, row: Sequence[Cut])
             chunk=section.chunk,
             injected=total * inside.mean(),
         )[:, scored].sum(axis=1)
-        points.append(analysis.power(counts, found.size, row))
+        points.append(analysis.power(counts, found.size, row, config.seed))
     return {"injected": list(section.power), "in_window": float(inside.mean()), "points": points}
 
 
