@@ -420,6 +420,14 @@ def test_other_files_are_refused(tmp_path, monkeypatch):
         table_of(tmp_path / "b.npz", **NOTHING | {"features": "a", "mass": "mjj"})
 
 
+def test_records_of_overlapping_fields_are_damaged(tmp_path):
+    """HDF5 ends the process that reads them."""
+    dtype = {"names": ["a", "mjj"], "formats": ["f8", "f8"], "offsets": [0, 4], "itemsize": 12}
+    np.save(tmp_path / "a.npy", np.zeros(9, np.dtype(dtype)))
+    with pytest.raises(UserError, match=r"a.npy: x: records of overlapping fields"):
+        table_of(tmp_path / "a.npy", **NOTHING | {"features": "a", "mass": "mjj"})
+
+
 def test_what_parquet_alone_can_hold(tmp_path):
     pyarrow = pytest.importorskip("pyarrow")
     from pyarrow import parquet
