@@ -166,7 +166,7 @@ class _Arrays:
         self._places: dict[str, _Place] = {}
         for key, (shape, dtype) in shapes.items():
             if dtype.names and len(shape) == 1:
-                _require_apart(dtype, path, key)
+                require_apart(dtype, path, key)
                 for field in dtype.names:
                     name = field if fields.count(field) == 1 and field not in shapes else ""
                     self._places[name or f"{key}/{field}"] = _Place(key, field=field)
@@ -202,7 +202,7 @@ class _Arrays:
         return read
 
 
-def _require_apart(dtype: np.dtype, path: Path, key: str) -> None:
+def require_apart(dtype: np.dtype, path: Path, key: str) -> None:
     """Refuses records whose fields overlap: HDF5 would write beyond them."""
     end = 0
     for field, offset, *_ in sorted(dtype.fields.values(), key=lambda place: place[1]):
