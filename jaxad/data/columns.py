@@ -18,7 +18,7 @@ from jaxad.data import checks
 from jaxad.data.array_files import header_of, opened, stored_array
 from jaxad.data.csv_file import Csv
 from jaxad.data.pandas_table import PandasTable, is_frame
-from jaxad.data.rows import file_of, opened_tree
+from jaxad.data.rows import file_of, opened_tree, reading_root
 from jaxad.errors import DAMAGED, UserError
 
 HDF5 = (".h5", ".hdf5")
@@ -166,6 +166,7 @@ class _Arrays:
         self._places: dict[str, _Place] = {}
         for key, (shape, dtype) in shapes.items():
             if dtype.names and len(shape) == 1:
+                require_apart(dtype, path, key)
                 for field in dtype.names:
                     name = field if fields.count(field) == 1 and field not in shapes else ""
                     self._places[name or f"{key}/{field}"] = _Place(key, field=field)
@@ -201,6 +202,18 @@ class _Arrays:
         return read
 
 
+def require_apart(dtype: np.dtype, path: Path, key: str) -> None:
+    """Refuses records whose fields overlap: HDF5 would write beyond them."""
+    end = 0
+    for field, offset, *_ in sorted(dtype.fields.values(), key=lambda place: place[1]):
+        if offset < end:
+            raise UserError(
+                f"{path}: {key}: records of overlapping fields; the file is damaged: download or "
+                "copy it again"
+            )
+        end = offset + field.itemsize
+
+
 def _arrays(path: Path, stack: contextlib.ExitStack) -> _Arrays:
     if path.suffix == ".npz":
         shapes = {}
@@ -220,7 +233,7 @@ def _arrays(path: Path, stack: contextlib.ExitStack) -> _Arrays:
 
     def note(name: str, item: h5py.Group | h5py.Dataset) -> None:
         if isinstance(item, h5py.Dataset) and item.shape is not None:
-            shapes[name] = item.shape, item.dtype
+            shapes[str(name)] = item.shape, item.dtype
 
     with checks.reading(path, "datasets"):
         file.visititems(note)
@@ -279,20 +292,18 @@ class _Branches:
 
     def __init__(self, tree: Any, file: str):
         self._tree, self._file = tree, file
-        self.names = [str(name) for name in tree.keys()]  # noqa: SIM118 - a tree is no mapping
+        with reading_root(file):
+            self.names = [str(name) for name in tree.keys()]  # noqa: SIM118 - no mapping
 
     def read(self, names: Sequence[str], whole: Collection[str]) -> dict[str, np.ndarray]:
         read = {}
         for name in names:
-            branch = self._tree[name]
-            try:
-                values = np.asarray(branch.array(library="np"))
-            except Exception as error:
-                raise UserError(f"{self._file}: {name}: cannot be read ({error})") from None
-            if len(values) < (n := int(self._tree.num_entries)):
+            with reading_root(f"{self._file}: {name}"):
+                n, values = int(self._tree.num_entries), self._tree[name].array(library="np")
+            read[name] = values = np.asarray(values)
+            if len(values) < n:
                 raise UserError(
                     f"{self._file}: {name}: expected {n:,} rows as in the tree, found "
                     f"{len(values):,}: write, copy or download the file again"
                 )
-            read[name] = values
         return read

@@ -14,6 +14,7 @@ from jaxad.__main__ import main
 from jaxad.commands import evaluate, train
 from jaxad.configs import features_ae
 from jaxad.data import folds, from_mapping, get_config, lhco, search_table
+from jaxad.data.columns import require_apart
 from jaxad.data.dequantisation import dequantised, floored
 from jaxad.data.folds import fold_sizes
 from jaxad.data.table import Origin, make_table, sentinel
@@ -418,6 +419,14 @@ def test_other_files_are_refused(tmp_path, monkeypatch):
     np.savez(tmp_path / "b.npz", mjj=np.ones(5), a=np.ones(4))
     with pytest.raises(UserError, match="mjj: expected 4 rows as in a, found 5"):
         table_of(tmp_path / "b.npz", **NOTHING | {"features": "a", "mass": "mjj"})
+
+
+def test_records_of_overlapping_fields_are_damaged():
+    """HDF5 ends the process that reads them."""
+    fields = {"names": ["a", "b"], "formats": ["f8", "f8"], "offsets": [8, 0], "itemsize": 16}
+    require_apart(np.dtype(fields), "a.h5", "x")
+    with pytest.raises(UserError, match=r"a.h5: x: records of overlapping fields"):
+        require_apart(np.dtype({**fields, "offsets": [0, 4]}), "a.h5", "x")
 
 
 def test_what_parquet_alone_can_hold(tmp_path):
