@@ -8,6 +8,7 @@ VERBS = {
     "train": "train a config in a work directory, or go on with it",
     "evaluate": "metrics, figures and report of a trained run",
     "score": "scores of files of any size",
+    "search": "a resonance in one's own, unlabelled data, with calibrated p-values",
     "scan": "a resonant search for every value of a setting and every seed",
     "compare": "many evaluated runs in one table and figure",
     "latency": "how fast trained runs score",

@@ -6,7 +6,8 @@
 The second form scores all events of other files, of the layout that the run was trained on; of the
 files that it was trained on, its test part. Writes metrics.json, scores.h5, figures and report.html
 into the folder eval of the work directory, and prints the table; where a figure cannot be made,
-"left_out" in metrics.json and a line of the report say why.
+"left_out" in metrics.json and a line of the report say why, as of all that needs a signal where
+data.signals names none.
 `python evaluate.py` is the same command.
 """
 
@@ -33,6 +34,7 @@ from jaxad.storage.atomic import named, replacing, write_text
 from jaxad.storage.own import is_json_with
 from jaxad.storage.provenance import provenance
 
+NO_SIGNAL = "they need a signal: name some in data.signals"
 MARK, MEND = "jaxad evaluate", "evaluate in another --workdir"
 
 
@@ -42,7 +44,8 @@ def evaluate(directory: Path, source: str = "", n_bootstrap: int = 200) -> dict:
     Returns the content of `metrics.json`. Prints the table and the path of the report.
 
     Raises:
-        UserError: nothing trained there, another process at work there, no signal, bad files.
+        UserError: nothing trained there, another process at work there, bad files, no signal for a
+            mimicker.
     """
     if n_bootstrap < 0 or n_bootstrap == 1:
         raise UserError(f"--bootstrap: expected 0 (none) or 2 and more, found {n_bootstrap}")
@@ -70,6 +73,8 @@ def _evaluate(scorer: Scorer, directory: Path, source: str, n_bootstrap: int) ->
             )
     caution = "" if source else _caution(scorer, dataset)
     if not dataset.signals:
+        left_out["AUC, efficiencies and SIC"] = NO_SIGNAL
+    if not dataset.signals and "teacher" in scorers:
         raise UserError(
             f"{config.data.source}: no signal to evaluate on: name some in data.signals"
         )

@@ -1,7 +1,8 @@
 """Search one's own data, without labels, for a resonance; p-values from pseudo-experiments.
 
-  jaxad search --config=search --workdir=runs/mine --config.data.source=table.csv \\
-      --config.data.features=mj1,mj2,tau21_1,tau21_2 --config.data.mass=mjj --config.search.windows=3300-3700
+  jaxad search --config=search --workdir=runs/mine --config.data.name=events \\
+      --config.data.source=table.csv --config.data.mass=mjj --config.data.features=mj1,mj2,tau* \\
+      --config.search.windows=3300-3700
   jaxad search --config=search --workdir=runs/mine ... --unblind
 
 The first call fits the background beside every window, tests it in false windows, and trains the
@@ -27,7 +28,9 @@ def main(argv: Sequence[str]) -> int:
 
     def define(values: flags.FlagValues, arguments: list[str]) -> None:
         cli.define_config(values, arguments, required=True)
-        cli.define_workdir(values, "Where the search lives: checkpoints, pseudo-experiments, results.")
+        cli.define_workdir(
+            values, "Where the search lives: checkpoints, pseudo-experiments, results."
+        )
         meaning = "Pseudo-experiments a window."
         flags.DEFINE_integer("toys", 1000, meaning, lower_bound=0, flag_values=values)
         quick = f"{QUICK} pseudo-experiments, for a first look."

@@ -94,6 +94,13 @@ def no_column(file: str, name: str, names: Sequence[str], setting: str) -> UserE
     )
 
 
+def require_column(values: np.ndarray, file: str, name: str) -> None:
+    """Refuses what is not one number an event."""
+    if values.dtype.kind not in "fiub" or values.ndim != 1:
+        found = f"{values.dtype} {values.shape}" if values.dtype.kind != "O" else "other things"
+        raise UserError(f"{file}: {name}: expected one number an event, found {found}")
+
+
 def as_integers(values: np.ndarray, file: str, name: str) -> np.ndarray:
     """Whole numbers (N,) int64, whatever type they are stored in.
 
@@ -183,8 +190,7 @@ class _Arrays:
                 column = values if place.field is None else values[place.field]
                 if place.column is not None:
                     column = column[:, place.column]
-                checks.require_numbers(column, self._path, name)
-                read[name] = column.reshape(len(column))
+                read[name] = column[:, 0] if column.ndim == 2 and place.field is None else column
         lengths = {name: len(read[name]) for name in names}
         if len(set(lengths.values())) > 1:
             odd = next(name for name in names if lengths[name] != lengths[names[0]])
@@ -244,9 +250,8 @@ class _Parquet:
             self._file = parquet.ParquetFile(path)
         except Exception as error:
             raise self._damaged(error) from None
-        schema = self._file.schema_arrow
-        self._types = {field.name: str(field.type) for field in schema}
-        self.names = [name for name in schema.names if "__index_level" not in name]
+        names = self._file.schema_arrow.names
+        self.names = [name for name in names if not name.startswith("__index_level")]
 
     def _damaged(self, error: Exception) -> UserError:
         """For pyarrow, which raises whatever damaged bytes lead to."""
@@ -263,13 +268,9 @@ class _Parquet:
             column = table.column(name)
             if name in whole and column.null_count:
                 raise UserError(f"{self._path}: {name}: {column.null_count:,} rows have no value")
-            if column.null_count and self._types[name].startswith(("int", "uint")):
-                column = column.cast("float64")
+            if column.null_count and str(column.type).startswith(("int", "uint")):
+                column = column.cast("float64", safe=False)
             read[name] = column.to_numpy()
-            if read[name].dtype.kind not in "fiub":
-                raise UserError(
-                    f"{self._path}: {name}: expected numbers, found {self._types[name]}"
-                )
         return read
 
 
@@ -288,11 +289,6 @@ class _Branches:
                 values = np.asarray(branch.array(library="np"))
             except Exception as error:
                 raise UserError(f"{self._file}: {name}: cannot be read ({error})") from None
-            if values.dtype.kind not in "fiub" or values.ndim != 1:
-                raise UserError(
-                    f"{self._file}: {name}: expected one number an event, found "
-                    f"{getattr(branch, 'typename', values.dtype)}"
-                )
             if len(values) < (n := int(self._tree.num_entries)):
                 raise UserError(
                     f"{self._file}: {name}: expected {n:,} rows as in the tree, found "

@@ -63,25 +63,18 @@ class Csv:
 
     def _blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
         """(bytes, ends of their lines, number of the first one), checked for their shape."""
-        line = 2
+        line, left, rest = 2, _length(self._path) - self._start, b""
         with self._path.open("rb") as stream:
             stream.seek(self._start)
-            rest = b""
-            while True:
-                block = stream.read(BLOCK)
-                text = rest + block
-                if block:
-                    cut = text.rfind(b"\n") + 1
-                    text, rest = text[:cut], text[cut:]
-                elif not (text := text.rstrip()):
-                    return
-                else:
-                    text, rest = text + b"\n", b""
+            while left > 0:
+                block = stream.read(min(BLOCK, left))
+                if not block:
+                    raise UserError(f"{self._path}: became shorter while it was read: try again")
+                left -= len(block)
+                text = rest + block if left > 0 else rest + block + b"\n"
+                cut = text.rfind(b"\n") + 1
+                text, rest = text[:cut], text[cut:]
                 if not text:
-                    continue
-                if not block or not (rest.strip() or stream.peek(1)):
-                    text = text.rstrip() + b"\n"  # blank lines at the end of the file
-                if not text.strip():
                     continue
                 letters = np.frombuffer(text, np.uint8)
                 ends = np.flatnonzero(letters == NEWLINE)
@@ -158,3 +151,16 @@ def _is_whole(text: str) -> bool:
     except ValueError:
         return False
     return text.isascii() and "_" not in text and -(2**63) <= value < 2**63
+
+
+def _length(path: Path) -> int:
+    """Bytes of a file without the blank lines at its end."""
+    with path.open("rb") as stream:
+        end = stream.seek(0, io.SEEK_END)
+        while end:
+            begin = max(0, end - 4096)
+            stream.seek(begin)
+            if text := stream.read(end - begin).rstrip():
+                return begin + len(text)
+            end = begin
+    return 0

@@ -81,7 +81,7 @@ def idle(config: ConfigDict) -> dict[str, str]:
     """Settings that change nothing with the others as they are, and why."""
     found = {}
     if config.features:
-        why = "data.features names columns, with data.mass, data.label, data.weight and data.id"
+        why = "with data.features it is data.label, data.mass, data.weight or data.id: set that"
         found |= dict.fromkeys(("label_key", "mass_key", "weight_key", "id_key"), why)
         why = "data.features names columns"
         found["on_disk"] = why
@@ -204,6 +204,7 @@ def everything(config: ConfigDict) -> Everything:
         UserError: as `load`.
     """
     _check_settings(config)
+    named_table.require_all(config)
     paths = checks.resolve(config.source)
     by_label, by_file = signals_of(config, paths)
     files = [*paths, *(Path(file) for group in by_file.values() for file in group)]

@@ -66,7 +66,8 @@ def signals_of(
             by_label[name] = label
     if by_label and not config.label_key:
         raise UserError(
-            f"data.signals: {next(iter(by_label))} is a label, which needs data.label_key"
+            f"data.signals: {next(iter(by_label))} is a label, which needs "
+            + ("data.label" if config.features else "data.label_key")
         )
     if both := set(by_label.values()) & set(label_list(config.background)):
         raise UserError(f"data.signals: label {both.pop()} is also in data.background")

@@ -131,17 +131,16 @@ def search_table(config: ConfigDict) -> Table:
         columns = lhco_prepared.layout(values.shape[1]).columns
     else:
         jets, label, origin = _all_jets(_files(config), config)
+        values = np.asarray(dijet(jnp.asarray(jets), config.shift, config.delta_r))
+        columns = dijet_names(config.delta_r)
         if label is None:
             _require_labels(config)
         else:
-            n = _n_injected(
-                *({"mass": 1000 * _mjj(jets[label == kind], config)} for kind in (1, 0)), config
-            )
+            mass = 1000 * values[:, 0]
+            n = _n_injected({"mass": mass[label == 1]}, {"mass": mass[label == 0]}, config)
             kept = injected_among(label == 0, label == 1, n, config.seed)
-            jets, label = jets[kept], label[kept]
+            values, label = values[kept], label[kept]
             origin = origin._replace(rows=origin.rows[kept])
-        values = np.asarray(dijet(jnp.asarray(jets), config.shift, config.delta_r))
-        columns = dijet_names(config.delta_r)
     (mass, unit), *features = columns
     return make_table(
         {name: values[:, place] for place, (name, _) in enumerate(features, 1)},

@@ -22,7 +22,7 @@ from jaxad.devices.batches import in_batches
 from jaxad.errors import UserError
 from jaxad.methods import cathode
 from jaxad.methods.stages import density, weak
-from jaxad.metrics import resonance
+from jaxad.metrics import resonance, spectrum
 from jaxad.metrics.sculpting import mass_sculpting
 from jaxad.scorer import Scorer
 
@@ -91,15 +91,6 @@ def template_quality(config: ConfigDict, background: dict, dataset: Dataset) -> 
     }
 
 
-def fit_span(mass: np.ndarray, width: float) -> tuple[float, float]:
-    """Range [TeV] where the spectrum of `mass` (N,) falls smoothly: clear of the trigger's turn-on.
-
-    From two bins of `width` [TeV] above the fullest one to the 99.9 % quantile.
-    """
-    counts, edges = np.histogram(mass, np.arange(mass.min(), mass.max() + width, width))
-    return float(edges[counts.argmax() + 1] + 2 * width), float(np.quantile(mass, 0.999))
-
-
 def scores_of_features(scorer: Scorer, m: np.ndarray, x: np.ndarray) -> np.ndarray:
     """Default scores (N,) of masses (N,) [TeV] and features (N, F), mean over the runs."""
     function = methods.get(scorer.method).feature_scores(scorer.config)
@@ -129,7 +120,7 @@ def discovery(config: ConfigDict, scorer: Scorer, dataset: Dataset) -> dict[str,
     mass, window = rows["mass"] / 1000, tuple(dataset.info["window"])
     inside = (mass > window[0]) & (mass < window[1])
     score, width = scorer(rows["x"]), (window[1] - window[0]) / N_BINS_INSIDE
-    options = {"span": fit_span(mass, width), "width": width}
+    options = {"span": spectrum.fit_span(mass, width), "width": width}
     everywhere = config.method.name not in DENSITY_RATIOS
     efficiencies = EFFICIENCIES if everywhere else ()
     fits = resonance.sideband_fits(mass, score, window, efficiencies, **options)

@@ -42,6 +42,13 @@ RANGES = {
     **dict.fromkeys(("oversampling", "sideband", "concentration"), POSITIVE),
     **dict.fromkeys(("bandwidth", "beta", "alpha", "decorrelation", "tolerance"), NOT_NEGATIVE),
     "initial_fraction": FRACTION,
+    "feature_fraction": Range("a number above 0, at most 1", 1e-9, 1),
+    # searches
+    "efficiencies": FRACTION,
+    **dict.fromkeys(("width", "step", "resolution", "sqrt_s"), NOT_NEGATIVE),
+    **dict.fromkeys(("train_factor", "count_factor"), POSITIVE),
+    **dict.fromkeys(("mass_bins", "chunk", "power_sets", "n_cosines"), POSITIVE_COUNT),
+    **dict.fromkeys(("closure_windows", "fold_salt"), COUNT),
     "smooth": Range("0 or more and below 1", 0, 1 - 1e-9),
     "nu": Range("a number above 0, at most 1", 1e-9, 1),
     **dict.fromkeys(("k", "samples", "n_fit", "n_trees", "n_components"), POSITIVE_COUNT),

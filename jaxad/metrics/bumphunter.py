@@ -96,6 +96,14 @@ def bump_hunter(
     window, "observed", "excess" and "p_local" there, "p_global" = (1 + exceedances) / (1 + n_toys)
     with "z_global", None at p = 1, "exceedances" and "n_toys".
 
+    Examples:
+        >>> reference = 1000 * np.exp(-np.arange(20) / 4)
+        >>> counts = np.round(reference)
+        >>> counts[8:10] += 50
+        >>> bump = bump_hunter(counts, reference, range(21), n_toys=500, exact_scale=False)
+        >>> print(bump["low"], bump["high"], bump["exceedances"])
+        8.0 10.0 0
+
     Raises:
         UserError: other shapes, counts that are no whole numbers, bins without a reference.
     """

@@ -206,8 +206,9 @@ def nominal_z(
     """Signed nominal significance of a cut u <= eps, in sigma, before any calibration by toys.
 
     n: events that pass, summed over folds; n_data: N, all events of the window; n_template: M, or
-    (k,) of the folds (over which r and M are summed); efficiency: eps. n, n_data and efficiency
-    broadcast: toys (T, E), cuts (E,).
+    (k,) of the folds (over which r and M are summed), of a weighted template its
+    (sum w)^2 / sum w^2 rounded down; efficiency: eps. n, n_data and efficiency broadcast: toys
+    (T, E), cuts (E,).
     expected: B_fit, the sidebands' normalisation of the window before the cut, with its relative
     error sigma_fit; None for the window's own N. delta, sigma_closure: mean of the closure test and
     its relative error; b becomes b (1 + delta). scale: sum w^2 / sum w of weighted data
@@ -217,8 +218,8 @@ def nominal_z(
     a deficit, 0 where neither is below one half. Else `profile_z`, of the window's own N with n, b
     and r divided by 1 - eps, the variance of a binomial count over its mean.
 
-    Over k folds the result is NOMINAL, not calibrated: unbiased, but wider than its law, so that
-    false alarms at 3 sigma are 2 to 5 times more frequent than it says (arXiv:2512.13787).
+    Over k folds the result is NOMINAL, not calibrated: unbiased, but its law is wider than the one
+    used here, and false alarms at 3 sigma are several times too many (arXiv:2512.13787).
 
     Raises:
         UserError: as `beta_binomial_p` and `profile_z`; or an error of a fit without `expected`.

@@ -144,7 +144,7 @@ def upper_limit(
     """CLs upper limit on the signal events that pass, S95 at `level` 0.95. All broadcast.
 
     b >= 25: q~mu of the likelihood of `profile_z`, asymptotic (pyhf's default). Below, where that
-    form fails (it gives 2.0 events rather than 3.0 where none is seen): P(N <= n), exact in the
+    form fails (2.6 events, not 3.0, where none is seen of 3 expected): P(N <= n), exact in the
     count and averaged over the background's errors (R. Cousins and V. Highland, NIM A 320 (1992)
     331), template as Gamma(r) / r, the others log-normal: limit of toys that redraw them.
     `limit_method` says which.

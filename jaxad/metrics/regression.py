@@ -92,7 +92,8 @@ def _fit(basis: Array, counts: Array, start: Array | None) -> tuple[Array, Array
         density = _density(basis, p + step)
         mean = density.sum(1)
         new = _loss(c, mean)
-        worse = np.flatnonzero(new > loss + 1e-9)
+        limit = loss + 1e-9 + 1e-12 * np.abs(loss)  # above its rounding
+        worse = np.flatnonzero(new > limit)
         for _ in range(60):
             if not len(worse):
                 break
@@ -100,7 +101,7 @@ def _fit(basis: Array, counts: Array, start: Array | None) -> tuple[Array, Array
             density[worse] = _density(basis, p[worse] + step[worse])
             mean[worse] = density[worse].sum(1)
             new[worse] = _loss(c[worse], mean[worse])
-            worse = worse[new[worse] > loss[worse] + 1e-9]
+            worse = worse[new[worse] > limit[worse]]
         p = p + step
         parameters[rows] = p
         going = np.abs(step @ flat).max(-1) >= 1e-9  # NaN does not

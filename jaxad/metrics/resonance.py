@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import ndtr, ndtri, xlogy
+from scipy.special import ndtr, ndtri
 
 from jaxad.errors import UserError
 from jaxad.metrics import Array, checked_scores, checked_values
+from jaxad.metrics.families import Family
 from jaxad.metrics.likelihood import profile_z
-from jaxad.metrics.spectrum import Family, expectation
+from jaxad.metrics.spectrum import expectation
 
 MIN_SCANS = 100
 EFFICIENCIES = (0.2, 0.05, 0.01, 0.001)

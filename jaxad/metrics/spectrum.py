@@ -1,45 +1,30 @@
-"""The smooth mass spectrum of background: families of functions, their fit, their order.
+"""The smooth mass spectrum of background: sideband fits, and the order of their function.
 
-Every family is log-linear, ln f = sum of p_i phi_i(m), so one Poisson regression serves all. It is
-fitted to the bins outside a mass window by Fisher scoring with step halving, and read off inside.
-`dijet` is p1 (1 - x)^p2 / x^(p3 + p4 ln x + p5 ln^2 x), x = m / sqrt(s) (CDF, arXiv:0812.4036);
-`exponential` the exponential of a polynomial of m, `power` that of a polynomial of ln m, a power
-law where it is of first order. Masses, windows and sqrt(s) have one unit, whichever it is.
+A family of functions (`jaxad.metrics.families`) is fitted to the bins outside a mass window by
+Poisson regression (`jaxad.metrics.regression`), and read off inside. Masses, windows and sqrt(s)
+have one unit, whichever it is.
 """
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.polynomial.chebyshev import chebvander
 from numpy.typing import ArrayLike
 from scipy.special import chdtrc
 
 from jaxad.errors import UserError
 from jaxad.metrics import Array, checked_values, regression
+from jaxad.metrics.families import Family, basis, orders
 
 N_BINS_INSIDE = 4  # of the window, where no width of the bins is given
 _POOLED = 50  # weighted events, to know the ratio of their variance to their sum
-ORDERS = {"dijet": (3, 6), "exponential": (2, 7), "power": (2, 7)}
-"""Fewest and most parameters of a family, the normalisation among them."""
-
-
-class Family(NamedTuple):
-    """A smooth function of the mass: `dijet`, `exponential` or `power`.
-
-    n_parameters: the normalisation among them; a polynomial of order n has n + 1. sqrt_s: of the
-    dijet function, in the unit of the mass.
-    """
-
-    name: str = "dijet"
-    n_parameters: int = 4
-    sqrt_s: float = 13_000.0
 
 
 class Interpolation(NamedTuple):
-    """Fits of T spectra to their sidebands; NaN where the sidebands do not fix the function."""
+    """Fits of T spectra to their sidebands."""
 
-    expected: Array  # (T,) events in the window
-    error: Array  # (T,) of `expected`, from the fit alone
+    expected: Array  # (T,) events in the window; NaN where the sidebands do not fix them
+    error: Array  # (T,) of `expected`, from the fit alone; NaN likewise
     fit: Array  # (T, K) events in every bin
     deviance: Array  # (T,) of the bins outside the window
     ndof: int
@@ -55,49 +40,19 @@ def bin_edges(window: tuple[float, float], span: tuple[float, float], width: flo
     return low + step * np.arange(-n_below, len(inside) + n_above)
 
 
-def _orders(name: str) -> tuple[int, int]:
-    if name not in ORDERS:
-        raise UserError(f"spectrum: expected one of {', '.join(ORDERS)}, found {name!r}")
-    return ORDERS[name]
-
-
-def basis(edges: Array, family: Family) -> Array:
-    """ln f / p of the family at three points of every bin: (3, K, P), columns orthonormal.
-
-    edges: (K + 1,) of the bins. The points are Gauss and Legendre's.
-
-    Raises:
-        UserError: no such family or order; masses that it is not defined at.
-    """
-    name, n_parameters, sqrt_s = family
-    fewest, most = _orders(name)
-    if not fewest <= n_parameters <= most:
-        raise UserError(
-            f"spectrum: {name}: expected {fewest} to {most} parameters, found {n_parameters}"
-        )
-    m = edges[:-1] + np.diff(edges) * (1 + regression.NODES[:, None]) / 2
-    between = f"found bins from {edges[0]:.4g} to {edges[-1]:.4g}"
-    if name == "dijet":
-        x = m / sqrt_s
-        if not ((x > 0) & (x < 1)).all():
-            raise UserError(
-                f"mass: expected values between 0 and sqrt(s) = {sqrt_s:g}, {between}: are "
-                "mass and sqrt(s) in the same unit?"
-            )
-        powers = [np.log(x) ** i for i in range(1, n_parameters - 1)]
-        columns = np.stack([np.ones_like(x), np.log1p(-x), *powers], -1)
-    else:
-        if name == "power":
-            if edges[0] <= 0:
-                raise UserError(f"mass: expected values above 0 of a power law, {between}")
-            m = np.log(m)
-        middle, half = (m.max() + m.min()) / 2, np.ptp(m) / 2
-        columns = chebvander((m - middle) / half, n_parameters - 1)
-    flat = columns.reshape(-1, n_parameters)
-    return (np.linalg.qr(flat)[0] * np.sqrt(len(flat))).reshape(columns.shape)
-
-
 # Spectra and their sidebands
+
+
+def fit_span(mass: ArrayLike, width: float) -> tuple[float, float]:
+    """Range where the spectrum of masses (N,) falls smoothly: clear of the trigger's turn-on.
+
+    From two bins of `width` above the fullest one to the 99.9 % quantile.
+    """
+    mass = checked_values(mass, "mass")
+    if not mass.size:
+        raise UserError("sideband fit: expected masses, found none")
+    counts, edges = np.histogram(mass, np.arange(mass.min(), mass.max() + width, width))
+    return float(edges[counts.argmax() + 1] + 2 * width), float(np.quantile(mass, 0.999))
 
 
 def _inside(edges: Array, window: tuple[float, float]) -> Array:
@@ -195,6 +150,18 @@ def _spectrum(
     return _Spectrum(edges, counts, float(unit), scale)
 
 
+def _check_filled(
+    edges: Array, counts: Array, window: tuple[float, float], n_parameters: int
+) -> None:
+    filled = int((counts[~_inside(edges, window)] > 0).sum())
+    if filled <= n_parameters:
+        raise UserError(
+            f"sideband fit: expected more than {n_parameters} filled bins of "
+            f"{edges[1] - edges[0]:.3g} outside {window[0]:g}-{window[1]:g}, found {filled}: "
+            "loosen the cut or widen the span"
+        )
+
+
 def expectation(
     mass: ArrayLike,
     window: tuple[float, float],
@@ -216,19 +183,20 @@ def expectation(
     "chi2" (the deviance), "ndof" and "fit_p_value"; "family", "n_parameters", and "event_weight",
     sum(w^2) / sum(w).
 
+    Examples:
+        >>> mass = 2600 + np.random.default_rng(0).exponential(450, 20_000)  # GeV
+        >>> family = Family("exponential", n_parameters=2)
+        >>> fit = expectation(mass, (3300, 3700), family, span=(2600, 5000))
+        >>> print(fit["observed"], round(fit["expected"]), round(fit["error"]))
+        2414 2479 30
+
     Raises:
         UserError: a window outside the span, or sidebands that do not fix the function.
     """
     edges, counts, unit, scale = _spectrum(mass, window, span, width, weights)
     name, n_parameters, _ = family
     inside = _inside(edges, window)
-    filled = int((counts[~inside] > 0).sum())
-    if filled <= n_parameters:
-        raise UserError(
-            f"sideband fit: expected more than {n_parameters} filled bins of "
-            f"{edges[1] - edges[0]:.3g} outside {window[0]:g}-{window[1]:g}, found {filled}: "
-            "loosen the cut or widen the span"
-        )
+    _check_filled(edges, counts, window, n_parameters)
     interpolation = refit(counts[None] / unit, edges, window, family, scale)
     if np.isnan(interpolation.expected[0]):
         raise UserError(
@@ -263,11 +231,12 @@ def spurious_signal(
     n_toys: int,
     seed: int,
     scale: ArrayLike = 1.0,
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """Excess that a family finds in toys of a smooth spectrum (K,) without one.
 
-    The pull of a toy is (n - b) / sqrt(b + sigma_fit^2). Returns "mean", its "error" by the number
-    of toys, and the "width" of the pulls.
+    The pull of a toy is (n - b) / sqrt(b + sigma_fit^2). Returns the "mean", its "error" by the
+    number of toys, the "width" of the pulls, all None where there are none, and the number "failed"
+    of toys whose sidebands do not fix the function.
     """
     scale = np.broadcast_to(np.asarray(scale, np.float64), truth.shape)
     toys = np.random.default_rng(seed).poisson(truth / scale, (n_toys, len(truth))) * scale
@@ -277,10 +246,11 @@ def spurious_signal(
     variance = (fits.fit * scale)[:, inside].sum(1) + fits.error**2
     pulls = (toys[:, inside].sum(1) - fits.expected) / np.sqrt(variance)
     pulls = pulls[np.isfinite(pulls)]
-    if len(pulls) < 2:
-        return {"mean": np.inf, "error": np.inf, "width": np.inf}
+    failed = n_toys - len(pulls)
+    if not len(pulls):
+        return {"mean": None, "error": None, "width": None, "failed": failed}
     mean, width = float(pulls.mean()), float(pulls.std())
-    return {"mean": mean, "error": width / len(pulls) ** 0.5, "width": width}
+    return {"mean": mean, "error": width / len(pulls) ** 0.5, "width": width, "failed": failed}
 
 
 class Order(NamedTuple):
@@ -316,30 +286,34 @@ def order(
     mean pull of `n_toys` toys of that larger function, fitted to the sidebands, exceeds `largest`.
     counts: (K,), edges and scale as in `refit`.
     """
-    fewest, most = _orders(name)
-    filled = int((counts[~_inside(edges, window)] > 0).sum())
+    fewest, most = orders(name)
+    outside = counts[~_inside(edges, window)]
+    filled = int((outside > 0).sum())
     steps: list[dict[str, Any]] = []
+    untested = f"no family of more than {most} is known"
     fits = refit(counts[None], edges, window, Family(name, fewest, sqrt_s), scale)
     for n in range(fewest, most + 1):
         family = Family(name, n, sqrt_s)
         steps.append({"n_parameters": n, "deviance": float(fits.deviance[0]), "ndof": fits.ndof})
-        if n == most or n + 1 >= filled:
-            which = "no larger one is left" if n == most else f"{filled} filled bins fix no more"
-            return Order(family, steps, False, f"{n} parameters could not be tested: {which}")
+        if n == most:
+            break
         larger = refit(counts[None], edges, window, family._replace(n_parameters=n + 1), scale)
+        if n + 1 >= filled or np.isnan(larger.expected[0]):
+            untested = f"{outside.sum():.6g} events in {filled} bins do not fix one more"
+            break
         p_value = float(chdtrc(1, max(fits.deviance[0] - larger.deviance[0], 0.0)))
         steps[-1]["p_likelihood_ratio"] = p_value
         if p_value >= level:
             spurious = spurious_signal(larger.fit[0], edges, window, family, n_toys, seed, scale)
             steps[-1]["spurious"] = spurious
-            if abs(spurious["mean"]) < largest:
+            if spurious["mean"] is not None and abs(spurious["mean"]) < largest:
                 reason = (
                     f"{n} parameters: one more has a likelihood-ratio p of {p_value:.2g}, and toys "
                     f"of it a mean pull of {spurious['mean']:+.2f} +- {spurious['error']:.2f}"
                 )
                 return Order(family, steps, True, reason)
         fits = larger
-    raise AssertionError("the last order always returns")
+    return Order(family, steps, False, f"{n} parameters could not be tested: {untested}")
 
 
 def choose_order(
@@ -357,4 +331,37 @@ def choose_order(
     options: `sqrt_s`, `level`, `largest`, `n_toys` and `seed` of `order`.
     """
     edges, counts, unit, scale = _spectrum(mass, window, span, width, weights)
+    _check_filled(edges, counts, window, orders(name)[0])
     return order(counts / unit, edges, window, name, scale=scale, **options)
+
+
+def fits_of_cuts(
+    mass: ArrayLike,
+    cuts: Mapping[str, ArrayLike],
+    window: tuple[float, float],
+    name: str,
+    *,
+    weights: ArrayLike | None = None,
+    span: tuple[float, float],
+    width: float | None = None,
+    **options: Any,
+) -> dict[str, dict[str, Any]]:
+    """`expectation` of the masses that pass each cut, in bins that all share.
+
+    cuts: (N,) of bool by name; options: those of `choose_order`, which chooses the order anew for
+    every cut: "order" says why, "order_passed" whether it met all conditions. Where there is too
+    little to fit, {"reason": why}.
+    """
+    mass = checked_values(mass, "mass")
+    shared = {"span": span, "width": width}
+    fits = {}
+    for cut, passing in cuts.items():
+        passes = np.asarray(passing, bool)
+        kept = {"weights": None if weights is None else np.asarray(weights)[passes], **shared}
+        try:
+            chosen = choose_order(mass[passes], window, name, **kept, **options)
+            fit = expectation(mass[passes], window, chosen.family, **kept)
+            fits[cut] = fit | {"order": chosen.reason, "order_passed": chosen.passed}
+        except UserError as error:
+            fits[cut] = {"reason": str(error)}
+    return fits

@@ -15,7 +15,7 @@ _BOUND = 10.0  # of mu, in events observed or expected
 
 
 def workspace(name: str, n: float, b: float, r: float, relative: Mapping[str, float]) -> dict:
-    """The count of one cut: Poisson(n; mu + b g prod_j K_j^a_j) Poisson(r; r g) prod_j N(a_j; 0, 1).
+    """One cut's Poisson(n; mu + b g prod_j K_j^a_j) Poisson(r; r g) prod_j N(a_j; 0, 1).
 
     Args:
         name: of the channel.

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.special import ndtr, ndtri
 
 from jaxad.metrics import closure, counting, likelihood, pseudo
 from jaxad.search.pool import COUNTING, DATA, Pool
@@ -196,3 +197,28 @@ def together(cuts: Sequence[Sequence[Cut]], overlapping: bool) -> dict[str, Any]
     found = pseudo.combine(each, "bonferroni" if overlapping else "sidak")
     _, which = each[found["best"]]["best"]
     return found | {"best": (found["best"], which), "p_local": each[found["best"]]["p_local"]}
+
+
+def power(counts: np.ndarray, size: Sizes, row: Sequence[Cut]) -> dict[str, dict[str, float]]:
+    """Calibrated significances of experiments with a signal, by cut.
+
+    Args:
+        counts: (S, cuts) of these; row: the cuts, with pseudo-experiments without signal.
+
+    Returns:
+        cut -> {"median", "low", "high"} of the calibrated significance, 16 to 84 % band, as far as
+        pseudo-experiments reach; "power_2", "power_3": shares beyond 2 and 3 sigma.
+    """
+    found = {}
+    for n, one in zip(counts.T, row, strict=True):
+        error = one.relative["closure"]
+        z = counting.nominal_z(
+            *(n, size.data, size.template, one.efficiency, 0.0, error), delta=one.delta
+        )
+        toys = np.sort(one.z_toys)
+        p = (1 + len(toys) - np.searchsorted(toys, z, side="left")) / (1 + len(toys))
+        low, median, high = np.quantile(-ndtri(np.minimum(p, 1 - 1e-12)), (0.16, 0.5, 0.84))
+        shares = {f"power_{level}": float((p <= ndtr(-level)).mean()) for level in (2, 3)}
+        quantiles = {"median": float(median), "low": float(low), "high": float(high)}
+        found[f"{one.efficiency:g}"] = quantiles | shares
+    return found

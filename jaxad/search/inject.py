@@ -10,10 +10,9 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxad.data.dataset import Rows
-from jaxad.data.table import Table
+from jaxad.data.table import GEV, Table
 from jaxad.errors import UserError
 from jaxad.search.table import search_table
-from jaxad.search.windows import GEV
 from jaxad.training import streams
 from jaxad.training.streams import Purpose
 

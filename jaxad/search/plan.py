@@ -160,9 +160,7 @@ def p_values(plan: Plan, scores: np.ndarray) -> np.ndarray:
     u, pool = np.full(len(scores), np.nan), plan.pool
     for group in plan.groups:
         b = pool.bin[group.counting[0]]
-        others = np.flatnonzero(
-            (pool.role == OTHER) & (pool.fold == group.fold) & (pool.bin == b)
-        )
+        others = np.flatnonzero((pool.role == OTHER) & (pool.fold == group.fold) & (pool.bin == b))
         places = np.concatenate([group.data, others])
         u[places] = counting.conformal_u(scores[places], scores[group.counting])
     return u

@@ -34,6 +34,7 @@ class Pool(NamedTuple):
         row: (P,) int64, number of an event in its table; -1 of template rows.
         bin: (P,) int32, bin of the mass.
         weight: (P,) float32, 1 where the data have none.
+        shift, scale: (F,) moments of `x` before it was standardised.
     """
 
     x: np.ndarray
@@ -43,6 +44,8 @@ class Pool(NamedTuple):
     row: np.ndarray
     bin: np.ndarray
     weight: np.ndarray
+    shift: np.ndarray
+    scale: np.ndarray
 
     @property
     def folds(self) -> int:
@@ -106,8 +109,11 @@ def make(
         row=row,
         bin=np.searchsorted(inner, m, side="right").astype(np.int32),
         weight=weight,
+        shift=shift,
+        scale=scale,
     )
-    pool = Pool(*(values[order] for values in pool))
+    by_row = ("x", "m", "fold", "role", "row", "bin", "weight")
+    pool = pool._replace(**{name: getattr(pool, name)[order] for name in by_row})
     found = {(int(k), int(r)) for k, r in np.unique(np.stack([pool.fold, pool.role]), axis=1).T}
     for k in range(folds):
         for name, r in (("data", DATA), ("training template", TRAINING), ("template", COUNTING)):

@@ -1,26 +1,29 @@
 """The whole search, window by window: template, closure, pseudo-experiments, results.
 
-What costs time is kept: densities as checkpoints, counts of pseudo-experiments in files `toys-*`;
-the rest is made anew by every call, the same each time.
+What costs time is kept: densities as checkpoints, counts of pseudo-experiments in `toys.h5`; the
+rest is made anew by every call, the same each time.
 """
 
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from ml_collections import ConfigDict
 
 from jaxad import workdir
-from jaxad.data import table as tables
 from jaxad.data.dataset import Rows
-from jaxad.data.table import Table
-from jaxad.errors import Preempted
+from jaxad.data.folds import folds
+from jaxad.data.table import Table, table_summary
+from jaxad.evaluation.resonant import two_sample_auc
 from jaxad.methods import Bench, settings
-from jaxad.search import analysis, pool, results, template, toys
+from jaxad.metrics.sculpting import mass_sculpting
+from jaxad.search import analysis, inject, pool, results, reweight, spectra, template, toys
+from jaxad.search.analysis import Cut, FalseCount, Sizes
 from jaxad.search.pool import Pool
+from jaxad.search.results import Scored
 from jaxad.search.settings import recipe
 from jaxad.search.table import search_table
 from jaxad.search.windows import Window, false_windows, windows_of
@@ -28,12 +31,19 @@ from jaxad.search.windows import Window, false_windows, windows_of
 Draw = Callable[[int, str], Rows]
 """(n, what for) -> n rows of background in a window: "x" (n, F) and "m" (n,) [GeV]."""
 
+N_QUALITY = 20_000  # rows, at most, that are compared with a template
+
 
 class Draws(NamedTuple):
-    """What draws background in a window, and in each of its false ones."""
+    """What draws background in a window, and in each of its false ones.
+
+    Attributes:
+        sidebands: -> data of the sidebands and draws at their masses; None of an exact template.
+    """
 
     window: Draw
     false: list[tuple[Window, Draw]]
+    sidebands: Callable[[], tuple[Rows, Rows]] | None = None
 
 
 class Searched(NamedTuple):
@@ -41,47 +51,58 @@ class Searched(NamedTuple):
 
     Attributes:
         counts: (toys + 1, cuts) events that pass, the data first.
-        false: window, sizes and counts (cuts,) of every false window.
+        false: of every false window.
+        template: two-sample AUC of data and draws in the false windows.
     """
 
     window: Window
+    draws: Draws
     pool: Pool
-    size: analysis.Sizes
+    size: Sizes
     counts: np.ndarray
-    false: list[tuple[Window, analysis.Sizes, np.ndarray]]
+    false: list[FalseCount]
+    template: list[dict[str, Any]]
 
 
 def densities(config: ConfigDict, table: Table, window: Window, bench: Bench) -> Draws:
     """Fits the background beside a window, and beside its false windows."""
-    draw = partial(_drawn, config, table, template.fit(config, table, window, bench))
+    fitted_here = template.fit(config, table, window, bench)
+    draw = partial(_drawn, config, table, fitted_here)
     n_false = config.search.closure_windows
     false = false_windows(window, table.mass, n_false) if n_false else []
     fitted = template.fit_false(config, table, window, false, bench) if false else []
     others = [partial(_drawn, config, table, one) for one in fitted]
-    return Draws(draw, list(zip(false, others, strict=True)))
+    sidebands = partial(template.beside, config, fitted_here, table)
+    return Draws(draw, list(zip(false, others, strict=True)), sidebands)
 
 
 def _drawn(config: ConfigDict, table: Table, one: template.Template, n: int, what: str) -> Rows:
     return template.draw(config, one, table, n, what)
 
 
-def pool_of(config: ConfigDict, table: Table, window: Window, draw: Draw) -> Pool:
-    """Data and fresh template rows of a window."""
-    section, folds = config.search, recipe(config).folds
+def pool_of(
+    config: ConfigDict, table: Table, window: Window, draw: Draw, others: Rows | None = None
+) -> Pool:
+    """Data and fresh template rows of a window, and other rows to score."""
+    section = config.search
     inside = np.flatnonzero(window.holds(table.mass))
-    fold = tables.folds(table.fold_key, folds, section.fold_salt)
     n_training = round(section.train_factor * len(inside))
     n_counting = round(max(section.count_factor * len(inside), 100 / min(section.efficiencies)))
-    data = {"x": table.x[inside], "m": table.mass[inside], "fold": fold[inside], "row": inside}
-    if table.weight is not None:
-        data["weight"] = table.weight[inside]
     return pool.make(
-        data,
+        _events(config, table, inside),
         draw(n_training, "training template"),
         draw(n_counting, "counting template"),
-        folds=folds,
+        folds=recipe(config).folds,
         mass_bins=section.mass_bins,
+        others=others,
     )
+
+
+def _events(config: ConfigDict, table: Table, row: np.ndarray) -> Rows:
+    """Rows of a table as a pool takes them."""
+    fold = folds(table.fold_key, recipe(config).folds, config.search.fold_salt)
+    rows = {"x": table.x[row], "m": table.mass[row], "fold": fold[row], "row": row}
+    return rows if table.weight is None else rows | {"weight": table.weight[row]}
 
 
 def scored_folds(config: ConfigDict) -> Sequence[int]:
@@ -103,21 +124,78 @@ def search_window(
     Raises:
         Preempted: `stop()` was true; the same call goes on.
     """
-    how, folds = recipe(config), scored_folds(config)
+    section, how, scored = config.search, recipe(config), list(scored_folds(config))
 
     def counted(place: Window, draw: Draw, n: int, name: str) -> tuple[Pool, np.ndarray]:
         rows = pool_of(config, table, place, draw)
-        path = folder / f"toys-{name}.h5"
-        efficiencies, chunk = config.search.efficiencies, config.search.chunk
-        counts = toys.run_toys(rows, how, efficiencies, config.seed, n, path, chunk, stop)
-        return rows, counts[:, list(folds)].sum(axis=1)
+        counts = toys.run_toys(
+            *(rows, how, section.efficiencies, config.seed, n, folder / "toys.h5"),
+            chunk=min(section.chunk, n + 1),
+            stop=stop,
+            name=name,
+        )
+        return rows, counts[:, scored].sum(axis=1)
 
-    tested = []
+    false, quality = [], []
     for other, draw in draws.false:
-        rows, counts = counted(other, draw, 0, f"{window.name}-false-{other.name}")
-        tested.append((other, analysis.sizes(rows, folds), counts[0]))
+        rows, counts = counted(other, draw, 0, f"{window.name} false {other.name}")
+        false.append(FalseCount(other, analysis.sizes(rows, scored), counts[0]))
+        quality.append(_quality(config, rows))
     rows, counts = counted(window, draws.window, n_toys, window.name)
-    return Searched(window, rows, analysis.sizes(rows, folds), counts, tested)
+    size = analysis.sizes(rows, scored)
+    return Searched(window, draws, rows, size, counts, false, quality)
+
+
+def _quality(config: ConfigDict, rows: Pool) -> dict[str, Any]:
+    """Data of a false window against fresh draws: 0.5 where a template is exact."""
+    data, drawn = (rows.x[rows.role == role][:N_QUALITY] for role in (pool.DATA, pool.COUNTING))
+    return two_sample_auc(drawn[: 4 * len(data)], data, config.seed)
+
+
+def scores(
+    config: ConfigDict, table: Table, found: Searched
+) -> tuple[Scored, dict[str, dict[str, Any]]]:
+    """All events of data, by the classifiers of a window that did not see them.
+
+    Returns also the counts by weighted conformal p-values, by cut; {} of an exact template.
+    """
+    outside = np.flatnonzero(~found.window.holds(table.mass))
+    others = _events(config, table, outside)
+    rows = pool_of(config, table, found.window, found.draws.window, others)
+    section = config.search
+    seen = toys.observed(rows, recipe(config), section.efficiencies, config.seed, chunk=1)
+    scored = Scored(rows.row[seen.rows], seen.score, seen.u)
+    if found.draws.sidebands is None:
+        return scored, {}
+    weights = reweight.fit(*found.draws.sidebands(), config.seed)
+    return scored, reweight.counts(rows, seen, weights, section.efficiencies)
+
+
+def power(config: ConfigDict, table: Table, found: Searched, row: Sequence[Cut]) -> dict[str, Any]:
+    """Significances that an injected signal would have, by pseudo-experiments that hold one.
+
+    The density is that of the data: signal in the sidebands of an experiment is not in it.
+    """
+    section, how, scored = config.search, recipe(config), list(scored_folds(config))
+    background = found.draws.window(N_QUALITY, "background of the signal")
+    signal = inject.signal(config, table, background)
+    inside = found.window.holds(signal["m"])
+    if not inside.any():
+        return {"reason": "none of the signal lies in the window"}
+    n = int(inside.sum())
+    others = {name: values[inside] for name, values in signal.items()}
+    others |= {"fold": np.arange(n) % how.folds, "row": np.full(n, -1)}
+    rows = pool_of(config, table, found.window, found.draws.window, others)
+    numbers = range(1, section.power_sets + 1)
+    points = []
+    for total in section.power:
+        counts = toys.counts(
+            *(rows, how, section.efficiencies, config.seed, numbers),
+            chunk=section.chunk,
+            injected=total * inside.mean(),
+        )[:, scored].sum(axis=1)
+        points.append(analysis.power(counts, found.size, row))
+    return {"injected": list(section.power), "in_window": float(inside.mean()), "points": points}
 
 
 def search(
@@ -127,7 +205,7 @@ def search(
     n_toys: int,
     unblind: bool = False,
     draws_of: Callable[[ConfigDict, Table, Window, Bench], Draws] = densities,
-) -> dict:
+) -> dict[str, Any]:
     """Search the data of a config in a work directory; returns the content of `search.json`.
 
     Args:
@@ -145,18 +223,72 @@ def search(
     with workdir.opened(directory), workdir.stop_signals() as stop:
         workdir.settle_config(directory, config)
         table = search_table(config)
-        print(tables.summary(table), flush=True)
-        windows = windows_of(config.search, table.mass, table.mass_unit, table.info.get("window", ""))
+        how = recipe(config)
+        print(table_summary(table, how.folds, config.search.fold_salt), flush=True)
+        windows = windows_of(config, table.mass, table.mass_unit)
         folder = directory / "search"
         folder.mkdir(exist_ok=True)
-        found = []
-        for window in windows:
-            if stop():
-                raise Preempted
-            draws = draws_of(config, table, window, bench)
-            found.append(
-                search_window(config, table, window, draws, n_toys, folder, stop)
+        searched = [
+            search_window(
+                *(config, table, window, draws_of(config, table, window, bench)),
+                *(n_toys, folder, stop),
             )
-            print(results.line(config, found[-1]), flush=True)
+            for window in windows
+        ]
+        shown = unblind or not config.search.blind
+        cuts, more, scored = [], [], []
+        for found in searched:
+            row, entries = _analysed(config, table, found)
+            cuts.append(row)
+            if config.search.power and len(row[0].z_toys):
+                entries["power"] = power(config, table, found, row)
+            if shown:
+                seen, entries["conformal"] = scores(config, table, found)
+                scored.append(seen)
+                entries |= _spectra(config, table, found.window, seen)
+            more.append(entries)
         seconds = time.monotonic() - began
-        return results.write(config, table, found, folder, unblind, seconds)
+        content = results.content(config, table, windows, cuts, more, shown, seconds)
+        if shown:
+            results.write_scores(folder / "scores.h5", table, windows, scored)
+        results.write(folder / "search.json", content)
+        print(results.terminal(content), flush=True)
+        print(f"search: {folder / 'search.json'}")
+        return content
+
+
+def _analysed(
+    config: ConfigDict, table: Table, found: Searched
+) -> tuple[list[Cut], dict[str, Any]]:
+    """The cuts of a window, and what else is known without looking at its data."""
+    section = config.search
+    normal, entries = None, {"template": found.template}
+    if section.normalise == "fit":
+        order = spectra.family_of(config, table, found.window)
+        entries["order"] = {
+            "name": order.family.name,
+            "n_parameters": order.family.n_parameters,
+            "reason": order.reason,
+            "passed": order.passed,
+        }
+        n_toys = len(found.counts) - 1
+        normal = spectra.normalisation(config, table, found.window, order.family, n_toys)
+    row = [
+        analysis.cut(
+            *(found.counts[:, i], found.size, efficiency),
+            *([(f.size, int(f.counts[i])) for f in found.false], normal, config.seed),
+        )
+        for i, efficiency in enumerate(section.efficiencies)
+    ]
+    entries["n_data"], entries["n_template"] = found.size.data, int(found.size.template.sum())
+    entries["false_windows"] = [[f.window.low, f.window.high] for f in found.false]
+    return row, entries
+
+
+def _spectra(config: ConfigDict, table: Table, window: Window, scored: Scored) -> dict[str, Any]:
+    """Mass spectra after cuts, and whether a cut shapes that of the sidebands."""
+    mass, cuts = table.mass[scored.row], config.search.efficiencies
+    outside = ~window.holds(mass) & np.isfinite(scored.u)
+    carved = mass_sculpting(mass[outside], -scored.u[outside], efficiencies=cuts)
+    fits = spectra.after_cuts(config, table, window, mass, scored.u)
+    return {"spectra": fits, "sculpting": carved}

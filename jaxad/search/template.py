@@ -1,8 +1,8 @@
 """What the background looks like in a window: a density of the sidebands, drawn from there.
 
-The outer density of CATHODE (Hallin et al., arXiv:2109.00546), fitted beside the window, and for the
-closure test beside the window and a false one each, all of these at once. A fit sees no event of
-the windows that it is for.
+The outer density of CATHODE (Hallin et al., arXiv:2109.00546), fitted beside the window, and for
+the closure test beside the window and a false one each, all of these at once. A fit sees no event
+of the windows that it is for.
 """
 
 from collections.abc import Sequence
@@ -12,8 +12,8 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxad.data import table as tables
 from jaxad.data.dataset import Rows
+from jaxad.data.dequantisation import dequantised, floored
 from jaxad.data.table import Table
 from jaxad.errors import UserError
 from jaxad.methods import Bench
@@ -93,12 +93,23 @@ def fit_false(
         for n in [min(map(len, each))]
     ]
     fitted = density.fit(
-        config, rows, rows, bench, stage, len(false) * members, train_index=index[0], val_index=index[1]
+        config,
+        rows,
+        rows,
+        bench,
+        stage,
+        len(false) * members,
+        train_index=index[0],
+        val_index=index[1],
     )
     return [
         Template(
             fitted
-            | {"params": jax.tree.map(lambda a, i=i: a[i * members : (i + 1) * members], fitted["params"])},
+            | {
+                "params": jax.tree.map(
+                    lambda a, i=i: a[i * members : (i + 1) * members], fitted["params"]
+                )
+            },
             other,
             (window, other),
         )
@@ -107,7 +118,7 @@ def fit_false(
 
 
 def _rows(table: Table, index: np.ndarray, seed: int) -> Rows:
-    x = tables.dequantised(table.x[index], table, seed)
+    x = dequantised(table.x[index], table, seed)
     return {"x": x, "m": table.mass[index].astype(np.float32)}
 
 
@@ -124,4 +135,16 @@ def draw(config: ConfigDict, template: Template, table: Table, n: int, what: str
     x = density.sample(config, template.fitted, stage, m)
     # Best epochs take contiguous shares: any part of the rows shall hold all of them.
     order = rng.permutation(n)
-    return {"x": tables.floored(x[order], table), "m": m[order].astype(np.float64)}
+    return {"x": floored(x[order], table), "m": m[order].astype(np.float64)}
+
+
+def beside(config: ConfigDict, template: Template, table: Table) -> tuple[Rows, Rows]:
+    """Data of the sidebands, and a draw of the density at each of their masses: "x" and "m"."""
+    rows = _sidebands(table, template.blinded)
+    m = table.mass[rows]
+    stage = f"sidebands of {template.blinded[0].name}"
+    # Best epochs take contiguous shares, and rows may be sorted.
+    order = streams.generator(config.seed, Purpose.MASSES, stage).permutation(len(m))
+    x = density.sample(config, template.fitted, stage, m[order].astype(np.float32))
+    drawn = {"x": floored(x, table), "m": m[order]}
+    return {"x": floored(table.x[rows], table), "m": m}, drawn

@@ -6,10 +6,12 @@ from typing import NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
+from jaxad import data
+from jaxad.data.table import GEV
+from jaxad.data.window import window_of
 from jaxad.errors import UserError
 
 MIN_EVENTS = 50  # of a window, below which no classifier learns anything
-GEV = {"GeV": 1.0, "TeV": 1000.0, "MeV": 1e-3}
 
 
 class Window(NamedTuple):
@@ -28,33 +30,41 @@ class Window(NamedTuple):
         return (mass > self.low) & (mass < self.high)
 
 
-def windows_of(settings: ConfigDict, mass: np.ndarray, unit: str, default: str = "") -> list[Window]:
-    """The windows that `search.windows`, or else `search.scan`, asks for.
+def windows_of(config: ConfigDict, mass: np.ndarray, unit: str) -> list[Window]:
+    """The windows that `search.windows`, or else `search.scan`, asks for, or else that of `data`.
 
     Args:
-        mass: (N,) [GeV] of all data; unit: of the settings; default: windows where both are empty.
+        mass: (N,) [GeV] of all data; unit: of the settings.
 
     Raises:
         UserError: none asked for, no numbers, an empty one, or one without data beside it.
     """
-    scale = GEV[unit]
+    settings, scale = config.search, GEV[unit]
     if settings.windows and settings.scan:
         raise UserError("search.windows, search.scan: set one of them, found both")
     if settings.scan:
         windows = _scanned(settings, scale)
+    elif settings.windows:
+        windows = [_window(part, scale, unit) for part in settings.windows.split(",")]
     else:
-        text = settings.windows or default
-        if not text:
-            raise UserError(
-                f"search.windows: expected LOW-HIGH,... in {unit}, or search.scan=LOW:HIGH with "
-                "search.width, found none"
-            )
-        windows = [_window(part, scale, unit) for part in text.split(",")]
+        windows = [_of_data(config.data, unit)]
     if len({w.name for w in windows}) < len(windows):
         raise UserError("search.windows: the same window comes twice")
     for window in windows:
         _require_data(window, mass, unit)
     return windows
+
+
+def _of_data(section: ConfigDict, unit: str) -> Window:
+    """The window [TeV] that the data have a setting for."""
+    if data.has_setting(section, "window_low"):
+        return Window(section.window_low * GEV["TeV"], section.window_high * GEV["TeV"])
+    if section.get("window"):
+        return Window(*(edge * GEV["TeV"] for edge in window_of(section.window)))
+    raise UserError(
+        f"search.windows: expected LOW-HIGH,... in {unit}, or search.scan=LOW:HIGH with "
+        "search.width and search.step, found none"
+    )
 
 
 def _window(text: str, scale: float, unit: str) -> Window:
@@ -95,15 +105,13 @@ def _scanned(settings: ConfigDict, scale: float) -> list[Window]:
 def _require_data(window: Window, mass: np.ndarray, unit: str) -> None:
     inside, below = int(window.holds(mass).sum()), int((mass <= window.low).sum())
     above = len(mass) - inside - below
+    name = f"search.windows: {window.low / GEV[unit]:g}-{window.high / GEV[unit]:g} {unit}"
     if inside < MIN_EVENTS:
-        raise UserError(
-            f"search.windows: {window.low / GEV[unit]:g}-{window.high / GEV[unit]:g} {unit}: expected "
-            f"{MIN_EVENTS} or more events of data, found {inside}"
-        )
+        raise UserError(f"{name}: expected {MIN_EVENTS} or more events of data, found {inside}")
     if min(below, above) < MIN_EVENTS:
         raise UserError(
-            f"search.windows: {window.low / GEV[unit]:g}-{window.high / GEV[unit]:g} {unit}: expected "
-            f"{MIN_EVENTS} or more events on either side, found {below} below and {above} above"
+            f"{name}: expected {MIN_EVENTS} or more events on either side, found {below} below and "
+            f"{above} above"
         )
 
 

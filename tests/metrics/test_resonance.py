@@ -143,7 +143,7 @@ def overlapping():
 def test_look_elsewhere_is_tight_of_overlapping_windows_and_loose_of_adjacent_ones(overlapping):
     adjacent = overlapping[:, ::5]
     for level in (2.5, 3.0, 3.5):
-        for scans, low, high in ((overlapping, 1.05, 1.4), (adjacent, 1.6, 2.5)):
+        for scans, low, high in ((overlapping, 1.15, 1.35), (adjacent, 1.6, 2.5)):
             scan = np.full(scans.shape[1], -1.0)
             scan[5] = level
             bound = resonance.look_elsewhere(scan, scans[:5000])["p_global"]

@@ -8,7 +8,8 @@ import pytest
 
 from jaxad.errors import UserError
 from jaxad.metrics import regression, resonance, spectrum
-from jaxad.metrics.spectrum import Family
+from jaxad.metrics.families import Family, basis
+from jaxad.metrics.likelihood import profile_z
 
 WINDOW, SPAN = (3300.0, 3700.0), (2600.0, 5000.0)  # GeV
 EDGES = spectrum.bin_edges(WINDOW, SPAN, 100.0)
@@ -37,6 +38,15 @@ def test_bins_have_the_window_among_their_edges():
         assert np.abs(EDGES - border).min() < 1e-9
     assert np.ptp(np.diff(EDGES)) < 1e-9
     assert EDGES[0] == pytest.approx(SPAN[0]) and EDGES[-1] == pytest.approx(SPAN[1])
+
+
+def test_the_span_of_a_fit_is_clear_of_the_turn_on():
+    m = masses(50_000, 2)
+    m = m[np.random.default_rng(2).uniform(size=len(m)) < (m - 2600) / 300]
+    low, high = spectrum.fit_span(m, 100.0)
+    assert 2950 < low < 3250 and high == np.quantile(m, 0.999)
+    with pytest.raises(UserError, match="found none"):
+        spectrum.fit_span([], 100.0)
 
 
 @pytest.mark.parametrize(
@@ -144,8 +154,7 @@ def test_the_normalisation_is_calibrated_before_and_after_any_cut(n):
     for efficiency in (1, 0.2, 0.05, 0.01):
         n_pass, r = (rng.binomial(m * observed, efficiency) for m in (1, 16))
         b = expected * r / (16 * observed)
-        relative = np.hypot(error / expected, (1 - efficiency) ** 0.5 / np.sqrt(r))
-        z = np.array([*map(resonance.significance, n_pass, b, b * relative)])
+        z = profile_z(n_pass, b, r, sigma_fit=error / expected)
         assert abs(z.mean()) < 0.2 and 0.9 < z.std() < 1.1
     if n == 400_000:
         three = spectrum.refit(counts, EDGES, WINDOW, Family("dijet", 3))
@@ -172,11 +181,43 @@ def test_the_order_says_what_it_could_not_test():
     passed = spectrum.choose_order(masses(20_000, 3), WINDOW, "exponential", **options)
     assert passed.passed and abs(passed.steps[-1]["spurious"]["mean"]) < 0.2
     assert "mean pull of" in passed.reason
-    few = [2650.0, 2750.0, 2850.0, 2950.0] * 3
+    few = [2650.0, 2750.0, 3150.0, 4250.0] * 3
     last = spectrum.choose_order(few, WINDOW, "power", level=1.0, **options)
-    assert not last.passed and "4 filled bins fix no more" in last.reason
-    most = spectrum.choose_order(masses(20_000, 3), WINDOW, "power", level=1.0, **options)
-    assert most.family.n_parameters == 7 and "no larger one is left" in most.reason
+    assert not last.passed and "12 events in 4 bins do not fix one more" in last.reason
+    most = spectrum.choose_order(masses(20_000, 3), WINDOW, "power", level=1.01, **options)
+    assert most.family.n_parameters == 7 and "no family of more than 7" in most.reason
+    json.dumps([last.steps, most.steps], allow_nan=False)
+
+
+def test_the_order_and_the_expectation_do_not_see_the_window():
+    m = masses(20_000, 5)
+    signal = np.append(m, np.full(500, 3550.0))
+    options = {"span": SPAN, "n_toys": 100}
+    chosen = [spectrum.choose_order(mass, WINDOW, "dijet", **options) for mass in (m, signal)]
+    assert chosen[0] == chosen[1]
+    before, after = (
+        spectrum.expectation(mass, WINDOW, chosen[0].family, span=SPAN) for mass in (m, signal)
+    )
+    assert after.pop("observed") == before.pop("observed") + 500
+    assert after.pop("counts") != before.pop("counts")
+    assert before == after
+
+
+def test_every_cut_has_a_fit_or_a_reason():
+    m = masses(50_000, 4)
+    u = np.random.default_rng(4).uniform(size=len(m))
+    cuts = {f"{efficiency:g}": u <= efficiency for efficiency in (1, 0.1, 0.01, 1e-4)}
+    fits = spectrum.fits_of_cuts(m, cuts, WINDOW, "dijet", span=SPAN, n_toys=200)
+    for name, efficiency in (("1", 1), ("0.1", 0.1), ("0.01", 0.01)):
+        assert fits[name]["edges"] == fits["1"]["edges"]
+        assert fits[name]["observed"] == (cuts[name] & (m > 3300) & (m < 3700)).sum()
+        pull = fits[name]["expected"] - efficiency * fits["1"]["expected"]
+        assert abs(pull) < 4 * fits[name]["error"]
+        assert "parameters" in fits[name]["order"]
+    assert "do not fix the dijet function" in fits["0.0001"]["reason"]
+    options = {"span": SPAN, "n_toys": 200, "weights": np.full(len(m), 2.0)}
+    weighted = spectrum.fits_of_cuts(m, {"0.1": cuts["0.1"]}, WINDOW, "dijet", **options)
+    assert weighted["0.1"]["expected"] == pytest.approx(2 * fits["0.1"]["expected"])
 
 
 def test_a_smooth_spectrum_of_the_same_family_has_no_spurious_signal():
@@ -215,7 +256,7 @@ def test_what_cannot_be_fitted_is_refused_in_one_line(changed, words):
 
 
 def test_the_regression_is_the_maximum_of_the_likelihood():
-    columns = spectrum.basis(EDGES, Family("exponential", 3))
+    columns = basis(EDGES, Family("exponential", 3))
     counts = np.random.default_rng(2).poisson(exponential_counts(3_000), (1, len(CENTRES)))
     parameters, inverse = regression.fit(columns, counts)
     best = regression.deviance(counts, regression.expected(columns, parameters)[0]).sum()

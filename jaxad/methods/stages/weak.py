@@ -49,6 +49,7 @@ def get_config(**changes: Any) -> ConfigDict:
             "runs": 1,  # independent ensembles, for the spread of the result
             "folds": 0,  # k: no event is scored by members that saw it
             "max_iter": 200,  # of trees
+            "feature_fraction": 1.0,  # of the features, that each member sees
         }
         | changes
     )

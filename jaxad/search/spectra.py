@@ -1,0 +1,84 @@
+"""The mass spectrum of a search: what its sidebands expect in a window, before and after cuts."""
+
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from jaxad.data.table import Table
+from jaxad.errors import UserError
+from jaxad.metrics import bumphunter, spectrum
+from jaxad.metrics.families import Family
+from jaxad.search.analysis import Normalisation
+from jaxad.search.windows import Window
+
+N_SCANS = 2000  # pseudo-experiments of BumpHunter
+
+
+def _range(mass: np.ndarray, window: Window) -> dict[str, Any]:
+    """Range and bins of a fit: where the spectrum falls, the window's borders among the edges."""
+    width = (window.high - window.low) / spectrum.N_BINS_INSIDE
+    low, high = spectrum.fit_span(mass, width)
+    return {"span": (min(low, window.low - 2 * width), max(high, window.high + 2 * width))}
+
+
+def family_of(config: ConfigDict, table: Table, window: Window) -> spectrum.Order:
+    """The smooth function of `search.spectrum`, of the order that the sidebands ask for.
+
+    Raises:
+        UserError: no such function, or masses that it does not take.
+    """
+    return spectrum.choose_order(
+        *(table.mass, window, config.search.spectrum),
+        **_range(table.mass, window),
+        weights=table.weight,
+        sqrt_s=config.search.sqrt_s,
+        seed=config.seed,
+    )
+
+
+def normalisation(
+    config: ConfigDict, table: Table, window: Window, family: Family, n_toys: int
+) -> Normalisation:
+    """Events expected in the window, and those of toy spectra of the same function.
+
+    Raises:
+        UserError: the sidebands do not fix the function.
+    """
+    found = spectrum.expectation(table.mass, window, family, **_range(table.mass, window))
+    edges, smooth = np.array(found["edges"]), np.array(found["fit"])
+    rng = np.random.default_rng([config.seed, 2])
+    toys = rng.poisson(smooth, (n_toys, len(smooth)))
+    fits = spectrum.refit(toys, edges, window, family)
+    inside = window.holds((edges[1:] + edges[:-1]) / 2)
+    refitted = np.where(np.isfinite(fits.expected), fits.expected, found["expected"])
+    return Normalisation(found["expected"], found["error"], toys[:, inside].sum(axis=1), refitted)
+
+
+def after_cuts(
+    config: ConfigDict, table: Table, window: Window, mass: np.ndarray, u: np.ndarray
+) -> dict[str, dict[str, Any]]:
+    """Fits before ("1") and after cuts, by efficiency, or {"reason": why}; BumpHunter beside.
+
+    mass [GeV], u: (N,) of all events, in any order.
+    """
+    cuts = {f"{e:g}": u <= e for e in (1.0, *config.search.efficiencies)}
+    options = {"sqrt_s": config.search.sqrt_s, "seed": config.seed, "n_toys": 200}
+    fits = spectrum.fits_of_cuts(
+        *(mass, cuts, window, config.search.spectrum), **_range(table.mass, window), **options
+    )
+    return {name: one | _bump(one, config.seed) for name, one in fits.items()}
+
+
+def _bump(one: dict[str, Any], seed: int) -> dict[str, Any]:
+    """The cross-check on a spectrum: the least likely excess over its fit, anywhere in it."""
+    if "fit" not in one:
+        return {}
+    # With the scale taken as exact, windows that hold most of a falling spectrum hide all others.
+    options = {"exact_scale": False, "n_toys": N_SCANS, "seed": seed}
+    try:
+        return {
+            "bumphunter": bumphunter.bump_hunter(one["counts"], one["fit"], one["edges"], **options)
+        }
+    except UserError as error:
+        return {"bumphunter": {"reason": str(error)}}
