@@ -159,16 +159,13 @@ def run_toys(
         for found in engine.counts(_parts(missing, chunk)):
             new.append(found)
             bar.update(len(found))
-            if stopping := stop() and sum(map(len, new)) <= n_toys:
-                break
-            if time.monotonic() - saved > SAVED_EVERY:
+            stopping = stop()
+            if stopping or bar.n > n_toys or time.monotonic() - saved > SAVED_EVERY:
                 _write(path, name, np.concatenate(new), mark)
                 saved = time.monotonic()
-    whole = np.concatenate(new)
-    _write(path, name, whole, mark)
-    if stopping:
-        raise Preempted
-    return whole
+            if stopping and bar.n <= n_toys:
+                raise Preempted
+    return np.concatenate(new)
 
 
 def _parts(toys: list[int], chunk: int) -> Iterator[list[int]]:

@@ -99,6 +99,7 @@ def test_a_stopped_search_goes_on_where_it_was(rows, tmp_path):
     assert whole.shape == (21, 3, 2)
     with pytest.raises(Preempted):
         toys.run_toys(rows, how, CUTS, 7, 20, path, chunk=3, stop=lambda: True)
+    toys.run_toys(rows, how, CUTS, 7, 2, path, stop=lambda: True)  # nothing is left to stop
     with h5py.File(path) as file:
         np.testing.assert_array_equal(file["window/counts"], whole[:3])
     np.testing.assert_array_equal(toys.run_toys(rows, how, CUTS, 7, 20, path, chunk=5), whole)
