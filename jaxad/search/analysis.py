@@ -62,6 +62,8 @@ class Cut(NamedTuple):
         z: nominal significance of the data; z_toys: (B,) of pseudo-experiments.
         pulls: (B,) of their counts; width: of these, which the folds widen.
         closure: of `metrics.closure.summary`; None without false windows.
+        dispersion: variance over mean of n: 1 - efficiency where the window's own events are the
+            normalisation, since the count is then binomial; else 1.
     """
 
     efficiency: float
@@ -75,6 +77,7 @@ class Cut(NamedTuple):
     pulls: np.ndarray
     width: float
     closure: dict[str, Any] | None
+    dispersion: float
 
 
 def sizes(pool: Pool, folds: Sequence[int]) -> Sizes:
@@ -136,6 +139,7 @@ def cut(
         pulls=pulls,
         width=width,
         closure=tested,
+        dispersion=1 - efficiency if normalisation is None else 1.0,
     )
 
 
@@ -167,6 +171,7 @@ def summary(one: Cut, shown: bool) -> dict[str, Any]:
         "r": one.r,
         "relative_errors": one.relative | {"folds_width": one.width},
         "delta": one.delta,
+        "dispersion": one.dispersion,
         "closure": one.closure,
         "limit": limit,
         "coverage": pseudo.coverage(one.z_toys, one.pulls) if len(one.z_toys) >= 20 else None,
@@ -175,7 +180,9 @@ def summary(one: Cut, shown: bool) -> dict[str, Any]:
     if not shown:
         return found
     limit["observed"] = float(likelihood.upper_limit(one.n, *errors))
+    scaled = (value / one.dispersion for value in (one.n, one.b, one.r))
     seen = {"n": one.n, "z_nominal": one.z, "p_local": None, "extrapolated": None}
+    seen["z_workspace"] = float(likelihood.profile_z(*scaled, *errors[2:]))
     if len(one.z_toys):
         seen["p_local"] = pseudo.local_p(one.z, one.z_toys)
         if seen["p_local"]["is_bound"]:

@@ -205,6 +205,7 @@ def search(
     n_toys: int,
     unblind: bool = False,
     draws_of: Callable[[ConfigDict, Table, Window, Bench], Draws] = densities,
+    publish: Callable[[Path, dict[str, Any], dict[str, np.ndarray]], None] | None = None,
 ) -> dict[str, Any]:
     """Search the data of a config in a work directory; returns the content of `search.json`.
 
@@ -212,6 +213,8 @@ def search(
         n_toys: pseudo-experiments a window; those that are there count.
         unblind: show what was observed.
         draws_of: what makes the templates of a window, for data whose background is known.
+        publish: (folder, content, window -> (toys, cuts) counts of pseudo-experiments) -> writes
+            figures and files for others.
 
     Raises:
         UserError: anything the user can mend.
@@ -252,6 +255,8 @@ def search(
         if shown:
             results.write_scores(folder / "scores.h5", table, windows, scored)
         results.write(folder / "search.json", content)
+        if publish is not None:
+            publish(folder, content, {found.window.name: found.counts[1:] for found in searched})
         print(results.terminal(content), flush=True)
         print(f"search: {folder / 'search.json'}")
         return content
