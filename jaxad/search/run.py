@@ -24,7 +24,7 @@ from jaxad.search import analysis, inject, pool, results, reweight, spectra, tem
 from jaxad.search.analysis import Cut, FalseCount, Sizes
 from jaxad.search.pool import Pool
 from jaxad.search.results import Scored
-from jaxad.search.settings import recipe
+from jaxad.search.settings import recipe, settled
 from jaxad.search.table import search_table
 from jaxad.search.windows import Window, false_windows, windows_of
 
@@ -226,6 +226,7 @@ def search(
     with workdir.opened(directory), workdir.stop_signals() as stop:
         workdir.settle_config(directory, config)
         table = search_table(config)
+        config = settled(config, table.x.shape[1])
         how = recipe(config)
         print(table_summary(table, how.folds, config.search.fold_salt), flush=True)
         windows = windows_of(config, table.mass, table.mass_unit)

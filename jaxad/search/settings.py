@@ -6,7 +6,10 @@ from ml_collections import ConfigDict
 
 from jaxad.errors import UserError
 
-CLASSIFIERS = ("network", "trees", "discriminant")
+CLASSIFIERS = ("auto", "network", "trees", "discriminant")
+NETWORK_FEATURES = 5
+"""Up to so many features "auto" is a network: features that say nothing cost networks more than
+trees (Finke et al., arXiv:2309.13111)."""
 
 
 def get_config(**changes: Any) -> ConfigDict:
@@ -36,6 +39,20 @@ def get_config(**changes: Any) -> ConfigDict:
         }
         | changes
     )
+
+
+def settled(config: ConfigDict, n_features: int) -> ConfigDict:
+    """The config with `classifier.name=auto` replaced by what suits the features, which is said."""
+    if config.classifier.name != "auto":
+        return config
+    found = config.copy_and_resolve_references()
+    found.classifier.name = "network" if n_features <= NETWORK_FEATURES else "trees"
+    print(
+        f"classifier.name=auto: {found.classifier.name}, for {n_features} features: networks up to "
+        f"{NETWORK_FEATURES}, trees beyond, which features that say nothing disturb less",
+        flush=True,
+    )
+    return found
 
 
 def recipe(config: ConfigDict) -> ConfigDict:
