@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 
 from jaxad import workdir
 from jaxad.data.dataset import Rows
+from jaxad.data.dequantisation import floored
 from jaxad.data.folds import folds
 from jaxad.data.table import Table, table_summary
 from jaxad.evaluation.resonant import two_sample_auc
@@ -101,7 +102,7 @@ def pool_of(
 def _events(config: ConfigDict, table: Table, row: np.ndarray) -> Rows:
     """Rows of a table as a pool takes them."""
     fold = folds(table.fold_key, recipe(config).folds, config.search.fold_salt)
-    rows = {"x": table.x[row], "m": table.mass[row], "fold": fold[row], "row": row}
+    rows = {"x": floored(table.x[row], table), "m": table.mass[row], "fold": fold[row], "row": row}
     return rows if table.weight is None else rows | {"weight": table.weight[row]}
 
 
