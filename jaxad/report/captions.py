@@ -15,7 +15,8 @@ CAPTIONS = {
     "selection": "Decision ordering with the teacher, and AUC, after every pass of the selection.",
     "ordering": "The teacher's score against the mimicker's on test events.",
     "graphs": "The chosen energy flow polynomials as graphs, in the order of the choice.",
-    "discovery": "Mass spectra of held-out data after cuts, fitted outside the signal region.",
+    "discovery": "Mass spectra of held-out data after cuts, fitted outside the signal region. "
+    "Significances are nominal: jaxad search calibrates them.",
 }
 """By the name of the figure up to its first underscore, or by the whole name."""
 
