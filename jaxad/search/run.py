@@ -25,7 +25,7 @@ from jaxad.search import analysis, inject, pool, results, reweight, spectra, tem
 from jaxad.search.analysis import Cut, FalseCount, Sizes
 from jaxad.search.pool import Pool
 from jaxad.search.results import Scored
-from jaxad.search.settings import recipe, settled
+from jaxad.search.settings import chunk_of, recipe, settled
 from jaxad.search.table import search_table
 from jaxad.search.windows import Window, false_windows, windows_of
 
@@ -131,7 +131,7 @@ def search_window(
         rows = pool_of(config, table, place, draw)
         counts = toys.run_toys(
             *(rows, how, section.efficiencies, config.seed, n, folder / "toys.h5"),
-            chunk=min(section.chunk, n + 1),
+            chunk=min(chunk_of(config), n + 1),
             stop=stop,
             name=name,
         )
@@ -192,7 +192,7 @@ def power(config: ConfigDict, table: Table, found: Searched, row: Sequence[Cut])
     for total in section.power:
         counts = toys.counts(
             *(rows, how, section.efficiencies, config.seed, numbers),
-            chunk=section.chunk,
+            chunk=chunk_of(config),
             injected=total * inside.mean(),
         )[:, scored].sum(axis=1)
         points.append(analysis.power(counts, found.size, row, config.seed))

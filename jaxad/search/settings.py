@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax
 from ml_collections import ConfigDict
 
 from jaxad.errors import UserError
@@ -31,7 +32,7 @@ def get_config(**changes: Any) -> ConfigDict:
             "train_factor": 4.0,  # template rows to train on, of the data in the window
             "count_factor": 16.0,  # fresh ones to count with, and 100 above the hardest cut
             "closure_windows": 6,  # false windows in the sidebands, 0: none
-            "chunk": 20,  # pseudo-experiments that train at once: memory
+            "chunk": 0,  # pseudo-experiments that train at once: memory; 0: as the device likes
             "power": (),  # injected signal events, at which the power is measured
             "power_sets": 100,  # data sets of each
             "inject": "",  # gauss:MASS:WIDTH, or a file of signal with the same columns
@@ -53,6 +54,15 @@ def settled(config: ConfigDict, n_features: int) -> ConfigDict:
         flush=True,
     )
     return found
+
+
+def chunk_of(config: ConfigDict) -> int:
+    """Pseudo-experiments that train at once: `search.chunk`, or what is quick on the device."""
+    if config.search.chunk:
+        return config.search.chunk
+    if recipe(config).name != "network":
+        return 64
+    return 2 if jax.default_backend() == "cpu" else 200
 
 
 def recipe(config: ConfigDict) -> ConfigDict:

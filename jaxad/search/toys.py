@@ -154,7 +154,7 @@ def run_toys(
         return done[: n_toys + 1]
     with (
         _engine(fixed, classifier, chunk) as engine,
-        tqdm(total=n_toys + 1, initial=len(done), desc=f"{name}: toys", unit="toy") as bar,
+        tqdm(total=n_toys + 1, initial=len(done), desc=f"{name}: toys", unit="toy", delay=2) as bar,
     ):
         for found in engine.counts(_parts(missing, chunk)):
             new.append(found)
