@@ -181,7 +181,8 @@ def summary(one: Cut, shown: bool) -> dict[str, Any]:
         return found
     limit["observed"] = float(likelihood.upper_limit(one.n, *errors))
     scaled = (value / one.dispersion for value in (one.n, one.b, one.r))
-    seen = {"n": one.n, "z_nominal": one.z, "p_local": None, "extrapolated": None}
+    seen = {"n": one.n, "z_nominal": one.z, "p_nominal": float(ndtr(-one.z))}
+    seen |= {"p_local": None, "extrapolated": None}
     seen["z_workspace"] = float(likelihood.profile_z(*scaled, *errors[2:]))
     if len(one.z_toys):
         seen["p_local"] = pseudo.local_p(one.z, one.z_toys)
