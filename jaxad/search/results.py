@@ -160,11 +160,12 @@ def _line(name: str, cut: str, one: Mapping[str, Any]) -> str:
     if "n" not in one:
         return f"{name:<20}{cut:>8}{expected:>20}{'blind':>10}{'':>10}{'':>12}{'':>8}{limit:>16}"
     p = one["p_local"]
-    sigma = (
-        f"{one['z_nominal']:.1f}"
-        if p is None or p["z"] is None
-        else f"{'>' if p['is_bound'] else ''}{p['z']:.1f}"
-    )
+    if p is None:
+        sigma = f"{one['z_nominal']:.1f}"
+    elif p["z"] is None:
+        sigma = "-"
+    else:
+        sigma = f"{'>' if p['is_bound'] else ''}{p['z']:.1f}"
     if one["extrapolated"] and one["extrapolated"]["z"] is not None:
         sigma = f"~{one['extrapolated']['z']:.1f}"
     return (
