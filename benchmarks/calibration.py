@@ -84,7 +84,7 @@ def in_sample(rows: Pool, numbers: Sequence[int], seed: int = 1) -> np.ndarray:
     """Counts (T, n_eff) of events that trained the discriminant that scores them."""
     fixed = plan.make(rows, EFFICIENCIES, seed)
     phi = discriminant.cosines(rows.x, 100, seed)
-    solved = phi @ discriminant.inverse_covariance(phi).astype(np.float32)
+    solved = phi @ discriminant.inverse_covariance(phi)
     data, training = (np.flatnonzero(rows.role == role) for role in (DATA, TRAINING))
     template = np.flatnonzero(rows.role == COUNTING)
     r = plan.ranks(len(template), EFFICIENCIES)

@@ -60,7 +60,7 @@ def _shown(config: ConfigDict) -> str:
     """What the data of a config are: the table of a search, else classes and parts."""
     if "search" in config:
         return data.table_summary(
-            search_table(config), config.search.folds, config.search.fold_salt
+            search_table(config), config.classifier.folds, config.search.fold_salt
         )
     if config.data.get("features") and config.data.get("mass"):
         return data.table_summary(data.search_table(config.data), FOLDS)

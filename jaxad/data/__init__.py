@@ -12,6 +12,7 @@ import dataclasses
 import importlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 from ml_collections import ConfigDict
 
@@ -225,13 +226,15 @@ def open_events(
         file: of the reader's own layout; an HDF5, npz or npy file with an array of raw events; or
             "FILE.root[:TREE]".
         key: of that array; "": the reader's own layout, else the array it names, else "x".
-        branches: of ROOT files, column -> branch, in the order of the columns.
+        branches: of ROOT files, column -> branch, in the order of the columns; named columns are
+            found without.
 
     Raises:
         UserError: no such file or array, a damaged file, or events that cannot be.
     """
     path, tree = file_of(file)
-    if tree is not None:
+    named = config.get("features") and config.name == "events" and not (key or branches)
+    if tree is not None and not named:
         with open_tree(file, branches or {}) as events:
             yield events
         return
@@ -239,7 +242,8 @@ def open_events(
         raise UserError(f"{file}: no such file")
     reader = _reader(config.name)
     with ExitStack() as stack:
-        events = None if key else reader.rows_of(path, _settings(config), stack)
+        here = Path(file) if named else path
+        events = None if key else reader.rows_of(here, _settings(config), stack)
         if events is None:
             name = key or getattr(reader, "KEY", "x")
             events = stack.enter_context(open_array(path, name))

@@ -18,7 +18,7 @@ from jaxad.data import checks
 from jaxad.data.array_files import header_of, opened, stored_array
 from jaxad.data.csv_file import Csv
 from jaxad.data.pandas_table import PandasTable, is_frame
-from jaxad.data.rows import file_of, opened_tree
+from jaxad.data.rows import file_of, opened_tree, reading_root
 from jaxad.errors import DAMAGED, UserError
 
 HDF5 = (".h5", ".hdf5")
@@ -94,6 +94,13 @@ def no_column(file: str, name: str, names: Sequence[str], setting: str) -> UserE
     )
 
 
+def require_column(values: np.ndarray, file: str, name: str) -> None:
+    """Refuses what is not one number an event."""
+    if values.dtype.kind not in "fiub" or values.ndim != 1:
+        found = f"{values.dtype} {values.shape}" if values.dtype.kind != "O" else "other things"
+        raise UserError(f"{file}: {name}: expected one number an event, found {found}")
+
+
 def as_integers(values: np.ndarray, file: str, name: str) -> np.ndarray:
     """Whole numbers (N,) int64, whatever type they are stored in.
 
@@ -159,6 +166,7 @@ class _Arrays:
         self._places: dict[str, _Place] = {}
         for key, (shape, dtype) in shapes.items():
             if dtype.names and len(shape) == 1:
+                require_apart(dtype, path, key)
                 for field in dtype.names:
                     name = field if fields.count(field) == 1 and field not in shapes else ""
                     self._places[name or f"{key}/{field}"] = _Place(key, field=field)
@@ -183,8 +191,7 @@ class _Arrays:
                 column = values if place.field is None else values[place.field]
                 if place.column is not None:
                     column = column[:, place.column]
-                checks.require_numbers(column, self._path, name)
-                read[name] = column.reshape(len(column))
+                read[name] = column[:, 0] if column.ndim == 2 and place.field is None else column
         lengths = {name: len(read[name]) for name in names}
         if len(set(lengths.values())) > 1:
             odd = next(name for name in names if lengths[name] != lengths[names[0]])
@@ -193,6 +200,18 @@ class _Arrays:
                 f"found {lengths[odd]:,}"
             )
         return read
+
+
+def require_apart(dtype: np.dtype, path: Path, key: str) -> None:
+    """Refuses records whose fields overlap: HDF5 would write beyond them."""
+    end = 0
+    for field, offset, *_ in sorted(dtype.fields.values(), key=lambda place: place[1]):
+        if offset < end:
+            raise UserError(
+                f"{path}: {key}: records of overlapping fields; the file is damaged: download or "
+                "copy it again"
+            )
+        end = offset + field.itemsize
 
 
 def _arrays(path: Path, stack: contextlib.ExitStack) -> _Arrays:
@@ -214,7 +233,7 @@ def _arrays(path: Path, stack: contextlib.ExitStack) -> _Arrays:
 
     def note(name: str, item: h5py.Group | h5py.Dataset) -> None:
         if isinstance(item, h5py.Dataset) and item.shape is not None:
-            shapes[name] = item.shape, item.dtype
+            shapes[str(name)] = item.shape, item.dtype
 
     with checks.reading(path, "datasets"):
         file.visititems(note)
@@ -244,9 +263,8 @@ class _Parquet:
             self._file = parquet.ParquetFile(path)
         except Exception as error:
             raise self._damaged(error) from None
-        schema = self._file.schema_arrow
-        self._types = {field.name: str(field.type) for field in schema}
-        self.names = [name for name in schema.names if "__index_level" not in name]
+        names = self._file.schema_arrow.names
+        self.names = [name for name in names if not name.startswith("__index_level")]
 
     def _damaged(self, error: Exception) -> UserError:
         """For pyarrow, which raises whatever damaged bytes lead to."""
@@ -263,13 +281,9 @@ class _Parquet:
             column = table.column(name)
             if name in whole and column.null_count:
                 raise UserError(f"{self._path}: {name}: {column.null_count:,} rows have no value")
-            if column.null_count and self._types[name].startswith(("int", "uint")):
-                column = column.cast("float64")
+            if column.null_count and str(column.type).startswith(("int", "uint")):
+                column = column.cast("float64", safe=False)
             read[name] = column.to_numpy()
-            if read[name].dtype.kind not in "fiub":
-                raise UserError(
-                    f"{self._path}: {name}: expected numbers, found {self._types[name]}"
-                )
         return read
 
 
@@ -278,25 +292,18 @@ class _Branches:
 
     def __init__(self, tree: Any, file: str):
         self._tree, self._file = tree, file
-        self.names = [str(name) for name in tree.keys()]  # noqa: SIM118 - a tree is no mapping
+        with reading_root(file):
+            self.names = [str(name) for name in tree.keys()]  # noqa: SIM118 - no mapping
 
     def read(self, names: Sequence[str], whole: Collection[str]) -> dict[str, np.ndarray]:
         read = {}
         for name in names:
-            branch = self._tree[name]
-            try:
-                values = np.asarray(branch.array(library="np"))
-            except Exception as error:
-                raise UserError(f"{self._file}: {name}: cannot be read ({error})") from None
-            if values.dtype.kind not in "fiub" or values.ndim != 1:
-                raise UserError(
-                    f"{self._file}: {name}: expected one number an event, found "
-                    f"{getattr(branch, 'typename', values.dtype)}"
-                )
-            if len(values) < (n := int(self._tree.num_entries)):
+            with reading_root(f"{self._file}: {name}"):
+                n, values = int(self._tree.num_entries), self._tree[name].array(library="np")
+            read[name] = values = np.asarray(values)
+            if len(values) < n:
                 raise UserError(
                     f"{self._file}: {name}: expected {n:,} rows as in the tree, found "
                     f"{len(values):,}: write, copy or download the file again"
                 )
-            read[name] = values
         return read

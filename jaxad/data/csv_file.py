@@ -120,13 +120,16 @@ class Csv:
                     ndmin=1,
                     encoding="utf-8",
                 )
-        except (ValueError, Warning):
+        except (ValueError, Warning) as error:
             self._refuse(text, line, columns, dtype)
-            raise
+            last = line + len(ends) - 1
+            raise UserError(
+                f"{self._path}: lines {line} to {last}: no lines of numbers ({error})"
+            ) from None
 
     def _refuse(self, text: bytes, line: int, columns: Sequence[int], dtype: np.dtype) -> None:
         """Refuses the first field of the block that is no number."""
-        for number, row in enumerate(text.decode("utf-8", "replace").splitlines(), line):
+        for number, row in enumerate(text.decode("utf-8", "replace").split("\n")[:-1], line):
             fields = row.split(",")
             for column in columns:
                 whole = dtype[str(column)].kind == "i"

@@ -204,6 +204,7 @@ def everything(config: ConfigDict) -> Everything:
         UserError: as `load`.
     """
     _check_settings(config)
+    named_table.require_all(config)
     paths = checks.resolve(config.source)
     by_label, by_file = signals_of(config, paths)
     files = [*paths, *(Path(file) for group in by_file.values() for file in group)]

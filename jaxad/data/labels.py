@@ -65,9 +65,10 @@ def signals_of(
         else:
             by_label[name] = label
     if by_label and not config.label_key:
-        raise UserError(
-            f"data.signals: {next(iter(by_label))} is a label, which needs data.label_key"
-        )
+        name = next(iter(by_label))
+        if config.features:
+            raise UserError(f"data.signals: {name} is a label, which needs data.label")
+        raise UserError(f"data.signals: {name} is a label, which needs data.label_key")
     if both := set(by_label.values()) & set(label_list(config.background)):
         raise UserError(f"data.signals: label {both.pop()} is also in data.background")
     same = {path.resolve() for path in background}

@@ -12,7 +12,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxad.data.checks import require_finite
-from jaxad.data.columns import ARRAYS, as_integers, chosen, no_column, open_columns
+from jaxad.data.columns import ARRAYS, as_integers, chosen, no_column, open_columns, require_column
 from jaxad.data.dataset import Rows, n_rows, take
 from jaxad.data.labels import limited, parts_of, signals_of
 from jaxad.data.layout import Layout
@@ -135,6 +135,8 @@ def read(files: Sequence[str], config: ConfigDict, labelled: bool = True) -> Sam
                 )
             named = here
             values = columns.read(named.all, named.ids)
+        for name, column in values.items():
+            require_column(column, file, name)
         for name in named.ids:
             values[name] = as_integers(values[name], file, name)
         parts.append(values)
@@ -248,4 +250,4 @@ def classes(config: ConfigDict) -> tuple[Rows, dict[str, Rows], dict[str, Any]]:
 
 def maybe_particles(config: ConfigDict) -> bool:
     """Whether the features may be observables of particles, which a search computes."""
-    return not config.mass and Path(str(config.source)).suffix in ARRAYS
+    return not config.mass and Path(str(config.source)).suffix in (*ARRAYS, "")

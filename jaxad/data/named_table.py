@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxad.data.columns import as_integers, chosen
+from jaxad.data.columns import as_integers, chosen, require_column
 from jaxad.data.labels import label_list, signals_of
 from jaxad.data.named import Sample, labels_in, names_of, read, resolved, with_keys
 from jaxad.data.rows import file_of, files_of
@@ -51,6 +51,7 @@ def search_table(config: ConfigDict) -> Table:
     """
     if not config.mass:
         raise UserError("data.mass: a search needs a mass: name its column")
+    require_all(config)
     sample = read(files_of(config.source), config)
     label, n_source, by_label = labels_in(sample), len(sample), {}
     if config.signals:
@@ -59,6 +60,15 @@ def search_table(config: ConfigDict) -> Table:
         sample = _extended(sample, [file for group in by_file.values() for file in group], config)
     kept, truth, left_out = data_among(label, n_source, len(sample), by_label, config)
     return _table(sample, truth, sample.origin._replace(rows=kept), config, {"left_out": left_out})
+
+
+def require_all(config: ConfigDict) -> None:
+    """Refuses a limit to the number of events, of which a search leaves out none."""
+    if config.n_events:
+        raise UserError(
+            f"data.n_events: a search takes all events, expected 0, found {config.n_events}: "
+            "leave it out"
+        )
 
 
 def data_among(
@@ -197,10 +207,7 @@ def from_mapping(
     named = resolved(config, list(columns), where)
     values = {name: columns[name] for name in named.all}
     for name, column in values.items():
-        if column.dtype.kind not in "fiub" or column.ndim != 1:
-            raise UserError(
-                f"{where}: {name}: expected numbers (N,), found {column.dtype} {column.shape}"
-            )
+        require_column(column, where, name)
     n = len(values[named.mass])
     for name, column in values.items():
         if len(column) != n:
@@ -222,11 +229,17 @@ def _in_memory(table: Any, where: str) -> dict[str, np.ndarray]:
     if names is None:
         names = getattr(table, "columns", table)
     try:
+        masked = next((name for name in names if np.ma.is_masked(table[name])), None)
         arrays = {str(name): np.asarray(table[name]) for name in names}
     except (TypeError, IndexError, KeyError):
         raise UserError(
             f"{where}: expected a mapping of names to arrays, a DataFrame or an array of records"
         ) from None
+    if masked is not None:
+        raise UserError(
+            f"{where}: {masked}: masked values: fill them, x.filled(VALUE), and set missing to "
+            f"{masked}:VALUE"
+        )
     columns: dict[str, np.ndarray] = {}
     for name, values in arrays.items():
         if values.ndim == 2:

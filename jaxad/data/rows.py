@@ -98,13 +98,11 @@ class _Tree:
         import awkward as ak
 
         start, stop, _ = rows.indices(len(self))
-        try:
+        with reading_root(self._path):
             columns = {
                 name: self._tree[branch].array(entry_start=start, entry_stop=stop, library="ak")
                 for name, branch in self._branches.items()
             }
-        except Exception as error:
-            raise _damaged(self._path, error) from None
         jagged = [name for name, column in columns.items() if column.ndim > 1]
         if not jagged:
             return np.ma.stack([ak.to_numpy(column) for column in columns.values()], axis=-1)
@@ -119,6 +117,17 @@ class _Tree:
                     f"{counts[name][row]} at row {start + row}: name branches of one collection"
                 )
         return ak.zip(columns)
+
+
+@contextlib.contextmanager
+def reading_root(path: str) -> Iterator[None]:
+    """Turns what uproot raises while it reads a file into a UserError."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise _damaged(path, error) from None
 
 
 def _damaged(path: str, error: Exception) -> UserError:
@@ -189,13 +198,11 @@ def opened_tree(path: str) -> Iterator[Any]:
     if not file_name.is_file():
         raise UserError(f"{file_name}: no such file")
     with contextlib.ExitStack() as stack:
-        try:
+        with reading_root(path):
             file = stack.enter_context(uproot.open(file_name))
             trees = file.keys(filter_classname=["TTree", "ROOT::RNTuple"], cycle=False)
             chosen = [tree for tree in trees if tree_name in ("", tree)]
             tree = file[chosen[0]] if len(chosen) == 1 else None
-        except Exception as error:
-            raise _damaged(path, error) from None
         if tree is None:
             raise UserError(f"{path}: expected FILE.root:TREE, one of {', '.join(trees) or 'none'}")
         yield tree
@@ -218,14 +225,10 @@ def open_tree(path: str, branches: Mapping[str, str]) -> Iterator[Events]:
             raise UserError(
                 f"{path}: name the branches, such as --branches pt=Jet_pt,eta=Jet_eta,..."
             )
-        try:
+        with reading_root(path):
             found = tree.keys()
             absent = [name for name in branches.values() if name not in tree]
             events = None if absent else _Tree(tree, branches, path)
-        except UserError:
-            raise
-        except Exception as error:
-            raise _damaged(path, error) from None
         if absent:
             raise UserError(f"{path}: no branch {absent[0]!r}; found {', '.join(found[:20])}")
         yield events

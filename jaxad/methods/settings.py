@@ -47,8 +47,8 @@ RANGES = {
     "efficiencies": FRACTION,
     **dict.fromkeys(("width", "step", "resolution", "sqrt_s"), NOT_NEGATIVE),
     **dict.fromkeys(("train_factor", "count_factor"), POSITIVE),
-    **dict.fromkeys(("mass_bins", "chunk", "power_sets", "n_cosines"), POSITIVE_COUNT),
-    **dict.fromkeys(("closure_windows", "fold_salt"), COUNT),
+    **dict.fromkeys(("mass_bins", "power_sets", "n_cosines"), POSITIVE_COUNT),
+    **dict.fromkeys(("closure_windows", "fold_salt", "chunk"), COUNT),
     "smooth": Range("0 or more and below 1", 0, 1 - 1e-9),
     "nu": Range("a number above 0, at most 1", 1e-9, 1),
     **dict.fromkeys(("k", "samples", "n_fit", "n_trees", "n_components"), POSITIVE_COUNT),
@@ -143,6 +143,14 @@ FLOW_OF = {
     "n_steps": "matching",
 }
 
+CLASSIFIER_OF = {
+    "hidden": ("network", "auto"),
+    "max_iter": ("trees", "auto"),
+    "feature_fraction": ("network", "trees", "auto"),
+    "n_cosines": ("discriminant",),
+}
+"""Settings of `classifier` and the classifiers that read them; "auto" is a network or trees."""
+
 
 def idle(config: ConfigDict) -> dict[str, str]:
     """Settings outside `data` that change nothing with the others as they are: name -> why."""
@@ -202,16 +210,16 @@ def _of_flow(section: ConfigDict, name: str) -> Iterator[tuple[str, str]]:
 
 
 def _of_classifier(config: ConfigDict, method: str) -> Iterator[tuple[str, str]]:
-    trees = config.classifier.name == "trees"
-    if method == "anode":
-        unread = {"name", "hidden", "members", "folds", "max_iter"}
-    elif method == "ranode":
-        unread = {"name", "hidden", "max_iter"}
+    name = config.classifier.name
+    trees = name == "trees"
+    if method in ("anode", "ranode"):
+        reads = {"runs"} if method == "anode" else {"runs", "members", "folds"}
+        for key in set(config.classifier) - reads:
+            yield f"classifier.{key}", f"{method} does not read it"
     else:
-        unread = {"hidden"} if trees else {"max_iter"}
-    for key in unread:
-        what = f"classifier.name={config.classifier.name}" if unread == {key} else method
-        yield f"classifier.{key}", f"{what} does not read it"
+        for key, owners in CLASSIFIER_OF.items():
+            if key in config.classifier and name not in owners:
+                yield f"classifier.{key}", f"classifier.name={name} does not read it"
     if method in SECTIONS_OF["classifier"]:
         yield "train.ensemble", "classifier.members and classifier.runs say how many"
     if method == "anode" or (trees and method != "ranode"):

@@ -126,8 +126,9 @@ def n_subjettiness(
     radius: float,
     orders: tuple[int, ...] = (1, 2, 3),
     axes: str = "OnePass_KT_Axes",
+    beta: float = 1.0,
 ) -> np.ndarray:
-    """tau_N of jets given by their constituents, normalised measure, beta = 1.
+    """tau_N of jets given by their constituents, normalised measure.
 
     Args:
         px, py, pz, e: (P,) float64 constituents of all jets, one jet after the other [GeV].
@@ -135,6 +136,7 @@ def n_subjettiness(
         radius: R0 of the normalisation.
         orders: the N.
         axes: FastJet contrib's name of the axes.
+        beta: angular exponent of the measure.
 
     Returns:
         (J, len(orders)) float64.
@@ -150,7 +152,7 @@ def n_subjettiness(
         measure_definition="NormalizedMeasure",
         axes_definition=axes,
         njets=list(orders),
-        beta=1.0,
+        beta=beta,
         R0=radius,
     )
     return ak.to_numpy(tau).reshape(len(counts), len(orders))

@@ -15,6 +15,8 @@ CAPTIONS = {
     "selection": "Decision ordering with the teacher, and AUC, after every pass of the selection.",
     "ordering": "The teacher's score against the mimicker's on test events.",
     "graphs": "The chosen energy flow polynomials as graphs, in the order of the choice.",
+    "discovery": "Mass spectra of held-out data after cuts, fitted outside the signal region. "
+    "Significances are nominal: jaxad search calibrates them.",
     "search_summary": "The search on one page; bounds are arrows, extrapolations open.",
     "p_values": "Local p of each cut against the window, and global p, by pseudo-experiments.",
     "coverage": "Share of pseudo-experiments at or below each nominal p, which an honest p equals.",
@@ -22,7 +24,6 @@ CAPTIONS = {
     "template_auc": "Data of false windows against draws of the template; 0.5 where it is exact.",
     "spectra": "Spectra before and after cuts, fits outside the window, and the template in it.",
     "power": "What injected signal would have given; the dotted line is as far as toys reach.",
-    "discovery": "Mass spectra of held-out data after cuts, fitted outside the signal region.",
 }
 """By the name of the figure up to its first underscore, or by the whole name."""
 

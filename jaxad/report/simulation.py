@@ -37,6 +37,8 @@ def draw(name: str, paths: list[Path], out: str | Path, real: str | Path | None 
             figure = _adc2021(paths)
         elif name == "codae":
             figure = _codae(paths)
+        elif name == "resonance":
+            figure = _resonance(paths[0])
         else:
             figure = _lhco(paths[0], real)
         figure.savefig(out, format="png", dpi=70, bbox_inches="tight")
@@ -234,4 +236,20 @@ def _codae(paths: list[Path]) -> Figure:
     for axes, label in zip(all_axes, labels, strict=True):
         axes.set(xlabel=label, ylabel="density")
     all_axes[2].legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+def _resonance(path: Path) -> Figure:
+    """Mass and features of background and signal of a table."""
+    names = path.open(encoding="utf-8").readline().strip().split(",")
+    table = np.loadtxt(path, delimiter=",", skiprows=1, ndmin=2)
+    is_signal = table[:, -1] == 1
+    figure, axes = _panels(1, 5, 24, 4.5)
+    for ax, name, values in zip(axes, names[1:-1], table.T[1:-1], strict=True):
+        edges = np.linspace(values.min(), values.max(), 51)
+        for label, chosen in (("background", ~is_signal), ("signal", is_signal)):
+            _spectrum(ax, values[chosen], edges, label=label)
+        ax.set(xlabel=f"{name} [GeV]" if name == "mjj" else name, ylabel="density")
+    axes[0].set(yscale="log")
+    axes[0].legend()
     return figure

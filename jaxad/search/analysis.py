@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.special import ndtr, ndtri
 
-from jaxad.metrics import closure, counting, likelihood, pseudo
+from jaxad.metrics import closure, counting, likelihood, pseudo, resonance
 from jaxad.search.pool import COUNTING, DATA, Pool
 from jaxad.search.windows import Window
 
+SCAN = 3  # windows, from which on crossings are counted
 LEAST = 0.5
 """No correction halves an expectation or more: so few events pass in false windows that their mean
 says nothing."""
@@ -180,13 +181,28 @@ def summary(one: Cut, shown: bool) -> dict[str, Any]:
         return found
     limit["observed"] = float(likelihood.upper_limit(one.n, *errors))
     scaled = (value / one.dispersion for value in (one.n, one.b, one.r))
-    seen = {"n": one.n, "z_nominal": one.z, "p_local": None, "extrapolated": None}
+    seen = {"n": one.n, "z_nominal": one.z, "p_nominal": float(ndtr(-one.z))}
+    seen |= {"p_local": None, "extrapolated": None}
     seen["z_workspace"] = float(likelihood.profile_z(*scaled, *errors[2:]))
     if len(one.z_toys):
         seen["p_local"] = pseudo.local_p(one.z, one.z_toys)
         if seen["p_local"]["is_bound"]:
             seen["extrapolated"] = pseudo.extrapolate(one.z, one.z_toys)
     return found | seen
+
+
+def crossings(cuts: Sequence[Sequence[Cut]]) -> dict[str, Any]:
+    """Gross and Vitells' bound for a scan of windows in order of mass, by cut.
+
+    Toys permute window by window: of windows that overlap they cross more often than the data
+    would, and the bound is a loose one.
+    """
+    found = {}
+    for row in zip(*cuts, strict=True):
+        scans = np.stack([one.z_toys for one in row], axis=1)
+        scan = [one.z for one in row]
+        found[f"{row[0].efficiency:g}"] = resonance.look_elsewhere(scan, scans)
+    return found
 
 
 def together(cuts: Sequence[Sequence[Cut]], overlapping: bool) -> dict[str, Any]:
@@ -201,16 +217,20 @@ def together(cuts: Sequence[Sequence[Cut]], overlapping: bool) -> dict[str, Any]
     ]
     if len(each) == 1:
         return each[0]
-    found = pseudo.combine(each, "bonferroni" if overlapping else "sidak")
+    found = {"gross_vitells": crossings(cuts)} if len(each) >= SCAN else {}
+    found |= pseudo.combine(each, "bonferroni" if overlapping else "sidak")
     _, which = each[found["best"]]["best"]
     return found | {"best": (found["best"], which), "p_local": each[found["best"]]["p_local"]}
 
 
-def power(counts: np.ndarray, size: Sizes, row: Sequence[Cut]) -> dict[str, dict[str, float]]:
+def power(
+    counts: np.ndarray, size: Sizes, row: Sequence[Cut], seed: int
+) -> dict[str, dict[str, float]]:
     """Calibrated significances of experiments with a signal, by cut.
 
     Args:
-        counts: (S, cuts) of these; row: the cuts, with pseudo-experiments without signal.
+        counts: (S, cuts) of these; row: the cuts, with pseudo-experiments without signal; seed: of
+            the flaw of the template, which experiments with a signal have as well.
 
     Returns:
         cut -> {"median", "low", "high"} of the calibrated significance, 16 to 84 % band, as far as
@@ -219,6 +239,9 @@ def power(counts: np.ndarray, size: Sizes, row: Sequence[Cut]) -> dict[str, dict
     found = {}
     for n, one in zip(counts.T, row, strict=True):
         error = one.relative["closure"]
+        if one.closure is not None:
+            rng, b = np.random.default_rng([seed, 4]), one.b / (1 + one.delta)
+            n = closure.disturb(n, b, one.closure, rng)
         z = counting.nominal_z(
             *(n, size.data, size.template, one.efficiency, 0.0, error), delta=one.delta
         )

@@ -38,18 +38,17 @@ class _Fold(NamedTuple):
 
 
 def cosines(x: np.ndarray, n: int, seed: int) -> np.ndarray:
-    """`n` random cosines (P, n) float32 of rows (P, F), less their means over the rows."""
+    """`n` random cosines (P, n) float32 of rows (P, F)."""
     rng = streams.generator(seed, Purpose.TOY_FEATURES)
     frequencies, phases = rng.normal(size=(x.shape[1], n)), rng.uniform(0, 2 * np.pi, n)
-    phi = np.cos(x @ frequencies.astype(np.float32) + phases.astype(np.float32))
-    return (phi - phi.mean(axis=0, dtype=np.float64)).astype(np.float32)
+    return np.cos(x @ frequencies.astype(np.float32) + phases.astype(np.float32))
 
 
 def inverse_covariance(phi: np.ndarray) -> np.ndarray:
-    """Of features (P, D) of mean zero, with the ridge, float64 (D, D)."""
-    covariance = phi.T.astype(np.float64) @ phi / len(phi)
+    """Of features (P, D), with the ridge, float32 (D, D)."""
+    covariance = np.cov(phi, rowvar=False)
     covariance += RIDGE * np.trace(covariance) / len(covariance) * np.eye(len(covariance))
-    return cho_solve(cho_factor(covariance), np.eye(len(covariance)))
+    return cho_solve(cho_factor(covariance), np.eye(len(covariance))).astype(np.float32)
 
 
 def engine(plan: Plan, recipe: ConfigDict) -> Engine:
@@ -60,7 +59,8 @@ def engine(plan: Plan, recipe: ConfigDict) -> Engine:
     with one_thread():
         phi = cosines(pool.x, recipe.n_cosines, plan.seed)
         pooled = phi[pool.role != OTHER]
-        inverse = inverse_covariance(pooled - pooled.mean(axis=0)).astype(np.float32)
+        phi -= pooled.mean(axis=0)
+        inverse = inverse_covariance(pooled)
     edges = np.searchsorted(pool.fold, np.arange(pool.folds + 1))
     folds = []
     for start, stop in itertools.pairwise(edges):

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxad.errors import UserError
+from jaxad.methods.stages.bagging import feature_mask
 from jaxad.metrics import counting
 from jaxad.search import pool as pools
 from jaxad.search.pool import COUNTING, DATA, OTHER, TRAINING, Pool
@@ -176,16 +177,11 @@ def require_finite(finite: np.ndarray, toys: Sequence[int]) -> None:
 
 
 def feature_masks(plan: Plan, members: int, fraction: float) -> np.ndarray:
-    """Features (folds, members, F) bool that each member sees, of all toys.
-
-    Attribute bagging (arXiv:2604.20965): a random subset of `fraction` of the features, one at
-    least.
-    """
+    """Features (folds, members, F) bool that each member sees, of all toys; none in other folds."""
     n_features = plan.pool.x.shape[1]
-    n = max(1, round(fraction * n_features))
     masks = np.zeros((plan.pool.folds, members, n_features), bool)
     for k in plan.folds:
         for e in range(members):
-            rng = streams.generator(plan.seed, Purpose.TOY_FEATURES, k, e)
-            masks[k, e, rng.permutation(n_features)[:n]] = True
+            key = streams.key(plan.seed, Purpose.TOY_FEATURES, k, e)
+            masks[k, e] = feature_mask(key, n_features, fraction)
     return masks

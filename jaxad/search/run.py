@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 
 from jaxad import workdir
 from jaxad.data.dataset import Rows
+from jaxad.data.dequantisation import floored
 from jaxad.data.folds import folds
 from jaxad.data.table import Table, table_summary
 from jaxad.evaluation.resonant import two_sample_auc
@@ -24,7 +25,7 @@ from jaxad.search import analysis, inject, pool, results, reweight, spectra, tem
 from jaxad.search.analysis import Cut, FalseCount, Sizes
 from jaxad.search.pool import Pool
 from jaxad.search.results import Scored
-from jaxad.search.settings import recipe
+from jaxad.search.settings import chunk_of, recipe, settled
 from jaxad.search.table import search_table
 from jaxad.search.windows import Window, false_windows, windows_of
 
@@ -101,7 +102,7 @@ def pool_of(
 def _events(config: ConfigDict, table: Table, row: np.ndarray) -> Rows:
     """Rows of a table as a pool takes them."""
     fold = folds(table.fold_key, recipe(config).folds, config.search.fold_salt)
-    rows = {"x": table.x[row], "m": table.mass[row], "fold": fold[row], "row": row}
+    rows = {"x": floored(table.x[row], table), "m": table.mass[row], "fold": fold[row], "row": row}
     return rows if table.weight is None else rows | {"weight": table.weight[row]}
 
 
@@ -130,7 +131,7 @@ def search_window(
         rows = pool_of(config, table, place, draw)
         counts = toys.run_toys(
             *(rows, how, section.efficiencies, config.seed, n, folder / "toys.h5"),
-            chunk=min(section.chunk, n + 1),
+            chunk=min(chunk_of(config), n + 1),
             stop=stop,
             name=name,
         )
@@ -191,10 +192,10 @@ def power(config: ConfigDict, table: Table, found: Searched, row: Sequence[Cut])
     for total in section.power:
         counts = toys.counts(
             *(rows, how, section.efficiencies, config.seed, numbers),
-            chunk=section.chunk,
+            chunk=chunk_of(config),
             injected=total * inside.mean(),
         )[:, scored].sum(axis=1)
-        points.append(analysis.power(counts, found.size, row))
+        points.append(analysis.power(counts, found.size, row, config.seed))
     return {"injected": list(section.power), "in_window": float(inside.mean()), "points": points}
 
 
@@ -226,6 +227,7 @@ def search(
     with workdir.opened(directory), workdir.stop_signals() as stop:
         workdir.settle_config(directory, config)
         table = search_table(config)
+        config = settled(config, table.x.shape[1])
         how = recipe(config)
         print(table_summary(table, how.folds, config.search.fold_salt), flush=True)
         windows = windows_of(config, table.mass, table.mass_unit)

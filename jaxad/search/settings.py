@@ -2,11 +2,15 @@
 
 from typing import Any
 
+import jax
 from ml_collections import ConfigDict
 
 from jaxad.errors import UserError
 
-CLASSIFIERS = ("network", "trees", "discriminant")
+CLASSIFIERS = ("auto", "network", "trees", "discriminant")
+NETWORK_FEATURES = 5
+"""Up to so many features "auto" is a network: features that say nothing cost networks more than
+trees (Finke et al., arXiv:2309.13111)."""
 
 
 def get_config(**changes: Any) -> ConfigDict:
@@ -28,7 +32,7 @@ def get_config(**changes: Any) -> ConfigDict:
             "train_factor": 4.0,  # template rows to train on, of the data in the window
             "count_factor": 16.0,  # fresh ones to count with, and 100 above the hardest cut
             "closure_windows": 6,  # false windows in the sidebands, 0: none
-            "chunk": 20,  # pseudo-experiments that train at once: memory
+            "chunk": 0,  # pseudo-experiments that train at once: memory; 0: as the device likes
             "power": (),  # injected signal events, at which the power is measured
             "power_sets": 100,  # data sets of each
             "inject": "",  # gauss:MASS:WIDTH, or a file of signal with the same columns
@@ -36,6 +40,29 @@ def get_config(**changes: Any) -> ConfigDict:
         }
         | changes
     )
+
+
+def settled(config: ConfigDict, n_features: int) -> ConfigDict:
+    """The config with `classifier.name=auto` replaced by what suits the features, which is said."""
+    if config.classifier.name != "auto":
+        return config
+    found = config.copy_and_resolve_references()
+    found.classifier.name = "network" if n_features <= NETWORK_FEATURES else "trees"
+    print(
+        f"classifier.name=auto: {found.classifier.name}, for {n_features} features: networks up to "
+        f"{NETWORK_FEATURES}, trees beyond, which features that say nothing disturb less",
+        flush=True,
+    )
+    return found
+
+
+def chunk_of(config: ConfigDict) -> int:
+    """Pseudo-experiments that train at once: `search.chunk`, or what is quick on the device."""
+    if config.search.chunk:
+        return config.search.chunk
+    if recipe(config).name != "network":
+        return 64
+    return 2 if jax.default_backend() == "cpu" else 200
 
 
 def recipe(config: ConfigDict) -> ConfigDict:

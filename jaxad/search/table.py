@@ -7,10 +7,12 @@ from ml_collections import ConfigDict
 
 from jaxad import data, inputs
 from jaxad.data import Table
+from jaxad.data.checks import resolve
 from jaxad.data.columns import as_integers, chosen
 from jaxad.data.layout import PARTICLES
 from jaxad.data.named import maybe_particles, names_of, with_keys
 from jaxad.data.named_table import missing_among
+from jaxad.data.rows import open_array
 from jaxad.data.table import Everything, make_table
 from jaxad.devices.batches import in_batches
 from jaxad.errors import UserError
@@ -55,13 +57,25 @@ def _of_particles(section: ConfigDict) -> ConfigDict:
     Raises:
         UserError: no mass is named, and there are no particles to take it from.
     """
-    if section.format not in PARTICLES or not maybe_particles(section):
+    if section.format not in PARTICLES or not _holds_particles(section):
         raise UserError("data.mass: a search needs a mass: name its column")
     if len(names_of(section.id)) > 1:
         raise UserError(f"data.id: of particles one array, found {section.id!r}")
     keys = with_keys(section)
     keys.update({"mass_key": "", "format": section.format, "features": ""})
     return keys
+
+
+def _holds_particles(section: ConfigDict) -> bool:
+    """Whether the array of `data.x_key` is there and has the axes of particles."""
+    if not maybe_particles(section):
+        return False
+    (file, *_) = resolve(section.source)
+    try:
+        with open_array(file, section.x_key) as stored:
+            return len(stored.shape) == 3
+    except UserError:
+        return False
 
 
 def _observables(config: ConfigDict) -> ConfigDict:

@@ -154,21 +154,18 @@ def run_toys(
         return done[: n_toys + 1]
     with (
         _engine(fixed, classifier, chunk) as engine,
-        tqdm(total=n_toys + 1, initial=len(done), desc=f"{name}: toys", unit="toy") as bar,
+        tqdm(total=n_toys + 1, initial=len(done), desc=f"{name}: toys", unit="toy", delay=2) as bar,
     ):
         for found in engine.counts(_parts(missing, chunk)):
             new.append(found)
             bar.update(len(found))
-            if stopping := stop() and sum(map(len, new)) <= n_toys:
-                break
-            if time.monotonic() - saved > SAVED_EVERY:
+            stopping = stop()
+            if stopping or bar.n > n_toys or time.monotonic() - saved > SAVED_EVERY:
                 _write(path, name, np.concatenate(new), mark)
                 saved = time.monotonic()
-    whole = np.concatenate(new)
-    _write(path, name, whole, mark)
-    if stopping:
-        raise Preempted
-    return whole
+            if stopping and bar.n <= n_toys:
+                raise Preempted
+    return np.concatenate(new)
 
 
 def _parts(toys: list[int], chunk: int) -> Iterator[list[int]]:

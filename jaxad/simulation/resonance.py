@@ -6,9 +6,14 @@ that scatter by 0.25 about one point. The exact template is the law of the backg
 flawed ones are what a density might get wrong. Everything is drawn in milliseconds.
 """
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
+
+from jaxad.simulation.produce import produce
+from jaxad.tasks import load_part, make_tasks, seeded
 
 LOWEST, SLOPE = 2600.0, 450.0
 """Of the background's mass [GeV]."""
@@ -63,3 +68,46 @@ def in_window(
     share = rng.uniform(*np.exp((LOWEST - np.array([high, low])) / SLOPE), n)
     m = LOWEST - SLOPE * np.log(share)
     return {"x": features(m, rng, flaws), "m": m}
+
+
+FILE = "table.csv"
+COLUMNS = ("event", "mjj", "x1", "x2", "x3", "x4", "is_signal")
+SIGNAL_SHARE = 400
+"""Events of background for each of signal in the file of `simulate`."""
+TASK_SIZE = 100_000
+
+
+def simulate(
+    name: str, out_dir: str | os.PathLike, n_events: int, seed: int, workers: int | str | None
+) -> list[Path]:
+    """Write `n_events` of background and a 400th part of signal, mixed, as a table (CSV).
+
+    Columns: the number of the event, the mass [GeV], four features, and the truth, which a search
+    does not read.
+    """
+    n_signal = max(1, n_events // SIGNAL_SHARE)
+    request = {"name": name, "n_events": n_events, "n_signal": n_signal, "seed": seed}
+    tasks = [
+        *make_tasks("background", FILE, n_events, TASK_SIZE),
+        *make_tasks("signal", FILE, n_signal, TASK_SIZE),
+    ]
+
+    def write(path: Path, _: str, parts: dict[str, list[Path]]) -> None:
+        kinds = ("background", "signal")
+        read = [[load_part(part) for part in parts[kind]] for kind in kinds]
+        rows = {
+            key: np.concatenate([part[key] for kind in read for part in kind]) for key in ("x", "m")
+        }
+        label = np.repeat([0, 1], [n_events, n_signal])
+        order = np.random.default_rng([seed, 400]).permutation(len(label))
+        columns = [rows["m"][order], *rows["x"][order].T, label[order]]
+        table = np.column_stack([np.arange(len(label)), *columns])
+        formats = ["%d", "%.3f", *["%.6g"] * 4, "%d"]
+        np.savetxt(path, table, fmt=formats, delimiter=",", header=",".join(COLUMNS), comments="")
+
+    rows_of = seeded(_rows, seed)
+    return produce(out_dir, request, [FILE], tasks, rows_of, write, workers, packages=())
+
+
+def _rows(process: str, n: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    return signal(n, rng) if process == "signal" else background(n, rng)

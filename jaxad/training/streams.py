@@ -33,7 +33,7 @@ class Purpose(IntEnum):
     TOY_NUMBER = 11  # of data events: toy
     TOY_INITIAL = 12  # parameters of a classifier: toy, fold, member
     TOY_ORDER = 13  # of the places in an epoch, the same for all toys: epoch
-    TOY_FEATURES = 14  # that a member sees, the same for all toys: fold, member
+    TOY_FEATURES = 14  # that a member sees, the same for all toys: fold, member, or none
     TOY_SIGNAL = 15  # events of signal among the data: toy
 
 

@@ -14,6 +14,7 @@ from jaxad.__main__ import main
 from jaxad.commands import evaluate, train
 from jaxad.configs import features_ae
 from jaxad.data import folds, from_mapping, get_config, lhco, search_table
+from jaxad.data.columns import require_apart
 from jaxad.data.dequantisation import dequantised, floored
 from jaxad.data.folds import fold_sizes
 from jaxad.data.table import Origin, make_table, sentinel
@@ -193,7 +194,11 @@ def test_a_root_tree_gives_the_same_bits(tmp_path, expected):
     same(found, expected, but=("info", "names"))
     many = table_of(f"{tmp_path}/*.root:Events", features="n,tau*,vy")
     assert many.info["digest"] == found.info["digest"]
-    with pytest.raises(UserError, match=r"jets: expected one number an event, found .*double"):
+    asked = {"features": "vy,n", "mass": "mjj"}
+    with data.open_events(get_config("events", source="", **asked), source) as events:
+        wanted = np.column_stack([sample()["mjj"], sample()["v"][:, 1], sample()["n"]])
+        np.testing.assert_array_equal(events[3:5], wanted[3:5].astype(np.float32))
+    with pytest.raises(UserError, match=r"jets: expected one number .* \(400, 2\)"):
         table_of(source, features="jets")
     with pytest.raises(UserError, match=r"expected FILE.root:TREE, one of Events, Other"):
         table_of(tmp_path / "a.root", features="n")
@@ -205,6 +210,18 @@ def test_frames_and_records_in_memory(expected):
     same(from_mapping(pandas.DataFrame(flat(sample())), **ASKED), expected)
     with pytest.raises(UserError, match="list: expected a mapping of names to arrays"):
         from_mapping([1, 2], mass="m", features="a")
+
+
+def test_columns_of_other_things_are_refused():
+    columns = flat(sample())
+    for spoil, message in (
+        (np.array(["a"] * N), "tau10: expected one number an event, found <U1"),
+        (np.ones((N, 2, 2)), r"tau10: expected one number .* \(400, 2, 2\)"),
+        (np.ma.masked_less(columns["tau10"], 0.5), "tau10: masked values: fill them"),
+        (np.ones(3), "tau10: expected 400 rows as in mjj, found 3"),
+    ):
+        with pytest.raises(UserError, match=message):
+            from_mapping({**columns, "tau10": spoil}, **ASKED)
 
 
 def test_several_files_are_one_sample(tmp_path, expected):
@@ -268,6 +285,10 @@ def test_signals_are_injected_by_label_and_by_file(tmp_path):
     np.testing.assert_array_equal(by_label.label[order[0]], by_file.label[order[1]])
     with pytest.raises(UserError, match="expected 0 to 45, found 46"):
         table_of(tmp_path / "a.csv", signals="S=1", inject=46)
+    with pytest.raises(UserError, match=r"data.n_events: a search takes all events"):
+        table_of(tmp_path / "a.csv", n_events=5)
+    with pytest.raises(UserError, match=r"S is a label, which needs data.label"):
+        table_of(tmp_path / "a.csv", signals="S=1", label="")
     with pytest.raises(UserError, match=r"data.inject: there is no signal to inject"):
         table_of(tmp_path / "a.csv", inject=5)
 
@@ -400,6 +421,14 @@ def test_other_files_are_refused(tmp_path, monkeypatch):
         table_of(tmp_path / "b.npz", **NOTHING | {"features": "a", "mass": "mjj"})
 
 
+def test_records_of_overlapping_fields_are_damaged():
+    """HDF5 ends the process that reads them."""
+    fields = {"names": ["a", "b"], "formats": ["f8", "f8"], "offsets": [8, 0], "itemsize": 16}
+    require_apart(np.dtype(fields), "a.h5", "x")
+    with pytest.raises(UserError, match=r"a.h5: x: records of overlapping fields"):
+        require_apart(np.dtype({**fields, "offsets": [0, 4]}), "a.h5", "x")
+
+
 def test_what_parquet_alone_can_hold(tmp_path):
     pyarrow = pytest.importorskip("pyarrow")
     from pyarrow import parquet
@@ -407,7 +436,10 @@ def test_what_parquet_alone_can_hold(tmp_path):
     columns = {"m": [1.0, 2.0, 3.0], "n": [1, None, 3], "s": ["a", "b", "c"]}
     parquet.write_table(pyarrow.table(columns), tmp_path / "a.parquet")
     asked = NOTHING | {"mass": "m"}
-    for features, message in (("n", "n: NaN or infinity at row 1"), ("s", "s: expected numbers")):
+    for features, message in (
+        ("n", "n: NaN or infinity at row 1"),
+        ("s", "s: expected one"),
+    ):
         with pytest.raises(UserError, match=message):
             table_of(tmp_path / "a.parquet", **asked | {"features": features})
     (tmp_path / "a.parquet").write_bytes(b"PAR1oops")
@@ -540,8 +572,10 @@ def test_observables_of_particles_by_name(tmp_path):
     for features, message in (("mass", "mass is the"), ("tau*", "no observable")):
         with pytest.raises(UserError, match=message):
             table(features=features)
-    with pytest.raises(UserError, match=r"data.mass: a search needs a mass: name its column"):
-        table(source=str(tmp_path / "a.csv"))
+    for source in ("a.csv", "columns.npz"):
+        np.savez(tmp_path / source, pt=np.ones(3))
+        with pytest.raises(UserError, match=r"data.mass: a search needs a mass: name its column"):
+            table(source=str(tmp_path / source))
 
 
 def test_named_columns_train_and_score(tmp_path, capsys):

@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.calibration import pool_of
 from jaxad.errors import Preempted, UserError
-from jaxad.search import toys
+from jaxad.search import pool, toys
 from jaxad.search.pool import COUNTING, DATA
 
 SIZES = (150, 300, 600)
@@ -43,10 +43,11 @@ def test_neither_chunks_nor_neighbours_change_a_toy(rows, name):
 @pytest.mark.parametrize("name", ["discriminant", "network", "trees"])
 def test_what_is_observed_is_what_toy_0_counts(rows, name):
     changes = {"members": 2, "feature_fraction": 0.5} if name == "network" else {}
-    counts = toys.counts(rows, recipe(name, **changes), CUTS, 7, [0, 2], chunk=2)
-    assert counts.shape == (2, 3, 2)
+    numbers = [2] if name == "trees" else [0, 2]  # each in a process of its own
+    counts = toys.counts(rows, recipe(name, **changes), CUTS, 7, numbers, chunk=2)
+    assert counts.shape == (len(numbers), 3, 2)
     assert counts.dtype == np.int32
-    for toy, found in zip((0, 2), counts, strict=True):
+    for toy, found in zip(numbers, counts, strict=True):
         scored = toys.observed(rows, recipe(name, **changes), CUTS, 7, toy, chunk=2)
         fold = rows.fold[rows.role == DATA]
         assert np.isfinite(scored.score).all()
@@ -88,7 +89,7 @@ def test_a_half_split_scores_one_half():
     np.testing.assert_array_equal(one[:, 1], both[:, 1])
     counts = toys.counts(half, recipe("network", half_split=True), CUTS, 7, [0, 1])
     assert (counts[:, 0] == -1).all()
-    scored = toys.observed(half, recipe("network", half_split=True), CUTS, 7)
+    scored = toys.observed(half, recipe("discriminant", half_split=True), CUTS, 7)
     np.testing.assert_array_equal(np.isnan(scored.u), half.fold[half.role == DATA] == 0)
 
 
@@ -98,6 +99,7 @@ def test_a_stopped_search_goes_on_where_it_was(rows, tmp_path):
     assert whole.shape == (21, 3, 2)
     with pytest.raises(Preempted):
         toys.run_toys(rows, how, CUTS, 7, 20, path, chunk=3, stop=lambda: True)
+    toys.run_toys(rows, how, CUTS, 7, 2, path, stop=lambda: True)  # nothing is left to stop
     with h5py.File(path) as file:
         np.testing.assert_array_equal(file["window/counts"], whole[:3])
     np.testing.assert_array_equal(toys.run_toys(rows, how, CUTS, 7, 20, path, chunk=5), whole)
@@ -135,3 +137,16 @@ def test_networks_cut_in_mass_bins_as_the_host_does():
     for i, efficiency in enumerate(CUTS):
         passing = np.bincount(fold[scored.u <= efficiency], minlength=2)
         np.testing.assert_array_equal(passing, counts[:, i])
+
+
+@pytest.mark.parametrize("name", ["discriminant", "network"])
+def test_rows_that_are_only_scored_change_nothing(name):
+    rng = np.random.default_rng(0)
+    draw = lambda n: {"x": rng.normal(size=(n, 2)), "m": rng.uniform(1, 2, n)}  # noqa: E731
+    data, others = (draw(n) | {"fold": np.arange(n) % 2, "row": np.arange(n)} for n in (80, 50))
+    template = draw(160), draw(160)
+    alone, more = (pool.make(data, *template, 2, others=o) for o in (None, others))
+    a, b = (toys.observed(rows, recipe(name), CUTS, 7, toy=1, chunk=1) for rows in (alone, more))
+    np.testing.assert_array_equal(a.u, b.u[:80])
+    np.testing.assert_allclose(a.score, b.score[:80], rtol=1e-4, atol=1e-6)
+    assert more.row[b.rows[80:]].tolist() == [*range(0, 50, 2), *range(1, 50, 2)]

@@ -27,17 +27,20 @@ def fit(
     indices: Sequence[np.ndarray],
     seed: int,
     max_iter: int = 200,
+    masks: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
     """One boosted classifier a member, on its rows `indices[i]`, half of them to stop early on.
 
     Args:
         x: features (N, F); y: classes (N,) 0 or 1; weight: (N,) weights of the rows.
+        masks: (members, F) bool, the features that each sees; None: all.
 
     Returns:
         Nodes of all trees, arrays (members, trees, nodes), leaves pointing at themselves; "base"
         (members,), the logit to start from; "depth" (), the longest path.
     """
     members = []
+    masks = np.ones((len(indices), x.shape[1]), bool) if masks is None else masks
     for i, rows in enumerate(tqdm(indices, desc="boosted trees", unit="member", delay=2)):
         model = HistGradientBoostingClassifier(
             max_iter=max_iter,
@@ -45,21 +48,26 @@ def fit(
             validation_fraction=0.5,
             random_state=seed + i,
         )
-        members.append(model.fit(x[rows], y[rows], sample_weight=weight[rows]))
-    return _as_arrays(members)
+        seen = x[rows] if masks[i].all() else x[rows][:, masks[i]]
+        members.append(model.fit(seen, y[rows], sample_weight=weight[rows]))
+    return _as_arrays(members, masks)
 
 
-def _as_arrays(members: Sequence[HistGradientBoostingClassifier]) -> dict[str, np.ndarray]:
+def _as_arrays(
+    members: Sequence[HistGradientBoostingClassifier], masks: np.ndarray
+) -> dict[str, np.ndarray]:
     nodes = [[step[0].nodes for step in model._predictors] for model in members]
     shape = (len(nodes), max(map(len, nodes)), max(len(t) for trees in nodes for t in trees))
     arrays = {name: np.zeros(shape, dtype) for name, (_, dtype) in FIELDS.items()}
     arrays["left"][:] = arrays["right"][:] = np.arange(shape[2])
     for i, trees in enumerate(nodes):
+        columns = np.flatnonzero(masks[i])  # of the features, where those of the trees are a part
         for j, tree in enumerate(trees):
             inner = ~tree["is_leaf"].astype(bool)
             for name, (field, _) in FIELDS.items():
                 keep = ~inner if name == "value" else inner
                 arrays[name][i, j, : len(tree)][keep] = tree[field][keep]
+            arrays["feature"][i, j] = columns[arrays["feature"][i, j]]
             # scikit-learn compares doubles: the next lower float keeps x <= threshold exact.
             exact = tree["num_threshold"][inner]
             low = arrays["threshold"][i, j, : len(tree)][inner]

@@ -25,7 +25,7 @@ from jaxad.errors import UserError
 from jaxad.inputs import Stage
 from jaxad.inputs.features import require_varied
 from jaxad.methods import Bench
-from jaxad.methods.stages import trees
+from jaxad.methods.stages import bagging, trees
 from jaxad.methods.stages.density import MIN_MASSES
 from jaxad.models.dense import Classifier
 from jaxad.training import Task, streams, weighted_mean
@@ -143,14 +143,22 @@ def balanced(group: np.ndarray, shares: dict[int, float]) -> np.ndarray:
     return weight / sum(shares.values())
 
 
-def task(network: Classifier) -> Task:
-    """Weighted binary cross-entropy on rows "x" (N, F), "y" (N,) and "weight" (N,)."""
+def task(network: Classifier, fraction: float = 1.0) -> Task:
+    """Weighted binary cross-entropy on rows "x" (N, F), "y" (N,) and "weight" (N,).
+
+    Below a `fraction` of 1 the state holds the "mask" (F,) of the features that a member sees.
+    """
 
     def init(key: Array, batch: dict) -> tuple[Any, dict]:
-        return network.init(key, batch["x"]), {}
+        params = network.init(key, batch["x"])
+        if fraction == 1:
+            return params, {}
+        mask = bagging.member_mask(key, batch["x"].shape[1], fraction)
+        return params, {"mask": mask.astype(jnp.float32)}
 
     def loss(params: Any, state: dict, batch: dict, key: Array, training: bool) -> tuple:
-        logits = network.apply(params, batch["x"])
+        x = batch["x"] * state["mask"] if state else batch["x"]
+        logits = network.apply(params, x)
         values = optax.sigmoid_binary_cross_entropy(logits, batch["y"])
         return weighted_mean(values, batch["weight"]), ({}, state)
 
@@ -199,7 +207,9 @@ def fit(
 
     Returns:
         {"shift", "scale": (F,) standardisation by the data; "fold": (members,); "params" or
-        "trees"}, members ordered by run, fold and number.
+        "trees"}, members ordered by run, fold and number; with `classifier.feature_fraction` below
+        1 also "mask" (members, F) bool, the features that each sees. What the others are changes no
+        score: their weights are 0.
     """
     shift, scale = data["x"].mean(axis=0), data["x"].std(axis=0)
     require_varied(shift, scale)
@@ -214,9 +224,14 @@ def fit(
     weight = weight * np.where(run == -1, 1, config.classifier.runs).astype(np.float32)
     members = member_rows(config, fold, run, stage)
     fitted = {"shift": shift, "scale": scale, "fold": np.array([k for k, *_ in members])}
+    fraction, seen = config.classifier.feature_fraction, None
+    if fraction < 1:
+        seen = bagging.masks(config.seed, stage, len(members), x.shape[1], fraction)
+        fitted["mask"] = seen
     if config.classifier.name == "trees":
         indices = [np.concatenate(rows) for _, *rows in members]
-        fitted["trees"] = trees.fit(x, y, weight, indices, config.seed, config.classifier.max_iter)
+        max_iter = config.classifier.max_iter
+        fitted["trees"] = trees.fit(x, y, weight, indices, config.seed, max_iter, seen)
         return fitted
     if config.classifier.name != "network":
         raise UserError(
@@ -226,7 +241,7 @@ def fit(
     settings = config.train.copy_and_resolve_references()
     settings.ensemble = len(members)
     result = bench.fit(
-        task(_network(config)),
+        task(_network(config), fraction),
         rows,
         rows,
         settings,
@@ -235,7 +250,8 @@ def fit(
         train_index=np.stack([train for _, train, _ in members]),
         val_index=np.stack([val for *_, val in members]),
     )
-    return fitted | {"params": result.params}
+    params = result.params if seen is None else bagging.without_unseen(result.params, seen)
+    return fitted | {"params": params}
 
 
 def _network(config: ConfigDict) -> Classifier:
