@@ -84,7 +84,8 @@ def made_up(
         if i == 0 and n_toys:
             mean = SIZE.data * np.array(EFFICIENCIES)
             points = [
-                analysis.power(rng.poisson(mean + 0.6 * n, (40, 3)), SIZE, row) for n in (5, 20, 60)
+                analysis.power(rng.poisson(mean + 0.6 * n, (40, 3)), SIZE, row, 0)
+                for n in (5, 20, 60)
             ]
             entries["power"] = {"injected": [5, 20, 60], "in_window": 0.8, "points": points}
         if shown:

@@ -17,7 +17,16 @@ from jaxad.search import run
 from jaxad.simulation import resonance
 
 WINDOW = "3300-3700"
-OBSERVED = {"n", "z_nominal", "z_workspace", "p_local", "extrapolated", "observed", "spectra"}
+OBSERVED = {
+    "n",
+    "z_nominal",
+    "p_nominal",
+    "z_workspace",
+    "p_local",
+    "extrapolated",
+    "observed",
+    "spectra",
+}
 
 
 @pytest.fixture(scope="module")
