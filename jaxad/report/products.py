@@ -170,6 +170,8 @@ def _p_values(found: Found) -> tuple[dict[str, Any], dict[str, Any]]:
     for about, cuts in _columns(found):
         nominal = {"name": "nominal significance", "qualifiers": about}
         columns.append(nominal | {"values": [one["z_nominal"] for one in cuts]})
+        p = [one["p_nominal"] for one in cuts]
+        columns.append({"name": "nominal p", "qualifiers": about, "values": p})
         local = [one["p_local"] for one in cuts]
         if None in local:
             continue

@@ -36,6 +36,9 @@ def search_report(found: Found, images: Mapping[str, bytes], config: Mapping[str
         ("trainings", f"{found['n_trainings']:,} in {duration(found['seconds'])}"),
         ("settings hash", found["settings_hash"]),
     ]
+    for cut, one in ((found["global"] or {}).get("gross_vitells") or {}).items():
+        crossings = f"{one['upcrossings']:.2g} crossings of 0 a scan"
+        facts.append((f"Gross and Vitells, cut {cut}", f"p ≤ {one['p_global']:.2g}, {crossings}"))
     claims = [f"cannot claim: {text}" for text in found["cannot_claim"]]
     second = list(checks(found))
     return page(

@@ -42,8 +42,10 @@ def settings_hash(config: ConfigDict, table: Table) -> str:
     return digest(fixed | {"search": search, "table": table.info["digest"]}, {})
 
 
-def claims(cuts: Sequence[Sequence[Cut]], half_split: bool) -> list[str]:
-    """What these numbers do not say, a line each."""
+def claims(
+    cuts: Sequence[Sequence[Cut]], windows: Sequence[Window], unit: str, half_split: bool
+) -> list[str]:
+    """What these numbers do not say, a line each; windows are named where there are several."""
     n_toys = len(cuts[0][0].z_toys)
     found = []
     if n_toys == 0 and half_split:
@@ -57,10 +59,12 @@ def claims(cuts: Sequence[Sequence[Cut]], half_split: bool) -> list[str]:
         )
     if any(one.closure is None for row in cuts for one in row):
         found.append("no closure test: the template is taken as exact")
-    for row in cuts:
+    for window, row in zip(windows, cuts, strict=True):
+        low, high = (edge / GEV[unit] for edge in window)
+        name = f"{low:g}-{high:g} {unit}, " if len(windows) > 1 else ""
         for one in row:
             if one.closure and one.closure["refused"]:
-                found.append(f"cut {one.efficiency:g}: no claim: {one.closure['refused']}")
+                found.append(f"{name}cut {one.efficiency:g}: no claim: {one.closure['refused']}")
     found.append(
         "pseudo-experiments permute data and template: the error of the density itself is in the "
         "closure test alone"
@@ -103,7 +107,7 @@ def content(
         "n_toys": n_toys,
         "n_trainings": ((n_toys + 1) * len(windows) + n_false) * how.folds * how.members,
         "seconds": seconds,
-        "cannot_claim": claims(cuts, config.search.half_split),
+        "cannot_claim": claims(cuts, windows, table.mass_unit, config.search.half_split),
         "mass": {"name": table.mass_name, "unit": table.mass_unit},
         "features": list(table.names),
         "data": table.info,

@@ -88,12 +88,19 @@ def test_power_is_drawn_as_far_as_toys_reach():
 
 
 def test_many_windows_share_a_colour_and_a_line_of_the_legend():
-    found, _ = made_up(n_windows=MANY + 1, n_toys=30)
+    found, _ = made_up(n_windows=MANY + 1, n_toys=30, flaw=1.5)
     figures = drawn(found)
     for name in ("coverage", "closure"):
         assert sum("windows" in text for text in legend(figures[name].axes[0])) == 1
+    assert "without a claim" in legend(figures["closure"].axes[0])[0]
     assert len(summary.summary_text(found).splitlines()) <= summary.MAX_LINES
+    assert summary.summary_text(found).endswith("more: search.json")
     assert "(10 of 15: of the smallest p" in summary.summary_text(found)
+    page = search_report(found, {}, {})
+    bound = found["global"]["gross_vitells"]["0.01"]["p_global"]
+    assert f"<td>Gross and Vitells, cut 0.01</td><td>p ≤ {bound:.2g}," in page
+    named = [text for text in found["cannot_claim"] if "no claim" in text]
+    assert named and all(re.match(r"[34]\.\d-[34]\.\d TeV, cut 0", text) for text in named)
 
 
 def test_the_page_in_small_says_what_cannot_be_claimed(seen):
