@@ -247,7 +247,8 @@ def power(
         )
         toys = np.sort(one.z_toys)
         p = (1 + len(toys) - np.searchsorted(toys, z, side="left")) / (1 + len(toys))
-        low, median, high = np.quantile(-ndtri(np.minimum(p, 1 - 1e-12)), (0.16, 0.5, 0.84))
+        p = np.minimum(p, 1 - 0.5 / (1 + len(toys)))
+        low, median, high = np.quantile(-ndtri(p), (0.16, 0.5, 0.84))
         shares = {f"power_{level}": float((p <= ndtr(-level)).mean()) for level in (2, 3)}
         quantiles = {"median": float(median), "low": float(low), "high": float(high)}
         found[f"{one.efficiency:g}"] = quantiles | shares
