@@ -214,8 +214,7 @@ def search(
         n_toys: pseudo-experiments a window; those that are there count.
         unblind: show what was observed.
         draws_of: what makes the templates of a window, for data whose background is known.
-        publish: (folder, content, window -> (toys, cuts) counts of pseudo-experiments) -> writes
-            figures and files for others.
+        publish: writes what others read, of folder, content, window -> (toys, cuts) counts of toys.
 
     Raises:
         UserError: anything the user can mend.
