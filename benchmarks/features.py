@@ -10,6 +10,7 @@ the test trains nothing and chooses nothing.
 import argparse
 import contextlib
 import io
+import itertools
 import json
 from pathlib import Path
 
@@ -214,11 +215,15 @@ def trained(events: dict[str, np.ndarray], how: ConfigDict) -> list[tuple[str, f
     return found
 
 
-def case(events: dict, blocks: dict, name: str, kind: str, fraction: float, folder: Path) -> list:
+def case(
+    blocks: dict, name: str, kind: str, fraction: float, members: int, folder: Path
+) -> list[tuple[str, float, float]]:
     """Results of `trained`, kept in a folder."""
-    path = folder / f"{name} {kind} {fraction:g}.json".replace(" ", "_")
+    path = folder / f"{name} {kind} {fraction:g} {members}.json".replace(" ", "_")
     if not path.exists():
-        settings = weak.get_config(name=kind, members=6, hidden=(32, 32), feature_fraction=fraction)
+        settings = weak.get_config(
+            name=kind, members=members, hidden=(32, 32), feature_fraction=fraction
+        )
         train = weak.train_config(epochs=20, batch_size=256, learning_rate=3e-3, keep_best=5)
         how = ConfigDict({"seed": 0, "classifier": settings, "train": train})
         rng = np.random.default_rng(5)
@@ -247,49 +252,45 @@ def table(results: dict) -> str:
 
 
 def plot(results: dict, path: Path) -> None:
-    """Max SIC against the set of features, and against columns of noise, a panel a signal."""
+    """Max SIC of sets of features, and against columns of noise, a panel a signal."""
     groups = [[n for n in SETS if SETS[n][-1] == 0], ["four", *(n for n in SETS if SETS[n][-1])]]
-    figure, axes = plt.subplots(2, 3, figsize=(9, 5.4), sharey="col", layout="constrained")
-    styles = {"network": ("tab:blue", "o"), "trees": ("tab:orange", "s")}
-    for i, names in enumerate(groups):
-        for j, signal in enumerate(SIGNALS):
-            axis = axes[i, j]
-            for kind, (color, marker) in styles.items():
-                for fraction, line in ((1.0, "-"), (FRACTION, "--")):
-                    there = [n for n in names if (n, kind, fraction) in results]
-                    points = [summary(results[n, kind, fraction], signal) for n in there]
-                    middle, low, high = np.array(points)[..., 0].T
-                    axis.errorbar(
-                        [names.index(n) + 0.06 * (fraction < 1) for n in there],
-                        middle,
-                        [middle - low, high - middle],
-                        color=color, marker=marker, linestyle=line, markersize=4, linewidth=1,
-                        label=kind if fraction == 1 else f"{kind}, {fraction:g} a member",
-                    )  # fmt: skip
-            axis.set_xticks(range(len(names)), names, rotation=20, fontsize=7)
-            axis.set_ylim(bottom=0)
-            axis.set_title(signal if i == 0 else f"{signal}, noise", fontsize=9)
-    axes[0, 0].legend(fontsize=7)
-    figure.supylabel("max SIC", fontsize=9)
-    figure.savefig(path, dpi=75)
+    figure, axes = plt.subplots(2, 3, figsize=(9, 6), sharey="col", layout="constrained")
+    colors, shift = {"network": "tab:blue", "trees": "tab:orange"}, (-0.24, -0.08, 0.08, 0.24)
+    kinds = [(kind, fraction) for kind in colors for fraction in (1.0, FRACTION)]
+    for (i, names), (j, signal) in itertools.product(enumerate(groups), enumerate(SIGNALS)):
+        for (kind, fraction), aside in zip(kinds, shift, strict=True):
+            there = [n for n in names if (n, kind, fraction) in results]
+            points = [summary(results[n, kind, fraction], signal) for n in there]
+            middle, low, high = np.array(points)[..., 0].T
+            axes[i, j].errorbar(
+                [names.index(n) + aside for n in there], middle, [middle - low, high - middle],
+                color=colors[kind], marker="o", linestyle=":" if i else "", markersize=5,
+                fillstyle="full" if fraction == 1 else "none", linewidth=1,
+                label=kind if fraction == 1 else f"{kind}, each member {fraction:.0%} of them",
+            )  # fmt: skip
+        axes[i, j].set_xticks(range(len(names)), names, rotation=30, ha="right", fontsize=8)
+        axes[i, j].set(ylim=(0, None), title=signal if i == 0 else f"{signal}, with noise")
+    axes[1, 1].legend(fontsize=8)
+    figure.supylabel("max SIC")
+    figure.savefig(path, dpi=80)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("cache", type=Path, help="folder of the simulated events and results")
+    parser.add_argument("--members", type=int, default=6, help="classifiers of an ensemble")
+    parser.add_argument("--sets", nargs="*", default=[*SETS])
     parser.add_argument("--plot", type=Path)
     arguments = parser.parse_args()
     events = simulated(arguments.cache / "events")
-    folder = arguments.cache / "results"
-    folder.mkdir(exist_ok=True)
     blocks = {process: features(rows) for process, rows in events.items()}
+    (folder := arguments.cache / "results").mkdir(exist_ok=True)
     results = {}
-    for name in SETS:
+    for name in arguments.sets:
         for kind in ("network", "trees"):
             for fraction in (1.0, FRACTION)[: 1 if name == "four" else 2]:
                 key = name, kind, fraction
-                results[key] = case(events, blocks, *key, folder)
-                print(table({key: results[key]}).splitlines()[-1], flush=True)
+                results[key] = case(blocks, *key, arguments.members, folder)
     print(table(results))
     if arguments.plot:
         plot(results, arguments.plot)
