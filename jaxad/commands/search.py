@@ -9,18 +9,51 @@ The first call fits the background beside every window, tests it in false window
 classifiers on the data and on pseudo-experiments (--toys of them; --quick takes 40 and says what
 they cannot claim). It shows closure, coverage and what a signal would give, and no observed count;
 the second call, with --unblind, shows that too, and changes nothing else. The same command again
-goes on where it was stopped, and with more --toys adds to those there are. Results: WORKDIR/search.
+goes on where it was stopped, and with more --toys adds to those there are. Results: WORKDIR/search,
+of which report.html and summary.png are the first to look at; workspaces, histograms.json and
+hepdata are for other programs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 from absl import flags
+from ml_collections import ConfigDict
 
+from jaxad import report
 from jaxad.commands import cli
 from jaxad.commands.train import bench, fitter
 from jaxad.search import run
+from jaxad.storage.own import replace_all, require_all_own
 
 QUICK = 40
+NAMES = ("report.html", "summary.png", "histograms.json", "hepdata/submission.yaml")
+MEND = "search in another --workdir"
+
+
+def publish(
+    config: ConfigDict, folder: Path, found: Mapping[str, Any], counts: Mapping[str, np.ndarray]
+) -> None:
+    """Writes figures, the report and files for other programs, in place of those there were.
+
+    Args:
+        folder: of `search.json`, whose content is `found`.
+        counts: window -> (B, cuts) events that pass in pseudo-experiments.
+
+    Raises:
+        UserError: something else has the name of one of them.
+    """
+    figures = report.search_results(found)
+    images = {name: report.figure_png(figure) for name, figure in figures.items()}
+    files = report.files(found, counts)
+    files["report.html"] = report.search_report(found, figures, config.to_dict()).encode()
+    files["summary.png"] = images.pop("search_summary")
+    files |= {f"figures/{name}.png": image for name, image in images.items()}
+    replace_all(folder, files, MEND)
+    print(f"report: {folder / 'report.html'}")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -42,7 +75,9 @@ def main(argv: Sequence[str]) -> int:
     n_toys = QUICK if values.quick else values.toys
 
     def command() -> None:
+        require_all_own(values.workdir / "search", NAMES, MEND)
         working = bench(fitter(values.workdir))
-        run.search(values.config, values.workdir, working, n_toys, values.unblind)
+        written = partial(publish, values.config)
+        run.search(values.config, values.workdir, working, n_toys, values.unblind, publish=written)
 
     return cli.exit_code(command, at_once=True)

@@ -9,11 +9,13 @@ from jaxad.report.distributions import (
     score_figure,
     sculpting_figure,
 )
-from jaxad.report.html import html_report, save_figures, write_report
+from jaxad.report.html import figure_png, html_report, save_figures, write_report
 from jaxad.report.images import average_image_figure, reconstruction_figure
 from jaxad.report.mimickers import mimicker_figures
+from jaxad.report.products import files
 from jaxad.report.run import output_figures, run_figures
 from jaxad.report.search import scan_figure, search_figures
+from jaxad.report.search_page import search_report, search_results
 from jaxad.report.style import class_colors
 from jaxad.report.tables import metrics_table, text_table, value_text
 from jaxad.report.training import training_figure
@@ -23,6 +25,8 @@ __all__ = [
     "average_image_figure",
     "class_colors",
     "feature_error_figure",
+    "figure_png",
+    "files",
     "html_report",
     "latent_figure",
     "metrics_table",
@@ -38,6 +42,8 @@ __all__ = [
     "score_figure",
     "sculpting_figure",
     "search_figures",
+    "search_report",
+    "search_results",
     "sic_figure",
     "text_table",
     "training_figure",

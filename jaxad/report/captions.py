@@ -17,6 +17,13 @@ CAPTIONS = {
     "graphs": "The chosen energy flow polynomials as graphs, in the order of the choice.",
     "discovery": "Mass spectra of held-out data after cuts, fitted outside the signal region. "
     "Significances are nominal: jaxad search calibrates them.",
+    "search_summary": "The search on one page; bounds are arrows, extrapolations open.",
+    "p_values": "Local p of each cut against the window, and global p, by pseudo-experiments.",
+    "coverage": "Share of pseudo-experiments at or below each nominal p, which an honest p equals.",
+    "closure": "Counts of false windows over expectation; the mean and the error that are taken.",
+    "template_auc": "Data of false windows against draws of the template; 0.5 where it is exact.",
+    "spectra": "Spectra before and after cuts, fits outside the window, and the template in it.",
+    "power": "What injected signal would have given; the dotted line is as far as toys reach.",
 }
 """By the name of the figure up to its first underscore, or by the whole name."""
 

@@ -59,7 +59,8 @@ def save_figures(
     return paths
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table_html(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table of texts, escaped; a row whose first cell is empty belongs to the one above."""
     head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
     body = "".join(
         ("<tr class='first'>" if row[0] else "<tr>")
@@ -71,7 +72,8 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return f'<div class="scroll"><table><tr>{head}</tr>{body}</table></div>'
 
 
-def _notes(notes: Sequence[str]) -> str:
+def notes_html(notes: Sequence[str]) -> str:
+    """Small paragraphs, escaped."""
     return "".join(f'<p class="note">{escape(note)}</p>' for note in notes)
 
 
@@ -83,42 +85,46 @@ def _figure(name: str, figure: Figure) -> str:
     )
 
 
-def html_report(
+def page(
     *,
     title: str,
-    metrics: Mapping[str, Any],
+    results: str,
     figures: Mapping[str, Figure],
     config: Mapping[str, Any] | None = None,
     provenance: Mapping[str, Any] | None = None,
     notes: Sequence[str] = (),
 ) -> str:
-    """The page: table of `metrics` (of `summarise_all`), captioned figures, config, provenance.
+    """The page around `results`, which is HTML: title, notes, captioned figures, config, versions.
 
-    notes are paragraphs above the table. Versions join the provenance by themselves. All text is
-    escaped; the page names no address and holds its figures.
+    All other text is escaped; the page names no address and holds its figures.
     """
-    facts = {**(provenance or {}), **versions()}
     paragraphs = "".join(f"<p>{escape(note)}</p>" for note in notes)
-    below = _notes(metrics_notes(metrics))
-    header, rows = rates_rows(metrics)
-    if rows:
-        below += f"<h2>Thresholds of a trigger</h2>{_table(header, rows)}"
-        below += _notes(rates_notes(metrics))
-    header, rows = selection_rows(metrics)
-    below += f"<h2>Observables, one by one</h2>{_table(header, rows)}" if rows else ""
-    drawn = "".join(_figure(name, fig) for name, fig in figures.items())
+    drawn = "".join(_figure(name, figure) for name, figure in figures.items())
     settings = escape(json.dumps(config or {}, indent=2, default=str))
-    origin = _table(("what", "value"), [(str(key), str(value)) for key, value in facts.items()])
+    facts = {**(provenance or {}), **versions()}
+    origin = table_html(("what", "value"), [(str(key), str(value)) for key, value in facts.items()])
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}</title><style>{CSS}</style></head><body>"
-        f"<h1>{escape(title)}</h1>{paragraphs}"
-        f"<h2>Results</h2>{_table(*metrics_rows(metrics))}{below}"
+        f"<h1>{escape(title)}</h1>{paragraphs}<h2>Results</h2>{results}"
         f'<h2>Figures</h2><div class="figures">{drawn}</div>'
         f"<h2>Configuration</h2><details><summary>all settings</summary><pre>{settings}</pre>"
         f"</details><h2>Provenance</h2>{origin}</body></html>\n"
     )
+
+
+def html_report(*, metrics: Mapping[str, Any], **contents: Any) -> str:
+    """The page of a run: tables of `metrics` (of `summarise_all`); `contents` as of `page`."""
+    results = table_html(*metrics_rows(metrics)) + notes_html(metrics_notes(metrics))
+    header, rows = rates_rows(metrics)
+    if rows:
+        results += f"<h2>Thresholds of a trigger</h2>{table_html(header, rows)}"
+        results += notes_html(rates_notes(metrics))
+    header, rows = selection_rows(metrics)
+    if rows:
+        results += f"<h2>Observables, one by one</h2>{table_html(header, rows)}"
+    return page(results=results, **contents)
 
 
 def write_report(path: str | Path, **contents: Any) -> Path:

@@ -14,22 +14,32 @@ from numpy.typing import ArrayLike
 _BOUND = 10.0  # of mu, in events observed or expected
 
 
-def workspace(name: str, n: float, b: float, r: float, relative: Mapping[str, float]) -> dict:
+def workspace(
+    name: str,
+    n: float | None,
+    b: float,
+    r: float,
+    relative: Mapping[str, float],
+    dispersion: float = 1.0,
+) -> dict[str, Any]:
     """One cut's Poisson(n; mu + b g prod_j K_j^a_j) Poisson(r; r g) prod_j N(a_j; 0, 1).
 
     Args:
         name: of the channel.
-        n, b: events observed and expected.
-        r: template rows above the cut, whose Poisson error is that of b; 0: b is exact.
+        n, b: events observed and expected. n None: the expectation stands in the place of the
+            observation (Asimov), and the measurement is called "asimov" instead of "observed".
+        r: template rows above the cut, whose Poisson error is that of b.
         relative: name -> sigma_j of what scales b by K_j = 1 + sigma_j, log-normal.
+        dispersion: d, variance over mean of the count. Observation, both samples and r are divided
+            by it, which gives a Poisson likelihood the count's own variance; mu is left in events.
 
     Returns:
-        A HistFactory workspace, mu being a number of signal events, bounded by ten times n (pyhf's
-        own bound of 10 would cut a significance short).
+        A HistFactory workspace, mu being the number of signal events that pass, bounded by ten
+        times n (pyhf's own bound of 10 would cut a significance short).
     """
-    modifiers: list[dict[str, Any]] = []
-    if r:
-        modifiers.append({"name": f"template_{name}", "type": "shapesys", "data": [b / np.sqrt(r)]})
+    modifiers: list[dict[str, Any]] = [
+        {"name": f"template_{name}", "type": "shapesys", "data": [b / np.sqrt(r * dispersion)]}
+    ]
     modifiers += [
         {"name": key, "type": "normsys", "data": {"hi": 1 + sigma, "lo": 1 / (1 + sigma)}}
         for key, sigma in relative.items()
@@ -37,25 +47,26 @@ def workspace(name: str, n: float, b: float, r: float, relative: Mapping[str, fl
     ]
     signal = {"name": "mu", "type": "normfactor", "data": None}
     samples = [
-        {"name": "signal", "data": [1.0], "modifiers": [signal]},
-        {"name": "background", "data": [float(b)], "modifiers": modifiers},
+        {"name": "signal", "data": [1 / dispersion], "modifiers": [signal]},
+        {"name": "background", "data": [b / dispersion], "modifiers": modifiers},
     ]
-    poi = {"name": "mu", "inits": [1.0], "bounds": [[0.0, _BOUND * max(float(n), b, 1.0)]]}
+    seen, measured = (b, "asimov") if n is None else (float(n), "observed")
+    poi = {"name": "mu", "inits": [1.0], "bounds": [[0.0, _BOUND * max(seen, b, 1.0)]]}
     return {
         "version": "1.0.0",
         "channels": [{"name": name, "samples": samples}],
-        "observations": [{"name": name, "data": [float(n)]}],
-        "measurements": [{"name": "count", "config": {"poi": "mu", "parameters": [poi]}}],
+        "observations": [{"name": name, "data": [seen / dispersion]}],
+        "measurements": [{"name": measured, "config": {"poi": "mu", "parameters": [poi]}}],
     }
 
 
-def histogram(
-    edges: ArrayLike, values: ArrayLike, name: str, unit: str, variances: ArrayLike | None = None
-) -> dict[str, Any]:
+def histogram(edges: ArrayLike, values: ArrayLike, name: str, unit: str = "") -> dict[str, Any]:
     """A histogram of K bins by the Unified Histogram Interface, without flow bins.
 
+    Stored as "double": uproot writes no ROOT histogram of 64-bit integers.
+
     Args:
-        edges: (K + 1,); values: (K,) counts, or sums of weights with their `variances` (K,).
+        edges: (K + 1,); values: (K,) counts, or what is expected; name, unit: of the axis.
     """
     axis = {
         "type": "variable",
@@ -63,13 +74,9 @@ def histogram(
         "underflow": False,
         "overflow": False,
         "circular": False,
-        "metadata": {"name": name, "unit": unit},
+        "metadata": {"name": name, "unit": unit, "label": f"{name} [{unit}]" if unit else name},
     }
-    if variances is None:
-        storage: dict[str, Any] = {"type": "int", "values": np.asarray(values).astype(int).tolist()}
-    else:
-        each = {"values": values, "variances": variances}
-        storage = {"type": "weighted"} | {k: np.asarray(v, float).tolist() for k, v in each.items()}
+    storage = {"type": "double", "values": np.asarray(values, float).tolist()}
     return {"uhi_schema": 1, "axes": [axis], "storage": storage}
 
 
@@ -80,8 +87,8 @@ def table(
 
     Args:
         independent: name, unit, values: numbers, or (low, high) of bins.
-        dependent: columns with "name", "unit", "values", and perhaps "qualifiers" (name -> value)
-            and "errors", label -> one number a value or (plus, minus).
+        dependent: columns with "name", "unit", "values" (None: there is none), and perhaps
+            "qualifiers" (name -> value) and "errors", label -> one number a value or (plus, minus).
     """
     name, unit, values = independent
     points = [
@@ -110,13 +117,15 @@ def _header(name: str, unit: str) -> dict[str, str]:
     return {"name": name} | ({"units": unit} if unit else {})
 
 
-def _value(value: float, errors: Mapping[str, Any]) -> dict[str, Any]:
+def _value(value: float | None, errors: Mapping[str, Any]) -> dict[str, Any]:
     found = []
     for label, error in errors.items():
         if isinstance(error, tuple | list):
             found.append({"label": label, "asymerror": {"plus": error[0], "minus": -abs(error[1])}})
         else:
             found.append({"label": label, "symerror": error})
+    if value is None:
+        return {"value": "-"}
     return {"value": value} | ({"errors": found} if found else {})
 
 

@@ -181,7 +181,8 @@ def summary(one: Cut, shown: bool) -> dict[str, Any]:
         return found
     limit["observed"] = float(likelihood.upper_limit(one.n, *errors))
     scaled = (value / one.dispersion for value in (one.n, one.b, one.r))
-    seen = {"n": one.n, "z_nominal": one.z, "p_local": None, "extrapolated": None}
+    seen = {"n": one.n, "z_nominal": one.z, "p_nominal": float(ndtr(-one.z))}
+    seen |= {"p_local": None, "extrapolated": None}
     seen["z_workspace"] = float(likelihood.profile_z(*scaled, *errors[2:]))
     if len(one.z_toys):
         seen["p_local"] = pseudo.local_p(one.z, one.z_toys)
@@ -246,7 +247,8 @@ def power(
         )
         toys = np.sort(one.z_toys)
         p = (1 + len(toys) - np.searchsorted(toys, z, side="left")) / (1 + len(toys))
-        low, median, high = np.quantile(-ndtri(np.minimum(p, 1 - 1e-12)), (0.16, 0.5, 0.84))
+        p = np.minimum(p, 1 - 0.5 / (1 + len(toys)))
+        low, median, high = np.quantile(-ndtri(p), (0.16, 0.5, 0.84))
         shares = {f"power_{level}": float((p <= ndtr(-level)).mean()) for level in (2, 3)}
         quantiles = {"median": float(median), "low": float(low), "high": float(high)}
         found[f"{one.efficiency:g}"] = quantiles | shares

@@ -42,11 +42,13 @@ def settings_hash(config: ConfigDict, table: Table) -> str:
     return digest(fixed | {"search": search, "table": table.info["digest"]}, {})
 
 
-def claims(cuts: Sequence[Sequence[Cut]], table: Table) -> list[str]:
+def claims(cuts: Sequence[Sequence[Cut]], half_split: bool) -> list[str]:
     """What these numbers do not say, a line each."""
     n_toys = len(cuts[0][0].z_toys)
     found = []
-    if n_toys == 0:
+    if n_toys == 0 and half_split:
+        found.append("a half-split's nominal p is exact for one cut; no global p without toys")
+    elif n_toys == 0:
         found.append("no pseudo-experiments: nominal significances alone, which are not calibrated")
     elif n_toys < FEW_TOYS:
         found.append(
@@ -101,7 +103,7 @@ def content(
         "n_toys": n_toys,
         "n_trainings": ((n_toys + 1) * len(windows) + n_false) * how.folds * how.members,
         "seconds": seconds,
-        "cannot_claim": claims(cuts, table),
+        "cannot_claim": claims(cuts, config.search.half_split),
         "mass": {"name": table.mass_name, "unit": table.mass_unit},
         "features": list(table.names),
         "data": table.info,
@@ -158,7 +160,12 @@ def _line(name: str, cut: str, one: Mapping[str, Any]) -> str:
     if "n" not in one:
         return f"{name:<20}{cut:>8}{expected:>20}{'blind':>10}{'':>10}{'':>12}{'':>8}{limit:>16}"
     p = one["p_local"]
-    sigma = "-" if p is None or p["z"] is None else f"{'>' if p['is_bound'] else ''}{p['z']:.1f}"
+    if p is None:
+        sigma = f"{one['z_nominal']:.1f}"
+    elif p["z"] is None:
+        sigma = "-"
+    else:
+        sigma = f"{'>' if p['is_bound'] else ''}{p['z']:.1f}"
     if one["extrapolated"] and one["extrapolated"]["z"] is not None:
         sigma = f"~{one['extrapolated']['z']:.1f}"
     return (

@@ -8,7 +8,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from jaxad.errors import UserError
@@ -100,9 +100,11 @@ def require_own(path: Path, mend: str) -> None:
     Raises:
         UserError: with `mend`, what to do instead.
     """
-    if not path.is_file() and not path.is_dir():
-        return
-    if path.is_dir() or _digest(path) not in _digests(path.parent).get(path.name, []):
+    _require_known(path, _digests(path.parent).get(path.name, []), mend)
+
+
+def _require_known(path: Path, digests: Collection[str], mend: str) -> None:
+    if path.is_dir() or (path.is_file() and _digest(path) not in digests):
         raise UserError(f"{path}: is there, and jaxad did not write it: move it, or {mend}")
 
 
@@ -120,4 +122,47 @@ def replacing_own(path: Path, mend: str) -> Iterator[Path]:
         # Before the file itself, so that a kill leaves none that is unknown.
         digests = _digests(path.parent)
         known = [_digest(file) for file in (path, temporary) if file.exists()]
-        write_text(path.parent / LEDGER, json.dumps(digests | {path.name: known}, indent=1) + "\n")
+        _remember(path.parent, digests | {path.name: known})
+
+
+def require_all_own(folder: Path, names: Collection[str], mend: str) -> None:
+    """Refuses files below a folder that `replace_all` may not replace or remove.
+
+    Args:
+        names: paths from the folder of what is to be written, beside what was written before.
+
+    Raises:
+        UserError: with `mend`, where one of them was not written by jaxad, or was changed since.
+    """
+    known = _digests(folder)
+    for name in sorted({*names, *known}):
+        _require_known(folder / name, known.get(name, []), mend)
+
+
+def replace_all(folder: Path, files: Mapping[str, bytes], mend: str) -> None:
+    """Writes files below a folder in place of all that an earlier call wrote there.
+
+    Those of the earlier call that are not among them are removed, so that nothing of it is left.
+
+    Args:
+        files: path from the folder -> content.
+
+    Raises:
+        UserError: as of `require_all_own`, before anything is written.
+    """
+    require_all_own(folder, files, mend)
+    known = _digests(folder)
+    new = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    # Before the files themselves, so that a kill leaves none that is unknown.
+    _remember(folder, known | {name: [*known.get(name, []), new[name]] for name in new})
+    for name in known.keys() - files.keys():
+        (folder / name).unlink(missing_ok=True)
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        with replacing(folder / name) as temporary:
+            temporary.write_bytes(content)
+    _remember(folder, {name: [digest] for name, digest in new.items()})
+
+
+def _remember(folder: Path, digests: Mapping[str, list[str]]) -> None:
+    write_text(folder / LEDGER, json.dumps(digests, indent=1) + "\n")

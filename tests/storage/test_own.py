@@ -8,7 +8,16 @@ import pytest
 from jaxad.errors import UserError
 from jaxad.storage.atomic import replacing, replacing_folder
 from jaxad.storage.lock import held
-from jaxad.storage.own import claim, foreign, replacing_own, require_own, require_own_folder, same
+from jaxad.storage.own import (
+    claim,
+    foreign,
+    replace_all,
+    replacing_own,
+    require_all_own,
+    require_own,
+    require_own_folder,
+    same,
+)
 
 
 def put(path, text):
@@ -115,3 +124,41 @@ def test_a_lock_of_others_keeps_its_content(tmp_path):
     with held(tmp_path):
         pass
     assert (tmp_path / ".lock").read_text() == "pid 7"
+
+
+def test_a_set_of_files_replaces_the_one_before_and_nothing_else(tmp_path):
+    mend = "choose another --workdir"
+    replace_all(tmp_path, {"a/x.json": b"1", "report.html": b"1"}, mend)
+    (tmp_path / "a" / "mine.txt").write_text("mine")
+    replace_all(tmp_path, {"a/y.json": b"2", "report.html": b"2"}, mend)
+    left = sorted(p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.is_file())
+    assert left == [".jaxad.json", "a/mine.txt", "a/y.json", "report.html"]
+    with pytest.raises(UserError, match=r"mine\.txt: is there, .*choose another --workdir"):
+        replace_all(tmp_path, {"report.html": b"3", "a/mine.txt": b"3"}, mend)
+    (tmp_path / "a" / "y.json").write_text("edited")
+    with pytest.raises(UserError, match=r"y\.json: is there"):
+        require_all_own(tmp_path, (), mend)
+    with pytest.raises(UserError, match=r"y\.json: is there"):
+        replace_all(tmp_path, {"report.html": b"3"}, mend)
+    assert (tmp_path / "report.html").read_bytes() == b"2"
+    (tmp_path / "a" / "y.json").unlink()
+    replace_all(tmp_path, {"report.html": b"3"}, mend)
+    assert (tmp_path / "report.html").read_bytes() == b"3"
+
+
+def test_a_kill_amid_a_set_leaves_none_that_is_unknown(tmp_path, monkeypatch):
+    replace_all(tmp_path, {"a": b"1", "b": b"1"}, "")
+    replace = os.replace
+
+    def killed(source, target):
+        if Path(target).name == "b":
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        replace_all(tmp_path, {"a": b"2", "b": b"2"}, "")
+    monkeypatch.undo()
+    assert ((tmp_path / "a").read_bytes(), (tmp_path / "b").read_bytes()) == (b"2", b"1")
+    replace_all(tmp_path, {"a": b"3", "b": b"3"}, "")
+    assert ((tmp_path / "a").read_bytes(), (tmp_path / "b").read_bytes()) == (b"3", b"3")

@@ -1,0 +1,51 @@
+"""The report of a search without labels: its figures and its page."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from jaxad.report.calibration import Found, calibration_figures
+from jaxad.report.html import notes_html, page, table_html
+from jaxad.report.significance import significance_figures
+from jaxad.report.spectra import spectrum_figures
+from jaxad.report.summary import (
+    CHECKED,
+    HEADER,
+    checks,
+    duration,
+    global_text,
+    rows,
+    summary_figure,
+)
+
+
+def search_results(found: Found) -> dict[str, Figure]:
+    """All figures of the content of `search.json`, the page in small first."""
+    figures = {"search_summary": summary_figure(found)}
+    figures |= significance_figures(found) | calibration_figures(found)
+    return figures | spectrum_figures(found)
+
+
+def search_report(found: Found, figures: Mapping[str, Figure], config: Mapping[str, Any]) -> str:
+    """The self-contained page of a search."""
+    blind = "; blinded: what was observed is shown by --unblind" if found["blind"] else ""
+    facts = [
+        ("global p", global_text(found)),
+        ("pseudo-experiments", f"{found['n_toys']:,} a window"),
+        ("trainings", f"{found['n_trainings']:,} in {duration(found['seconds'])}"),
+        ("settings hash", found["settings_hash"]),
+    ]
+    claims = [f"cannot claim: {text}" for text in found["cannot_claim"]]
+    second = list(checks(found))
+    return page(
+        title=f"Search in {found['mass']['name']} of {found['data']['source']}",
+        results=table_html(HEADER, list(rows(found)))
+        + table_html(("what", "value"), facts)
+        + notes_html(claims)
+        + (f"<h2>Second ways</h2>{table_html(CHECKED, second)}" if second else ""),
+        figures=figures,
+        config=config,
+        provenance=found["provenance"],
+        notes=[f"Mass in {found['mass']['unit']}, on {', '.join(found['features'])}{blind}."],
+    )
