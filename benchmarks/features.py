@@ -10,6 +10,7 @@ the test trains nothing and chooses nothing.
 import argparse
 import contextlib
 import io
+import itertools
 import json
 from pathlib import Path
 
@@ -32,12 +33,10 @@ from jaxad.tasks import load_part, make_tasks, seeded
 
 WINDOW = (3300.0, 3700.0)
 ORDERS, BETAS = (1, 2, 3, 4, 5), (1.0, 0.5, 2.0)
-N_PARTICLES = 100
-TASK_SIZE = 250
+N_PARTICLES, TASK_SIZE = 100, 250
 
 _COMMON = lhco.SETTINGS["qcd"][:2]
-_QUARKS = "1 2 3 4 5"
-_HADRONIC_W = ("24:onMode = off", f"24:onIfAny = {_QUARKS}")
+_HADRONIC_W = ("24:onMode = off", "24:onIfAny = 1 2 3 4 5")
 
 
 def _resonance(number: int) -> tuple[str, ...]:
@@ -78,8 +77,8 @@ SETTINGS = {
 }
 """Of the W'(3500) -> X(500) Y(100) of the LHC Olympics, a Z'(3500) to two tops, and a W'(3500) to
 two scalars of 400 GeV, which end as W h and h h, all hadronic."""
-COUNTS = {"qcd": 13_000} | dict.fromkeys(list(SETTINGS)[1:], 1_000)
-
+SIGNALS = tuple(SETTINGS)[1:]
+COUNTS = {"qcd": 13_000} | dict.fromkeys(SIGNALS, 1_000)
 N_TEST = {"qcd": 5_000, "signal": 700}
 N_DATA, N_SIGNAL, SEEDS = 3_000, 100, 3
 """Events of background and signal in the data of a seed; what is left of background is template."""
@@ -114,8 +113,7 @@ def simulated(cache: Path) -> dict[str, dict[str, np.ndarray]]:
         with open(path, "wb") as out:
             np.savez(out, **{k: np.concatenate([part[k] for part in loaded]) for k in loaded[0]})
 
-    rows_of = seeded(generate, 0)
-    paths = produce(cache, request, list(files.values()), tasks, rows_of, write, None)
+    paths = produce(cache, request, [*files.values()], tasks, seeded(generate, 0), write, None)
     return {process: dict(np.load(path)) for process, path in zip(files, paths, strict=True)}
 
 
@@ -135,12 +133,7 @@ def generate(process: str, n: int, rng: np.random.Generator) -> dict[str, np.nda
 
 def dijets(event: np.ndarray, momenta: np.ndarray, n_events: int) -> dict[str, np.ndarray]:
     """Selected as the LHC Olympics are, and by the window."""
-    columns = (*momenta[:, 1:].T, momenta[:, 0])
-    jets = clustering.cluster(event, *columns, n_events, lhco.RADIUS, lhco.MIN_JET_PT)
-    hard, two = np.zeros((2, n_events), bool)
-    hard[jets.event[(jets.rank == 0) & (np.hypot(jets.px, jets.py) > lhco.MIN_LEADING_PT)]] = True
-    two[jets.event[jets.rank == 1]] = True
-    jets = jets.select((jets.rank < 2) & (hard & two)[jets.event])
+    jets = lhco.dijets(event, momenta, n_events, lhco.MIN_LEADING_PT)
     total = np.stack([jets.e, jets.px, jets.py, jets.pz], axis=1).reshape(-1, 2, 4).sum(axis=1)
     mjj = np.sqrt(total[:, 0] ** 2 - np.square(total[:, 1:]).sum(axis=1))
     inside = (WINDOW[0] < mjj) & (mjj < WINDOW[1])
@@ -174,7 +167,7 @@ def features(rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     first = np.maximum(tau[:, :, 0], 1e-9)
     flat = rows["particles"].reshape(-1, N_PARTICLES, 3)
     # Polynomials span decades: networks see their logarithms, to trees it is the same.
-    efps = np.log10(np.asarray(compute_efps(flat, standard_graphs(3))) + 1e-6)
+    efps = np.log10(np.asarray(compute_efps(standard_graphs(3), flat)) + 1e-6)
     return {
         "masses": np.column_stack([mass[:, 0], mass[:, 1] - mass[:, 0]]),
         "tau21": first[..., 1] / first[..., 0],
@@ -194,17 +187,13 @@ def columns(blocks: dict[str, np.ndarray], name: str, rng: np.random.Generator) 
 
 
 def trained(events: dict[str, np.ndarray], how: ConfigDict) -> list[tuple[str, float, float]]:
-    """(signal, max SIC, SIC at FPR 1e-2) of every signal and seed; all are runs of one fit.
-
-    Args:
-        events: features (n, F) by process.
-    """
-    signals, n_test = list(SETTINGS)[1:], N_TEST["qcd"]
-    pool, test = events["qcd"][n_test:], events["qcd"][:n_test]
+    """(signal, max SIC, SIC at FPR 1e-2) of every seed and signal, all of them runs of one fit, by
+    the features (n, F) of every process."""
+    test, pool = np.split(events["qcd"], [N_TEST["qcd"]])
     data, template = [], []
     for seed in range(SEEDS):
-        for signal in signals:
-            rng = np.random.default_rng([seed, signals.index(signal)])
+        for i, signal in enumerate(SIGNALS):
+            rng = np.random.default_rng([seed, i])
             order = rng.permutation(len(pool))
             spare = events[signal][N_TEST["signal"] :]
             injected = spare[rng.permutation(len(spare))[:N_SIGNAL]]
@@ -219,19 +208,22 @@ def trained(events: dict[str, np.ndarray], how: ConfigDict) -> list[tuple[str, f
         fitted = weak.fit(how, Bench(training.fit, None, None), *rows)
     score = jax.jit(lambda x: weak.score(how, fitted, x, x))
     background, found = np.asarray(score(test)), []
-    for run in range(len(data)):
-        signal = signals[run % len(signals)]
+    for run, signal in enumerate(SIGNALS * SEEDS):
         values = np.asarray(score(events[signal][: N_TEST["signal"]]))[run]
         best = sic.max_sic(background[run], values)["max_sic"]
         found.append((signal, best, sic.sic_at_fpr(background[run], values, 1e-2)["value"]))
     return found
 
 
-def case(events: dict, blocks: dict, name: str, kind: str, fraction: float, folder: Path) -> list:
+def case(
+    blocks: dict, name: str, kind: str, fraction: float, members: int, folder: Path
+) -> list[tuple[str, float, float]]:
     """Results of `trained`, kept in a folder."""
-    path = folder / f"{name} {kind} {fraction:g}.json".replace(" ", "_")
+    path = folder / f"{name} {kind} {fraction:g} {members}.json".replace(" ", "_")
     if not path.exists():
-        settings = weak.get_config(name=kind, members=6, hidden=(32, 32), feature_fraction=fraction)
+        settings = weak.get_config(
+            name=kind, members=members, hidden=(32, 32), feature_fraction=fraction
+        )
         train = weak.train_config(epochs=20, batch_size=256, learning_rate=3e-3, keep_best=5)
         how = ConfigDict({"seed": 0, "classifier": settings, "train": train})
         rng = np.random.default_rng(5)
@@ -248,11 +240,10 @@ def summary(found: list, signal: str) -> tuple[np.ndarray, np.ndarray, np.ndarra
 
 def table(results: dict) -> str:
     """Markdown, a line a case: max SIC, and SIC at FPR 1e-2, of every signal."""
-    signals = list(SETTINGS)[1:]
-    lines = ["| features | classifier | " + " | ".join(signals) + " |", "|---" * 5 + "|"]
+    lines = ["| features | classifier | " + " | ".join(SIGNALS) + " |", "|---" * 5 + "|"]
     for (name, kind, fraction), found in results.items():
         cells = []
-        for signal in signals:
+        for signal in SIGNALS:
             middle, low, high = (v.round(1) for v in summary(found, signal))
             cells.append(f"{middle[0]} ({low[0]}-{high[0]}), {middle[1]}")
         what = kind if fraction == 1 else f"{kind}, {fraction:g} of them a member"
@@ -261,52 +252,45 @@ def table(results: dict) -> str:
 
 
 def plot(results: dict, path: Path) -> None:
-    """Max SIC against the set of features, and against columns of noise, a panel a signal."""
-    signals = list(SETTINGS)[1:]
+    """Max SIC of sets of features, and against columns of noise, a panel a signal."""
     groups = [[n for n in SETS if SETS[n][-1] == 0], ["four", *(n for n in SETS if SETS[n][-1])]]
-    figure, axes = plt.subplots(2, 3, figsize=(9, 5.4), sharey="col", layout="constrained")
-    styles = {"network": ("tab:blue", "o"), "trees": ("tab:orange", "s")}
-    for i, names in enumerate(groups):
-        for j, signal in enumerate(signals):
-            axis = axes[i, j]
-            for kind, (color, marker) in styles.items():
-                for fraction, line in ((1.0, "-"), (FRACTION, "--")):
-                    there = [n for n in names if (n, kind, fraction) in results]
-                    points = [summary(results[n, kind, fraction], signal) for n in there]
-                    middle, low, high = np.array(points)[..., 0].T
-                    axis.errorbar(
-                        [names.index(n) + 0.06 * (fraction < 1) for n in there],
-                        middle,
-                        [middle - low, high - middle],
-                        color=color, marker=marker, linestyle=line, markersize=4, linewidth=1,
-                        label=kind if fraction == 1 else f"{kind}, {fraction:g} a member",
-                    )  # fmt: skip
-            axis.set_xticks(range(len(names)), names, rotation=20, fontsize=7)
-            axis.set_ylim(bottom=0)
-            axis.set_title(signal if i == 0 else f"{signal}, noise", fontsize=9)
-    axes[0, 0].legend(fontsize=7)
-    for axis in axes[:, 0]:
-        axis.set_ylabel("max SIC")
-    figure.savefig(path, dpi=75)
+    figure, axes = plt.subplots(2, 3, figsize=(9, 6), sharey="col", layout="constrained")
+    colors, shift = {"network": "tab:blue", "trees": "tab:orange"}, (-0.24, -0.08, 0.08, 0.24)
+    kinds = [(kind, fraction) for kind in colors for fraction in (1.0, FRACTION)]
+    for (i, names), (j, signal) in itertools.product(enumerate(groups), enumerate(SIGNALS)):
+        for (kind, fraction), aside in zip(kinds, shift, strict=True):
+            there = [n for n in names if (n, kind, fraction) in results]
+            points = [summary(results[n, kind, fraction], signal) for n in there]
+            middle, low, high = np.array(points)[..., 0].T
+            axes[i, j].errorbar(
+                [names.index(n) + aside for n in there], middle, [middle - low, high - middle],
+                color=colors[kind], marker="o", linestyle=":" if i else "", markersize=5,
+                fillstyle="full" if fraction == 1 else "none", linewidth=1,
+                label=kind if fraction == 1 else f"{kind}, each member {fraction:.0%} of them",
+            )  # fmt: skip
+        axes[i, j].set_xticks(range(len(names)), names, rotation=30, ha="right", fontsize=8)
+        axes[i, j].set(ylim=(0, None), title=signal if i == 0 else f"{signal}, with noise")
+    axes[1, 1].legend(fontsize=8)
+    figure.supylabel("max SIC")
+    figure.savefig(path, dpi=80)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("cache", type=Path, help="folder of the simulated events and results")
-    parser.add_argument("--classifiers", nargs="*", default=["network", "trees"])
+    parser.add_argument("--members", type=int, default=6, help="classifiers of an ensemble")
+    parser.add_argument("--sets", nargs="*", default=[*SETS])
     parser.add_argument("--plot", type=Path)
     arguments = parser.parse_args()
     events = simulated(arguments.cache / "events")
-    folder = arguments.cache / "results"
-    folder.mkdir(exist_ok=True)
     blocks = {process: features(rows) for process, rows in events.items()}
+    (folder := arguments.cache / "results").mkdir(exist_ok=True)
     results = {}
-    for name in SETS:
-        for kind in arguments.classifiers:
+    for name in arguments.sets:
+        for kind in ("network", "trees"):
             for fraction in (1.0, FRACTION)[: 1 if name == "four" else 2]:
                 key = name, kind, fraction
-                results[key] = case(events, blocks, *key, folder)
-                print(table({key: results[key]}).splitlines()[-1], flush=True)
+                results[key] = case(blocks, *key, arguments.members, folder)
     print(table(results))
     if arguments.plot:
         plot(results, arguments.plot)

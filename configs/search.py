@@ -18,7 +18,7 @@ def get_config(variant: str = "") -> ConfigDict:
     """The search; variant "smoke" takes seconds."""
     config = cathode.get_config(variant)
     smoke = variant == "smoke"
-    config.classifier.update({"members": 1, "folds": 5, "n_cosines": 100})
+    config.classifier.update({"name": "auto", "members": 1, "folds": 5, "n_cosines": 100})
     config.train.update(
         {
             "epochs": 2 if smoke else 20,

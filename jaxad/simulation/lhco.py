@@ -108,16 +108,30 @@ def generate(process: str, n: int, rng: np.random.Generator) -> dict[str, np.nda
 def dijet_features(
     event: np.ndarray, momenta: np.ndarray, n_events: int, min_leading_pt: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Features of the two hardest jets.
+    """Features of the two hardest jets; arguments as of `dijets`.
+
+    Returns:
+        (events (K,), features (K, 14)) of the events with two jets above the threshold.
+    """
+    pair = dijets(event, momenta, n_events, min_leading_pt)
+    members = momenta[pair.members]
+    tau = clustering.n_subjettiness(
+        *members[:, 1:].T, members[:, 0], np.diff(pair.offsets), RADIUS, axes="KT_Axes"
+    )
+    features = np.column_stack([pair.px, pair.py, pair.pz, pair.mass, tau])
+    return pair.event[::2], features.reshape(-1, len(FEATURES))
+
+
+def dijets(
+    event: np.ndarray, momenta: np.ndarray, n_events: int, min_leading_pt: float
+) -> clustering.Jets:
+    """The two hardest jets (2 K) of each event that has two, the first above the threshold.
 
     Args:
         event: (P,) ascending event index of the particles.
         momenta: (P, 4) float64 (E, px, py, pz) [GeV].
         n_events: number of events.
         min_leading_pt: least pT of the leading jet [GeV].
-
-    Returns:
-        (events (K,), features (K, 14)) of the events with two jets above the threshold.
     """
     columns = (*momenta[:, 1:].T, momenta[:, 0])
     found = clustering.cluster(event, *columns, n_events, RADIUS, MIN_JET_PT)
@@ -125,10 +139,4 @@ def dijet_features(
     hard[found.event[(found.rank == 0) & (np.hypot(found.px, found.py) > min_leading_pt)]] = True
     two = np.zeros(n_events, bool)
     two[found.event[found.rank == 1]] = True
-    pair = found.select((found.rank < 2) & (hard & two)[found.event])
-    members = momenta[pair.members]
-    tau = clustering.n_subjettiness(
-        *members[:, 1:].T, members[:, 0], np.diff(pair.offsets), RADIUS, axes="KT_Axes"
-    )
-    features = np.column_stack([pair.px, pair.py, pair.pz, pair.mass, tau])
-    return pair.event[::2], features.reshape(-1, len(FEATURES))
+    return found.select((found.rank < 2) & (hard & two)[found.event])

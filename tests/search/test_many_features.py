@@ -56,9 +56,9 @@ def test_a_search_in_24_columns(name, table, tmp_path, capsys):
 
 def test_few_features_are_left_to_networks(capsys):
     config = search_config.get_config()
+    assert config.classifier.name == "auto"
     assert settled(config, 5).classifier.name == "network"
     assert settled(config, 6).classifier.name == "trees"
-    assert config.classifier.name == "auto"
     assert "classifier.name=auto: network, for 5 features" in capsys.readouterr().out
     config.classifier.name = "network"
     assert settled(config, 50).classifier.name == "network"

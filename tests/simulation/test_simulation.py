@@ -301,6 +301,18 @@ def test_clustering_keeps_every_particle_and_momentum():
     assert np.all((tau > 0) & (tau < 1))
 
 
+def test_the_angular_exponent_of_subjettiness():
+    """Two equal particles 0.4 apart lie 0.2 from their axis: tau_1 = 0.2^beta."""
+    from jaxad.observables.clustering import n_subjettiness
+
+    p = particles(22, np.full(2, 100.0), np.zeros(2), np.array([-0.2, 0.2]), 0, np.zeros(2, int))
+    for beta in (0.5, 1.0, 2.0):
+        tau = n_subjettiness(
+            p.px, p.py, p.pz, p.e, np.array([2]), 1.0, (1,), axes="KT_Axes", beta=beta
+        )
+        np.testing.assert_allclose(tau, [[0.2**beta]], rtol=1e-6)
+
+
 @pytest.fixture(scope="module")
 def lhco(tmp_path_factory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("lhco")
