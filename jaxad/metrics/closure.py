@@ -98,12 +98,25 @@ def _chi2(n: Array, b: Array, r: Array, phi2: float) -> float:
     return float(((ratio - centre) ** 2 / variance).sum())
 
 
+def thinned(n: ArrayLike, share: ArrayLike, rng: np.random.Generator) -> Array:
+    """Binomial(n, share) of counts n >= 0, int64; both broadcast.
+
+    Of weighted counts, which are no whole numbers, whole events are thinned, and the rest of one
+    keeps its share: float64 of the same mean.
+    """
+    n = np.asarray(n)
+    whole = np.floor(n).astype(np.int64)
+    kept = rng.binomial(whole, share)
+    return kept if np.issubdtype(n.dtype, np.integer) else kept + (n - whole) * share
+
+
 def disturb(
     n_toys: ArrayLike, b: float, closure: dict[str, Any], rng: np.random.Generator
 ) -> Array:
-    """Counts of toys with the template's flaw put in: int64 of the shape of n_toys (B,).
+    """Counts of toys with the template's flaw put in: of the shape of n_toys (B,).
 
-    n_toys: events that pass, with data = template; b: their expectation, uncorrected; closure: of
+    n_toys: events that pass, with data = template, whole numbers or sums of weights over
+    `counting.weight_scale`; b: their expectation, uncorrected; closure: of
     `summary`, its width being the toys' own. Each toy draws c ~ N(mean, sigma): Poisson(c b) more
     events if positive, each event dropped with probability -c if negative (at most all). The toys
     are then corrected by the same mean as the data, and their p-value is averaged over the flaw.
@@ -112,8 +125,8 @@ def disturb(
     Raises:
         UserError: b is not positive, or a count is negative.
     """
-    n = np.asarray(n_toys, np.int64)
+    n = np.asarray(n_toys)
     if not b > 0 or (n < 0).any():
         raise UserError("disturb: expected a positive b and counts that are not negative")
     c = np.clip(closure["mean"] + closure["sigma"] * rng.standard_normal(n.shape), -1.0, None)
-    return rng.binomial(n, 1 + np.minimum(c, 0.0)) + rng.poisson(np.maximum(c, 0.0) * b)
+    return thinned(n, 1 + np.minimum(c, 0.0), rng) + rng.poisson(np.maximum(c, 0.0) * b)

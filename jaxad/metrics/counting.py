@@ -201,7 +201,7 @@ def nominal_z(
     expected: ArrayLike | None = None,
     *,
     delta: ArrayLike = 0.0,
-    scale: float = 1.0,
+    scale: float | None = None,
 ) -> Array:
     """Signed nominal significance of a cut u <= eps, in sigma, before any calibration by toys.
 
@@ -212,7 +212,7 @@ def nominal_z(
     expected: B_fit, the sidebands' normalisation of the window before the cut, with its relative
     error sigma_fit; None for the window's own N. delta, sigma_closure: mean of the closure test and
     its relative error; b becomes b (1 + delta). scale: sum w^2 / sum w of weighted data
-    (`weight_scale`), n and N being sums of weights.
+    (`weight_scale`), n and N being sums of weights; None where each event counts 1.
 
     Without any of these it is the exact beta-binomial: p = P(X >= n) for an excess, P(X <= n) for
     a deficit, 0 where neither is below one half. Else `profile_z`, of the window's own N with n, b
@@ -233,7 +233,7 @@ def nominal_z(
     own = expected is None
     if own and np.any(np.asarray(sigma_fit) != 0):
         raise UserError("sigma_fit: expected 0 where the window's own events are the normalisation")
-    plain = scale == 1 and not np.any(delta) and not np.any(sigma_closure)
+    plain = scale is None and not np.any(delta) and not np.any(sigma_closure)
     if own and np.any(np.asarray(efficiency) >= 1):
         raise UserError("efficiency: expected a cut below 1: of its own events a window passes all")
     if own and plain:
@@ -242,11 +242,12 @@ def nominal_z(
         return np.maximum(-ndtri_exp(upper), 0.0) + np.minimum(ndtri_exp(lower), 0.0)
     b = expected_count(n_data if own else expected, n_template, efficiency)
     b = b * (1 + np.asarray(delta, np.float64))
+    unit = 1.0 if scale is None else scale
     # Of a fixed N the count is binomial: counts over 1 - eps have the variance of Poisson ones.
     thin = 1 - np.asarray(efficiency, np.float64) if own else 1.0
     r = cut_rank(n_template, efficiency) / thin
     n = np.asarray(n, np.float64)
-    return profile_z(n / (scale * thin), b / (scale * thin), r, sigma_fit, sigma_closure)
+    return profile_z(n / (unit * thin), b / (unit * thin), r, sigma_fit, sigma_closure)
 
 
 def weight_scale(sum_w: ArrayLike, sum_w2: ArrayLike) -> Array:

@@ -181,7 +181,8 @@ def expectation(
     Returns a dict of numbers and lists: "edges" (K + 1,), "counts" and "fit" (K,); of the window
     "observed", "expected" (B_fit) and its "error" by the fit alone (sigma_fit); of the sidebands
     "chi2" (the deviance), "ndof" and "fit_p_value"; "family", "n_parameters", and "event_weight",
-    sum(w^2) / sum(w).
+    sum(w^2) / sum(w), of weighted events with that of every bin and its neighbours, "bin_weights"
+    (K,).
 
     Examples:
         >>> mass = 2600 + np.random.default_rng(0).exponential(450, 20_000)  # GeV
@@ -204,7 +205,8 @@ def expectation(
             f"{name} function inside it: loosen the cut or widen the span"
         )
     chi2 = float(interpolation.deviance[0])
-    return {
+    found = {} if weights is None else {"bin_weights": (scale * unit).tolist()}
+    return found | {
         "edges": edges.tolist(),
         "counts": counts.tolist(),
         "fit": (interpolation.fit[0] * unit).tolist(),

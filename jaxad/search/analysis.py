@@ -11,7 +11,7 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 
 from jaxad.metrics import closure, counting, likelihood, pseudo, resonance
-from jaxad.search.pool import COUNTING, DATA, Pool
+from jaxad.search.pool import COUNTING, Pool
 from jaxad.search.windows import Window
 
 SCAN = 3  # windows, from which on crossings are counted
@@ -21,14 +21,27 @@ says nothing."""
 
 
 class Sizes(NamedTuple):
-    """Rows that are scored: data, and template to count with fold by fold (K,)."""
+    """What is scored: data, and rows of template to count with fold by fold (K,).
 
-    data: int
+    Attributes:
+        data: events of the likelihood: sum of weights over `event_weight`.
+        event_weight: sum(w^2) / sum(w) of all data of the window; 1 where they have no weights.
+        weighted: whether some count more than others, so that no sum of them is a whole number.
+    """
+
+    data: float
     template: np.ndarray
+    event_weight: float = 1.0
+    weighted: bool = False
+
+    @property
+    def scale(self) -> float | None:
+        """Of `counting.nominal_z`: counts are in units of it already."""
+        return 1.0 if self.weighted else None
 
 
 class FalseCount(NamedTuple):
-    """What a false window has, and (cuts,) events that pass there."""
+    """What a false window has, and (cuts,) events of its likelihood that pass there."""
 
     window: Window
     size: Sizes
@@ -37,6 +50,8 @@ class FalseCount(NamedTuple):
 
 class Normalisation(NamedTuple):
     """Events in the window by a fit of the sidebands, of the data and of (B,) toy spectra.
+
+    Of weighted data these are events of the likelihood, as in `Sizes`.
 
     Attributes:
         expected, error: by the fit of the data.
@@ -51,7 +66,7 @@ class Normalisation(NamedTuple):
 
 
 class Cut(NamedTuple):
-    """One cut of one window.
+    """One cut of one window; events are those of the likelihood, as in `Sizes`.
 
     Attributes:
         efficiency: of the background.
@@ -64,10 +79,11 @@ class Cut(NamedTuple):
         closure: of `metrics.closure.summary`; None without false windows.
         dispersion: variance over mean of n: 1 - efficiency where the window's own events are the
             normalisation, since the count is then binomial; else 1.
+        event_weight: sum of weights that one event of the likelihood is.
     """
 
     efficiency: float
-    n: int
+    n: float
     b: float
     r: int
     relative: dict[str, float]
@@ -78,33 +94,36 @@ class Cut(NamedTuple):
     width: float
     closure: dict[str, Any] | None
     dispersion: float
+    event_weight: float
 
 
 def sizes(pool: Pool, folds: Sequence[int]) -> Sizes:
     """Of the folds that are scored."""
     scored = np.isin(pool.fold, folds)
     template = pool.fold[scored & (pool.role == COUNTING)]
-    data = int((scored & (pool.role == DATA) & (pool.row >= 0)).sum())
-    return Sizes(data, np.bincount(template, minlength=pool.folds)[list(folds)])
+    data, unit = scored & pool.observed, pool.event_weight
+    n = float(pool.weight[data].sum(dtype=np.float64)) / unit if pool.weighted else int(data.sum())
+    rows = np.bincount(template, minlength=pool.folds)[list(folds)]
+    return Sizes(n, rows, unit, pool.weighted)
 
 
 def cut(
     counts: np.ndarray,
     size: Sizes,
     efficiency: float,
-    false: Sequence[tuple[Sizes, int]],
+    false: Sequence[tuple[Sizes, float]],
     normalisation: Normalisation | None,
     seed: int,
 ) -> Cut:
     """The significances of one cut.
 
     Args:
-        counts: (1 + B,) events that pass, the data first.
+        counts: (1 + B,) events of the likelihood that pass, the data first: of `toys.counts`.
         false: sizes and events that pass of every false window.
         normalisation: None: the window's own events.
         seed: of what disturbs the pseudo-experiments.
     """
-    toys = counts[1:].astype(np.int64)
+    toys = counts[1:] if size.weighted else counts[1:].astype(np.int64)
     pulls = counting.pull(toys, size.data, size.template, efficiency)
     width = max(float(pulls.std(ddof=1)), 1.0) if len(toys) > 1 else 1.0
     b = float(counting.expected_count(size.data, size.template, efficiency))
@@ -123,13 +142,15 @@ def cut(
 
     def significance(n: np.ndarray, events: np.ndarray | float | None) -> np.ndarray:
         return counting.nominal_z(
-            *(n, size.data, size.template, efficiency, fit, relative, events), delta=delta
+            *(n, size.data, size.template, efficiency, fit, relative, events),
+            delta=delta,
+            scale=size.scale,
         )
 
     rank = int(counting.cut_rank(size.template, efficiency))
     return Cut(
         efficiency=efficiency,
-        n=int(counts[0]),
+        n=counts[0].item(),
         b=b * (1 + delta),
         r=rank,
         relative={"template": rank**-0.5, "fit": fit, "closure": relative},
@@ -140,11 +161,12 @@ def cut(
         width=width,
         closure=tested,
         dispersion=1 - efficiency if normalisation is None else 1.0,
+        event_weight=size.event_weight,
     )
 
 
 def _closure(
-    false: Sequence[tuple[Sizes, int]], efficiency: float, width: float, own: bool
+    false: Sequence[tuple[Sizes, float]], efficiency: float, width: float, own: bool
 ) -> dict[str, Any] | None:
     if len(false) < 2:
         return None
@@ -155,23 +177,28 @@ def _closure(
 
 
 def _renumbered(
-    n: np.ndarray, n_data: int, events: np.ndarray, rng: np.random.Generator
+    n: np.ndarray, n_data: float, events: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
     """Counts of toys whose windows have as many events as their spectra say."""
-    kept = rng.binomial(n, np.minimum(events / n_data, 1.0))
-    return kept + rng.binomial(np.maximum(events - n_data, 0), n / n_data)
+    kept = closure.thinned(n, np.minimum(events / n_data, 1.0), rng)
+    return kept + closure.thinned(np.maximum(events - n_data, 0), np.minimum(n / n_data, 1.0), rng)
 
 
 def summary(one: Cut, shown: bool) -> dict[str, Any]:
-    """A cut in `search.json`; what was observed only if it is `shown`."""
-    errors = one.b, one.r, one.relative["fit"], one.relative["closure"]
-    limit = likelihood.expected_limit(*errors) | {"method": likelihood.limit_method(one.b)}
+    """A cut in `search.json`; what was observed only if it is `shown`.
+
+    n, b and limits are sums of weights of the data: events of the likelihood times `event_weight`.
+    """
+    errors, unit = (one.b, one.r, one.relative["fit"], one.relative["closure"]), one.event_weight
+    limit: dict[str, Any] = {k: unit * s for k, s in likelihood.expected_limit(*errors).items()}
+    limit["method"] = likelihood.limit_method(one.b)
     found = {
-        "b": one.b,
+        "b": one.b * unit,
         "r": one.r,
         "relative_errors": one.relative | {"folds_width": one.width},
         "delta": one.delta,
         "dispersion": one.dispersion,
+        "event_weight": unit,
         "closure": one.closure,
         "limit": limit,
         "coverage": pseudo.coverage(one.z_toys, one.pulls) if len(one.z_toys) >= 20 else None,
@@ -179,9 +206,10 @@ def summary(one: Cut, shown: bool) -> dict[str, Any]:
     }
     if not shown:
         return found
-    limit["observed"] = float(likelihood.upper_limit(one.n, *errors))
+    limit["observed"] = unit * float(likelihood.upper_limit(one.n, *errors))
     scaled = (value / one.dispersion for value in (one.n, one.b, one.r))
-    seen = {"n": one.n, "z_nominal": one.z, "p_nominal": float(ndtr(-one.z))}
+    seen = {"n": one.n if unit == 1 else one.n * unit}
+    seen |= {"z_nominal": one.z, "p_nominal": float(ndtr(-one.z))}
     seen |= {"p_local": None, "extrapolated": None}
     seen["z_workspace"] = float(likelihood.profile_z(*scaled, *errors[2:]))
     if len(one.z_toys):
@@ -243,7 +271,9 @@ def power(
             rng, b = np.random.default_rng([seed, 4]), one.b / (1 + one.delta)
             n = closure.disturb(n, b, one.closure, rng)
         z = counting.nominal_z(
-            *(n, size.data, size.template, one.efficiency, 0.0, error), delta=one.delta
+            *(n, size.data, size.template, one.efficiency, 0.0, error),
+            delta=one.delta,
+            scale=size.scale,
         )
         toys = np.sort(one.z_toys)
         p = (1 + len(toys) - np.searchsorted(toys, z, side="left")) / (1 + len(toys))

@@ -2,7 +2,8 @@
 
 The features are cos(W x + b) of the standardised rows (Rahimi and Recht, 2007), and their
 covariance is that of the whole pool, which knows no labels. The direction of a fold is the
-covariance's inverse times the difference of the means of data and template in all other folds.
+covariance's inverse times the difference of the means of data and template in all other folds,
+that of data weighted.
 """
 
 import itertools
@@ -32,6 +33,7 @@ class _Fold(NamedTuple):
 
     first: int
     data: np.ndarray  # places of data, from the first on
+    weight: np.ndarray  # float32 of these places of data
     training: np.ndarray
     phi: np.ndarray  # (P_fold, D) cosines of its rows
     solved: np.ndarray  # (D, P_fold) inverse covariance times these
@@ -68,7 +70,9 @@ def engine(plan: Plan, recipe: ConfigDict) -> Engine:
         own = np.ascontiguousarray(phi[start:stop])
         with one_thread():
             solved = inverse @ own.T
-        folds.append(_Fold(start, data, training, own, solved))
+        weight = np.ones(len(data)) if plan.weight is None else plan.weight[start + data]
+        folds.append(_Fold(start, data, weight.astype(np.float32), training, own, solved))
+    up_to = [np.append(0.0, np.cumsum(fold.weight, dtype=np.float64)) for fold in folds]
 
     def block(number: int, wanted: Sequence[int]) -> dict[int, tuple[np.ndarray, np.ndarray]]:
         """Scores (P,) by place and numbers of data of the `wanted` toys of a block."""
@@ -76,12 +80,13 @@ def engine(plan: Plan, recipe: ConfigDict) -> Engine:
         rows = [plan.rows(toy) for toy in toys]
         n_data = np.stack([plan.numbers(toy) for toy in toys])  # (BLOCK, folds)
         n_training = np.array([len(fold.training) for fold in folds])
+        w_data = np.stack([up_to[k][n] for k, n in enumerate(n_data.T)], axis=1)
         sums = np.stack([_sums(f, rows, n_data[:, k]) for k, f in enumerate(folds)])
         other = sums.sum(axis=0) - sums  # (folds, 2, BLOCK, D)
         scores = {toy: np.full(len(pool.m), np.nan) for toy in wanted}
         for k in plan.folds:
-            n_others = n_data.sum(axis=1) - n_data[:, k]
-            difference = other[k, 0] / n_others[:, None]
+            w_others = w_data.sum(axis=1) - w_data[:, k]
+            difference = other[k, 0] / w_others[:, None]
             difference -= other[k, 1] / (n_training.sum() - n_training[k])
             by_row = difference.astype(np.float32) @ folds[k].solved  # (BLOCK, P_fold)
             places = plan.scored(k)
@@ -109,11 +114,11 @@ def engine(plan: Plan, recipe: ConfigDict) -> Engine:
 
 
 def _sums(fold: _Fold, rows: Sequence[np.ndarray], n_data: np.ndarray) -> np.ndarray:
-    """Sums (2, toys, D) float64 of a fold's features over rows of data and of training template."""
+    """Sums (2, toys, D) float64 of a fold's features: of data by their weights, and of template."""
     chosen = np.zeros((2, len(rows), len(fold.phi)), np.float32)
     for i, row in enumerate(rows):
         own = row[fold.first : fold.first + len(fold.phi)] - fold.first
-        chosen[0, i, own[fold.data[: n_data[i]]]] = 1
+        chosen[0, i, own[fold.data[: n_data[i]]]] = fold.weight[: n_data[i]]
         chosen[1, i, own[fold.training]] = 1
     total = chosen.reshape(-1, len(fold.phi)) @ fold.phi
     return total.reshape(2, len(rows), -1).astype(np.float64)

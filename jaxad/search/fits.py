@@ -18,7 +18,8 @@ SeededFit = Callable[[np.ndarray, np.ndarray, np.ndarray, tuple[int, int, int]],
 def scores_of(plan: Plan, fit: SeededFit, members: int, toy: int) -> np.ndarray:
     """Scores (P,) by place, NaN where nothing is scored: the mean of a fold's members.
 
-    Data and template have the same sum of weights, and the mean weight is 1.
+    Data and template have the same sum of weights, and the mean weight is 1; data share theirs as
+    their places say.
 
     Raises:
         UserError: scores that are not finite.
@@ -34,6 +35,9 @@ def scores_of(plan: Plan, fit: SeededFit, members: int, toy: int) -> np.ndarray:
         sizes = np.array([len(part) for part in classes])
         labels = np.repeat([0.0, 1.0], sizes)
         weights = np.repeat(sizes.sum() / (2 * sizes), sizes)
+        if plan.weight is not None:
+            of_data = plan.weight[classes[1]]
+            weights[sizes[0] :] *= of_data / of_data.mean()
         x, own = pool.x[rows[np.concatenate(classes)]], plan.scored(k)
         each = (fit(x, labels, weights, (toy, k, e))(pool.x[rows[own]]) for e in range(members))
         found[own] = sum(each) / members

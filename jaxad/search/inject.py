@@ -43,6 +43,8 @@ def _gaussian(text: str, unit: str) -> Gaussian:
 def signal(config: ConfigDict, table: Table, background: Rows) -> Rows:
     """Signal rows "x" (n, F) and "m" (n,) [GeV] of `search.inject`, over all masses.
 
+    Of a file of weighted events a row stays with a probability in proportion to its weight.
+
     Args:
         background: rows "x" (N, F) of the window, whose neighbours a made-up signal takes.
 
@@ -54,7 +56,11 @@ def signal(config: ConfigDict, table: Table, background: Rows) -> Rows:
         other = config.copy_and_resolve_references()
         other.data.source = text
         found = search_table(other)
-        return {"x": found.x, "m": found.mass}
+        kept = np.ones(len(found.mass), bool)
+        if found.weight is not None:
+            rng = streams.generator(config.seed, Purpose.EVENTS, "weighted signal")
+            kept = rng.random(len(kept)) < found.weight / found.weight.max()
+        return {"x": found.x[kept], "m": found.mass[kept]}
     gaussian = _gaussian(text, table.mass_unit)
     rng = streams.generator(config.seed, Purpose.EVENTS, "injected signal")
     x = background["x"]

@@ -2,9 +2,9 @@
 
 The axis is toy x fold x member. The order of the places in an epoch is the same for all toys, so
 that a step gathers its rows once a toy; the members of its folds share them, with weights 0 for
-rows of their own fold. Labels belong to the places. There is no early stopping, since under `vmap`
-the slowest member would set the time: epochs are fixed, and the parameters at the ends of the last
-ones averaged. Held-out scores and counts follow in the same program.
+rows of their own fold. Labels and weights belong to the places. There is no early stopping, since
+under `vmap` the slowest member would set the time: epochs are fixed, and the parameters at the ends
+of the last ones averaged. Held-out scores and counts follow in the same program.
 """
 
 import math
@@ -25,7 +25,7 @@ from ml_collections import ConfigDict
 from jaxad.devices import precision
 from jaxad.devices.forks import require_unforked
 from jaxad.models.dense import Classifier
-from jaxad.search.plan import NOT_SCORED, Engine, Plan, feature_masks, require_finite
+from jaxad.search.plan import NOT_SCORED, Engine, Plan, count, feature_masks, require_finite
 from jaxad.search.pool import DATA, TRAINING, places_of_data
 from jaxad.training import streams
 from jaxad.training.streams import Purpose
@@ -76,6 +76,8 @@ class _Static(NamedTuple):
     places: Array  # (epochs, steps, B)
     weight: Array  # (steps, B)
     scored: Array  # (folds scored, n) places, filled up with the first ones
+    weight_of: Array | None  # (P,) float32 of data places, where they differ
+    up_to: Array | None  # (folds, n + 1) their sums of the first 0 ... n data places of a fold
 
 
 def _loss(forward: Any, params: Any, x: Array, label: Array, weight: Array) -> Array:
@@ -99,8 +101,11 @@ def _trained(
     """Averaged parameters (T, folds, members, ...) of toys with `rows` (T, P)."""
     folds = jnp.asarray(plan.folds)
     n_training = np.bincount(plan.pool.fold[plan.pool.role == TRAINING], minlength=plan.pool.folds)
+    there_are = numbers
+    if static.up_to is not None:
+        there_are = static.up_to[jnp.arange(plan.pool.folds), numbers]
     others = {
-        "data": numbers.sum(axis=1, keepdims=True) - numbers[:, folds],
+        "data": there_are.sum(axis=1, keepdims=True) - there_are[:, folds],
         "template": jnp.asarray(n_training.sum() - n_training)[folds],
     }
 
@@ -116,6 +121,8 @@ def _trained(
         (params, state), (places, weight) = carry, batch
         fold, label = static.fold[places], static.data[places]
         there = static.number[places] < numbers[:, fold]  # (T, B)
+        if static.weight_of is not None:
+            there = there * static.weight_of[places]
         of_data = there[:, None] / others["data"][:, :, None]
         of_template = 1 / others["template"][None, :, None]
         share = jnp.where(label, of_data, of_template) * (fold != folds[:, None]) * weight
@@ -178,6 +185,18 @@ def _columns(scored: np.ndarray, places: np.ndarray) -> slice | np.ndarray:
     return columns
 
 
+def _weights(plan: Plan) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """`weight_of` and `up_to` of `_Static`."""
+    if plan.weight is None:
+        return None, None
+    pool = plan.pool
+    each = [plan.weight[(pool.fold == k) & (pool.role == DATA)] for k in range(pool.folds)]
+    up_to = np.zeros((pool.folds, 1 + max(map(len, each))), np.float32)
+    for sums, own in zip(up_to, each, strict=True):
+        sums[1 : 1 + len(own)] = np.cumsum(own)
+    return plan.weight.astype(np.float32), up_to
+
+
 def engine(plan: Plan, recipe: ConfigDict, chunk: int) -> Engine:
     """Compiled for chunks of `chunk` toys; fewer are filled up.
 
@@ -210,8 +229,10 @@ def engine(plan: Plan, recipe: ConfigDict, chunk: int) -> Engine:
     devices = devices[: math.gcd(len(devices), chunk)]
     mesh = jax.make_mesh((len(devices),), ("toys",), (AxisType.Auto,), devices=devices)
     everywhere, by_toy = (NamedSharding(mesh, PartitionSpec(*a)) for a in ((), ("toys",)))
+    weight_of, up_to = _weights(plan)
     table = _Static(
-        *(pool.x, data, number.astype(np.int32), pool.fold, *order, filled.astype(np.int32))
+        *(pool.x, data, number.astype(np.int32), pool.fold, *order, filled.astype(np.int32)),
+        *(weight_of, up_to),
     )
     static = jax.device_put(table, everywhere)
     compiled = jax.jit(run, out_shardings=by_toy)
@@ -226,9 +247,13 @@ def engine(plan: Plan, recipe: ConfigDict, chunk: int) -> Engine:
         return compiled(static, *(jax.device_put(a, by_toy) for a in arguments))
 
     def landed(toys: Sequence[int], result: tuple) -> np.ndarray:
-        counts, finite, _ = result
+        counts, finite, values = result
         require_finite(np.asarray(finite)[: len(toys)], toys)
-        return np.asarray(counts)[: len(toys)]
+        if plan.weight is None:
+            return np.asarray(counts)[: len(toys)]
+        # Sums of weights in double precision, the same in any chunk.
+        pairs = zip(toys, np.asarray(values)[: len(toys)], strict=True)
+        return np.stack([count(plan, by_place(own), plan.numbers(toy)) for toy, own in pairs])
 
     def counts(parts: Iterable[Sequence[int]]) -> Iterator[np.ndarray]:
         flying: deque = deque()
@@ -240,12 +265,16 @@ def engine(plan: Plan, recipe: ConfigDict, chunk: int) -> Engine:
         while flying:
             yield np.concatenate([landed(*piece) for piece in flying.popleft()[1]])
 
+    def by_place(values: np.ndarray) -> np.ndarray:
+        """Scores (P,) from those (folds scored, n) of a toy."""
+        found = np.full(len(pool.m), np.nan)
+        for places, own in zip(scored, values, strict=True):
+            found[places] = own[: len(places)]
+        return found
+
     def scores(toy: int) -> np.ndarray:
         result = start([toy])
         landed([toy], result)
-        by_place = np.full(len(pool.m), np.nan)
-        for places, values in zip(scored, np.asarray(result[2])[0], strict=True):
-            by_place[places] = values[: len(places)]
-        return by_place
+        return by_place(np.asarray(result[2])[0])
 
     return Engine(counts, scores)

@@ -41,6 +41,8 @@ class Plan(NamedTuple):
         folds: those that are scored.
         expected: mean of the Poisson number of data events of a toy; None: that of the data.
         injected: mean of the Poisson number of data events that are of the pool's `OTHER` rows.
+        weight: (P,) float64 that data places count, in events of the likelihood
+            (`jaxad.search.weights`); None where all count alike: 1.
     """
 
     pool: Pool
@@ -49,6 +51,12 @@ class Plan(NamedTuple):
     seed: int
     expected: float | None
     injected: float
+    weight: np.ndarray | None
+
+    @property
+    def dtype(self) -> type:
+        """Of counts: whole numbers where all data count alike."""
+        return np.int32 if self.weight is None else np.float64
 
     @property
     def n_cuts(self) -> int:
@@ -76,7 +84,8 @@ class Engine(NamedTuple):
     """What trains and scores.
 
     Attributes:
-        counts: batches of toys -> their counts int32 (T, folds, n_eff), in the same order.
+        counts: batches of toys -> their counts (T, folds, n_eff) of the plan's `dtype`, in the same
+            order.
         scores: toy -> scores (P,) by place, NaN where nothing is scored.
     """
 
@@ -105,8 +114,8 @@ def make(
     """The plan of a pool; of a half-split only the second of two folds is scored.
 
     Raises:
-        UserError: cuts that are no fractions, too few template rows for the hardest of them, more
-            than two folds in a half-split, or weighted events.
+        UserError: cuts that are no fractions, too few template rows for the hardest of them, or
+            more than two folds in a half-split.
     """
     if not len(efficiencies) or not all(0 < e < 1 for e in efficiencies):
         raise UserError(
@@ -114,11 +123,6 @@ def make(
         )
     if half_split and pool.folds != 2:
         raise UserError(f"classifier.folds: expected 2 in a half-split, found {pool.folds}")
-    if (pool.weight != 1).any():
-        raise UserError(
-            "data.weight: pseudo-experiments permute events that count alike: expected weights of "
-            "1, found others: leave data.weight out"
-        )
     folds = (1,) if half_split else tuple(range(pool.folds))
     least, n_bins, found = min(efficiencies), int(pool.bin.max()) + 1, []
     needed = MIN_ABOVE / least if n_bins > 1 else 1 / least - 1
@@ -136,20 +140,24 @@ def make(
                     "search.count_factor, or cut softer"
                 )
             found.append(Group(k, data, counting, ranks(len(counting), efficiencies)))
-    return Plan(pool, folds, tuple(found), seed, expected, injected)
+    weight = pool.weight.astype(np.float64) / pool.event_weight if pool.weighted else None
+    return Plan(pool, folds, tuple(found), seed, expected, injected, weight)
 
 
 def count(plan: Plan, scores: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-    """Counts int32 (folds, n_eff) from scores (P,) by place and data events (folds,)."""
-    found = np.full((plan.pool.folds, plan.n_cuts), NOT_SCORED, np.int32)
+    """Counts (folds, n_eff) from scores (P,) by place and data events (folds,)."""
+    found = np.full((plan.pool.folds, plan.n_cuts), NOT_SCORED, plan.dtype)
     found[list(plan.folds)] = 0
     for group in plan.groups:
         template, n = scores[group.counting], len(group.counting)
         places = n - group.ranks
         threshold = np.partition(template, np.unique(places))[places]
         # Only a pool without mass bins has places to spare, and there a group is a fold.
-        data = scores[group.data[: numbers[group.fold]]]
-        found[group.fold] += (data[:, None] > threshold).sum(axis=0, dtype=np.int32)
+        data = group.data[: numbers[group.fold]]
+        above = scores[data][:, None] > threshold
+        if plan.weight is not None:
+            above = above * plan.weight[data][:, None]
+        found[group.fold] += above.sum(axis=0, dtype=plan.dtype)
     return found
 
 

@@ -6,6 +6,10 @@ places. Rows are sorted by fold, and within a fold by role; toy t says which row
 place, and toy 0, the identity, is the data as they were observed. Fold, role and mass bin of a
 place are the same in all toys, and rows keep their fold and mass bin. The permutation test is exact
 for any classifier.
+
+Weights belong to places as well: data of a toy have the weights that were observed, and the
+features of background. That is exact where weights do not depend on the features, given the window
+(and the mass bin). Where they do, toys lack what the two have in common.
 """
 
 import itertools
@@ -16,6 +20,7 @@ import numpy as np
 from jaxad.data.dataset import Rows
 from jaxad.errors import UserError
 from jaxad.inputs.features import require_varied
+from jaxad.search import weights
 from jaxad.training import streams
 from jaxad.training.streams import Purpose
 
@@ -33,7 +38,7 @@ class Pool(NamedTuple):
         role: (P,) int8, `DATA`, `TRAINING`, `COUNTING` or `OTHER`, ascending in a fold.
         row: (P,) int64, number of an event in its table; -1 of template rows.
         bin: (P,) int32, bin of the mass.
-        weight: (P,) float32, 1 where the data have none.
+        weight: (P,) float32 of places, 1 where the data have none, and of all others.
         shift, scale: (F,) moments of `x` before it was standardised.
     """
 
@@ -51,6 +56,21 @@ class Pool(NamedTuple):
     def folds(self) -> int:
         """How many there are."""
         return int(self.fold[-1]) + 1
+
+    @property
+    def observed(self) -> np.ndarray:
+        """Places (P,) bool of observed data."""
+        return (self.role == DATA) & (self.row >= 0)
+
+    @property
+    def event_weight(self) -> float:
+        """One event of the likelihood, of all data of the window."""
+        return weights.event_weight(self.weight[self.observed])
+
+    @property
+    def weighted(self) -> bool:
+        """Whether some data count more than others."""
+        return weights.differ(self.weight[self.observed])
 
 
 def make(
@@ -78,11 +98,13 @@ def make(
 
     Raises:
         UserError: a constant feature, a fold without rows of some role, or spare rows with mass
-            bins.
+            bins or with weights.
     """
     spare = {name: training[name][:0] for name in ("x", "m")} if spare is None else spare
     if len(spare["m"]) and mass_bins > 1:
         raise UserError("search.mass_bins: expected 1 where toys have other numbers of data events")
+    if len(spare["m"]) and "weight" in data:
+        raise UserError("data.weight: expected none where toys have other numbers of data events")
     none = {name: data[name][:0] for name in ("x", "m", "fold", "row")}
     others = none if others is None else others
     parts = (data, spare, training, counting, others)
@@ -176,7 +198,7 @@ def numbers(pool: Pool, seed: int, toy: int, expected: float | None = None) -> n
         UserError: the pool has too few places for data; `make` takes `spare` rows.
     """
     places = np.bincount(pool.fold[pool.role == DATA], minlength=pool.folds)
-    observed = np.bincount(pool.fold[(pool.role == DATA) & (pool.row >= 0)], minlength=pool.folds)
+    observed = np.bincount(pool.fold[pool.observed], minlength=pool.folds)
     if expected is None or toy == 0:
         return observed
     rng = streams.generator(seed, Purpose.TOY_NUMBER, toy)

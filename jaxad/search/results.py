@@ -10,7 +10,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxad.data.table import GEV, Table
-from jaxad.search import analysis
+from jaxad.search import analysis, weights
 from jaxad.search.analysis import Cut
 from jaxad.search.settings import recipe
 from jaxad.search.windows import Window, overlap
@@ -43,7 +43,7 @@ def settings_hash(config: ConfigDict, table: Table) -> str:
 
 
 def claims(
-    cuts: Sequence[Sequence[Cut]], windows: Sequence[Window], unit: str, half_split: bool
+    cuts: Sequence[Sequence[Cut]], windows: Sequence[Window], table: Table, half_split: bool
 ) -> list[str]:
     """What these numbers do not say, a line each; windows are named where there are several."""
     n_toys = len(cuts[0][0].z_toys)
@@ -59,9 +59,14 @@ def claims(
         )
     if any(one.closure is None for row in cuts for one in row):
         found.append("no closure test: the template is taken as exact")
+    if weights.differ(table.weight):
+        found.append(
+            "weights stay at their places in pseudo-experiments: p-values hold where weights do "
+            "not depend on the features"
+        )
     for window, row in zip(windows, cuts, strict=True):
-        low, high = (edge / GEV[unit] for edge in window)
-        name = f"{low:g}-{high:g} {unit}, " if len(windows) > 1 else ""
+        low, high = (edge / GEV[table.mass_unit] for edge in window)
+        name = f"{low:g}-{high:g} {table.mass_unit}, " if len(windows) > 1 else ""
         for one in row:
             if one.closure and one.closure["refused"]:
                 found.append(f"{name}cut {one.efficiency:g}: no claim: {one.closure['refused']}")
@@ -107,7 +112,7 @@ def content(
         "n_toys": n_toys,
         "n_trainings": ((n_toys + 1) * len(windows) + n_false) * how.folds * how.members,
         "seconds": seconds,
-        "cannot_claim": claims(cuts, windows, table.mass_unit, config.search.half_split),
+        "cannot_claim": claims(cuts, windows, table, config.search.half_split),
         "mass": {"name": table.mass_name, "unit": table.mass_unit},
         "features": list(table.names),
         "data": table.info,
@@ -152,15 +157,22 @@ def terminal(found: Mapping[str, Any]) -> str:
         )
     else:
         lines.append("observed counts are blinded: the same command with --unblind shows them")
+    units = [next(iter(window["cuts"].values()))["event_weight"] for window in found["windows"]]
+    if any(weight != 1 for weight in units):
+        lines.append(
+            "weighted, all numbers are sums of weights: one event of the likelihood is "
+            + ", ".join(f"{weight:.4g}" for weight in units)
+        )
     lines += [f"cannot claim: {text}" for text in found["cannot_claim"]]
     return "\n".join(lines)
 
 
 def _line(name: str, cut: str, one: Mapping[str, Any]) -> str:
+    digits = ".1f" if one["event_weight"] == 1 else ".4g"
     errors = one["relative_errors"]
     total = one["b"] * np.sqrt(sum(errors[k] ** 2 for k in ("template", "fit", "closure")))
-    expected = f"{one['b']:.1f} ± {total:.1f}"
-    limit = f"{one['limit']['median']:.1f} expected"
+    expected = f"{one['b']:{digits}} ± {total:{digits}}"
+    limit = f"{one['limit']['median']:{digits}} expected"
     if "n" not in one:
         return f"{name:<20}{cut:>8}{expected:>20}{'blind':>10}{'':>10}{'':>12}{'':>8}{limit:>16}"
     p = one["p_local"]
@@ -172,10 +184,12 @@ def _line(name: str, cut: str, one: Mapping[str, Any]) -> str:
         sigma = f"{'>' if p['is_bound'] else ''}{p['z']:.1f}"
     if one["extrapolated"] and one["extrapolated"]["z"] is not None:
         sigma = f"~{one['extrapolated']['z']:.1f}"
+    n = one["n"] if isinstance(one["n"], int) else f"{one['n']:.4g}"
+    median = f"({one['limit']['median']:{'.0f' if digits == '.1f' else '.3g'}})"
     return (
-        f"{name:<20}{cut:>8}{expected:>20}{one['n']:>10}{one['z_nominal']:>10.2f}"
+        f"{name:<20}{cut:>8}{expected:>20}{n:>10}{one['z_nominal']:>10.2f}"
         f"{'-' if p is None else _short(p):>12}{sigma:>8}"
-        f"{one['limit']['observed']:>9.1f} ({one['limit']['median']:.0f})"
+        f"{one['limit']['observed']:>9{digits}} {median}"
     )
 
 

@@ -28,14 +28,15 @@ Weights = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def fit(data: Rows, draws: Rows, seed: int) -> Weights:
-    """Weights from sideband data and draws of a density there, both "x" and "m"."""
+    """Weights from sideband data and draws of a density there, "x", "m" and perhaps "weight"."""
     rng = np.random.default_rng([seed, 3])
-    parts = []
+    parts, each = [], []
     for rows in (draws, data):
         chosen = rng.permutation(len(rows["m"]))[:MAX_ROWS]
         parts.append(np.column_stack([rows["x"][chosen], rows["m"][chosen]]))
+        each.append(rows["weight"][chosen] if "weight" in rows else np.ones(len(chosen)))
     y = np.repeat([0, 1], [len(part) for part in parts])
-    balance = np.repeat([1 / len(part) for part in parts], [len(part) for part in parts])
+    balance = np.concatenate([weight / weight.sum() for weight in each])
     model = HistGradientBoostingClassifier(
         learning_rate=0.05, early_stopping=True, validation_fraction=0.3, random_state=seed
     )
@@ -54,7 +55,8 @@ def counts(
     """Counts by weighted u, by cut, with their nominal significances.
 
     Returns:
-        cut -> {"n", "b", "z_nominal", "effective": template rows (sum w)^2 / sum w^2 of all folds}.
+        cut -> {"n", "b", sums of weights of weighted data, "z_nominal", "effective": template rows
+        (sum w)^2 / sum w^2 of all folds}.
     """
     shift, scale = pool.shift, pool.scale
     scored = np.unique(pool.fold[seen.rows][np.isfinite(seen.u)])
@@ -71,16 +73,21 @@ def counts(
         )
         effective.append(int(w_template.sum() ** 2 / (w_template**2).sum()))
     found = {}
+    unit = pool.event_weight
+    count = pool.weight[seen.rows[data]].astype(np.float64) / unit if pool.weighted else None
+    whole = len(data) if count is None else count.sum()
+    scale = None if count is None else 1.0
     for efficiency in efficiencies:
-        n = int((u[data] <= efficiency).sum())
+        passing = u[data] <= efficiency
+        n = int(passing.sum()) if count is None else float(count[passing].sum())
         try:
-            z = float(counting.nominal_z(n, len(data), effective, efficiency))
+            z = float(counting.nominal_z(n, whole, effective, efficiency, scale=scale))
         except UserError as error:
             found[f"{efficiency:g}"] = {"reason": str(error)}
             continue
         found[f"{efficiency:g}"] = {
-            "n": n,
-            "b": efficiency * len(data),
+            "n": n if unit == 1 else n * unit,
+            "b": efficiency * whole * unit,
             "z_nominal": z,
             "effective": int(np.sum(effective)),
         }

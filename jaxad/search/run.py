@@ -51,7 +51,7 @@ class Searched(NamedTuple):
     """A window with all that was counted there.
 
     Attributes:
-        counts: (toys + 1, cuts) events that pass, the data first.
+        counts: (toys + 1, cuts) events of the likelihood that pass, the data first.
         false: of every false window.
         template: two-sample AUC of data and draws in the false windows.
     """
@@ -175,7 +175,8 @@ def scores(
 def power(config: ConfigDict, table: Table, found: Searched, row: Sequence[Cut]) -> dict[str, Any]:
     """Significances that an injected signal would have, by pseudo-experiments that hold one.
 
-    The density is that of the data: signal in the sidebands of an experiment is not in it.
+    The density is that of the data: signal in the sidebands of an experiment is not in it. Of
+    weighted data `search.power` is a sum of weights.
     """
     section, how, scored = config.search, recipe(config), list(scored_folds(config))
     background = found.draws.window(N_QUALITY, "background of the signal")
@@ -187,13 +188,13 @@ def power(config: ConfigDict, table: Table, found: Searched, row: Sequence[Cut])
     others = {name: values[inside] for name, values in signal.items()}
     others |= {"fold": np.arange(n) % how.folds, "row": np.full(n, -1)}
     rows = pool_of(config, table, found.window, found.draws.window, others)
-    numbers = range(1, section.power_sets + 1)
+    numbers, weight = range(1, section.power_sets + 1), rows.weight[rows.observed]
     points = []
     for total in section.power:
         counts = toys.counts(
             *(rows, how, section.efficiencies, config.seed, numbers),
             chunk=chunk_of(config),
-            injected=total * inside.mean(),
+            injected=total * inside.mean() / weight.mean(dtype=np.float64),
         )[:, scored].sum(axis=1)
         points.append(analysis.power(counts, found.size, row, config.seed))
     return {"injected": list(section.power), "in_window": float(inside.mean()), "points": points}
@@ -282,11 +283,13 @@ def _analysed(
     row = [
         analysis.cut(
             *(found.counts[:, i], found.size, efficiency),
-            *([(f.size, int(f.counts[i])) for f in found.false], normal, config.seed),
+            *([(f.size, f.counts[i].item()) for f in found.false], normal, config.seed),
         )
         for i, efficiency in enumerate(section.efficiencies)
     ]
-    entries["n_data"], entries["n_template"] = found.size.data, int(found.size.template.sum())
+    size = found.size
+    entries["n_data"] = size.data if size.event_weight == 1 else size.data * size.event_weight
+    entries["n_template"] = int(size.template.sum())
     entries["false_windows"] = [[f.window.low, f.window.high] for f in found.false]
     return row, entries
 
@@ -296,5 +299,5 @@ def _spectra(config: ConfigDict, table: Table, window: Window, scored: Scored) -
     mass, cuts = table.mass[scored.row], config.search.efficiencies
     outside = ~window.holds(mass) & np.isfinite(scored.u)
     carved = mass_sculpting(mass[outside], -scored.u[outside], efficiencies=cuts)
-    fits = spectra.after_cuts(config, table, window, mass, scored.u)
+    fits = spectra.after_cuts(config, table, window, scored.row, scored.u)
     return {"spectra": fits, "sculpting": carved}

@@ -9,6 +9,7 @@ from jaxad.data.table import Table
 from jaxad.errors import UserError
 from jaxad.metrics import bumphunter, spectrum
 from jaxad.metrics.families import Family
+from jaxad.search import weights
 from jaxad.search.analysis import Normalisation
 from jaxad.search.windows import Window
 
@@ -42,43 +43,64 @@ def normalisation(
 ) -> Normalisation:
     """Events expected in the window, and those of toy spectra of the same function.
 
+    They are events of the likelihood: sums of weights over the event weight of the window's data.
+
     Raises:
         UserError: the sidebands do not fix the function.
     """
-    found = spectrum.expectation(table.mass, window, family, **_range(table.mass, window))
+    found = spectrum.expectation(
+        *(table.mass, window, family),
+        **_range(table.mass, window),
+        weights=table.weight,
+    )
     edges, smooth = np.array(found["edges"]), np.array(found["fit"])
     rng = np.random.default_rng([config.seed, 2])
-    toys = rng.poisson(smooth, (n_toys, len(smooth)))
-    fits = spectrum.refit(toys, edges, window, family)
+    unit, scale = found["event_weight"], 1
+    if table.weight is not None:
+        scale = np.array(found["bin_weights"]) / unit
+    toys = rng.poisson(smooth / unit / scale, (n_toys, len(smooth))) * scale
+    fits = spectrum.refit(toys, edges, window, family, scale)
     inside = window.holds((edges[1:] + edges[:-1]) / 2)
-    refitted = np.where(np.isfinite(fits.expected), fits.expected, found["expected"])
-    return Normalisation(found["expected"], found["error"], toys[:, inside].sum(axis=1), refitted)
+    refitted = np.where(np.isfinite(fits.expected), fits.expected, found["expected"] / unit)
+    events = toys[:, inside].sum(axis=1)
+    if table.weight is None:
+        return Normalisation(found["expected"], found["error"], events, refitted)
+    own = weights.event_weight(table.weight[window.holds(table.mass)])
+    return Normalisation(
+        *(found["expected"] / own, found["error"] / own, events * unit / own, refitted * unit / own)
+    )
 
 
 def after_cuts(
-    config: ConfigDict, table: Table, window: Window, mass: np.ndarray, u: np.ndarray
+    config: ConfigDict, table: Table, window: Window, row: np.ndarray, u: np.ndarray
 ) -> dict[str, dict[str, Any]]:
     """Fits before ("1") and after cuts, by efficiency, or {"reason": why}; BumpHunter beside.
 
-    mass [GeV], u: (N,) of all events, in any order.
+    row: (N,) numbers in the table of all events, in any order; u: (N,) of theirs.
     """
+    weight = None if table.weight is None else table.weight[row]
     cuts = {f"{e:g}": u <= e for e in (1.0, *config.search.efficiencies)}
     options = {"sqrt_s": config.search.sqrt_s, "seed": config.seed, "n_toys": 200}
     fits = spectrum.fits_of_cuts(
-        *(mass, cuts, window, config.search.spectrum), **_range(table.mass, window), **options
+        *(table.mass[row], cuts, window, config.search.spectrum),
+        **_range(table.mass, window),
+        weights=weight,
+        **options,
     )
     return {name: one | _bump(one, config.seed) for name, one in fits.items()}
 
 
 def _bump(one: dict[str, Any], seed: int) -> dict[str, Any]:
-    """The cross-check on a spectrum: the least likely excess over its fit, anywhere in it."""
+    """The cross-check on a spectrum: the least likely excess over its fit, anywhere in it.
+
+    It counts events: of sums of weights, these over `event_weight`, rounded.
+    """
     if "fit" not in one:
         return {}
     # With the scale taken as exact, windows that hold most of a falling spectrum hide all others.
     options = {"exact_scale": False, "n_toys": N_SCANS, "seed": seed}
+    counts = np.round(np.array(one["counts"]) / one["event_weight"])
     try:
-        return {
-            "bumphunter": bumphunter.bump_hunter(one["counts"], one["fit"], one["edges"], **options)
-        }
+        return {"bumphunter": bumphunter.bump_hunter(counts, one["fit"], one["edges"], **options)}
     except UserError as error:
         return {"bumphunter": {"reason": str(error)}}

@@ -18,6 +18,7 @@ from jaxad.data.table import Table
 from jaxad.errors import UserError
 from jaxad.methods import Bench
 from jaxad.methods.stages import density
+from jaxad.search import weights
 from jaxad.search.windows import Window
 from jaxad.training import streams
 from jaxad.training.streams import Purpose
@@ -119,19 +120,29 @@ def fit_false(
 
 def _rows(table: Table, index: np.ndarray, seed: int) -> Rows:
     x = dequantised(table.x[index], table, seed)
-    return {"x": x, "m": table.mass[index].astype(np.float32)}
+    rows = {"x": x, "m": table.mass[index].astype(np.float32)}
+    return rows | _weighed(table, index)
+
+
+def _weighed(table: Table, index: np.ndarray) -> Rows:
+    """Their "weight" of mean 1, where events do not count alike."""
+    if table.weight is None:
+        return {}
+    weight = weights.relative(table.weight[index])
+    return {} if weight is None else {"weight": weight.astype(np.float32)}
 
 
 def draw(config: ConfigDict, template: Template, table: Table, n: int, what: str) -> Rows:
     """`n` rows "x" (n, F) float32 and "m" (n,) [GeV] of the background in the template's window.
 
-    Masses follow those of the data there. `what`: what they are for; draws for something else are
-    others.
+    Masses follow those of the data there, with their weights. `what`: what they are for; draws for
+    something else are others.
     """
     stage = f"{what} {template.window.name} of {template.blinded[0].name}"
-    mass = table.mass[template.window.holds(table.mass)].astype(np.float32)
+    inside = np.flatnonzero(template.window.holds(table.mass))
+    mass, weight = table.mass[inside].astype(np.float32), _weighed(table, inside).get("weight")
     rng = streams.generator(config.seed, Purpose.MASSES, stage)
-    m = density.sample_mass(mass, n, rng, config.method.bandwidth)
+    m = density.sample_mass(mass, n, rng, config.method.bandwidth, weight)
     x = density.sample(config, template.fitted, stage, m)
     # Best epochs take contiguous shares: any part of the rows shall hold all of them.
     order = rng.permutation(n)
@@ -139,12 +150,15 @@ def draw(config: ConfigDict, template: Template, table: Table, n: int, what: str
 
 
 def beside(config: ConfigDict, template: Template, table: Table) -> tuple[Rows, Rows]:
-    """Data of the sidebands, and a draw of the density at each of their masses: "x" and "m"."""
+    """Data of the sidebands, and a draw of the density at each of their masses: "x" and "m".
+
+    Both have the "weight" of the data, where events do not count alike.
+    """
     rows = _sidebands(table, template.blinded)
     m = table.mass[rows]
     stage = f"sidebands of {template.blinded[0].name}"
     # Best epochs take contiguous shares, and rows may be sorted.
     order = streams.generator(config.seed, Purpose.MASSES, stage).permutation(len(m))
     x = density.sample(config, template.fitted, stage, m[order].astype(np.float32))
-    drawn = {"x": floored(x, table), "m": m[order]}
-    return {"x": floored(table.x[rows], table), "m": m}, drawn
+    drawn = {"x": floored(x, table), "m": m[order]} | _weighed(table, rows[order])
+    return {"x": floored(table.x[rows], table), "m": m} | _weighed(table, rows), drawn

@@ -77,7 +77,10 @@ def counts(
     expected: float | None = None,
     injected: float = 0.0,
 ) -> np.ndarray:
-    """Data events that pass each cut, int32 (T, folds, n_eff); -1 in folds that are not scored.
+    """Data events that pass each cut (T, folds, n_eff); -1 in folds that are not scored.
+
+    Counts are int32. Where weights of data differ they are float64, sums of weights in units of
+    `pool.event_weight`: variance is mean.
 
     Args:
         classifier: a recipe of `get_config`, or any function that fits (`jaxad.search.fits`).
@@ -88,8 +91,8 @@ def counts(
         injected: mean of the Poisson number of data events that are of the pool's `OTHER` rows.
 
     Raises:
-        UserError: too few template rows for a cut, weighted events, an unknown classifier, or a
-            training that diverged.
+        UserError: too few template rows for a cut, an unknown classifier, or a training that
+            diverged.
     """
     fixed = _plan(pool, classifier, efficiencies, seed, expected, injected)
     with _engine(fixed, classifier, chunk) as engine:
@@ -130,7 +133,7 @@ def run_toys(
     name: str = "window",
     expected: float | None = None,
 ) -> np.ndarray:
-    """Counts int32 (n_toys + 1, folds, n_eff) of toys 0, the data, to `n_toys`, kept in `path`.
+    """Counts (n_toys + 1, folds, n_eff) of toys 0, the data, to `n_toys`, kept in `path`.
 
     The file has one group a window, "counts" (toys so far, folds, n_eff) with attributes; it is
     replaced as a whole, so that a kill leaves whole chunks. The same call goes on, with any chunk,
@@ -147,7 +150,7 @@ def run_toys(
     fixed = _plan(pool, classifier, efficiencies, seed, expected)
     mark = _mark(fixed, classifier, efficiencies)
     done = _read(path, name, mark)
-    done = np.zeros((0, pool.folds, fixed.n_cuts), np.int32) if done is None else done
+    done = np.zeros((0, pool.folds, fixed.n_cuts), fixed.dtype) if done is None else done
     new, saved = [done], time.monotonic()
     missing = list(range(len(done), n_toys + 1))
     if not missing:

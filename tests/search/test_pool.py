@@ -71,6 +71,9 @@ def test_numbers_of_data_are_poisson_where_asked():
         pool.numbers(rows, 0, 1, expected=400.0)
     with pytest.raises(UserError, match=r"search\.mass_bins: expected 1"):
         pool.make(data, draw(200), draw(400), 2, mass_bins=2, spare=draw(20))
+    weighted = data | {"weight": np.ones(100)}
+    with pytest.raises(UserError, match=r"data\.weight: expected none where toys have other"):
+        pool.make(weighted, draw(200), draw(400), 2, spare=draw(20))
 
 
 def test_ranks_are_those_of_the_p_values():
@@ -98,13 +101,10 @@ def test_a_plan_that_cannot_be_is_refused(change, message):
         plan.make(pool_of(0, sizes=SIZES), **arguments)
 
 
-def test_mass_bins_want_rows_each_and_weights_are_refused():
+def test_mass_bins_want_rows_each():
     rows = pool_of(0, sizes=SIZES, mass_bins=2)
     with pytest.raises(UserError, match=r"fold 0, mass bin 0, found .*: raise search.count_factor"):
         plan.make(rows, (0.1,), 0)
-    heavy = rows._replace(weight=np.full(len(rows.m), 2, np.float32))
-    with pytest.raises(UserError, match=r"data.weight: .* expected weights of 1"):
-        plan.make(heavy, (0.5,), 0)
 
 
 def test_a_fold_without_data_is_refused():

@@ -90,6 +90,8 @@ def fit(
 ) -> dict:
     """Fit `config.flow` with `config.flow_train` to rows with "x" (N, F) and "m" (N,) of one unit.
 
+    An optional "weight" (N,) of mean near 1 weighs them.
+
     Args:
         members: densities trained at once; 0: `config.flow_train.ensemble`.
         rows_of_members: `train_index` and `val_index` of `jaxad.training.fit`, where members see
@@ -107,6 +109,7 @@ def fit(
         print(f"{stage}: values clipped to the edges in {name}: {counts}")
     rows = [
         {"x": np.asarray(scaled(fitted, r["x"])), "m": np.asarray(condition(fitted, r["m"]))}
+        | ({"weight": r["weight"]} if "weight" in r else {})
         for r in (train, val)
     ]
     flow = network(config.flow, train["x"].shape[1])
@@ -187,11 +190,17 @@ def sample(config: ConfigDict, fitted: dict, stage: str, m: np.ndarray) -> np.nd
     return np.concatenate(parts)
 
 
-def sample_mass(m: np.ndarray, n: int, rng: np.random.Generator, bandwidth: float) -> np.ndarray:
+def sample_mass(
+    m: np.ndarray,
+    n: int,
+    rng: np.random.Generator,
+    bandwidth: float,
+    weight: np.ndarray | None = None,
+) -> np.ndarray:
     """`n` masses (n,) float32 [TeV] from a Gaussian kernel estimate of logit(m) of `m` (N,).
 
     The logit of the min-max scaled mass keeps the samples inside the window of `m`
-    (arXiv:2109.00546, section III C).
+    (arXiv:2109.00546, section III C). weight: (N,) of the masses.
 
     Raises:
         UserError: too few masses to know their spread.
@@ -202,5 +211,6 @@ def sample_mass(m: np.ndarray, n: int, rng: np.random.Generator, bandwidth: floa
         )
     scaler = scaling.fit_logit_scaler(m[:, None], eps=1e-6)
     logit = np.asarray(scaling.forward(scaler, jnp.asarray(m[:, None]))) * np.asarray(scaler.scale)
-    drawn = rng.choice(logit, n) + rng.normal(0, bandwidth, (n, 1))
+    share = None if weight is None else weight / weight.sum()
+    drawn = rng.choice(logit, n, p=share) + rng.normal(0, bandwidth, (n, 1))
     return np.asarray(scaling.inverse(scaler, jnp.asarray(drawn / scaler.scale)))[:, 0]
