@@ -244,11 +244,11 @@ def together(cuts: Sequence[Sequence[Cut]], overlapping: bool) -> dict[str, Any]
         for row in cuts
     ]
     if len(each) == 1:
-        return each[0]
+        return each[0] | {"best": list(each[0]["best"])}
     found = {"gross_vitells": crossings(cuts)} if len(each) >= SCAN else {}
     found |= pseudo.combine(each, "bonferroni" if overlapping else "sidak")
     _, which = each[found["best"]]["best"]
-    return found | {"best": (found["best"], which), "p_local": each[found["best"]]["p_local"]}
+    return found | {"best": [found["best"], which], "p_local": each[found["best"]]["p_local"]}
 
 
 def power(
