@@ -55,10 +55,10 @@ def test_one_event_of_the_likelihood():
     np.testing.assert_allclose(weights.relative(np.array([1.0, 3.0])), [0.5, 1.5])
 
 
-@pytest.mark.parametrize("name", ["discriminant", "network", "means"])
+@pytest.mark.parametrize("name", ["discriminant", "means"])
 def test_equal_weights_are_none(rows, name):
     plain = toys.counts(rows, classifier(name), CUTS, 7, [0, 1], chunk=2)
-    for value in (2.0,) if name == "network" else (1.0, 2.0, 0.1):
+    for value in (1.0, 2.0, 0.1):
         equal = weighted(rows, value)
         same = toys.counts(equal, classifier(name), CUTS, 7, [0, 1], chunk=2)
         assert same.dtype == np.int32
