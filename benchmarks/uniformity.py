@@ -1,7 +1,7 @@
 """Are p-values of a search uniform without a signal? Over data sets with a template exact or wrong.
 
     python -m benchmarks.uniformity                                  # the analytic toy
-    python -m benchmarks.uniformity --features=lhco_features_60k.h5  # simulated QCD dijets
+    python -m benchmarks.uniformity --features=lhco_features_60k.h5 --flaw=0.12  # simulated QCD
     python -m benchmarks.uniformity --figure=uniformity.png
 
 Each data set draws its events, its template and six false windows anew, trains discriminants on
@@ -194,7 +194,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--features", type=Path, help="file of simulated dijets")
     parser.add_argument("--sets", type=int, default=1000)
     parser.add_argument("--toys", type=int, default=2000)
-    parser.add_argument("--flaw", type=float, default=0.08)
+    parser.add_argument("--flaw", type=float, default=0.1)
     parser.add_argument("--figure", type=Path)
     args = parser.parse_args(argv)
     draw = simulated(args.features) if args.features else analytic
