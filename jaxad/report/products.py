@@ -67,7 +67,8 @@ def workspaces(found: Found) -> dict[str, dict[str, Any]]:
             name = f"{window['name']}-{cut}"
             channel = f"window_{window['name']}_cut_{cut}"
             spaces[name] = reuse.workspace(
-                *(channel, one.get("n"), one["b"], one["r"], errors, one["dispersion"])
+                *(channel, one.get("n"), one["b"], one["r"], errors),
+                *(one["dispersion"], one["event_weight"]),
             )
     return spaces
 
@@ -75,7 +76,8 @@ def workspaces(found: Found) -> dict[str, dict[str, Any]]:
 def histograms(found: Found, counts: Mapping[str, np.ndarray]) -> dict[str, dict[str, Any]]:
     """Mass spectra before and after cuts, their fits, and counts of pseudo-experiments.
 
-    The names are spectrum/WINDOW/CUT, fit/WINDOW/CUT (cut 1: before) and toys/WINDOW/CUT.
+    The names are spectrum/WINDOW/CUT, fit/WINDOW/CUT (cut 1: before) and toys/WINDOW/CUT. Of
+    weighted data spectra are sums of weights, and toys count these over the event weight.
     """
     drawn, (mass, unit) = {}, (found["mass"]["name"], found["mass"]["unit"])
     for window in found["windows"]:
@@ -87,7 +89,7 @@ def histograms(found: Found, counts: Mapping[str, np.ndarray]) -> dict[str, dict
             drawn[f"fit/{place}"] = reuse.histogram(edges, one["fit"], mass, unit)
         for cut, n in zip(window["cuts"], counts[window["name"]].T, strict=True):
             if len(n):
-                low, high = int(n.min()), int(n.max())
+                low, high = int(np.floor(n.min())), int(np.ceil(n.max()))
                 step = 1 + (high - low) // MAX_BINS
                 edges = np.arange(low, high + step + 1, step) - 0.5
                 events = np.histogram(n, edges)[0]

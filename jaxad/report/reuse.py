@@ -21,6 +21,7 @@ def workspace(
     r: float,
     relative: Mapping[str, float],
     dispersion: float = 1.0,
+    event_weight: float = 1.0,
 ) -> dict[str, Any]:
     """One cut's Poisson(n; mu + b g prod_j K_j^a_j) Poisson(r; r g) prod_j N(a_j; 0, 1).
 
@@ -32,13 +33,17 @@ def workspace(
         relative: name -> sigma_j of what scales b by K_j = 1 + sigma_j, log-normal.
         dispersion: d, variance over mean of the count. Observation, both samples and r are divided
             by it, which gives a Poisson likelihood the count's own variance; mu is left in events.
+        event_weight: of weighted events sum(w^2) / sum(w): n, b and mu are sums of weights, and the
+            likelihood's counts these over it.
 
     Returns:
         A HistFactory workspace, mu being the number of signal events that pass, bounded by ten
         times n (pyhf's own bound of 10 would cut a significance short).
     """
+    unit = dispersion * event_weight
+    error = b / event_weight / np.sqrt(r * dispersion)
     modifiers: list[dict[str, Any]] = [
-        {"name": f"template_{name}", "type": "shapesys", "data": [b / np.sqrt(r * dispersion)]}
+        {"name": f"template_{name}", "type": "shapesys", "data": [error]}
     ]
     modifiers += [
         {"name": key, "type": "normsys", "data": {"hi": 1 + sigma, "lo": 1 / (1 + sigma)}}
@@ -47,15 +52,15 @@ def workspace(
     ]
     signal = {"name": "mu", "type": "normfactor", "data": None}
     samples = [
-        {"name": "signal", "data": [1 / dispersion], "modifiers": [signal]},
-        {"name": "background", "data": [b / dispersion], "modifiers": modifiers},
+        {"name": "signal", "data": [1 / unit], "modifiers": [signal]},
+        {"name": "background", "data": [b / unit], "modifiers": modifiers},
     ]
     seen, measured = (b, "asimov") if n is None else (float(n), "observed")
-    poi = {"name": "mu", "inits": [1.0], "bounds": [[0.0, _BOUND * max(seen, b, 1.0)]]}
+    poi = {"name": "mu", "inits": [1.0], "bounds": [[0.0, _BOUND * max(seen, b, event_weight)]]}
     return {
         "version": "1.0.0",
         "channels": [{"name": name, "samples": samples}],
-        "observations": [{"name": name, "data": [seen / dispersion]}],
+        "observations": [{"name": name, "data": [seen / unit]}],
         "measurements": [{"name": measured, "config": {"poi": "mu", "parameters": [poi]}}],
     }
 

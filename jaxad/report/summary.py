@@ -27,6 +27,11 @@ MAX_LINES = 28
 HEADER = ("window", "cut", "expected", "observed", "nominal", "p local", "sigma", "S95 (expected)")
 
 
+def count_text(n: float) -> str:
+    """Events, or a sum of weights."""
+    return str(n) if isinstance(n, int) else f"{n:.4g}"
+
+
 def p_text(p: Mapping[str, Any] | None) -> str:
     """A p-value, with < where it is a bound."""
     return "-" if p is None else f"{'<' if p['is_bound'] else ''}{p['p']:.2g}"
@@ -53,7 +58,7 @@ def rows(found: Found) -> Iterator[tuple[str, ...]]:
                 yield name, cut, expected, "blinded", "", "", "", limit
                 continue
             yield (
-                *(name, cut, expected, str(one["n"]), f"{one['z_nominal']:.2f}"),
+                *(name, cut, expected, count_text(one["n"]), f"{one['z_nominal']:.2f}"),
                 *(p_text(one["p_local"]), sigma_text(one)),
                 f"{one['limit']['observed']:.3g} {limit}",
             )
@@ -153,7 +158,7 @@ def summary_text(found: Found) -> str:
         n, p, sigma = (
             ("blind", "", "")
             if found["blind"]
-            else (*(str(one["n"]), p_text(one["p_local"]), sigma_text(one)),)
+            else (*(count_text(one["n"]), p_text(one["p_local"]), sigma_text(one)),)
         )
         lines.append(f"{name:<13}{cut:>6}{n:>7}{b:>15}{p:>10}{sigma:>12}")
     if len(order) > MAX_ROWS:

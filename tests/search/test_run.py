@@ -93,7 +93,7 @@ def test_a_search_is_blind_then_open_and_goes_on(columns, tmp_path, capsys):
     for cut, one in cuts_of(hidden).items():
         opened = cuts_of(shown)[cut]
         assert set(opened) - set(one) == {
-            *("n", "z_nominal", "z_workspace", "p_local", "extrapolated")
+            *("n", "z_nominal", "p_nominal", "z_workspace", "p_local", "extrapolated")
         }
         assert isinstance(opened["n"], int) and one["event_weight"] == 1
         del opened["limit"]["observed"]

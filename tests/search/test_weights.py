@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 from scipy import stats
+from searches import made_up
 
 from benchmarks import calibration
 from benchmarks.calibration import pool_of
 from jaxad.metrics import closure, counting
+from jaxad.report import products, reuse
 from jaxad.search import analysis, toys, weights
 from jaxad.search.analysis import Normalisation, Sizes
 from jaxad.search.pool import DATA
@@ -148,6 +150,35 @@ def test_events_of_weight_two_double_the_limit_alone(normalised, false):
         assert other["limit"][name] == pytest.approx(2 * one["limit"][name])
     for name in ("p_local", "z_nominal", "z_workspace", "closure", "coverage"):
         assert other[name] == one[name]
+
+
+@pytest.mark.parametrize("normalised", [False, True])
+def test_a_workspace_counts_events_of_the_likelihood(normalised):
+    rng = np.random.default_rng(0)
+    counts = np.append(131.4, rng.gamma(100, 1.0, 50))
+    size = Sizes(1000.3, np.full(5, 3200), 0.25, weighted=True)
+    one = analysis.summary(row_of(counts, size, normalised, (103.2, 121.0, 99.7)), True)
+    errors = {name: one["relative_errors"][name] for name in ("fit", "closure")}
+    space = reuse.workspace(
+        *("cut", one["n"], one["b"], one["r"], errors, one["dispersion"], one["event_weight"])
+    )
+    signal, background = space["channels"][0]["samples"]
+    (b,), (error,) = background["data"], background["modifiers"][0]["data"]
+    (n,) = space["observations"][0]["data"]
+    z = counting.profile_z(n, b, (b / error) ** 2, *errors.values())
+    assert z == pytest.approx(one["z_workspace"])
+    assert one["z_workspace"] == pytest.approx(one["z_nominal"], rel=1e-6)
+    assert n / signal["data"][0] == pytest.approx(0.25 * 131.4)  # mu is a sum of weights
+
+
+def test_histograms_hold_all_toys_of_weighted_counts():
+    found, counts = made_up(shown=False, n_toys=50)
+    sums = {name: 1.37 * n for name, n in counts.items()}
+    drawn = products.histograms(found, sums)
+    assert drawn
+    for name, histogram in drawn.items():
+        assert name.startswith("toys/")
+        assert sum(histogram["storage"]["values"]) == 50
 
 
 def test_thinned_sums_keep_their_mean():
