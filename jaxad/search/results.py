@@ -48,7 +48,7 @@ def claims(
     """What these numbers do not say, a line each; windows are named where there are several."""
     n_toys = len(cuts[0][0].z_toys)
     found = []
-    if n_toys == 0 and half_split:
+    if n_toys == 0 and half_split and not weights.differ(table.weight):
         found.append("a half-split's nominal p is exact for one cut; no global p without toys")
     elif n_toys == 0:
         found.append("no pseudo-experiments: nominal significances alone, which are not calibrated")

@@ -173,6 +173,16 @@ def test_toy_spectra_fluctuate_as_weighted_events_do(columns, tmp_path):
     assert found.expected * unit == pytest.approx(inside, rel=0.25)
 
 
+def test_an_exact_half_split_is_claimed_of_plain_events_alone(columns, tmp_path):
+    said = {}
+    for name, weight in (("plain", None), ("weighted", np.linspace(1, 2, N))):
+        (tmp_path / name).mkdir()
+        config = config_of(tmp_path / name, columns, weight, closure_windows=0, half_split=True)
+        said[name] = searched(config, tmp_path / name / "run", n_toys=0, unblind=False)
+    assert any("exact for one cut" in text for text in said["plain"]["cannot_claim"])
+    assert not any("exact for one cut" in text for text in said["weighted"]["cannot_claim"])
+
+
 def test_negative_weights_are_refused(columns, tmp_path):
     weight = np.ones(N)
     weight[17] = -1
