@@ -10,8 +10,9 @@ from jaxad import data, training
 from jaxad.commands.train import bench
 from jaxad.configs import search as search_config
 from jaxad.errors import UserError
+from jaxad.methods.stages import density
 from jaxad.metrics.families import Family
-from jaxad.search import run, spectra
+from jaxad.search import inject, run, spectra
 from jaxad.search.table import search_table
 from jaxad.search.weights import event_weight
 from jaxad.search.windows import Window, false_windows, windows_of
@@ -181,6 +182,26 @@ def test_an_exact_half_split_is_claimed_of_plain_events_alone(columns, tmp_path)
         said[name] = searched(config, tmp_path / name / "run", n_toys=0, unblind=False)
     assert any("exact for one cut" in text for text in said["plain"]["cannot_claim"])
     assert not any("exact for one cut" in text for text in said["weighted"]["cannot_claim"])
+
+
+def test_weighted_signal_is_injected_by_its_weights(columns, tmp_path):
+    weight = np.exp(columns["x1"] / 2)
+    config = config_of(tmp_path, columns, weight)
+    config.search.inject = config.data.source
+    rows = inject.signal(config, search_table(config), {})
+    assert len(rows["m"]) / N == pytest.approx(weight.mean() / weight.max(), rel=0.1)
+    assert rows["x"][:, 1].mean() == pytest.approx(
+        np.average(columns["x1"], weights=weight), abs=0.15
+    )
+
+
+def test_template_masses_follow_the_weights(columns):
+    m = columns["mjj"].astype(np.float32) / 1000
+    m, rng = m[(m > 3.3) & (m < 3.7)], np.random.default_rng(0)
+    weight = np.exp(5 * m)
+    drawn = density.sample_mass(m, 20_000, rng, 0.01, weight)
+    assert drawn.mean() == pytest.approx(np.average(m, weights=weight), abs=0.005)
+    assert abs(drawn.mean() - m.mean()) > 0.03
 
 
 def test_negative_weights_are_refused(columns, tmp_path):
