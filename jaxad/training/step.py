@@ -7,7 +7,6 @@ sharding the ensemble where it divides and the batch where it does not. Everythi
 function of seed, stage, epoch and step (`jaxad.training.streams`).
 """
 
-import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -219,7 +218,7 @@ class Programs(NamedTuple):
 def compile_programs(task: Task, config: ConfigDict, n_members: int, n_steps: int) -> Programs:
     """Build the compiled functions; the mesh shards the ensemble if it divides, else the batch."""
     devices, on_cpu = jax.device_count(), jax.default_backend() == "cpu"
-    rows_at_once = math.lcm(task.cpu_rows, devices) if on_cpu else 0
+    rows_at_once = task.cpu_rows * devices if on_cpu else 0
     mesh = jax.make_mesh((devices,), ("devices",), axis_types=(AxisType.Auto,))
     by_member = n_members % devices == 0
     spec = {
