@@ -21,7 +21,8 @@ from ml_collections import ConfigDict
 
 from jaxad.data.dataset import Rows
 from jaxad.devices import hosts, precision
-from jaxad.training import streams
+from jaxad.training import layout, streams
+from jaxad.training.layout import Layout
 from jaxad.training.optimizer import make_optimizer
 from jaxad.training.streams import Purpose
 
@@ -128,6 +129,7 @@ def _train_step(
     task: Task,
     optimizer: optax.GradientTransformation,
     rows_at_once: int,
+    held: Layout,
     data: Rows,
     weight: Array,
     step: Array,
@@ -137,12 +139,13 @@ def _train_step(
 ) -> Member:
     batch = _batch(data, index, weight)
     key = jax.random.fold_in(epoch_key, step)
+    params = held.unpack(member.params)
 
     def values(state: Any, batch: Rows, key: Array) -> tuple[Any, tuple]:
         gradient = jax.value_and_grad(task.loss, has_aux=True)
         with precision.training():
-            (loss, (metrics, state)), grads = gradient(member.params, state, batch, key, True)
-        return state, (loss, metrics, grads)
+            (loss, (metrics, state)), grads = gradient(params, state, batch, key, True)
+        return state, (loss, metrics, held.pack(grads))
 
     state, (loss, metrics, grads) = _in_parts(values, rows_at_once, member.state, batch, key)
     updates, optimizer_state = optimizer.update(grads, member.optimizer, member.params)
@@ -261,13 +264,23 @@ def compile_programs(task: Task, config: ConfigDict, n_members: int, n_steps: in
     @jit_members
     def train(members, block, seeds, epoch, start, stop):
         keys = jax.vmap(lambda s: streams.key(s[0], Purpose.TRAINING, s[1], epoch))(seeds)
+        params = jax.eval_shape(lambda: jax.tree.map(lambda a: a[0], members.params))
+        held = layout.choose(params, on_cpu, bool(config.clip_per_tensor))
 
         def body(step, members):
-            one = partial(_train_step, task, optimizer, rows_at_once, block.data)
+            one = partial(_train_step, task, optimizer, rows_at_once, held, block.data)
             one = partial(one, block.weight[step - block.first], step)
             return jax.vmap(one)(members, block.index[:, step - block.first], keys)
 
-        return lax.fori_loop(start, stop, body, members)
+        def pack(member):
+            params, state = layout.pack(held, member.params, member.optimizer)
+            return member._replace(params=params, optimizer=state)
+
+        def unpack(member):
+            params, state = layout.unpack(held, member.params, member.optimizer, optimizer)
+            return member._replace(params=params, optimizer=state)
+
+        return jax.vmap(unpack)(lax.fori_loop(start, stop, body, jax.vmap(pack)(members)))
 
     @jax.jit
     def validate(members, sums, block, seeds, start, stop):
