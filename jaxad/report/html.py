@@ -37,10 +37,9 @@ img { max-width: 100%; height: auto; } figcaption { color: #555; font-size: .85r
 
 @styled
 def figure_png(figure: Figure) -> bytes:
-    """The figure as an optimised PNG; its layout is then settled, which halves a second call."""
+    """The figure as a PNG."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI, pil_kwargs={"optimize": True})
-    figure.set_layout_engine("none")
+    figure.savefig(buffer, format="png", dpi=DPI)
     return buffer.getvalue()
 
 
@@ -75,8 +74,8 @@ def _notes(notes: Sequence[str]) -> str:
     return "".join(f'<p class="note">{escape(note)}</p>' for note in notes)
 
 
-def _figure(name: str, figure: Figure) -> str:
-    data = base64.b64encode(figure_png(figure)).decode()
+def _figure(name: str, png: bytes) -> str:
+    data = base64.b64encode(png).decode()
     return (
         f'<figure id="{escape(name)}"><img alt="{escape(name)}" '
         f'src="data:image/png;base64,{data}"><figcaption>{escape(caption(name))}</figcaption></figure>'
@@ -87,15 +86,16 @@ def html_report(
     *,
     title: str,
     metrics: Mapping[str, Any],
-    figures: Mapping[str, Figure],
+    figures: Mapping[str, bytes],
     config: Mapping[str, Any] | None = None,
     provenance: Mapping[str, Any] | None = None,
     notes: Sequence[str] = (),
 ) -> str:
     """The page: table of `metrics` (of `summarise_all`), captioned figures, config, provenance.
 
-    notes are paragraphs above the table. Versions join the provenance by themselves. All text is
-    escaped; the page names no address and holds its figures.
+    figures are PNG files, as `save_figures` wrote them: none is drawn twice. notes are paragraphs
+    above the table. Versions join the provenance by themselves. All text is escaped; the page names
+    no address and holds its figures.
     """
     facts = {**(provenance or {}), **versions()}
     paragraphs = "".join(f"<p>{escape(note)}</p>" for note in notes)
@@ -106,7 +106,7 @@ def html_report(
         below += _notes(rates_notes(metrics))
     header, rows = selection_rows(metrics)
     below += f"<h2>Observables, one by one</h2>{_table(header, rows)}" if rows else ""
-    drawn = "".join(_figure(name, fig) for name, fig in figures.items())
+    drawn = "".join(_figure(name, png) for name, png in figures.items())
     settings = escape(json.dumps(config or {}, indent=2, default=str))
     origin = _table(("what", "value"), [(str(key), str(value)) for key, value in facts.items()])
     return (

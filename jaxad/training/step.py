@@ -20,14 +20,14 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
 from jaxad.data.dataset import Rows
-from jaxad.devices import hosts, precision
+from jaxad.devices import compiler, hosts, precision
 from jaxad.training import layout, streams
 from jaxad.training.layout import Layout
 from jaxad.training.optimizer import make_optimizer
 from jaxad.training.streams import Purpose
 
-_RUNS_ONCE = {"xla_backend_optimization_level": 0}
-"""Compiler options for what runs once a fit or epoch: on CPU compiled in a fifth of the time."""
+FEW_STEPS = 64
+"""Up to here a fit is over before an optimised step has paid for its compilation."""
 
 
 class Task(NamedTuple):
@@ -233,7 +233,8 @@ def compile_programs(task: Task, config: ConfigDict, n_members: int, n_steps: in
     sharding = {name: NamedSharding(mesh, s) for name, s in spec.items()}
     optimizer = make_optimizer(config, n_steps)
     jit_members = partial(jax.jit, donate_argnums=0, out_shardings=sharding["members"])
-    rarely = _RUNS_ONCE if on_cpu else None
+    rarely = compiler.quickly()
+    often = rarely if n_steps <= FEW_STEPS else None
 
     def init_member(data: Rows, index: Array, seed: Array) -> Member:
         batch = _batch(data, index, jnp.ones(index.shape))
@@ -261,7 +262,7 @@ def compile_programs(task: Task, config: ConfigDict, n_members: int, n_steps: in
     def init(block, seeds):
         return jax.vmap(partial(init_member, block.data))(block.index[:, 0], seeds)
 
-    @jit_members
+    @partial(jit_members, compiler_options=often)
     def train(members, block, seeds, epoch, start, stop):
         keys = jax.vmap(lambda s: streams.key(s[0], Purpose.TRAINING, s[1], epoch))(seeds)
         params = jax.eval_shape(lambda: jax.tree.map(lambda a: a[0], members.params))
@@ -282,7 +283,7 @@ def compile_programs(task: Task, config: ConfigDict, n_members: int, n_steps: in
 
         return jax.vmap(unpack)(lax.fori_loop(start, stop, body, jax.vmap(pack)(members)))
 
-    @jax.jit
+    @partial(jax.jit, compiler_options=often)
     def validate(members, sums, block, seeds, start, stop):
         keys = jax.vmap(lambda s: streams.key(s[0], Purpose.VALIDATION, s[1]))(seeds)
 
