@@ -54,6 +54,7 @@ def test_ragged_batches_count_every_row_once():
     assert history[0]["train_rows"] == pytest.approx((16**2 + 16**2 + 5**2) / 37)
 
 
+@pytest.mark.cpu("no other device takes a batch in parts")
 @pytest.mark.parametrize("cpu_rows", [1, 8, 13])
 def test_gradients_in_parts_equal_those_of_the_batch(cpu_rows):
     """61 weighted rows, two members, batches of 24 with a last one of 13: the same steps."""
@@ -342,6 +343,7 @@ np.savez(sys.argv[2], *jax.tree.leaves([single, members]))
 """
 
 
+@pytest.mark.cpu("eight simulated CPUs against one")
 def test_eight_devices_equal_one(tmp_path):
     """Plain SGD, so that a wrong scale of the gradient shows; batch and ensemble sharding."""
     path = tmp_path / "eight.npz"
