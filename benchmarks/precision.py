@@ -3,10 +3,10 @@
   PYTHONPATH=. python benchmarks/precision.py --seeds 3 --jets FILE --lhco FOLDER --codae FOLDER
 
 Each network is trained on the same events and seeds with float32, TF32 and bfloat16 products in its
-training steps, and scored in float32; the one of float32 is scored with each as well. Prints a
-Markdown table of AUC, the mean over signals. FILE holds the hls4ml jets, the FOLDERs what the
-configs cathode and codae read; what is not given is simulated. A GPU multiplies TF32 as it does;
-bfloat16 there, and both on a CPU, are emulated (benchmarks/rounded.py).
+training steps, and scored in float32; the one of float32 is scored with each as well. All seeds are
+members of one training. Prints a Markdown table of AUC, the mean over signals. FILE holds the
+hls4ml jets, the FOLDERs what the configs cathode and codae read; what is not given is simulated. A
+GPU multiplies TF32 itself; bfloat16 there, and both on a CPU, are emulated (benchmarks/rounded.py).
 """
 
 import argparse
@@ -16,7 +16,8 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
@@ -38,10 +39,10 @@ from jaxad.scorer import Scorer
 from jaxad.training import fit
 
 FLOAT32, CHANGED = "float32", ("TF32", "bfloat16")
-FAMILIES = {"jets": "particles of jets", "lhco": "LHC Olympics", "codae": "event images"}
+FAMILIES = {"--jets": "the hls4ml jets", "--lhco": "LHC Olympics", "--codae": "event images"}
 TRIGGER = {"data.n_simulated": 6000}
-IMAGES = {"data.n_events": 1000, "data.n_simulated": 1000, "train.batch_size": 64}
-SMALL = {"model.features": (8, 16, 16, 32), "model.latent": 16}
+IMAGES = {"data.n_events": 600, "data.n_simulated": 600, "train.batch_size": 64}
+SMALL = {"model.features": (8, 16), "model.latent": 16}
 
 
 class Network(NamedTuple):
@@ -53,15 +54,19 @@ class Network(NamedTuple):
     settings: dict[str, Any]
     family: str = ""  # whose files may be given
     real: str = ""  # the config that reads them, if it is another one
+    members: str = "train.ensemble"  # the setting that says how many are trained at once
     other: dict[str, Any] = {}  # noqa: RUF012  settings of one more training, in float32
 
 
 NETWORKS = {
     "toptagging": Network(
-        "top tagging, conv AE",
+        "top tagging, conv AE, a quarter of the width",
         "toptagging_ae",
         "autoencoder (conv)",
-        {"data.n_simulated": 4000, "data.n_events": 6000, "train.epochs": 5},
+        {
+            **{"data.n_simulated": 2000, "data.n_events": 3000, "train.epochs": 5},
+            **{"model.width": 32},
+        },
         "jets",
         "hls4ml_ae",
     ),
@@ -88,6 +93,7 @@ NETWORKS = {
         "cathode",
         {"flow_train.epochs": 8, "classifier.members": 4, "train.epochs": 6},
         "lhco",
+        members="classifier.runs",
     ),
     "supervised": Network(
         "supervised classifiers",
@@ -95,28 +101,33 @@ NETWORKS = {
         "supervised",
         {"classifier.members": 5, "train.epochs": 10},
         "lhco",
+        members="classifier.runs",
     ),
     "hln": Network(
         "HLN mimicker and its pooled AE",
         "interpretable_hln",
         "hln",
         {
-            **{"data.n_events": 4000, "data.n_simulated": 500, "teacher.train.epochs": 3},
+            **{"data.n_events": 2000, "data.n_simulated": 500, "teacher.train.epochs": 3},
             **{"train.epochs": 20, "method.passes": 3, "method.max_degree": 3},
         },
         "jets",
         "interpretable_hls4ml",
     ),
     "codae": Network(
-        "CoDAE, an eighth of the channels",
+        "CoDAE, two levels of 8 and 16 channels",
         "codae",
         "codae",
-        IMAGES | SMALL | {"train.epochs": 5},
+        IMAGES | SMALL | {"train.epochs": 4},
         "codae",
         other={"model.dtype": "bfloat16"},
     ),
     "dirichlet_vae": Network(
-        "Dirichlet VAE", "dirichlet_vae", "dirichlet_vae", IMAGES | {"train.epochs": 30}, "codae"
+        "Dirichlet VAE, an eighth of the width",
+        "dirichlet_vae",
+        "dirichlet_vae",
+        IMAGES | {"train.epochs": 20, "model.hidden": 64},
+        "codae",
     ),
     "qcd_or_what": Network(
         "QCD or What?", "qcd_or_what", "qcd_or_what", IMAGES | {"train.epochs": 5}, "codae"
@@ -146,11 +157,8 @@ def training_in(products: str) -> Iterator[None]:
 def scoring_in(products: str) -> Iterator[None]:
     """All that is compiled inside multiplies so."""
     name = "highest" if products == FLOAT32 else "default"
-    with (
-        mock.patch.dict(os.environ, {CHOSEN: name}),
-        jax.default_matmul_precision(name),
-        _device(products),
-    ):
+    chosen = mock.patch.dict(os.environ, {CHOSEN: name})
+    with chosen, jax.default_matmul_precision(name), _device(products):
         yield
 
 
@@ -195,36 +203,32 @@ def trained(config: ConfigDict, dataset: Dataset, products: str) -> Scorer:
     return Scorer(config.method.name, own, jax.device_get(fitted), dataset.layout)
 
 
-def mean_auc(scorer: Scorer, dataset: Dataset, products: str) -> float:
-    """Mean of the AUC of all signals, of scores whose products are these."""
+def mean_auc(scorer: Scorer, dataset: Dataset, products: str) -> np.ndarray:
+    """Mean of the AUC of all signals (members,), of scores whose products are these."""
     fresh = Scorer(scorer.method, scorer.config, scorer.params, scorer.layout)
     with scoring_in(products):
-        background = fresh(dataset.test["x"])
-        return float(np.mean([auc(background, fresh(s["x"])) for s in dataset.signals.values()]))
+        background, *signals = (
+            np.atleast_2d(fresh.member_scores(rows["x"])[fresh.names[0]])
+            for rows in (dataset.test, *dataset.signals.values())
+        )
+    areas = [[auc(*pair) for pair in zip(background, signal, strict=True)] for signal in signals]
+    return np.mean(areas, axis=0)
 
 
-def measure(config: ConfigDict, other: dict[str, Any], seeds: Sequence[int]) -> dict[str, list]:
-    """AUC of every seed: "float32", and "training TF32", "scoring TF32" and so on; "other"."""
+def measure(config: ConfigDict, other: dict[str, Any]) -> dict[str, np.ndarray]:
+    """AUC of every member: "float32", and "training TF32", "scoring TF32" and so on; "other"."""
     with jax.default_matmul_precision("highest"), contextlib.redirect_stdout(sys.stderr):
         dataset = data.load(config.data)
-    found: dict[str, list] = {}
-
-    def file(name: str, value: float) -> None:
-        found.setdefault(name, []).append(value)
-
-    for seed in seeds:
-        config.seed = seed
-        exact = trained(config, dataset, FLOAT32)
-        file(FLOAT32, mean_auc(exact, dataset, FLOAT32))
-        for products in CHANGED:
-            file(f"scoring {products}", mean_auc(exact, dataset, products))
-            rough = trained(config, dataset, products)
-            file(f"training {products}", mean_auc(rough, dataset, FLOAT32))
-        if other:
-            changed = config.copy_and_resolve_references()
-            for name, value in other.items():
-                _set(changed, name, value)
-            file("other", mean_auc(trained(changed, dataset, FLOAT32), dataset, FLOAT32))
+    exact = trained(config, dataset, FLOAT32)
+    found = {FLOAT32: mean_auc(exact, dataset, FLOAT32)}
+    for products in CHANGED:
+        found[f"scoring {products}"] = mean_auc(exact, dataset, products)
+        rough = trained(config, dataset, products)
+        found[f"training {products}"] = mean_auc(rough, dataset, FLOAT32)
+    if other:
+        for name, value in other.items():
+            _set(config, name, value)
+        found["other"] = mean_auc(trained(config, dataset, FLOAT32), dataset, FLOAT32)
     return found
 
 
@@ -235,21 +239,19 @@ HEADER = (
 )
 
 
-def rows(network: Network, found: dict[str, list]) -> Iterator[str]:
+def rows(network: Network, found: dict[str, np.ndarray]) -> Iterator[str]:
     """Lines of the table: medians over seeds (smallest to largest), changes seed by seed."""
-    exact = np.array(found[FLOAT32])
+    exact = found[FLOAT32]
     changes = [
-        _cell(np.array(found[f"{what} {products}"]) - exact, "+.4f")
+        _cell(found[f"{what} {products}"] - exact, "+.4f")
         for what in ("training", "scoring")
         for products in CHANGED
     ]
     yield _line(network.title, _cell(exact, ".4f"), *changes)
     if network.other:
         said = ", ".join(f"{name}={value}" for name, value in network.other.items())
-        change = _cell(np.array(found["other"]) - exact, "+.4f")
-        yield _line(
-            f"the same, `{said}`", _cell(np.array(found["other"]), ".4f"), "", change, "", ""
-        )
+        change = _cell(found["other"] - exact, "+.4f")
+        yield _line(f"the same, `{said}`", _cell(found["other"], ".4f"), "", change, "", "")
 
 
 def _cell(values: np.ndarray, form: str) -> str:
@@ -261,7 +263,7 @@ def _line(*cells: str) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def main(argv: Sequence[str] | None = None, say: Callable[[str], None] = print) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--configs", nargs="*", default=[*NETWORKS], choices=[*NETWORKS])
@@ -269,8 +271,8 @@ def main(argv: Sequence[str] | None = None, say: Callable[[str], None] = print) 
     parser.add_argument("--workdir", type=Path, help="where simulated events are kept")
     parser.add_argument("--tiny", action="store_true", help="made-up events, smoke configs")
     for name, text in FAMILIES.items():
-        parser.add_argument(f"--{name}", default="", help=f"{text}; simulated without")
-    given = parser.parse_args(argv)
+        parser.add_argument(name, default="", help=f"{text}; simulated without")
+    given, say = parser.parse_args(argv), partial(print, flush=True)
     compiler.keep_programs()
     with tempfile.TemporaryDirectory() as temporary:
         folder = given.workdir or Path(temporary)
@@ -287,8 +289,8 @@ def main(argv: Sequence[str] | None = None, say: Callable[[str], None] = print) 
                 config = experiment(CASES[network.case], folder)
             else:
                 config = config_of(network, vars(given), folder)
-            found = measure(config, network.other, range(given.seeds))
-            for line in rows(network, found):
+            _set(config, network.members, given.seeds)
+            for line in rows(network, measure(config, network.other)):
                 say(line)
             print(f"{network.title}: {time.process_time() - began:.0f} CPU s", file=sys.stderr)
 

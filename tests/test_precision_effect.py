@@ -88,10 +88,9 @@ def test_gradients_round_cotangents_as_well(bits, as_trained):
         assert np.abs(plain - wanted).max() > 3 * np.abs(found - wanted).max()
 
 
-def test_the_command_prints_a_row_a_network():
-    said: list[str] = []
-    precision.main(["--tiny", "--seeds", "1", "--configs", "rbm"], said.append)
-    about, header, _, row = said
+def test_the_command_prints_a_row_a_network(capsys):
+    precision.main(["--tiny", "--seeds", "1", "--configs", "rbm"])
+    about, _, header, _, row = capsys.readouterr().out.splitlines()
     assert "emulated: TF32, bfloat16" in about or jax.default_backend() != "cpu"
     assert header.count("|") == row.count("|") == 7
     name, area, *changes = (cell.strip() for cell in row.strip("|").split("|"))
