@@ -17,7 +17,8 @@ from jaxad.training.step import Block, compile_programs, make_batches
 
 def precisions(function, *arguments) -> set[str]:
     """Of all matrix products that a function traces."""
-    program = str(jax.make_jaxpr(function)(*arguments))
+    function = function if hasattr(function, "trace") else jax.jit(function)
+    program = str(function.trace(*arguments).jaxpr)
     assert "dot_general" in program
     stated = re.findall(r"precision=(?:None|\(?Precision\.(\w+))", program)
     return {*stated} | ({"unsaid"} if len(stated) < program.count("dot_general[") else set())
