@@ -14,7 +14,12 @@ import os
 import time
 from pathlib import Path
 
-os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+os.environ["XLA_FLAGS"] = " ".join(
+    [
+        os.environ.get("XLA_FLAGS", ""),
+        "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
+    ]
+)
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import jax

@@ -17,6 +17,8 @@ CACHE = ROOT / ".pytest_cache" / "xla"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# Several processes share a GPU: workers, and the programs that their tests start.
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 # Two workers with two threads each wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Python looks through all that was compiled so far at each collection: a seventh of the time.
@@ -28,9 +30,21 @@ if version("jaxlib") == "0.10.2":
     QUICK_COMPILATION += " --xla_cpu_use_fusion_emitters=false"
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {QUICK_COMPILATION}".strip()
 
-from jaxad.devices import compiler  # noqa: E402
+import jax  # noqa: E402
 
-compiler.keep_programs()  # whole entries, since processes of tests are killed
+from jaxad.devices import compiler, precision  # noqa: E402
+
+# As commands do: an order of sums that is kept, whole entries of compiled programs, and float32
+# products but in training steps; so tolerances of float32 hold on every device.
+compiler.settle()
+precision.settle()
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what needs a CPU, as its mark says, where JAX computes on another device."""
+    mark = item.get_closest_marker("cpu")
+    if mark and jax.default_backend() != "cpu":
+        pytest.skip(f"needs a CPU: {mark.args[0]}")
 
 
 @pytest.fixture(scope="session")

@@ -131,6 +131,7 @@ np.savez(sys.argv[1], **trigger_scorer().member_scores(trigger_data(4096 + 300))
 """
 
 
+@pytest.mark.cpu("eight simulated CPUs against one")
 def test_eight_devices_score_as_one(scorer, tmp_path):
     folder = Path(__file__).parent
     flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"

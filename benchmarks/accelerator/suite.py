@@ -39,6 +39,8 @@ def run(context: Context, part: str) -> None:
     command += ["-n", str(n), "--dist", "load"] if n else []
     command += [TINY] if context.tiny else [*COMPUTE, "tests"]
     own = os.environ | {"JAXAD_OUTCOMES": str(file), "PYTHONPATH": _path()}
+    # Nobody reads off how long tests compile, and their processes compile the same programs.
+    own["JAX_COMPILATION_CACHE_DIR"] = str(context.out / "xla")
     try:
         with (context.out / "tests.log").open("w") as log:
             process = subprocess.Popen(command, cwd=ROOT, env=own, stdout=log, stderr=log)

@@ -99,12 +99,12 @@ def _evaluate(scorer: Scorer, directory: Path, source: str, n_bootstrap: int) ->
         folder.mkdir(exist_ok=True)
         _write_scores(folder / "scores.h5", table, classes)
         write_text(folder / "metrics.json", json.dumps(metrics, indent=2) + "\n")
-        report.save_figures(figures, folder)
+        drawn = {path.stem: path.read_bytes() for path in report.save_figures(figures, folder)}
         report.write_report(
             folder / "report.html",
             title=f"{config.method.name} on {config.data.name}",
             metrics=metrics,
-            figures=figures,
+            figures=drawn,
             config=config.to_dict(),
             provenance=metrics["provenance"],
         )

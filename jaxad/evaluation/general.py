@@ -16,6 +16,8 @@ from jaxad.scorer import Scorer
 BASELINE = "baseline "
 N_DRAWN = 2000  # events of a class whose reconstructions are kept
 
+TOGETHER = 256  # events of small classes that are scored at once
+
 Table = dict[str, dict[str, np.ndarray]]  # class -> score -> (n,) or (members, n)
 
 
@@ -47,14 +49,39 @@ def scores_of(
     scorers: Mapping[str, Scorer], baselines: Sequence[str], classes: Mapping[str, Rows]
 ) -> Table:
     """Scores of every class: the method's own, then the baselines' as "baseline NAME"."""
-    table: Table = {}
-    for name, rows in tqdm(classes.items(), desc="scoring", unit="class", delay=2):
-        scores = scorers["method"].member_scores(rows["x"])
-        for baseline in baselines:
-            known = scorers[baseline](rows["x"]) if baseline in scorers else rows[baseline]
-            scores[BASELINE + baseline] = known
-        table[name] = scores
+    table: Table = {name: {} for name in classes}
+    for names in tqdm(_together(classes), desc="scoring", unit="class", delay=2):
+        x = _rows_of(names, classes)
+        found = scorers["method"].member_scores(x)
+        found |= {BASELINE + b: scorers[b](x) for b in baselines if b in scorers}
+        ends = np.cumsum([len(classes[name]["x"]) for name in names])[:-1]
+        for column, values in found.items():
+            for name, own in zip(names, np.split(values, ends, axis=-1), strict=True):
+                table[name][column] = own
+    for name, rows in classes.items():
+        known = {b: rows[b] if b not in scorers else table[name][BASELINE + b] for b in baselines}
+        scores = part(table[name], False)
+        table[name] = scores | {BASELINE + b: values for b, values in known.items()}
     return table
+
+
+def _together(classes: Mapping[str, Rows]) -> list[list[str]]:
+    """Names of the classes that are scored in one call: alone, small ones leave batches empty."""
+    groups: list[list[str]] = []
+    size, shape = 0, None
+    for name, x in ((name, rows["x"]) for name, rows in classes.items()):
+        size += len(x)
+        if x.shape[1:] != shape or size > TOGETHER:
+            groups, size, shape = [*groups, []], len(x), x.shape[1:]
+        groups[-1].append(name)
+    return groups
+
+
+def _rows_of(names: Sequence[str], classes: Mapping[str, Rows]) -> np.ndarray:
+    """Raw events of the classes, one after another; those of one class where they lie."""
+    if len(names) == 1:
+        return classes[names[0]]["x"]
+    return np.concatenate([classes[name]["x"] for name in names])
 
 
 def part(scores: Mapping[str, np.ndarray], baselines: bool) -> dict[str, np.ndarray]:
@@ -135,8 +162,11 @@ def outputs_of(
 ) -> dict[str, dict[str, dict[str, np.ndarray]]]:
     """Method -> class -> inputs, reconstructions and latents, of methods that have them."""
     few = {name: take(rows, slice(N_DRAWN)) for name, rows in classes.items()}
-    found = {
-        method: {name: scorer.outputs(rows["x"]) for name, rows in few.items()}
-        for method, scorer in scorers.items()
-    }
+    found: dict = {method: {} for method in scorers}
+    for names in _together(few):
+        x, ends = _rows_of(names, few), np.cumsum([len(few[name]["x"]) for name in names])[:-1]
+        for method, scorer in scorers.items():
+            parts = {key: np.split(values, ends) for key, values in scorer.outputs(x).items()}
+            for i, name in enumerate(names):
+                found[method][name] = {key: values[i] for key, values in parts.items()}
     return {method: outputs for method, outputs in found.items() if all(outputs.values())}

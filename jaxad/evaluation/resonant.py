@@ -19,6 +19,7 @@ from jaxad import methods, metrics
 from jaxad.data.dataset import Dataset, take
 from jaxad.data.window import held_out_data
 from jaxad.devices.batches import in_batches
+from jaxad.devices.cores import side_by_side
 from jaxad.errors import UserError
 from jaxad.methods import cathode
 from jaxad.methods.stages import density, weak
@@ -44,13 +45,17 @@ def two_sample_auc(
         return {"auc": None, "auc_err": None}
     x, y = np.concatenate([a, b]), np.repeat([0, 1], [len(a), len(b)])
     weight = weak.balanced(y, {0: 0.5, 1: 0.5})
-    found = []
-    for kept, held_out in StratifiedKFold(folds, shuffle=True, random_state=seed).split(x, y):
+
+    def out_of_fold(rows: tuple[np.ndarray, np.ndarray]) -> float:
+        kept, held_out = rows
         model = HistGradientBoostingClassifier(
             learning_rate=0.05, early_stopping=True, validation_fraction=0.3, random_state=seed
         )
         model.fit(x[kept], y[kept], sample_weight=weight[kept])
-        found.append(roc_auc_score(y[held_out], model.predict_proba(x[held_out])[:, 1]))
+        return roc_auc_score(y[held_out], model.predict_proba(x[held_out])[:, 1])
+
+    split = StratifiedKFold(folds, shuffle=True, random_state=seed).split(x, y)
+    found = side_by_side(out_of_fold, list(split), "two-sample AUC", "fold")
     return {"auc": float(np.mean(found)), "auc_err": float(np.std(found) / np.sqrt(folds))}
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from jax import Array
 from ml_collections import ConfigDict
 from sklearn.mixture import GaussianMixture
+from threadpoolctl import threadpool_limits
 
 from jaxad import inputs
 from jaxad.data.dataset import Dataset
@@ -29,9 +30,10 @@ def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict[str, np.ndar
     """Means times precisions (c, d), Cholesky precisions (c, d, d), log norms (c,)."""
     stage = inputs.stage(config.inputs, dataset.layout, KINDS, "gaussian_mixture")
     learnt, x = rows.chosen(config, stage, dataset, config.method.n_fit, at_least="n_components")
-    mixture = GaussianMixture(
-        config.method.n_components, reg_covar=FLOOR, random_state=config.seed
-    ).fit(x.astype(np.float64))
+    mixture = GaussianMixture(config.method.n_components, reg_covar=FLOOR, random_state=config.seed)
+    # Threads would share thousands of small products, spinning between them, and order the sums.
+    with threadpool_limits(1):
+        mixture.fit(x.astype(np.float64))
     precisions = mixture.precisions_cholesky_
     determinants = np.log(np.diagonal(precisions, axis1=1, axis2=2)).sum(axis=1)
     norms = np.log(mixture.weights_) + determinants - 0.5 * x.shape[1] * np.log(2 * np.pi)

@@ -8,6 +8,7 @@ learned velocity. Both work on scaled features and a standardised condition, and
 """
 
 import itertools
+from typing import Any
 
 import distrax
 import flax.linen as nn
@@ -52,9 +53,17 @@ class MLP(nn.Module):
 
     @nn.compact
     def __call__(self, h: Array) -> Array:
-        for width in self.hidden:
-            h = nn.silu(nn.Dense(width)(h))
-        return nn.Dense(self.n_out, kernel_init=nn.initializers.zeros)(h)
+        for i, width in enumerate(self.hidden):
+            h = nn.silu(self._seen(i, h, nn.Dense(width)))
+        last = nn.Dense(self.n_out, kernel_init=nn.initializers.zeros)
+        return self._seen(len(self.hidden), h, last)
+
+    def _seen(self, i: int, h: Array, layer: nn.Dense) -> Array:
+        """`layer(h)`; `log_prob_by_level` learns what went in and adds a zero to what came out."""
+        if self.is_initializing():
+            return layer(h)
+        self.sow("intermediates", f"level{i}", h)
+        return self.perturb(f"level{i}", layer(h))
 
 
 class RealNVP(nn.Module):
@@ -127,6 +136,52 @@ class RealNVP(nn.Module):
         return distrax.ScalarAffine(
             shift=shift, log_scale=_MAX_LOG_SCALE * jnp.tanh(log_scale / _MAX_LOG_SCALE)
         )
+
+
+def log_prob_by_level(flow: RealNVP, params: Any, x: Array, m: Array) -> Array:
+    """`flow.apply(params, x, m)`, whose gradient takes the same layer of all conditioners at once.
+
+    Backwards through a coupling the gradients of its weights wait for nothing and nothing waits for
+    them: they are one batched product for all couplings, where a GPU would launch one for each.
+    Reverse mode only; equal to the plain form but for the order of sums.
+    """
+    levels = range(len(flow.hidden) + 1)
+
+    @jax.custom_vjp
+    def log_prob(params: Any, x: Array, m: Array) -> Array:
+        return flow.apply(params, x, m)
+
+    def forward(params: Any, x: Array, m: Array) -> tuple:
+        def probed(probes: Any, x: Array, m: Array) -> tuple:
+            variables = params | {"perturbations": probes}
+            values, seen = flow.apply(variables, x, m, mutable=["intermediates"])
+            return values, seen["intermediates"]
+
+        probes = {
+            name: {
+                f"level{i}": jnp.zeros((*x.shape[:-1], *network[f"Dense_{i}"]["bias"].shape))
+                for i in levels
+            }
+            for name, network in params["params"].items()
+        }
+        values, backward, seen = jax.vjp(probed, probes, x, m, has_aux=True)
+        return values, (backward, seen)
+
+    def gradient(kept: tuple, cotangent: Array) -> tuple:
+        backward, seen = kept
+        behind, x, m = backward(cotangent)
+        found: dict = {name: {} for name in behind}
+        for i in levels:
+            inputs = jnp.stack([seen[name][f"level{i}"][0] for name in behind])
+            slopes = jnp.stack([behind[name][f"level{i}"] for name in behind])
+            kernels = jnp.einsum("l...h,l...k->lhk", inputs, slopes)
+            biases = slopes.sum(axis=tuple(range(1, slopes.ndim - 1)))
+            for name, kernel, bias in zip(behind, kernels, biases, strict=True):
+                found[name][f"Dense_{i}"] = {"kernel": kernel, "bias": bias}
+        return {"params": found}, x, m
+
+    log_prob.defvjp(forward, gradient)
+    return log_prob(params, x, m)
 
 
 class FlowMatching(nn.Module):

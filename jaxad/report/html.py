@@ -37,10 +37,9 @@ img { max-width: 100%; height: auto; } figcaption { color: #555; font-size: .85r
 
 @styled
 def figure_png(figure: Figure) -> bytes:
-    """The figure as an optimised PNG; its layout is then settled, which halves a second call."""
+    """The figure as a PNG."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI, pil_kwargs={"optimize": True})
-    figure.set_layout_engine("none")
+    figure.savefig(buffer, format="png", dpi=DPI)
     return buffer.getvalue()
 
 
@@ -115,10 +114,9 @@ def page(
 
 
 def html_report(
-    *, metrics: Mapping[str, Any], figures: Mapping[str, Figure], **contents: Any
+    *, metrics: Mapping[str, Any], figures: Mapping[str, bytes], **contents: Any
 ) -> str:
     """The page of a run: tables of `metrics` (of `summarise_all`); `contents` as of `page`."""
-    images = {name: figure_png(figure) for name, figure in figures.items()}
     results = table_html(*metrics_rows(metrics)) + notes_html(metrics_notes(metrics))
     header, rows = rates_rows(metrics)
     if rows:
@@ -127,7 +125,7 @@ def html_report(
     header, rows = selection_rows(metrics)
     if rows:
         results += f"<h2>Observables, one by one</h2>{table_html(header, rows)}"
-    return page(results=results, images=images, **contents)
+    return page(results=results, images=figures, **contents)
 
 
 def write_report(path: str | Path, **contents: Any) -> Path:

@@ -127,16 +127,20 @@ def reconstruction_figure(
     n_rows = -(-len(pairs) // n_blocks)
     size = (2.0 * n_columns + 0.6) * n_blocks + 1.0, (2 * height + 0.5) * n_rows + 0.6
     figure = new_figure(*size)
-    whole = figure.subplots(
-        2 * n_rows, n_blocks * n_columns, squeeze=False, sharex=True, sharey=True
-    )
+    # No shared limits and no ticks inside: with many classes they would take most of the time.
+    whole = figure.subplots(2 * n_rows, n_blocks * n_columns, squeeze=False)
     # Blocks of all rows, one below the other: grid[2 i] and grid[2 i + 1] are those of class i.
     grid = np.concatenate(np.split(whole, n_blocks, axis=1))
     norm = _log_scale([image for pair in pairs.values() for image in pair[0]])
     for axes in grid.flat:
         axes.set_visible(False)
-        axes.tick_params(labelsize="x-small", size=3)
         axes.minorticks_off()
+    for axes in whole[:-1].flat:
+        axes.set_xticks([])
+    for axes in whole[:, 1:].flat:
+        axes.set_yticks([])
+    for axes in {*whole[-1], *whole[:, 0]}:
+        axes.tick_params(labelsize="x-small", size=3)
     for row, (name, pair) in enumerate(pairs.items()):
         for kind, images in enumerate(pair):
             for axes, image in zip(grid[2 * row + kind], images, strict=False):

@@ -7,7 +7,6 @@ sharding the ensemble where it divides and the batch where it does not. Everythi
 function of seed, stage, epoch and step (`jaxad.training.streams`).
 """
 
-import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -21,13 +20,14 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
 from jaxad.data.dataset import Rows
-from jaxad.devices import hosts, precision
-from jaxad.training import streams
+from jaxad.devices import compiler, hosts, precision
+from jaxad.training import layout, streams
+from jaxad.training.layout import Layout
 from jaxad.training.optimizer import make_optimizer
 from jaxad.training.streams import Purpose
 
-_RUNS_ONCE = {"xla_backend_optimization_level": 0}
-"""Compiler options for what runs once a fit or epoch: on CPU compiled in a fifth of the time."""
+FEW_STEPS = 64
+"""Up to here a fit is over before an optimised step has paid for its compilation."""
 
 
 class Task(NamedTuple):
@@ -129,6 +129,7 @@ def _train_step(
     task: Task,
     optimizer: optax.GradientTransformation,
     rows_at_once: int,
+    held: Layout,
     data: Rows,
     weight: Array,
     step: Array,
@@ -138,12 +139,13 @@ def _train_step(
 ) -> Member:
     batch = _batch(data, index, weight)
     key = jax.random.fold_in(epoch_key, step)
+    params = held.unpack(member.params)
 
     def values(state: Any, batch: Rows, key: Array) -> tuple[Any, tuple]:
         gradient = jax.value_and_grad(task.loss, has_aux=True)
         with precision.training():
-            (loss, (metrics, state)), grads = gradient(member.params, state, batch, key, True)
-        return state, (loss, metrics, grads)
+            (loss, (metrics, state)), grads = gradient(params, state, batch, key, True)
+        return state, (loss, metrics, held.pack(grads))
 
     state, (loss, metrics, grads) = _in_parts(values, rows_at_once, member.state, batch, key)
     updates, optimizer_state = optimizer.update(grads, member.optimizer, member.params)
@@ -219,7 +221,7 @@ class Programs(NamedTuple):
 def compile_programs(task: Task, config: ConfigDict, n_members: int, n_steps: int) -> Programs:
     """Build the compiled functions; the mesh shards the ensemble if it divides, else the batch."""
     devices, on_cpu = jax.device_count(), jax.default_backend() == "cpu"
-    rows_at_once = math.lcm(task.cpu_rows, devices) if on_cpu else 0
+    rows_at_once = task.cpu_rows * devices if on_cpu else 0
     mesh = jax.make_mesh((devices,), ("devices",), axis_types=(AxisType.Auto,))
     by_member = n_members % devices == 0
     spec = {
@@ -231,7 +233,8 @@ def compile_programs(task: Task, config: ConfigDict, n_members: int, n_steps: in
     sharding = {name: NamedSharding(mesh, s) for name, s in spec.items()}
     optimizer = make_optimizer(config, n_steps)
     jit_members = partial(jax.jit, donate_argnums=0, out_shardings=sharding["members"])
-    rarely = _RUNS_ONCE if on_cpu else None
+    rarely = compiler.quickly()
+    often = rarely if n_steps <= FEW_STEPS else None
 
     def init_member(data: Rows, index: Array, seed: Array) -> Member:
         batch = _batch(data, index, jnp.ones(index.shape))
@@ -259,18 +262,28 @@ def compile_programs(task: Task, config: ConfigDict, n_members: int, n_steps: in
     def init(block, seeds):
         return jax.vmap(partial(init_member, block.data))(block.index[:, 0], seeds)
 
-    @jit_members
+    @partial(jit_members, compiler_options=often)
     def train(members, block, seeds, epoch, start, stop):
         keys = jax.vmap(lambda s: streams.key(s[0], Purpose.TRAINING, s[1], epoch))(seeds)
+        params = jax.eval_shape(lambda: jax.tree.map(lambda a: a[0], members.params))
+        held = layout.choose(params, on_cpu, bool(config.clip_per_tensor))
 
         def body(step, members):
-            one = partial(_train_step, task, optimizer, rows_at_once, block.data)
+            one = partial(_train_step, task, optimizer, rows_at_once, held, block.data)
             one = partial(one, block.weight[step - block.first], step)
             return jax.vmap(one)(members, block.index[:, step - block.first], keys)
 
-        return lax.fori_loop(start, stop, body, members)
+        def pack(member):
+            params, state = layout.pack(held, member.params, member.optimizer)
+            return member._replace(params=params, optimizer=state)
 
-    @jax.jit
+        def unpack(member):
+            params, state = layout.unpack(held, member.params, member.optimizer, optimizer)
+            return member._replace(params=params, optimizer=state)
+
+        return jax.vmap(unpack)(lax.fori_loop(start, stop, body, jax.vmap(pack)(members)))
+
+    @partial(jax.jit, compiler_options=often)
     def validate(members, sums, block, seeds, start, stop):
         keys = jax.vmap(lambda s: streams.key(s[0], Purpose.VALIDATION, s[1]))(seeds)
 

@@ -14,6 +14,8 @@ from jaxad.errors import UserError
 from jaxad.export.cpp.translate import Translator, Values
 from jaxad.export.cpp.writer import FLAGS, PRELUDE, declared
 
+pytestmark = pytest.mark.cpu("numbers at the edges of float32 as a CPU computes them")
+
 TABLE = np.ascontiguousarray(table().T)
 CASES = [*cases(), *reductions()]
 EVERY = "float32 int32 uint32 bool"

@@ -25,7 +25,7 @@ def quiet(params, state, batch, key, training):
 
 
 TASK = Task(init, loss)
-IN_PARTS = Task(init, quiet, cpu_rows=8)
+IN_PARTS = Task(init, quiet, cpu_rows=2)
 
 
 def rows(n, seed=0):

@@ -8,6 +8,7 @@ from sklearn.ensemble import IsolationForest
 from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import NearestNeighbors
 from sklearn.svm import OneClassSVM
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from jaxad import inputs, methods, report
 from jaxad.commands.train import bench, build_scorer
@@ -281,6 +282,25 @@ def test_shallow_scores_equal_scikit_learn(name, dataset):
     scorer = build_scorer(config, name, fitted, dataset)
     np.testing.assert_allclose(scorer(dataset.test["x"]), expected, rtol=2e-5, atol=2e-5)
     np.testing.assert_array_equal(scorer(garbage(dataset.test["x"])), scorer(dataset.test["x"]))
+
+
+def test_a_mixture_is_fitted_on_one_thread(dataset, monkeypatch):
+    """Whatever the number of cores, so that sums have one order; other code keeps its threads."""
+    config = adc2021_shallow.get_config("smoke")
+    config.method.update({"name": "gaussian_mixture", "n_components": 2})
+    inside, original = [], GaussianMixture.fit
+
+    def threads() -> set[int]:
+        return {pool["num_threads"] for pool in threadpool_info()}
+
+    def fit(self, x):
+        inside.append(threads())
+        return original(self, x)
+
+    monkeypatch.setattr(GaussianMixture, "fit", fit)
+    with threadpool_limits(2):
+        methods.get("gaussian_mixture").fit(config, dataset, None)
+        assert (inside, threads()) == ([{1}], {2})
 
 
 def test_distance_of_an_event_to_itself_is_exactly_zero(dataset):

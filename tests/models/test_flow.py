@@ -1,12 +1,14 @@
 """Properties of the conditional densities: invertible, normalised, reached by the condition."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxad.errors import UserError
-from jaxad.models.flow import FlowMatching, RealNVP, coupling_masks
+from jaxad.models.flow import FlowMatching, RealNVP, coupling_masks, log_prob_by_level
 
 AFFINE = RealNVP(n_features=4, n_layers=4, hidden=(16,))
 SPLINE = RealNVP(n_features=4, n_layers=2, hidden=(16,), coupling="spline", n_bins=4, bound=4.0)
@@ -57,6 +59,21 @@ def test_log_prob_is_base_density_plus_autodiff_jacobian(flow):
 
     log_prob = jax.jit(flow.apply)(params, x, m)
     np.testing.assert_allclose(log_prob, by_autodiff(x, m), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("flow", [AFFINE, SPLINE], ids=["affine", "spline"])
+def test_gradient_by_level_is_the_plain_one(flow):
+    """Of the parameters, the events and the condition; two members at once too."""
+    params, (x, m) = jax.tree.map(lambda a: jnp.stack([a, 0.9 * a]), random_params(flow)), events()
+
+    def gradient(log_prob):
+        value = jax.value_and_grad(lambda *a: jnp.sin(log_prob(*a)).mean(), argnums=(0, 1, 2))
+        return jax.jit(jax.vmap(value, in_axes=(0, None, None)))(params, x, m)
+
+    by_level, plain = gradient(partial(log_prob_by_level, flow)), gradient(flow.apply)
+    assert jax.tree.structure(by_level) == jax.tree.structure(plain)
+    for found, expected in zip(jax.tree.leaves(by_level), jax.tree.leaves(plain), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["affine", "spline", "matching"])

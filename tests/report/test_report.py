@@ -410,7 +410,7 @@ def test_metrics_table_lists_scores_then_baselines_and_says_what_is_missing():
 
 
 def page(**more):
-    figures = {"roc": report.roc_figure({"top": (scores(), scores(1))})}
+    figures = {"roc": figure_png(report.roc_figure({"top": (scores(), scores(1))}))}
     contents = {"title": "a <b> & c", "metrics": tree(), "figures": figures}
     return report.html_report(**(contents | more))
 
@@ -440,8 +440,9 @@ def test_files_are_written_whole(tmp_path):
     paths = report.save_figures(figures, tmp_path / "eval")
     assert [path.name for path in paths] == ["roc.png", "empty.png"]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths)
+    drawn = {path.stem: path.read_bytes() for path in paths}
     path = report.write_report(
-        tmp_path / "eval" / "report.html", title="t", metrics=tree(), figures=figures
+        tmp_path / "eval" / "report.html", title="t", metrics=tree(), figures=drawn
     )
     assert path.read_text().startswith("<!doctype html>")
     assert sorted(p.name for p in (tmp_path / "eval").iterdir()) == [

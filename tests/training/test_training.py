@@ -13,6 +13,7 @@ import optax
 import pytest
 from small_task import IN_PARTS, TASK, assert_equal, init, loss, quiet, rows
 
+from jaxad.devices import precision
 from jaxad.errors import Preempted, UserError
 from jaxad.storage import on_disk
 from jaxad.training import Task, checkpoint, fit, get_config, loop, streams, weighted_mean
@@ -22,7 +23,13 @@ from jaxad.training.optimizer import make_optimizer
 from jaxad.training.streams import Purpose
 
 
-def test_an_epoch_is_the_plain_loop():
+@pytest.fixture
+def float32_steps(monkeypatch):
+    """Training steps multiply in float32 too, so that tolerances are those of float32."""
+    monkeypatch.setenv(precision.CHOSEN, "highest")
+
+
+def test_an_epoch_is_the_plain_loop(float32_steps):
     """37 rows in batches of 16: the engine's SGD equals a hand-written loop over its shuffle."""
     config = get_config(epochs=2, batch_size=16, optimizer="sgd", learning_rate=0.1)
     train = rows(37)
@@ -54,8 +61,9 @@ def test_ragged_batches_count_every_row_once():
     assert history[0]["train_rows"] == pytest.approx((16**2 + 16**2 + 5**2) / 37)
 
 
+@pytest.mark.cpu("no other device takes a batch in parts")
 @pytest.mark.parametrize("cpu_rows", [1, 8, 13])
-def test_gradients_in_parts_equal_those_of_the_batch(cpu_rows):
+def test_gradients_in_parts_equal_those_of_the_batch(cpu_rows, float32_steps):
     """61 weighted rows, two members, batches of 24 with a last one of 13: the same steps."""
 
     sizes = set()
@@ -93,7 +101,7 @@ def test_validation_loss_does_not_depend_on_the_batch_size():
     np.testing.assert_allclose(values, values[0], rtol=1e-5)
 
 
-def test_weights_of_rows_change_the_fit_as_repetition_does():
+def test_weights_of_rows_change_the_fit_as_repetition_does(float32_steps):
     """A row of weight 2 counts as two rows, in the gradient of a full batch."""
     config = get_config(epochs=3, batch_size=1000, optimizer="sgd", learning_rate=0.1)
     base = rows(30)
@@ -103,7 +111,7 @@ def test_weights_of_rows_change_the_fit_as_repetition_does():
     assert_equal(*results, rtol=1e-4, atol=1e-6)
 
 
-def test_ensemble_equals_single_runs():
+def test_ensemble_equals_single_runs(float32_steps):
     config = get_config(epochs=3, batch_size=16, keep_best=2)
     config.ensemble = 5
     together = fit(TASK, rows(100), rows(40, 1), config, seed=10)
@@ -115,7 +123,7 @@ def test_ensemble_equals_single_runs():
         np.testing.assert_allclose(together.value[i], alone.value[0], rtol=1e-5)
 
 
-def test_members_see_their_own_rows():
+def test_members_see_their_own_rows(float32_steps):
     data = rows(60)
     config = get_config(epochs=2, batch_size=16, ensemble=2)
     index = np.stack([np.arange(30), np.arange(30, 60)])
@@ -342,7 +350,8 @@ np.savez(sys.argv[2], *jax.tree.leaves([single, members]))
 """
 
 
-def test_eight_devices_equal_one(tmp_path):
+@pytest.mark.cpu("eight simulated CPUs against one")
+def test_eight_devices_equal_one(tmp_path, float32_steps):
     """Plain SGD, so that a wrong scale of the gradient shows; batch and ensemble sharding."""
     path = tmp_path / "eight.npz"
     subprocess.run(

@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 from jaxad.errors import UserError
 from jaxad.inputs import logit as scaling
 from jaxad.methods import Bench
-from jaxad.models.flow import FlowMatching, RealNVP
+from jaxad.models.flow import FlowMatching, RealNVP, log_prob_by_level
 from jaxad.training import Task, streams, weighted_mean
 from jaxad.training.streams import Purpose
 
@@ -72,6 +72,8 @@ def task(flow: RealNVP | FlowMatching) -> Task:
     def loss(params: Any, state: dict, batch: dict, key: Array, training: bool) -> tuple:
         if isinstance(flow, FlowMatching):
             values = flow.apply(params, key, batch["x"], batch["m"], method=flow.residual)
+        elif training and jax.default_backend() != "cpu":
+            values = -log_prob_by_level(flow, params, batch["x"], batch["m"])
         else:
             values = -flow.apply(params, batch["x"], batch["m"])
         return weighted_mean(values, batch["weight"]), ({}, state)

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from sklearn.ensemble import HistGradientBoostingClassifier
-from tqdm import tqdm
+
+from jaxad.devices.cores import side_by_side
 
 FIELDS = {
     "feature": ("feature_idx", np.int32),
@@ -31,6 +32,8 @@ def fit(
 ) -> dict[str, np.ndarray]:
     """One boosted classifier a member, on its rows `indices[i]`, half of them to stop early on.
 
+    Members are fitted side by side, each on one core, and are the same for any number of cores.
+
     Args:
         x: features (N, F); y: classes (N,) 0 or 1; weight: (N,) weights of the rows.
         masks: (members, F) bool, the features that each sees; None: all.
@@ -39,9 +42,10 @@ def fit(
         Nodes of all trees, arrays (members, trees, nodes), leaves pointing at themselves; "base"
         (members,), the logit to start from; "depth" (), the longest path.
     """
-    members = []
     masks = np.ones((len(indices), x.shape[1]), bool) if masks is None else masks
-    for i, rows in enumerate(tqdm(indices, desc="boosted trees", unit="member", delay=2)):
+
+    def member(i: int) -> HistGradientBoostingClassifier:
+        rows = indices[i]
         model = HistGradientBoostingClassifier(
             max_iter=max_iter,
             early_stopping=True,
@@ -49,7 +53,9 @@ def fit(
             random_state=seed + i,
         )
         seen = x[rows] if masks[i].all() else x[rows][:, masks[i]]
-        members.append(model.fit(seen, y[rows], sample_weight=weight[rows]))
+        return model.fit(seen, y[rows], sample_weight=weight[rows])
+
+    members = side_by_side(member, range(len(indices)), "boosted trees", "member")
     return _as_arrays(members, masks)
 
 
