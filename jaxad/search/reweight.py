@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier
+from threadpoolctl import threadpool_limits
 
 from jaxad.data.dataset import Rows
 from jaxad.errors import UserError
@@ -40,7 +41,8 @@ def fit(data: Rows, draws: Rows, seed: int) -> Weights:
     model = HistGradientBoostingClassifier(
         learning_rate=0.05, early_stopping=True, validation_fraction=0.3, random_state=seed
     )
-    model.fit(np.concatenate(parts), y, sample_weight=balance * len(y) / 2)
+    with threadpool_limits(1, user_api="openmp"):  # threads that share a fit wait by spinning
+        model.fit(np.concatenate(parts), y, sample_weight=balance * len(y) / 2)
 
     def weights(x: np.ndarray, m: np.ndarray) -> np.ndarray:
         p = model.predict_proba(np.column_stack([x, m]))[:, 1]
