@@ -13,6 +13,8 @@ from scipy.special import ndtr, ndtri
 from jaxad.metrics import closure, counting, likelihood, pseudo, resonance
 from jaxad.search.pool import COUNTING, Pool
 from jaxad.search.windows import Window
+from jaxad.training import streams
+from jaxad.training.streams import Purpose
 
 SCAN = 3  # windows, from which on crossings are counted
 LEAST = 0.5
@@ -127,7 +129,8 @@ def cut(
     pulls = counting.pull(toys, size.data, size.template, efficiency)
     width = max(float(pulls.std(ddof=1)), 1.0) if len(toys) > 1 else 1.0
     b = float(counting.expected_count(size.data, size.template, efficiency))
-    rng, expected, refitted, fit = np.random.default_rng([seed, 1]), None, None, 0.0
+    rng = streams.generator(seed, Purpose.TOY_FLAW, "background")
+    expected, refitted, fit = None, None, 0.0
     if normalisation is not None:
         expected, refitted = normalisation.expected, normalisation.refitted
         fit = normalisation.error / expected
@@ -268,7 +271,8 @@ def power(
     for n, one in zip(counts.T, row, strict=True):
         error = one.relative["closure"]
         if one.closure is not None:
-            rng, b = np.random.default_rng([seed, 4]), one.b / (1 + one.delta)
+            rng = streams.generator(seed, Purpose.TOY_FLAW, "signal")
+            b = one.b / (1 + one.delta)
             n = closure.disturb(n, b, one.closure, rng)
         z = counting.nominal_z(
             *(n, size.data, size.template, one.efficiency, 0.0, error),

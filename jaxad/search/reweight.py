@@ -19,6 +19,8 @@ from jaxad.errors import UserError
 from jaxad.metrics import counting
 from jaxad.search.pool import COUNTING, DATA, Pool
 from jaxad.search.toys import Observed
+from jaxad.training import streams
+from jaxad.training.streams import Purpose
 
 MAX_ROWS = 100_000  # of each class
 LARGEST = 10.0
@@ -30,7 +32,7 @@ Weights = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 def fit(data: Rows, draws: Rows, seed: int) -> Weights:
     """Weights from sideband data and draws of a density there, "x", "m" and perhaps "weight"."""
-    rng = np.random.default_rng([seed, 3])
+    rng = streams.generator(seed, Purpose.COMPARED, "weights of the template")
     parts, each = [], []
     for rows in (draws, data):
         chosen = rng.permutation(len(rows["m"]))[:MAX_ROWS]

@@ -12,6 +12,8 @@ from jaxad.metrics.families import Family
 from jaxad.search import weights
 from jaxad.search.analysis import Normalisation
 from jaxad.search.windows import Window
+from jaxad.training import streams
+from jaxad.training.streams import Purpose
 
 N_SCANS = 2000  # pseudo-experiments of BumpHunter
 
@@ -54,7 +56,7 @@ def normalisation(
         weights=table.weight,
     )
     edges, smooth = np.array(found["edges"]), np.array(found["fit"])
-    rng = np.random.default_rng([config.seed, 2])
+    rng = streams.generator(config.seed, Purpose.TOY_SPECTRUM, window.name)
     unit, scale = found["event_weight"], 1
     if table.weight is not None:
         scale = np.array(found["bin_weights"]) / unit

@@ -35,6 +35,9 @@ class Purpose(IntEnum):
     TOY_ORDER = 13  # of the places in an epoch, the same for all toys: epoch
     TOY_FEATURES = 14  # that a member sees, the same for all toys: fold, member, or none
     TOY_SIGNAL = 15  # events of signal among the data: toy
+    TOY_FLAW = 16  # of the template, in all toys of a cut: what the toys are for
+    TOY_SPECTRUM = 17  # masses of all toys: window
+    COMPARED = 18  # rows, of many, that a classifier compares
 
 
 def number_of(stage: str) -> int:

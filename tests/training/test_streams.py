@@ -86,7 +86,7 @@ def test_generators_differ_by_purpose_stage_and_place():
 def test_random_numbers_of_a_run_come_from_streams():
     """Nothing right of the data makes a key or a generator of a bare seed of its own."""
     root = Path(streams.__file__).parents[1]
-    for folder in ("training", "methods", "scorer.py", "evaluation"):
+    for folder in ("training", "methods", "scorer.py", "evaluation", "search"):
         files = [root / folder] if folder.endswith(".py") else sorted((root / folder).rglob("*.py"))
         for path in files:
             if path.name != "streams.py":

@@ -15,7 +15,7 @@ def feature_mask(key: Array, n_features: int, fraction: float) -> Array:
     """Which features a member sees, (n_features,) bool: a random `fraction` of them, one at least.
 
     Examples:
-        >>> int(feature_mask(jax.random.key(0), 10, 0.3).sum())
+        >>> int(feature_mask(streams.key(0, Purpose.TOY_FEATURES), 10, 0.3).sum())
         3
     """
     n = max(1, round(fraction * n_features))
