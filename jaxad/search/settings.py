@@ -57,6 +57,10 @@ def require_choices(config: ConfigDict) -> None:
             f"{config.search.normalise!r}"
         )
     orders(config.search.spectrum)
+    if config.search.closure_windows == 1:
+        raise UserError(
+            "search.closure_windows: expected 0, or 2 and more, found 1, which shows no spread"
+        )
     if min(config.search.power, default=0) < 0:
         raise UserError(
             f"search.power: expected numbers of signal events, 0 or more, found "

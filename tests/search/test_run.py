@@ -192,13 +192,14 @@ def test_a_half_split_expects_half_of_the_events(columns, tmp_path):
     one = window["cuts"]["0.1"]
     share = one["r"] / (window["n_template"] + 1)
     assert one["b"] == pytest.approx(share * window["n_data"], rel=0.15)
-    assert one["b"] == pytest.approx(share * window["spectra"]["1"]["expected"], rel=0.02)
+    assert one["b"] == pytest.approx(share * window["spectra"]["1"]["expected"], rel=0.05)
     assert abs(one["coverage"]["mean"]) < 0.5
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"closure_windows": 1}, r"search\.closure_windows: expected 0, or 2 and more, found 1"),
         ({"normalise": "sidebands"}, r"search\.normalise: .* found 'sidebands'"),
         ({"spectrum": "cubic"}, r"spectrum: expected one of .* found 'cubic'"),
         ({"power": (20.0, -5.0)}, r"search\.power: .* 0 or more, found \(20\.0, -5\.0\)"),
