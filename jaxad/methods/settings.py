@@ -151,6 +151,9 @@ CLASSIFIER_OF = {
 }
 """Settings of `classifier` and the classifiers that read them; "auto" is a network or trees."""
 
+SEARCH_TRAINING = ("epochs", "batch_size", "learning_rate", "keep_best")
+"""Settings of `train` that the networks of a search read."""
+
 
 def idle(config: ConfigDict) -> dict[str, str]:
     """Settings outside `data` that change nothing with the others as they are: name -> why."""
@@ -172,7 +175,9 @@ def _reasons(config: ConfigDict) -> Iterator[tuple[str, str]]:
     for section in ("flow", "signal_flow"):
         if section in config:
             yield from _of_flow(config[section], section)
-    if "classifier" in config:
+    if "search" in config:
+        yield from _of_search(config)
+    elif "classifier" in config:
         yield from _of_classifier(config, method)
     for section in ("train", "flow_train"):
         if section in config:
@@ -226,6 +231,32 @@ def _of_classifier(config: ConfigDict, method: str) -> Iterator[tuple[str, str]]
         what = "anode trains densities alone" if method == "anode" else "trees are fitted at once"
         for key in config.train:
             yield f"train.{key}", what
+
+
+def _of_search(config: ConfigDict) -> Iterator[tuple[str, str]]:
+    section, name = config.search, config.classifier.name
+    yield "method.oversampling", "search.train_factor and search.count_factor say how many rows"
+    yield "classifier.runs", "a search trains its classifiers once"
+    for key, owners in CLASSIFIER_OF.items():
+        if name not in owners:
+            yield f"classifier.{key}", f"classifier.name={name} does not read it"
+    if name == "discriminant":
+        yield "classifier.members", "a discriminant is in closed form: all would be the same"
+    if section.half_split:
+        yield "classifier.folds", "search.half_split has two"
+    for key in config.train:
+        if name in ("trees", "discriminant"):
+            yield f"train.{key}", f"classifier.name={name} is fitted at once"
+        elif key not in SEARCH_TRAINING:
+            yield f"train.{key}", "a search trains for train.epochs by Adam at a constant rate"
+    if not section.scan:
+        for key in ("width", "step", "resolution"):
+            yield f"search.{key}", "it is of search.scan"
+    if not section.power:
+        for key in ("power_sets", "inject"):
+            yield f"search.{key}", "it is of search.power"
+    if section.spectrum != "dijet":
+        yield "search.sqrt_s", "it is of search.spectrum=dijet"
 
 
 def _of_training(section: ConfigDict, name: str) -> Iterator[tuple[str, str]]:

@@ -136,7 +136,7 @@ def cut(
         fit = normalisation.error / expected
         toys = _renumbered(toys, size.data, normalisation.events, rng)
         b *= expected / size.data
-    tested = _closure(false, efficiency, width, normalisation is None)
+    tested = _closure(false, efficiency, width)
     delta, relative = 0.0, 0.0
     if tested is not None:
         toys = closure.disturb(toys, b, tested, rng)
@@ -169,14 +169,15 @@ def cut(
 
 
 def _closure(
-    false: Sequence[tuple[Sizes, float]], efficiency: float, width: float, own: bool
+    false: Sequence[tuple[Sizes, float]], efficiency: float, width: float
 ) -> dict[str, Any] | None:
+    """Of false windows, whose own events are their normalisation, whatever that of the window."""
     if len(false) < 2:
         return None
     expected = [counting.expected_count(size.data, size.template, efficiency) for size, _ in false]
     ranks = [counting.cut_rank(size.template, efficiency) for size, _ in false]
     passed = [n for _, n in false]
-    return closure.summary(passed, expected, ranks, width, efficiency if own else 0.0)
+    return closure.summary(passed, expected, ranks, width, efficiency)
 
 
 def _renumbered(
@@ -255,13 +256,20 @@ def together(cuts: Sequence[Sequence[Cut]], overlapping: bool) -> dict[str, Any]
 
 
 def power(
-    counts: np.ndarray, size: Sizes, row: Sequence[Cut], seed: int
+    counts: np.ndarray,
+    size: Sizes,
+    row: Sequence[Cut],
+    normalisation: Normalisation | None,
+    signal: float,
+    seed: int,
 ) -> dict[str, dict[str, float]]:
     """Calibrated significances of experiments with a signal, by cut.
 
     Args:
-        counts: (S, cuts) of these; row: the cuts, with pseudo-experiments without signal; seed: of
-            the flaw of the template, which experiments with a signal have as well.
+        counts: (S, cuts) of these; row: the cuts, with pseudo-experiments without signal.
+        normalisation: of the cuts; the sidebands of an experiment are those of a toy spectrum.
+        signal: events of it in the window, which these sidebands do not expect.
+        seed: of the flaw of the template, which experiments with a signal have as well.
 
     Returns:
         cut -> {"median", "low", "high"} of the calibrated significance, 16 to 84 % band, as far as
@@ -269,13 +277,16 @@ def power(
     """
     found = {}
     for n, one in zip(counts.T, row, strict=True):
-        error = one.relative["closure"]
+        rng, expected = streams.generator(seed, Purpose.TOY_FLAW, "signal"), None
+        if normalisation is not None:
+            which = rng.integers(len(normalisation.events), size=len(n))
+            expected = normalisation.refitted[which]
+            n = _renumbered(n, size.data, normalisation.events[which] + round(signal), rng)
         if one.closure is not None:
-            rng = streams.generator(seed, Purpose.TOY_FLAW, "signal")
-            b = one.b / (1 + one.delta)
-            n = closure.disturb(n, b, one.closure, rng)
+            n = closure.disturb(n, one.b / (1 + one.delta), one.closure, rng)
         z = counting.nominal_z(
-            *(n, size.data, size.template, one.efficiency, 0.0, error),
+            *(n, size.data, size.template, one.efficiency),
+            *(one.relative["fit"], one.relative["closure"], expected),
             delta=one.delta,
             scale=size.scale,
         )

@@ -40,6 +40,30 @@ def _gaussian(text: str, unit: str) -> Gaussian:
     return Gaussian(mass, width)
 
 
+def require(config: ConfigDict, table: Table) -> None:
+    """Refuses a signal that cannot be injected, before anything is trained.
+
+    Raises:
+        UserError: as `signal`.
+    """
+    if config.search.inject.startswith("gauss:"):
+        _gaussian(config.search.inject, table.mass_unit)
+    else:
+        _read(config, table)
+
+
+def _read(config: ConfigDict, table: Table) -> Table:
+    text = config.search.inject
+    if not text:
+        raise UserError(
+            f"search.inject: search.power needs a signal: expected gauss:MASS:WIDTH in "
+            f"{table.mass_unit}, or a file, found none"
+        )
+    other = config.copy_and_resolve_references()
+    other.data.source = text
+    return search_table(other)
+
+
 def signal(config: ConfigDict, table: Table, background: Rows) -> Rows:
     """Signal rows "x" (n, F) and "m" (n,) [GeV] of `search.inject`, over all masses.
 
@@ -53,9 +77,7 @@ def signal(config: ConfigDict, table: Table, background: Rows) -> Rows:
     """
     text = config.search.inject
     if not text.startswith("gauss:"):
-        other = config.copy_and_resolve_references()
-        other.data.source = text
-        found = search_table(other)
+        found = _read(config, table)
         kept = np.ones(len(found.mass), bool)
         if found.weight is not None:
             rng = streams.generator(config.seed, Purpose.EVENTS, "weighted signal")

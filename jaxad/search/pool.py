@@ -177,12 +177,21 @@ def injected(
     Args:
         rows: of `permutation`; numbers: (folds,) data events.
         expected: mean of the number in all folds.
+
+    Raises:
+        UserError: more than there are in a fold, of the others or of data.
     """
     rng, rows = streams.generator(seed, Purpose.TOY_SIGNAL, toy), rows.copy()
     for k in range(pool.folds):
         places = np.flatnonzero((pool.fold == k) & (pool.role == DATA))[: numbers[k]]
         others = np.flatnonzero((pool.fold == k) & (pool.role == OTHER))
-        n = min(rng.poisson(expected / pool.folds), len(places), len(others))
+        n, most = rng.poisson(expected / pool.folds), min(len(places), len(others))
+        if n > most:
+            raise UserError(
+                f"search.power: {expected:.4g} signal events in a window: expected at most {most} "
+                f"in a fold, which has {len(places)} events of data and {len(others)} of signal to "
+                f"take, found {n}"
+            )
         rows[rng.permutation(places)[:n]] = rng.permutation(others)[:n]
     return rows
 

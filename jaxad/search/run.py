@@ -18,14 +18,15 @@ from jaxad.data.dataset import Rows
 from jaxad.data.dequantisation import floored
 from jaxad.data.folds import folds
 from jaxad.data.table import Table, table_summary
+from jaxad.errors import Preempted
 from jaxad.evaluation.resonant import two_sample_auc
 from jaxad.methods import Bench, settings
 from jaxad.metrics.sculpting import mass_sculpting
 from jaxad.search import analysis, inject, pool, results, reweight, spectra, template, toys
-from jaxad.search.analysis import Cut, FalseCount, Sizes
+from jaxad.search.analysis import Cut, FalseCount, Normalisation, Sizes
 from jaxad.search.pool import Pool
 from jaxad.search.results import Scored
-from jaxad.search.settings import chunk_of, recipe, settled
+from jaxad.search.settings import chunk_of, recipe, require_choices, settled
 from jaxad.search.table import search_table
 from jaxad.search.windows import Window, false_windows, windows_of
 
@@ -58,7 +59,6 @@ class Searched(NamedTuple):
 
     window: Window
     draws: Draws
-    pool: Pool
     size: Sizes
     counts: np.ndarray
     false: list[FalseCount]
@@ -99,10 +99,14 @@ def pool_of(
     )
 
 
+def _folds(config: ConfigDict, table: Table) -> np.ndarray:
+    return folds(table.fold_key, recipe(config).folds, config.search.fold_salt)
+
+
 def _events(config: ConfigDict, table: Table, row: np.ndarray) -> Rows:
     """Rows of a table as a pool takes them."""
-    fold = folds(table.fold_key, recipe(config).folds, config.search.fold_salt)
-    rows = {"x": floored(table.x[row], table), "m": table.mass[row], "fold": fold[row], "row": row}
+    fold = _folds(config, table)[row]
+    rows = {"x": floored(table.x[row], table), "m": table.mass[row], "fold": fold, "row": row}
     return rows if table.weight is None else rows | {"weight": table.weight[row]}
 
 
@@ -139,12 +143,14 @@ def search_window(
 
     false, quality = [], []
     for other, draw in draws.false:
+        if stop():
+            raise Preempted
         rows, counts = counted(other, draw, 0, f"{window.name} false {other.name}")
         false.append(FalseCount(other, analysis.sizes(rows, scored), counts[0]))
         quality.append(_quality(config, rows))
     rows, counts = counted(window, draws.window, n_toys, window.name)
     size = analysis.sizes(rows, scored)
-    return Searched(window, draws, rows, size, counts, false, quality)
+    return Searched(window, draws, size, counts, false, quality)
 
 
 def _quality(config: ConfigDict, rows: Pool) -> dict[str, Any]:
@@ -172,11 +178,22 @@ def scores(
     return scored, reweight.counts(rows, seen, weights, section.efficiencies)
 
 
-def power(config: ConfigDict, table: Table, found: Searched, row: Sequence[Cut]) -> dict[str, Any]:
+def power(
+    config: ConfigDict,
+    table: Table,
+    found: Searched,
+    row: Sequence[Cut],
+    normal: Normalisation | None,
+    stop: Callable[[], bool],
+) -> dict[str, Any]:
     """Significances that an injected signal would have, by pseudo-experiments that hold one.
 
     The density is that of the data: signal in the sidebands of an experiment is not in it. Of
     weighted data `search.power` is a sum of weights.
+
+    Raises:
+        UserError: no signal, or less than there is to be injected.
+        Preempted: `stop()` was true.
     """
     section, how, scored = config.search, recipe(config), list(scored_folds(config))
     background = found.draws.window(N_QUALITY, "background of the signal")
@@ -191,12 +208,16 @@ def power(config: ConfigDict, table: Table, found: Searched, row: Sequence[Cut])
     numbers, weight = range(1, section.power_sets + 1), rows.weight[rows.observed]
     points = []
     for total in section.power:
+        if stop():
+            raise Preempted
+        n_signal = total * inside.mean()
         counts = toys.counts(
             *(rows, how, section.efficiencies, config.seed, numbers),
             chunk=chunk_of(config),
-            injected=total * inside.mean() / weight.mean(dtype=np.float64),
+            injected=n_signal / weight.mean(dtype=np.float64),
         )[:, scored].sum(axis=1)
-        points.append(analysis.power(counts, found.size, row, config.seed))
+        likely = n_signal / rows.event_weight * len(scored) / how.folds
+        points.append(analysis.power(counts, found.size, row, normal, likely, config.seed))
     return {"injected": list(section.power), "in_window": float(inside.mean()), "points": points}
 
 
@@ -222,7 +243,7 @@ def search(
         Preempted: stopped by SIGTERM or Ctrl-C, with everything saved.
     """
     settings.check(config)
-    recipe(config)
+    require_choices(config)
     began = time.monotonic()
     with workdir.opened(directory), workdir.stop_signals() as stop:
         workdir.settle_config(directory, config)
@@ -231,6 +252,8 @@ def search(
         how = recipe(config)
         print(table_summary(table, how.folds, config.search.fold_salt), flush=True)
         windows = windows_of(config, table.mass, table.mass_unit)
+        if config.search.power:
+            inject.require(config, table)
         folder = directory / "search"
         folder.mkdir(exist_ok=True)
         searched = [
@@ -243,10 +266,10 @@ def search(
         shown = unblind or not config.search.blind
         cuts, more, scored = [], [], []
         for found in searched:
-            row, entries = _analysed(config, table, found)
+            row, normal, entries = _analysed(config, table, found)
             cuts.append(row)
             if config.search.power and len(row[0].z_toys):
-                entries["power"] = power(config, table, found, row)
+                entries["power"] = power(config, table, found, row, normal, stop)
             if shown:
                 seen, entries["conformal"] = scores(config, table, found)
                 scored.append(seen)
@@ -266,12 +289,13 @@ def search(
 
 def _analysed(
     config: ConfigDict, table: Table, found: Searched
-) -> tuple[list[Cut], dict[str, Any]]:
+) -> tuple[list[Cut], Normalisation | None, dict[str, Any]]:
     """The cuts of a window, and what else is known without looking at its data."""
     section = config.search
     normal, entries = None, {"template": found.template}
     if section.normalise == "fit":
-        order = spectra.family_of(config, table, found.window)
+        seen = np.isin(_folds(config, table), scored_folds(config))
+        order = spectra.family_of(config, table, found.window, seen)
         entries["order"] = {
             "name": order.family.name,
             "n_parameters": order.family.n_parameters,
@@ -279,7 +303,7 @@ def _analysed(
             "passed": order.passed,
         }
         n_toys = len(found.counts) - 1
-        normal = spectra.normalisation(config, table, found.window, order.family, n_toys)
+        normal = spectra.normalisation(config, table, found.window, order.family, n_toys, seen)
     row = [
         analysis.cut(
             *(found.counts[:, i], found.size, efficiency),
@@ -291,7 +315,7 @@ def _analysed(
     entries["n_data"] = size.data if size.event_weight == 1 else size.data * size.event_weight
     entries["n_template"] = int(size.template.sum())
     entries["false_windows"] = [[f.window.low, f.window.high] for f in found.false]
-    return row, entries
+    return row, normal, entries
 
 
 def _spectra(config: ConfigDict, table: Table, window: Window, scored: Scored) -> dict[str, Any]:

@@ -6,8 +6,10 @@ import jax
 from ml_collections import ConfigDict
 
 from jaxad.errors import UserError
+from jaxad.metrics.families import orders
 
 CLASSIFIERS = ("auto", "network", "trees", "discriminant")
+NORMALISATIONS = ("window", "fit")
 NETWORK_FEATURES = 5
 """Up to so many features "auto" is a network: features that say nothing cost networks more than
 trees (Finke et al., arXiv:2309.13111)."""
@@ -40,6 +42,30 @@ def get_config(**changes: Any) -> ConfigDict:
         }
         | changes
     )
+
+
+def require_choices(config: ConfigDict) -> None:
+    """Refuses words that are none of those known, before anything is read.
+
+    Raises:
+        UserError: the first of them, or as `recipe`.
+    """
+    recipe(config)
+    if config.search.normalise not in NORMALISATIONS:
+        raise UserError(
+            f"search.normalise: expected one of {', '.join(NORMALISATIONS)}, found "
+            f"{config.search.normalise!r}"
+        )
+    orders(config.search.spectrum)
+    if config.search.closure_windows == 1:
+        raise UserError(
+            "search.closure_windows: expected 0, or 2 and more, found 1, which shows no spread"
+        )
+    if min(config.search.power, default=0) < 0:
+        raise UserError(
+            f"search.power: expected numbers of signal events, 0 or more, found "
+            f"{tuple(config.search.power)}"
+        )
 
 
 def settled(config: ConfigDict, n_features: int) -> ConfigDict:

@@ -25,35 +25,51 @@ def _range(mass: np.ndarray, window: Window) -> dict[str, Any]:
     return {"span": (min(low, window.low - 2 * width), max(high, window.high + 2 * width))}
 
 
-def family_of(config: ConfigDict, table: Table, window: Window) -> spectrum.Order:
+def family_of(
+    config: ConfigDict, table: Table, window: Window, scored: np.ndarray
+) -> spectrum.Order:
     """The smooth function of `search.spectrum`, of the order that the sidebands ask for.
+
+    Args:
+        scored: (N,) bool, events of the table that are scored.
 
     Raises:
         UserError: no such function, or masses that it does not take.
     """
+    mass, weight = _only(table, scored)
     return spectrum.choose_order(
-        *(table.mass, window, config.search.spectrum),
-        **_range(table.mass, window),
-        weights=table.weight,
+        *(mass, window, config.search.spectrum),
+        **_range(mass, window),
+        weights=weight,
         sqrt_s=config.search.sqrt_s,
         seed=config.seed,
     )
 
 
 def normalisation(
-    config: ConfigDict, table: Table, window: Window, family: Family, n_toys: int
+    config: ConfigDict,
+    table: Table,
+    window: Window,
+    family: Family,
+    n_toys: int,
+    scored: np.ndarray,
 ) -> Normalisation:
     """Events expected in the window, and those of toy spectra of the same function.
 
     They are events of the likelihood: sums of weights over the event weight of the window's data.
 
+    Args:
+        scored: (N,) bool, events of the table that are scored, and therefore counted: of a
+            half-split one half, whose spectrum is fitted.
+
     Raises:
         UserError: the sidebands do not fix the function.
     """
+    mass, weight = _only(table, scored)
     found = spectrum.expectation(
-        *(table.mass, window, family),
-        **_range(table.mass, window),
-        weights=table.weight,
+        *(mass, window, family),
+        **_range(mass, window),
+        weights=weight,
     )
     edges, smooth = np.array(found["edges"]), np.array(found["fit"])
     rng = streams.generator(config.seed, Purpose.TOY_SPECTRUM, window.name)
@@ -71,6 +87,10 @@ def normalisation(
     return Normalisation(
         *(found["expected"] / own, found["error"] / own, events * unit / own, refitted * unit / own)
     )
+
+
+def _only(table: Table, scored: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    return table.mass[scored], None if table.weight is None else table.weight[scored]
 
 
 def after_cuts(

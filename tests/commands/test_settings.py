@@ -193,6 +193,10 @@ def test_a_truth_value_is_no_number():
         ("toptagging_ae", ["inputs.rotate=True"], "rotate .* it is of inputs.name=trigger_event"),
         ("toptagging_ae", ["train.weight_decay=.1"], "weight_decay .* of train.optimizer=adamw"),
         ("toptagging_ae", ["train.plateau_factor=.5"], "plateau_factor .*plateau_patience is 0"),
+        ("search", ["search.width=300."], "search.width changes nothing: it is of search.scan"),
+        ("search", ["search.inject=signal.csv"], "search.inject .* it is of search.power"),
+        ("search", ["train.clip=1."], "train.clip .* a search trains for train.epochs by Adam"),
+        ("search", ["classifier.name=discriminant", "train.epochs=3"], "epochs .* fitted at once"),
     ],
 )
 def test_settings_that_change_nothing_are_told(config, flags, said, capsys):
@@ -211,6 +215,8 @@ def test_settings_that_change_nothing_are_told(config, flags, said, capsys):
         ("codvae", ["method.samples=3", "train.ensemble=2"]),
         ("adc2021_vae", ["method.beta=.1", "model.name=conv_vae"]),
         ("toptagging_ae", ["train.schedule=cosine", "train.min_learning_rate=1e-5"]),
+        ("search", ["search.scan=3:4", "search.width=.4", "search.step=.2", "train.epochs=3"]),
+        ("search", ["search.power=20,40", "search.inject=gauss:3.5:.05", "classifier.members=2"]),
     ],
 )
 def test_settings_that_change_something_are_taken_in_silence(config, flags, capsys):

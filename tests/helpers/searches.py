@@ -25,19 +25,18 @@ def _table(unit):
 
 
 def _cuts(observed, n_toys, closure, flaw, fit, rng):
-    """Cuts of a window, and their counts (n_toys + 1, cuts)."""
+    """Cuts of a window, their counts (n_toys + 1, cuts), and the normalisation."""
     mean = SIZE.data * np.array(EFFICIENCIES)
     toys = rng.poisson(mean * np.exp(0.3 * rng.normal(size=(n_toys, 3)) / np.sqrt(mean)))
     counts = np.concatenate([[observed], toys])
-    row = []
+    row, normal = [], None
     for i, efficiency in enumerate(EFFICIENCIES):
         false = [(SIZE, int(n)) for n in rng.poisson((1 + flaw) * mean[i], closure)]
-        normal = None
         if fit:
             draws = rng.normal(1, 0.03, (2, n_toys)) * SIZE.data
             normal = Normalisation(1950.0, 60.0, draws[0].astype(int), draws[1])
         row.append(analysis.cut(counts[:, i], SIZE, efficiency, false, normal, 0))
-    return row, counts
+    return row, counts, normal
 
 
 def _spectra(window, rng):
@@ -79,7 +78,7 @@ def made_up(
     for i in range(n_windows):
         window = Window(3300.0 + 200 * i, 3700.0 + 200 * i)
         seen = observed if i == 0 else rng.poisson(SIZE.data * np.array(EFFICIENCIES))
-        row, found = _cuts(seen, n_toys, closure, flaw, fit, rng)
+        row, found, normal = _cuts(seen, n_toys, closure, flaw, fit, rng)
         edges = np.linspace(2600, 3100, closure + 1)
         entries = {
             "n_data": SIZE.data,
@@ -92,7 +91,7 @@ def made_up(
         if i == 0 and n_toys:
             mean = SIZE.data * np.array(EFFICIENCIES)
             points = [
-                analysis.power(rng.poisson(mean + 0.6 * n, (40, 3)), SIZE, row, 0)
+                analysis.power(rng.poisson(mean + 0.6 * n, (40, 3)), SIZE, row, normal, n, 0)
                 for n in (5, 20, 60)
             ]
             entries["power"] = {"injected": [5, 20, 60], "in_window": 0.8, "points": points}

@@ -166,7 +166,8 @@ def test_toy_spectra_fluctuate_as_weighted_events_do(columns, tmp_path):
     weight = 0.01 * (0.2 + np.random.default_rng(1).exponential(size=N))
     config = config_of(tmp_path, columns, weight)
     table, window = search_table(config), Window(3300, 3700)
-    found = spectra.normalisation(config, table, window, Family("exponential", 2), 400)
+    every = np.ones(N, bool)
+    found = spectra.normalisation(config, table, window, Family("exponential", 2), 400, every)
     pulls = (found.events - found.refitted) / np.sqrt(found.expected + found.error**2)
     assert abs(pulls.mean()) < 0.2 and 0.9 < pulls.std() < 1.1
     unit = event_weight(weight[window.holds(table.mass)])
@@ -182,6 +183,38 @@ def test_an_exact_half_split_is_claimed_of_plain_events_alone(columns, tmp_path)
         said[name] = searched(config, tmp_path / name / "run", n_toys=0, unblind=False)
     assert any("exact for one cut" in text for text in said["plain"]["cannot_claim"])
     assert not any("exact for one cut" in text for text in said["weighted"]["cannot_claim"])
+
+
+def test_a_half_split_expects_half_of_the_events(columns, tmp_path):
+    changes = {"normalise": "fit", "half_split": True, "closure_windows": 0}
+    config = config_of(tmp_path, columns, **changes)
+    (window,) = searched(config, tmp_path / "run")["windows"]
+    one = window["cuts"]["0.1"]
+    share = one["r"] / (window["n_template"] + 1)
+    assert one["b"] == pytest.approx(share * window["n_data"], rel=0.15)
+    assert one["b"] == pytest.approx(share * window["spectra"]["1"]["expected"], rel=0.05)
+    assert abs(one["coverage"]["mean"]) < 0.5
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"closure_windows": 1}, r"search\.closure_windows: expected 0, or 2 and more, found 1"),
+        ({"normalise": "sidebands"}, r"search\.normalise: .* found 'sidebands'"),
+        ({"spectrum": "cubic"}, r"spectrum: expected one of .* found 'cubic'"),
+        ({"power": (20.0, -5.0)}, r"search\.power: .* 0 or more, found \(20\.0, -5\.0\)"),
+        ({"power": (20.0,)}, r"search\.inject: .* in GeV, or a file, found none"),
+        ({"power": (20.0,), "inject": "gauss:3500"}, r"search\.inject: .* found 'gauss:3500'"),
+        (
+            {"power": (9e3,), "inject": "gauss:3500:50"},
+            r"search\.power: .* at most 1\d\d in a fold",
+        ),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(changes, message, columns, tmp_path):
+    config = config_of(tmp_path, columns, **({"closure_windows": 0} | changes))
+    with pytest.raises(UserError, match=message):
+        searched(config, tmp_path / "run", n_toys=1)
 
 
 def test_weighted_signal_is_injected_by_its_weights(columns, tmp_path):
