@@ -52,6 +52,25 @@ def total_error(one: Mapping[str, Any]) -> float:
     return float(one["b"] * np.sqrt(sum(part**2 for part in parts)))
 
 
+def number_text(value: float) -> str:
+    """A number in three digits; in full from 100 to ten millions."""
+    return f"{value:,.0f}" if 100 <= abs(value) < 1e7 else f"{value:.3g}"
+
+
+def expected_text(one: Mapping[str, Any]) -> str:
+    """The expected background of a cut and its error, to the same digit."""
+    error = total_error(one)
+    if not 1e-3 < error < 1e7:
+        return f"{number_text(one['b'])} ± {error:.2g}"
+    digits = max(0, 1 - int(np.floor(np.log10(error))))
+    return f"{one['b']:,.{digits}f} ± {error:,.{digits}f}"
+
+
+def extrapolation_error(more: Mapping[str, Any]) -> float:
+    """Of an extrapolated significance: of other laws of the tail and of the line, in quadrature."""
+    return float(np.hypot(more["error"] or 0.0, more["fit_error"] or 0.0))
+
+
 def say(axes: Axes, text: str) -> None:
     """Words in the place of a panel that there is nothing for."""
     axes.set_axis_off()

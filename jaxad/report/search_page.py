@@ -46,7 +46,7 @@ def search_report(found: Found, images: Mapping[str, bytes], config: Mapping[str
         results=table_html(HEADER, list(rows(found)))
         + table_html(("what", "value"), facts)
         + notes_html(claims)
-        + (f"<h2>Second ways</h2>{table_html(CHECKED, second)}" if second else ""),
+        + (f"<h2>Cross-checks</h2>{table_html(CHECKED, second)}" if second else ""),
         images=images,
         config=config,
         provenance=found["provenance"],

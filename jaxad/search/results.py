@@ -198,7 +198,8 @@ def _short(p: Mapping[str, Any]) -> str:
 
 
 def _p(found: Mapping[str, Any]) -> str:
-    sigma = "" if found["z"] is None else f", {found['z']:.1f} sigma"
+    sign = ">" if found["is_bound"] else ""
+    sigma = "" if found["z"] is None else f", {sign}{found['z']:.1f} sigma"
     return f"{_short(found)} [{found['low']:.2g}, {found['high']:.2g}]{sigma}"
 
 
