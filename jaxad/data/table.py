@@ -1,7 +1,7 @@
 """All data of a search as one table: events by features, a mass, and what decides their folds.
 
-No event is put aside and none is dropped; the label, where there is one, serves benchmark figures
-and nothing else, so that it is not in the digest either.
+No event is put aside and none is dropped; no search reads the label, where there is one, so that it
+is not in the digest either.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,7 +33,7 @@ class Table(NamedTuple):
         mass: (N,) float64 [GeV], above 0, whatever `mass_unit` says.
         fold_key: (N,) uint64: of the id, or the number of the row. Equal keys share a fold.
         weight: (N,) float64 above 0; None: every event counts once.
-        label: (N,) float32, 1 for signal, of benchmark figures only; None: unknown.
+        label: (N,) float32, 1 for signal, which no search reads; None: unknown.
         ids: (N, K) int64 as in the file; None: no id was named.
         names: of the features, F of them.
         units: of the features, "" where there is none or it is not known.

@@ -15,6 +15,7 @@ from scipy.special import ndtr
 
 from jaxad.data.table import GEV
 from jaxad.report.style import BACKGROUND, DASHED, SIGNALS, new_figure, styled
+from jaxad.report.tables import value_text
 
 Found = Mapping[str, Any]
 """The content of `search.json`, see `jaxad.search.results.content`."""
@@ -54,16 +55,15 @@ def total_error(one: Mapping[str, Any]) -> float:
 
 def number_text(value: float) -> str:
     """A number in three digits; in full from 100 to ten millions."""
-    return f"{value:,.0f}" if 100 <= abs(value) < 1e7 else f"{value:.3g}"
+    return f"{value:.0f}" if 100 <= abs(value) < 1e7 else f"{value:.3g}"
 
 
 def expected_text(one: Mapping[str, Any]) -> str:
-    """The expected background of a cut and its error, to the same digit."""
+    """The expected background of a cut and its error."""
     error = total_error(one)
-    if not 1e-3 < error < 1e7:
-        return f"{number_text(one['b'])} ± {error:.2g}"
-    digits = max(0, 1 - int(np.floor(np.log10(error))))
-    return f"{one['b']:,.{digits}f} ± {error:,.{digits}f}"
+    if 1e-3 < error < 1e7:
+        return value_text(one["b"], error)
+    return f"{number_text(one['b'])} ± {error:.2g}"
 
 
 def extrapolation_error(more: Mapping[str, Any]) -> float:

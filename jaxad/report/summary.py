@@ -32,7 +32,7 @@ HEADER = ("window", "cut", "expected", "observed", "nominal", "p local", "sigma"
 
 def count_text(n: float) -> str:
     """Events, or a sum of weights."""
-    return f"{n:,}" if isinstance(n, int) else number_text(n)
+    return str(n) if isinstance(n, int) else number_text(n)
 
 
 def p_text(p: Mapping[str, Any] | None) -> str:
