@@ -212,15 +212,21 @@ def _checked_mass(mass: np.ndarray, origin: Origin, name: str, unit: str) -> np.
     return in_gev
 
 
+def is_value(values: np.ndarray, value: float) -> np.ndarray:
+    """Which values (N,) are `value`, which may be NaN, as their type stores it."""
+    if np.isnan(value):
+        return np.isnan(values)
+    here = values == value
+    return here | (values == np.float32(value)) if values.dtype == np.float32 else here
+
+
 def _filled(
     values: np.ndarray, absent: Sequence[float], name: str, origin: Origin
 ) -> tuple[np.ndarray, np.ndarray]:
     """The values with the median where they are `absent`, and where that is, bool (N,)."""
     flag = np.zeros(len(values), bool)
     for value in absent:
-        here = np.isnan(values) if np.isnan(value) else values == value
-        if values.dtype == np.float32:
-            here |= values == np.float32(value)
+        here = is_value(values, value)
         if not here.any():
             raise UserError(
                 f"data.missing: {name}: {value:g} stands in no row of {origin.files[0]}: leave it "

@@ -427,6 +427,18 @@ def test_tables_of_other_programs_are_refused_by_their_cause(text, message, tmp_
         table_of(tmp_path / "a.csv", **NOTHING | {"features": "x", "mass": "mjj"})
 
 
+def test_a_glob_of_missing_values_means_the_features_that_have_them():
+    rng = np.random.default_rng(0)
+    columns = {"m": 1 + rng.random(99), "tau1": rng.random(99), "tau2": rng.random(99)}
+    columns["tau2"][:9] = -999
+    asked = {"mass": "m", "features": "tau*"}
+    table = from_mapping(columns, **asked, missing="tau*:-999")
+    assert table.names == ("tau1", "tau2", "tau2_missing") and table.info["missing"] == {"tau2": 9}
+    for name in ("tau*:-1", "tau1:-999"):
+        with pytest.raises(UserError, match=r"data.missing: tau1: .* stands in no row"):
+            from_mapping(columns, **asked, missing=name)
+
+
 def test_events_twice_without_ids_are_said():
     rng = np.random.default_rng(0)
     once = {"m": 1 + rng.random(50), "x": rng.random(50)}
