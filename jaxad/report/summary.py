@@ -22,6 +22,7 @@ from jaxad.report.calibration import (
 from jaxad.report.significance import draw_p_values, draw_power
 from jaxad.report.spectra import doubt, draw_spectra
 from jaxad.report.style import new_figure, styled
+from jaxad.search import weights
 
 WIDTH = 66  # letters of the text
 MAX_ROWS = 10  # of its table
@@ -173,6 +174,8 @@ def summary_text(found: Found) -> str:
     if len(order) > MAX_ROWS:
         which = "of the smallest p, all" if found["global"] else "first of all, the rest"
         lines.append(f"({MAX_ROWS} of {len(order)}: {which} in search.json)")
+    if weighted := weights.said(found):
+        lines += textwrap.wrap(weighted, WIDTH)
     lines += [
         "",
         f"global p             {global_text(found)}",

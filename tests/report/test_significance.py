@@ -183,3 +183,15 @@ def test_a_sculpted_spectrum_has_no_fit_to_report():
     table = json.loads(products.files(found, counts)["hepdata/spectra_3300-3700.yaml"])
     names = [column["header"]["name"] for column in table["dependent_variables"]]
     assert names.count("events") == 3 and names.count("fit of the sidebands") == 1
+
+
+def test_sums_of_weights_are_called_so():
+    found, _ = made_up()
+    says = "all numbers are sums of weights: one event of the likelihood is 0.001"
+    texts = (results.terminal, lambda f: search_report(f, {}, {}), summary.summary_text)
+    assert not any(says in " ".join(text(found).split()) for text in texts)
+    for one in found["windows"][0]["cuts"].values():
+        one |= {"event_weight": 1e-3, "n": one["n"] * 1e-3, "b": one["b"] * 1.23456e-5}
+    assert all(says in " ".join(text(found).split()) for text in texts)
+    row = results.terminal(found).splitlines()[3]
+    assert re.match(r" +0\.001 +\S+ ± \S+ +0\.013 ", row)
