@@ -14,7 +14,7 @@ INSTALLED := $(ENVIRONMENT)/.jaxad-installed
 DEMO := runs/demo
 ADC2021 := runs/adc2021
 
-EXTRAS := simulation efp export onnx tflite hls dask root statistics docs dev
+EXTRAS := simulation efp export onnx tflite hls dask root parquet statistics docs dev
 TESTED := .[simulation,export,onnx,dask,statistics,dev]
 # The extra efp less wasserstein, which EnergyFlow asks for and EFPs do not need: it is compiled on
 # installation. What else EnergyFlow needs, jaxad needs as well.

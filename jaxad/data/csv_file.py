@@ -4,6 +4,7 @@ Nothing is guessed: no quotes, no comments, no other separator, no line of anoth
 """
 
 import io
+import re
 import warnings
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
@@ -14,6 +15,8 @@ from jaxad.errors import UserError
 
 BLOCK = 1 << 25  # bytes that are parsed together
 NEWLINE, COMMA, QUOTE = b'\n,"'
+NONE = ("", "-", "na", "n/a", "none", "null")
+"""What other programs write for no value, in small letters."""
 
 
 class Csv:
@@ -23,7 +26,8 @@ class Csv:
         names: of the first line, which may begin with #.
 
     Raises:
-        UserError: an empty file, or a first line that holds no names or one twice.
+        UserError: an empty file, another separator or kind of line end, or a first line that holds
+            no names or one twice.
     """
 
     def __init__(self, path: Path):
@@ -40,6 +44,13 @@ class Csv:
         self.names = [name.strip() for name in text.strip().lstrip("#").split(",")]
         if not text.strip():
             raise UserError(f"{path}: line 1: expected the names of the columns, found nothing")
+        if "\r" in text.strip():
+            raise UserError(f"{path}: line 1: lines end by CR alone: end them by LF or CR LF")
+        if len(self.names) == 1 and re.search(r"[;|\s]", self.names[0]):
+            raise UserError(
+                f"{path}: line 1: expected names of columns, separated by commas, found "
+                f"{self.names[0][:60]!r}: write commas between columns"
+            )
         if '"' in text:
             raise UserError(f"{path}: line 1: names in quotes: write them without")
         if all(_is_number(name) for name in self.names):
@@ -50,7 +61,10 @@ class Csv:
         for name in self.names:
             if not name or self.names.count(name) > 1:
                 what = f"the name {name!r} twice" if name else "a column without a name"
-                raise UserError(f"{path}: line 1: {what}: every column needs its own")
+                raise UserError(
+                    f"{path}: line 1: {what}: every column needs its own (pandas writes its index "
+                    "without: to_csv(index=False))"
+                )
 
     def read(self, names: Sequence[str], whole: Collection[str]) -> dict[str, np.ndarray]:
         """The named columns, float64, and those of `whole` int64."""
@@ -134,9 +148,11 @@ class Csv:
             for column in columns:
                 whole = dtype[str(column)].kind == "i"
                 if not (_is_whole if whole else _is_number)(fields[column]):
+                    found = fields[column].strip()
+                    mend = "" if whole or found.lower() not in NONE else ": write nan for no value"
                     raise UserError(
                         f"{self._path}: line {number}: {self.names[column]}: expected a "
-                        f"{'whole ' if whole else ''}number, found {fields[column].strip()!r}"
+                        f"{'whole ' if whole else ''}number, found {found!r}{mend}"
                     )
 
 

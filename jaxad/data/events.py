@@ -81,8 +81,8 @@ def idle(config: ConfigDict) -> dict[str, str]:
     """Settings that change nothing with the others as they are, and why."""
     found = {}
     if config.features:
-        why = "with data.features it is data.label, data.mass, data.weight or data.id: set that"
-        found |= dict.fromkeys(("label_key", "mass_key", "weight_key", "id_key"), why)
+        for name in ("label", "mass", "weight", "id"):
+            found[f"{name}_key"] = f"beside data.features it is data.{name}: set that"
         why = "data.features names columns"
         found["on_disk"] = why
         if not named.maybe_particles(config):

@@ -10,7 +10,7 @@ from jaxad.data.columns import as_integers, chosen, require_column
 from jaxad.data.labels import label_list, signals_of
 from jaxad.data.named import Sample, labels_in, names_of, read, resolved, with_keys
 from jaxad.data.rows import file_of, files_of
-from jaxad.data.table import Origin, Table, make_table
+from jaxad.data.table import Origin, Table, is_value, make_table
 from jaxad.data.window import injected_among
 from jaxad.errors import UserError
 
@@ -132,8 +132,9 @@ def _table(
     columns, named = sample.columns, sample.named
     if origin.rows is not None:
         columns = {name: values[origin.rows] for name, values in columns.items()}
+    features = {name: columns[name] for name in named.features}
     return make_table(
-        {name: columns[name] for name in named.features},
+        features,
         columns[named.mass],
         origin,
         mass_name=named.mass,
@@ -141,13 +142,16 @@ def _table(
         weight=columns[named.weight] if named.weight else None,
         label=label,
         ids=np.column_stack([columns[name] for name in named.ids]) if named.ids else None,
-        missing=missing_among(config, named.features),
+        missing=missing_among(config, features),
         info={"name": "events", "source": str(config.source), "files": [*origin.files], **info},
     )
 
 
-def missing_among(config: ConfigDict, features: Sequence[str]) -> dict[str, list[float]]:
+def missing_among(config: ConfigDict, features: Mapping[str, np.ndarray]) -> dict[str, list[float]]:
     """Feature -> the values that stand for none, of `data.missing`.
+
+    A glob means those features in which the value stands, or where it stands in none all of them,
+    which `make_table` then refuses.
 
     Raises:
         UserError: no such feature, or what is no number.
@@ -159,8 +163,10 @@ def missing_among(config: ConfigDict, features: Sequence[str]) -> dict[str, list
             raise UserError(
                 f"data.missing: {pattern} is no feature; they are {', '.join(features)}"
             )
-        for name in fitting:
-            found.setdefault(name, []).extend(values)
+        for value in values:
+            holding = [name for name in fitting if is_value(features[name], value).any()]
+            for name in holding or fitting:
+                found.setdefault(name, []).append(value)
     return found
 
 

@@ -1,7 +1,7 @@
 """All data of a search as one table: events by features, a mass, and what decides their folds.
 
-No event is put aside and none is dropped; the label, where there is one, serves benchmark figures
-and nothing else, so that it is not in the digest either.
+No event is put aside and none is dropped; no search reads the label, where there is one, so that it
+is not in the digest either.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,7 +33,7 @@ class Table(NamedTuple):
         mass: (N,) float64 [GeV], above 0, whatever `mass_unit` says.
         fold_key: (N,) uint64: of the id, or the number of the row. Equal keys share a fold.
         weight: (N,) float64 above 0; None: every event counts once.
-        label: (N,) float32, 1 for signal, of benchmark figures only; None: unknown.
+        label: (N,) float32, 1 for signal, which no search reads; None: unknown.
         ids: (N, K) int64 as in the file; None: no id was named.
         names: of the features, F of them.
         units: of the features, "" where there is none or it is not known.
@@ -212,15 +212,21 @@ def _checked_mass(mass: np.ndarray, origin: Origin, name: str, unit: str) -> np.
     return in_gev
 
 
+def is_value(values: np.ndarray, value: float) -> np.ndarray:
+    """Which values (N,) are `value`, which may be NaN, as their type stores it."""
+    if np.isnan(value):
+        return np.isnan(values)
+    here = values == value
+    return here | (values == np.float32(value)) if values.dtype == np.float32 else here
+
+
 def _filled(
     values: np.ndarray, absent: Sequence[float], name: str, origin: Origin
 ) -> tuple[np.ndarray, np.ndarray]:
     """The values with the median where they are `absent`, and where that is, bool (N,)."""
     flag = np.zeros(len(values), bool)
     for value in absent:
-        here = np.isnan(values) if np.isnan(value) else values == value
-        if values.dtype == np.float32:
-            here |= values == np.float32(value)
+        here = is_value(values, value)
         if not here.any():
             raise UserError(
                 f"data.missing: {name}: {value:g} stands in no row of {origin.files[0]}: leave it "
@@ -330,27 +336,28 @@ def _keys(
     return np.arange(n, dtype=np.uint64) if keys is None else np.asarray(keys, np.uint64)
 
 
-def _check_copies(keys: np.ndarray, x: np.ndarray, mass: np.ndarray, origin: Origin) -> None:
-    """Refuses an event that is there twice: the same id, mass and features."""
+def _copies(keys: np.ndarray, x: np.ndarray, mass: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of events that are there before, and of their first ones: equal keys, mass, features."""
     order = np.argsort(keys, kind="stable")
     pairs = np.flatnonzero(np.diff(keys[order]) == 0)
-    if not len(pairs):
-        return
-    same = np.isin(keys, keys[order[pairs]])
-    rows = np.flatnonzero(same)
+    rows = np.flatnonzero(np.isin(keys, keys[order[pairs]]))
     content = np.column_stack([keys[rows], mass[rows].view(np.uint64)])
     content = np.column_stack([content.view(np.uint8), x[rows].view(np.uint8)])
     content = np.ascontiguousarray(content).view([("", content.dtype, content.shape[1])])[:, 0]
     _, first, inverse = np.unique(content, return_index=True, return_inverse=True)
-    if len(first) == len(rows):
-        return
-    copy = int(np.flatnonzero(first[inverse] != np.arange(len(rows)))[0])
-    places = [origin.of(int(rows[place])) for place in (int(first[inverse[copy]]), copy)]
-    (file, row), (other, copied) = places
-    raise UserError(
-        f"{other}: row {copied}: the same id, mass and features as row {row} of {file}: "
-        f"{len(rows) - len(first):,} events are there twice: leave the copies out"
-    )
+    copies = np.flatnonzero(first[inverse] != np.arange(len(rows)))
+    return rows[copies], rows[first[inverse[copies]]]
+
+
+def _check_copies(keys: np.ndarray, x: np.ndarray, mass: np.ndarray, origin: Origin) -> None:
+    """Refuses an event that is there twice: the same id, mass and features."""
+    copies, firsts = _copies(keys, x, mass)
+    if len(copies):
+        (file, row), (other, copied) = origin.of(int(firsts[0])), origin.of(int(copies[0]))
+        raise UserError(
+            f"{other}: row {copied}: the same id, mass and features as row {row} of {file}: "
+            f"{len(copies):,} events are there twice: leave the copies out"
+        )
 
 
 def table_summary(table: Table, k: int = 0, salt: int = 0) -> str:
@@ -372,6 +379,11 @@ def table_summary(table: Table, k: int = 0, salt: int = 0) -> str:
         lines.append(_line("weight", "", table.weight, f"sum {table.weight.sum():.6g}"))
     if table.ids is not None:
         lines.append(f"{len(np.unique(table.fold_key)):,} ids of {table.ids.shape[1]} columns")
+    elif n := len(_copies(table.mass.view(np.uint64), table.x, table.mass)[0]):
+        lines.append(
+            f"{n:,} events are equal to another in the mass and all features, which ids would tell "
+            "apart (data.id): copies in several folds are taken for a signal"
+        )
     if left_out := table.info.get("left_out"):
         lines.append(f"left out: {left_out:,} events of other labels")
     if k:

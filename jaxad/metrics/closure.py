@@ -72,9 +72,9 @@ def summary(
     p_value = float(chdtrc(n_windows - 1, chi2))
     reasons = []
     if abs(mean) > LARGEST_DELTA:
-        reasons.append(f"the template is off by {mean:+.0%} in the fake windows")
+        reasons.append(f"the template is off by {mean:+.0%} in the false windows")
     if p_value < SMALLEST_P:
-        reasons.append(f"the fake windows disagree, chi2 = {chi2:.1f} with p = {p_value:.1e}")
+        reasons.append(f"the false windows disagree, chi2 = {chi2:.1f} with p = {p_value:.1e}")
     return {
         "delta": delta.tolist(),
         "delta_error": np.sqrt(v).tolist(),

@@ -15,6 +15,7 @@ from scipy.special import ndtr
 
 from jaxad.data.table import GEV
 from jaxad.report.style import BACKGROUND, DASHED, SIGNALS, new_figure, styled
+from jaxad.report.tables import value_text
 
 Found = Mapping[str, Any]
 """The content of `search.json`, see `jaxad.search.results.content`."""
@@ -50,6 +51,24 @@ def total_error(one: Mapping[str, Any]) -> float:
     """Of the expected background of a cut, in events."""
     parts = (one["relative_errors"][name] for name in ("template", "fit", "closure"))
     return float(one["b"] * np.sqrt(sum(part**2 for part in parts)))
+
+
+def number_text(value: float) -> str:
+    """A number in three digits; in full from 100 to ten millions."""
+    return f"{value:.0f}" if 100 <= abs(value) < 1e7 else f"{value:.3g}"
+
+
+def expected_text(one: Mapping[str, Any]) -> str:
+    """The expected background of a cut and its error."""
+    error = total_error(one)
+    if 1e-3 < error < 1e7:
+        return value_text(one["b"], error)
+    return f"{number_text(one['b'])} ± {error:.2g}"
+
+
+def extrapolation_error(more: Mapping[str, Any]) -> float:
+    """Of an extrapolated significance: of other laws of the tail and of the line, in quadrature."""
+    return float(np.hypot(more["error"] or 0.0, more["fit_error"] or 0.0))
 
 
 def say(axes: Axes, text: str) -> None:

@@ -117,7 +117,8 @@ def html_report(
     *, metrics: Mapping[str, Any], figures: Mapping[str, bytes], **contents: Any
 ) -> str:
     """The page of a run: tables of `metrics` (of `summarise_all`); `contents` as of `page`."""
-    results = table_html(*metrics_rows(metrics)) + notes_html(metrics_notes(metrics))
+    header, rows = metrics_rows(metrics)
+    results = (table_html(header, rows) if rows else "") + notes_html(metrics_notes(metrics))
     header, rows = rates_rows(metrics)
     if rows:
         results += f"<h2>Thresholds of a trigger</h2>{table_html(header, rows)}"

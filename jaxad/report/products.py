@@ -13,7 +13,8 @@ import numpy as np
 
 from jaxad.data.table import GEV
 from jaxad.report import reuse
-from jaxad.report.calibration import Found, window_name
+from jaxad.report.calibration import Found, extrapolation_error, window_name
+from jaxad.report.spectra import doubt
 
 MAX_BINS = 100  # of a histogram of counts
 
@@ -53,9 +54,15 @@ def _comment(found: Found) -> str:
     if found["blind"]:
         parts.append("Blinded: no observed count is in these tables.")
     elif found["global"]:
-        parts.append(f"Global p of all windows and cuts: {found['global']['p']:.3g}.")
+        parts.append(_global(found))
     parts += [f"Cannot claim: {text}." for text in found["cannot_claim"]]
     return " ".join(parts)
+
+
+def _global(found: Found) -> str:
+    whole = found["global"]
+    what = "at most " if whole["is_bound"] else ""
+    return f"Global p of all windows and cuts: {what}{whole['p']:.3g} ({whole['method']})."
 
 
 def workspaces(found: Found) -> dict[str, dict[str, Any]]:
@@ -178,6 +185,8 @@ def _p_values(found: Found) -> tuple[dict[str, Any], dict[str, Any]]:
         if None in local:
             continue
         error = {"68 % of pseudo-experiments": [_interval(p, "p") for p in local]}
+        none = {"z": None, "error": None, "fit_error": None}
+        beyond = [one["extrapolated"] or none for one in cuts]
         columns += [
             {"name": "local p", "values": [p["p"] for p in local], "errors": error},
             {
@@ -186,14 +195,14 @@ def _p_values(found: Found) -> tuple[dict[str, Any], dict[str, Any]]:
             },
             {
                 "name": "extrapolated significance",
-                "values": [(one["extrapolated"] or {"z": None})["z"] for one in cuts],
+                "values": [more["z"] for more in beyond],
+                "errors": {"laws of the tail, and fit": [*map(extrapolation_error, beyond)]},
             },
         ]
         columns[-3:] = [column | {"qualifiers": about} for column in columns[-3:]]
     text = "Local p-values by rank among pseudo-experiments; the nominal ones are not calibrated."
     if found["global"]:
-        whole = found["global"]
-        text += f" Global p of all windows and cuts: {whole['p']:.3g} ({whole['method']})."
+        text += f" {_global(found)}"
     return reuse.table(_windows(found), columns), _described("P-values", text, "p")
 
 
@@ -208,6 +217,7 @@ def _spectra(
         {"name": name, "values": one[key], "qualifiers": {"background efficiency": cut}}
         for cut, one in fits.items()
         for name, key in (("events", "counts"), ("fit of the sidebands", "fit"))
+        if key == "counts" or not doubt(window, cut)
     ]
     text = f"Mass spectra before (1) and after cuts; {window_name(found, window)} is not fitted."
     bins = _masses(found, list(itertools.pairwise(edges)), "bin")

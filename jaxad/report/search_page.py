@@ -18,6 +18,7 @@ from jaxad.report.summary import (
     rows,
     summary_figure,
 )
+from jaxad.search import weights
 
 
 def search_results(found: Found) -> dict[str, Figure]:
@@ -40,13 +41,13 @@ def search_report(found: Found, images: Mapping[str, bytes], config: Mapping[str
         crossings = f"{one['upcrossings']:.2g} crossings of 0 a scan"
         facts.append((f"Gross and Vitells, cut {cut}", f"p ≤ {one['p_global']:.2g}, {crossings}"))
     claims = [f"cannot claim: {text}" for text in found["cannot_claim"]]
-    second = list(checks(found))
+    second, weighted = list(checks(found)), weights.said(found)
     return page(
         title=f"Search in {found['mass']['name']} of {found['data']['source']}",
         results=table_html(HEADER, list(rows(found)))
         + table_html(("what", "value"), facts)
-        + notes_html(claims)
-        + (f"<h2>Second ways</h2>{table_html(CHECKED, second)}" if second else ""),
+        + notes_html([*([weighted] if weighted else []), *claims])
+        + (f"<h2>Cross-checks</h2>{table_html(CHECKED, second)}" if second else ""),
         images=images,
         config=config,
         provenance=found["provenance"],

@@ -12,7 +12,14 @@ from matplotlib.figure import Figure
 from scipy.special import ndtr, ndtri
 
 from jaxad.data.table import GEV
-from jaxad.report.calibration import Found, mass_label, say, sigma_lines, window_name
+from jaxad.report.calibration import (
+    Found,
+    extrapolation_error,
+    mass_label,
+    say,
+    sigma_lines,
+    window_name,
+)
 from jaxad.report.style import DASHED, SIGNALS, line_style, new_figure, styled
 
 
@@ -57,8 +64,8 @@ def draw_p_values(axes: Axes, found: Found) -> None:
     for window in windows:
         style = {"color": "black", "alpha": 0.05, "linewidth": 0}
         axes.axvspan(window["low"] / scale, window["high"] / scale, **style)
-    sign = "<" if whole["is_bound"] else "="
-    sigma = "" if whole["z"] is None else f" ({whole['z']:.1f}σ)"
+    sign, least = ("<", ">") if whole["is_bound"] else ("=", "")
+    sigma = "" if whole["z"] is None else f" ({least}{whole['z']:.1f}σ)"
     text = f"global p {sign} {whole['p']:.2g}{sigma}"
     axes.axhline(whole["p"], color="black", linestyle=DASHED, linewidth=1.2, label=text)
     text = f"reach of {found['n_toys']:,} toys"
@@ -81,7 +88,8 @@ def _p_value(axes: Axes, x: float, step: float, one: Mapping[str, Any], color: i
     axes.errorbar(x, p["p"], error, fmt="v" if bound else "o", uplims=bound, **style)
     if not more or more["z"] is None:
         return p["p"] - bottom
-    low, middle, high = (ndtr(-more["z"] + k * (more["error"] or 0.0)) for k in (-1, 0, 1))
+    error = extrapolation_error(more)
+    low, middle, high = (ndtr(-more["z"] + k * error) for k in (-1, 0, 1))
     bars = [[middle - low], [high - middle]]
     axes.errorbar(x + step, middle, bars, fmt="D", mfc="white", **style)
     return float(low)

@@ -8,9 +8,23 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jaxad.data.table import GEV
-from jaxad.report.calibration import Found, mass_label, say, total_error, window_name
+from jaxad.report.calibration import Found, expected_text, mass_label, say, total_error, window_name
 from jaxad.report.distributions import sculpting_figure
 from jaxad.report.style import BACKGROUND, SIGNALS, new_figure, styled
+
+LEAST_P = 0.05
+"""Of a fit and of sculpting, below which what the fit expects in the window is not reported."""
+
+
+def doubt(window: Mapping[str, Any], cut: str) -> str:
+    """Why a fit of a spectrum says nothing of its window; "" where it does."""
+    fit = window["spectra"][cut]
+    if "reason" in fit:
+        return "no fit"
+    carved = window.get("sculpting", {}).get("cuts", {}).get(cut, {}).get("p_value")
+    if carved is not None and carved < LEAST_P:
+        return "sculpted"
+    return "poor fit" if fit["fit_p_value"] < LEAST_P else ""
 
 
 def spectrum_figures(found: Found) -> dict[str, Figure]:
@@ -53,7 +67,7 @@ def draw_spectra(axes: Axes, found: Found, window: Mapping[str, Any]) -> None:
     n_bins = int(((centres > borders[0]) & (centres < borders[1])).sum())
     for (cut, one), color in zip(spectra.items(), (BACKGROUND, *SIGNALS), strict=False):
         label = "no cut" if cut == "1" else f"cut {cut}"
-        label += ": no fit" if "reason" in one else f": fit p {one['fit_p_value']:.2g}"
+        label += f": {doubt(window, cut) or 'fit p ' + format(one['fit_p_value'], '.2g')}"
         if cut in window["cuts"]:
             label += f", template {_template(axes, window['cuts'][cut], borders, n_bins, color)}"
         if "reason" in one:
@@ -63,7 +77,12 @@ def draw_spectra(axes: Axes, found: Found, window: Mapping[str, Any]) -> None:
         some = counts > 0
         bars = {"fmt": "o", "ms": 3, "color": color, "elinewidth": 1, "label": label}
         axes.errorbar(centres[some], counts[some], np.sqrt(counts[some]), **bars)
-        axes.plot(centres, one["fit"], color=color, linewidth=1.4)
+        axes.plot(
+            *(centres, one["fit"]),
+            color=color,
+            linewidth=1.4,
+            linestyle=":" if doubt(window, cut) else "solid",
+        )
         shown |= some
         highest = max(highest, counts.max(), max(np.array(one["fit"])[some], default=0))
     axes.axvspan(*borders, color="black", alpha=0.07, linewidth=0)
@@ -84,4 +103,4 @@ def _template(
     axes.plot(window, [mean, mean], color=color, linewidth=4, alpha=0.5, solid_capstyle="butt")
     ends = [max(mean - error, 1e-3)] * 2, [mean + error] * 2
     axes.fill_between(window, *ends, color=color, alpha=0.15, linewidth=0)
-    return f"{one['b']:.3g} ± {total_error(one):.2g}"
+    return expected_text(one)

@@ -7,18 +7,22 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from jaxad.data.table import GEV
+from jaxad.metrics.pseudo import FEW_EXCEEDANCES
 from jaxad.report.calibration import (
     Found,
     draw_closure,
     draw_coverage_of_cuts,
     draw_template_auc,
+    expected_text,
+    extrapolation_error,
+    number_text,
     say,
-    total_error,
     window_name,
 )
 from jaxad.report.significance import draw_p_values, draw_power
-from jaxad.report.spectra import draw_spectra
+from jaxad.report.spectra import doubt, draw_spectra
 from jaxad.report.style import new_figure, styled
+from jaxad.search import weights
 
 WIDTH = 66  # letters of the text
 MAX_ROWS = 10  # of its table
@@ -29,7 +33,7 @@ HEADER = ("window", "cut", "expected", "observed", "nominal", "p local", "sigma"
 
 def count_text(n: float) -> str:
     """Events, or a sum of weights."""
-    return str(n) if isinstance(n, int) else f"{n:.4g}"
+    return str(n) if isinstance(n, int) else number_text(n)
 
 
 def p_text(p: Mapping[str, Any] | None) -> str:
@@ -41,7 +45,7 @@ def sigma_text(one: Mapping[str, Any]) -> str:
     """The significance of a cut: ~ where it is extrapolated, > where it is a bound."""
     more, p = one["extrapolated"], one["p_local"]
     if more and more["z"] is not None:
-        return f"~{more['z']:.1f}" + (f" ± {more['error']:.1f}" if more["error"] else "")
+        return f"~{more['z']:.1f} ± {extrapolation_error(more):.2f}"
     if p is None or p["z"] is None:
         return "-"
     return f"{'>' if p['is_bound'] else ''}{p['z']:.1f}"
@@ -52,44 +56,49 @@ def rows(found: Found) -> Iterator[tuple[str, ...]]:
     for window in found["windows"]:
         for cut, one in window["cuts"].items():
             name = window_name(found, window)
-            expected = f"{one['b']:.3g} ± {total_error(one):.2g}"
-            limit = f"({one['limit']['median']:.3g})"
+            expected = expected_text(one)
+            limit = f"({number_text(one['limit']['median'])})"
             if "n" not in one:
                 yield name, cut, expected, "blinded", "", "", "", limit
                 continue
             yield (
                 *(name, cut, expected, count_text(one["n"]), f"{one['z_nominal']:.2f}"),
                 *(p_text(one["p_local"]), sigma_text(one)),
-                f"{one['limit']['observed']:.3g} {limit}",
+                f"{number_text(one['limit']['observed'])} {limit}",
             )
 
 
 CHECKED = (
-    *("window", "cut", "weighted template: n", "expected", "nominal"),
-    *("after the cut: n", "fit", "fit p", "sculpting p", "BumpHunter p"),
+    *("window", "cut", "weighted template: n", "expected", "nominal, without closure"),
+    *("spectrum: n", "fit of the sidebands", "fit p", "sculpting p", "BumpHunter p"),
 )
 
 
 def checks(found: Found) -> Iterator[tuple[str, ...]]:
-    """Texts of `CHECKED`: counts by weighted p-values, and spectra after cuts; none while blind."""
+    """Texts of `CHECKED`: counts by weighted p-values, and spectra after cuts; none while blind.
+
+    What a fit that is in doubt expects is not given, see `doubt`.
+    """
     for window in found["windows"]:
         if "spectra" not in window:
             continue
         carved = window.get("sculpting", {}).get("cuts", {})
         for cut, fit in window["spectra"].items():
             weighted = window.get("conformal", {}).get(cut, {})
+            why, bump = doubt(window, cut), fit.get("bumphunter", {})
+            bound = "<" if bump.get("exceedances", FEW_EXCEEDANCES) < FEW_EXCEEDANCES else ""
             yield (
                 *(window_name(found, window), "none" if cut == "1" else cut),
                 *(_number(weighted, key) for key in ("n", "b", "z_nominal")),
-                *(_number(fit, key) for key in ("observed", "expected", "fit_p_value")),
-                _number(carved.get(cut, {}), "p_value"),
-                _number(fit.get("bumphunter", {}), "p_global"),
+                *(_number(fit, "observed"), why or _number(fit, "expected")),
+                *(_number(fit, "fit_p_value"), _number(carved.get(cut, {}), "p_value")),
+                "-" if why else f"{bound}{_number(bump, 'p_global')}",
             )
 
 
 def _number(entries: Mapping[str, Any], key: str) -> str:
     value = entries.get(key)
-    return "-" if value is None else f"{value:.3g}"
+    return "-" if value is None else number_text(value)
 
 
 def duration(seconds: float) -> str:
@@ -105,7 +114,8 @@ def global_text(found: Found) -> str:
     whole = found["global"]
     if whole is None:
         return "blinded" if found["blind"] else "none without pseudo-experiments"
-    sigma = "" if whole["z"] is None else f", {whole['z']:.1f} sigma"
+    sign = ">" if whole["is_bound"] else ""
+    sigma = "" if whole["z"] is None else f", {sign}{whole['z']:.1f} sigma"
     return f"{p_text(whole)} [{whole['low']:.2g}, {whole['high']:.2g}]{sigma} ({whole['method']})"
 
 
@@ -154,7 +164,7 @@ def summary_text(found: Found) -> str:
         order.sort(key=lambda entry: entry[2]["p_local"]["p"])
     for window, cut, one in order[:MAX_ROWS]:
         name = f"{window['low'] / unit:g}-{window['high'] / unit:g}"
-        b = f"{one['b']:.3g} ± {total_error(one):.2g}"
+        b = expected_text(one)
         n, p, sigma = (
             ("blind", "", "")
             if found["blind"]
@@ -164,6 +174,8 @@ def summary_text(found: Found) -> str:
     if len(order) > MAX_ROWS:
         which = "of the smallest p, all" if found["global"] else "first of all, the rest"
         lines.append(f"({MAX_ROWS} of {len(order)}: {which} in search.json)")
+    if weighted := weights.said(found):
+        lines += textwrap.wrap(weighted, WIDTH)
     lines += [
         "",
         f"global p             {global_text(found)}",

@@ -119,7 +119,7 @@ def rates_notes(metrics: Mapping[str, Any]) -> list[str]:
 def metrics_table(metrics: Mapping[str, Any]) -> str:
     """The tables that an evaluation prints, with notes on missing figures beneath the first."""
     header, rows = metrics_rows(metrics)
-    lines = [text_table(rows, header), *metrics_notes(metrics)]
+    lines = [*([text_table(rows, header)] if rows else []), *metrics_notes(metrics)]
     for (header, rows), notes in (
         (rates_rows(metrics), rates_notes(metrics)),
         (selection_rows(metrics), []),

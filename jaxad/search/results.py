@@ -157,12 +157,8 @@ def terminal(found: Mapping[str, Any]) -> str:
         )
     else:
         lines.append("observed counts are blinded: the same command with --unblind shows them")
-    units = [next(iter(window["cuts"].values()))["event_weight"] for window in found["windows"]]
-    if any(weight != 1 for weight in units):
-        lines.append(
-            "weighted, all numbers are sums of weights: one event of the likelihood is "
-            + ", ".join(f"{weight:.4g}" for weight in units)
-        )
+    if said := weights.said(found):
+        lines.append(said)
     lines += [f"cannot claim: {text}" for text in found["cannot_claim"]]
     return "\n".join(lines)
 
@@ -171,7 +167,7 @@ def _line(name: str, cut: str, one: Mapping[str, Any]) -> str:
     digits = ".1f" if one["event_weight"] == 1 else ".4g"
     errors = one["relative_errors"]
     total = one["b"] * np.sqrt(sum(errors[k] ** 2 for k in ("template", "fit", "closure")))
-    expected = f"{one['b']:{digits}} ± {total:{digits}}"
+    expected = f"{one['b']:{digits}} ± {total:{'.1f' if digits == '.1f' else '.2g'}}"
     limit = f"{one['limit']['median']:{digits}} expected"
     if "n" not in one:
         return f"{name:<20}{cut:>8}{expected:>20}{'blind':>10}{'':>10}{'':>12}{'':>8}{limit:>16}"
@@ -198,7 +194,8 @@ def _short(p: Mapping[str, Any]) -> str:
 
 
 def _p(found: Mapping[str, Any]) -> str:
-    sigma = "" if found["z"] is None else f", {found['z']:.1f} sigma"
+    sign = ">" if found["is_bound"] else ""
+    sigma = "" if found["z"] is None else f", {sign}{found['z']:.1f} sigma"
     return f"{_short(found)} [{found['low']:.2g}, {found['high']:.2g}]{sigma}"
 
 

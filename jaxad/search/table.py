@@ -131,8 +131,9 @@ def _table(events: Everything, stage: Stage, features: list[str], config: Config
     values = inputs.values_of(stage, rows["x"], "events", cache.root(config.data.cache))
     columns = {name: values[:, place] for place, name in enumerate(units)}
     ids = rows.get("event")
+    chosen_columns = {name: columns[name] for name in features}
     return make_table(
-        {name: columns[name] for name in features},
+        chosen_columns,
         mass,
         events.origin,
         units=[units[name] for name in features],
@@ -140,6 +141,6 @@ def _table(events: Everything, stage: Stage, features: list[str], config: Config
         weight=rows.get("weight"),
         label=events.label,
         ids=None if ids is None else as_integers(ids, events.origin.files[0], "id"),
-        missing=missing_among(config.data, features) if config.data.get("missing") else None,
+        missing=missing_among(config.data, chosen_columns) if config.data.get("missing") else None,
         info={**events.info, "files": [*events.origin.files]},
     )

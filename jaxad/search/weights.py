@@ -5,6 +5,9 @@ and G. Zech, NIM A 748 (2014) 1): a search counts in this unit, and multiplies b
 reports. Events of equal weights are counted one by one.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from jaxad.metrics.counting import weight_scale
@@ -23,6 +26,16 @@ def event_weight(weight: np.ndarray | None) -> float:
         return float(weight[0])
     w = weight.astype(np.float64)
     return float(weight_scale(w.sum(), (w**2).sum()))
+
+
+def said(found: Mapping[str, Any]) -> str:
+    """That the numbers of `search.json` are sums of weights; "" where events count once."""
+    units = [next(iter(window["cuts"].values()))["event_weight"] for window in found["windows"]]
+    if all(unit == 1 for unit in units):
+        return ""
+    return "weighted, all numbers are sums of weights: one event of the likelihood is " + ", ".join(
+        f"{unit:.4g}" for unit in units
+    )
 
 
 def differ(weight: np.ndarray | None) -> bool:

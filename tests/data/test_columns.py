@@ -13,7 +13,7 @@ from jaxad import data, inputs
 from jaxad.__main__ import main
 from jaxad.commands import evaluate, train
 from jaxad.configs import features_ae
-from jaxad.data import folds, from_mapping, get_config, lhco, search_table
+from jaxad.data import folds, from_mapping, get_config, lhco, search_table, table_summary
 from jaxad.data.columns import require_apart
 from jaxad.data.dequantisation import dequantised, floored
 from jaxad.data.folds import fold_sizes
@@ -384,7 +384,7 @@ def test_what_is_refused(columns, asked, message):
         ("m,a\n3,4\n5,x\n", "line 3: a: expected a number, found 'x'"),
         ("m,a\n3,4\n5,\n", "line 3: a: expected a number, found ''"),
         ("m,a\n3,4\n5.5,1\n", "line 3: m: expected a whole number, found '5.5'"),
-        ("m;a\n3;4\n", "no column 'm'; found m;a; set data.mass"),
+        ("m;a\n3;4\n", "line 1: expected names of columns, separated by commas, found 'm;a'"),
         ("m,a\n", "no events"),
     ],
 )
@@ -406,6 +406,46 @@ def test_csv_blocks_line_ends_and_names(tmp_path, monkeypatch):
         monkeypatch.setattr("jaxad.data.csv_file.BLOCK", block)
         found = table_of(tmp_path / "a.csv", **NOTHING | asked)
         assert found.info["digest"] == whole.info["digest"]
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("mjj;x\n1;2\n", "line 1: expected names of columns, separated by commas, found 'mjj;x'"),
+        ("mjj x\n1 2\n", "separated by commas, found 'mjj x'"),
+        ("# made by me\nmjj,x\n1,2\n", "separated by commas, found 'made by me'"),
+        ("mjj,x\r1,2\r3,4\r", "line 1: lines end by CR alone"),
+        (",mjj,x\n0,1,2\n", r"without a name: .*pandas .*to_csv\(index=False\)"),
+        ("mjj,x\n1,2\n3,\n", "line 3: x: expected a number, found '': write nan for no value"),
+        ("mjj,x\n1,NA\n", "line 2: x: expected a number, found 'NA': write nan for no value"),
+        ("mjj,x\n1,abc\n", "line 2: x: expected a number, found 'abc'$"),
+    ],
+)
+def test_tables_of_other_programs_are_refused_by_their_cause(text, message, tmp_path):
+    (tmp_path / "a.csv").write_bytes(text.encode())
+    with pytest.raises(UserError, match=message):
+        table_of(tmp_path / "a.csv", **NOTHING | {"features": "x", "mass": "mjj"})
+
+
+def test_a_glob_of_missing_values_means_the_features_that_have_them():
+    rng = np.random.default_rng(0)
+    columns = {"m": 1 + rng.random(99), "tau1": rng.random(99), "tau2": rng.random(99)}
+    columns["tau2"][:9] = -999
+    asked = {"mass": "m", "features": "tau*"}
+    table = from_mapping(columns, **asked, missing="tau*:-999")
+    assert table.names == ("tau1", "tau2", "tau2_missing") and table.info["missing"] == {"tau2": 9}
+    for name in ("tau*:-1", "tau1:-999"):
+        with pytest.raises(UserError, match=r"data.missing: tau1: .* stands in no row"):
+            from_mapping(columns, **asked, missing=name)
+
+
+def test_events_twice_without_ids_are_said():
+    rng = np.random.default_rng(0)
+    once = {"m": 1 + rng.random(50), "x": rng.random(50)}
+    asked = {"mass": "m", "features": "x"}
+    twice = {name: np.append(values, values[:20]) for name, values in once.items()}
+    assert "equal to another" not in table_summary(from_mapping(once, **asked))
+    assert "20 events are equal to another" in table_summary(from_mapping(twice, **asked))
 
 
 def test_other_files_are_refused(tmp_path, monkeypatch):
@@ -606,7 +646,7 @@ def test_named_columns_train_and_score(tmp_path, capsys):
     assert "400 events, 3 features" in said and "folds: " in said and "mjj" in said
     with pytest.raises(SystemExit):
         main([*show, *flags, "--config.data.mass_key=mjj"])
-    assert "data.mass_key: would change nothing" in capsys.readouterr().err
+    assert "beside data.features it is data.mass: set that" in capsys.readouterr().err
 
 
 def test_a_table_without_signal_is_trained_evaluated_and_scored(tmp_path, capsys):
@@ -619,7 +659,8 @@ def test_a_table_without_signal_is_trained_evaluated_and_scored(tmp_path, capsys
     train.train(config, tmp_path / "run")
     metrics = evaluate.evaluate(tmp_path / "run", n_bootstrap=0)
     assert metrics["signals"] == {}
-    assert "no AUC, efficiencies and SIC: they need a signal" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "no AUC, efficiencies and SIC: they need a signal" in said and "max SIC" not in said
     files = [str(tmp_path / name) for name in ("a.csv", "b.npz")]
     assert main(["score", str(tmp_path / "run"), *files, "--out", str(tmp_path / "s.h5")]) == 0
     with h5py.File(tmp_path / "s.h5") as file:
