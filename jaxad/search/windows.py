@@ -107,7 +107,11 @@ def _require_data(window: Window, mass: np.ndarray, unit: str) -> None:
     above = len(mass) - inside - below
     name = f"search.windows: {window.low / GEV[unit]:g}-{window.high / GEV[unit]:g} {unit}"
     if inside < MIN_EVENTS:
-        raise UserError(f"{name}: expected {MIN_EVENTS} or more events of data, found {inside}")
+        low, high = (f"{edge / GEV[unit]:.4g}" for edge in (mass.min(), mass.max()))
+        raise UserError(
+            f"{name}: expected {MIN_EVENTS} or more events of data, found {inside} of masses from "
+            f"{low} to {high} {unit}: windows are in data.mass_unit, data.window in TeV"
+        )
     if min(below, above) < MIN_EVENTS:
         raise UserError(
             f"{name}: expected {MIN_EVENTS} or more events on either side, found {below} below and "

@@ -14,6 +14,7 @@ from jaxad.data import get_config
 from jaxad.errors import UserError
 from jaxad.report import products
 from jaxad.search import run
+from jaxad.search.windows import windows_of
 from jaxad.simulation import resonance
 
 WINDOW = "3300-3700"
@@ -234,3 +235,15 @@ def test_a_file_of_somebody_else_stays(tmp_path):
     with pytest.raises(UserError, match=r"summary\.png: is there, .*search in another --workdir"):
         publish(searches.get_config(), tmp_path, *made_up(shown=False, closure=0, n_toys=0))
     assert written(tmp_path) == {"summary.png"}
+
+
+@pytest.mark.parametrize("section", ["search", "data"])
+def test_a_window_in_another_unit_is_told_where_the_masses_lie(section):
+    config = searches.get_config("smoke")
+    config.data = get_config("events", features="x", mass="mjj", mass_unit="GeV")
+    if section == "search":
+        config.search.windows = "3.3-3.7"
+    else:
+        config.data.window = "3300-3700"
+    with pytest.raises(UserError, match="found 0 of masses from 2600 to 6268 GeV: windows are in"):
+        windows_of(config, np.linspace(2600, 6268, 500), "GeV")
