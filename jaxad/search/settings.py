@@ -9,6 +9,8 @@ from jaxad.errors import UserError
 from jaxad.metrics.families import orders
 
 CLASSIFIERS = ("auto", "network", "trees", "discriminant")
+FREE = ("blind", "chunk", "power", "power_sets", "inject")
+"""Settings that change no observed number: a search goes on with others."""
 NORMALISATIONS = ("window", "fit")
 NETWORK_FEATURES = 5
 """Up to so many features "auto" is a network: features that say nothing cost networks more than
