@@ -270,6 +270,8 @@ def search(
             cuts.append(row)
             if config.search.power and len(row[0].z_toys):
                 entries["power"] = power(config, table, found, row, normal, stop)
+            elif config.search.power:
+                entries["power"] = {"reason": "no pseudo-experiments: there are --toys of them"}
             if shown:
                 seen, entries["conformal"] = scores(config, table, found)
                 scored.append(seen)

@@ -59,6 +59,9 @@ def require_choices(config: ConfigDict) -> None:
             f"{config.search.normalise!r}"
         )
     orders(config.search.spectrum)
+    cuts = tuple(config.search.efficiencies)
+    if len({f"{efficiency:g}" for efficiency in cuts}) < len(cuts):
+        raise UserError(f"search.efficiencies: expected no cut twice in six digits, found {cuts}")
     if config.search.closure_windows == 1:
         raise UserError(
             "search.closure_windows: expected 0, or 2 and more, found 1, which shows no spread"

@@ -216,6 +216,7 @@ def test_a_half_split_expects_half_of_the_events(columns, tmp_path):
     ("changes", "message"),
     [
         ({"closure_windows": 1}, r"search\.closure_windows: expected 0, or 2 and more, found 1"),
+        ({"efficiencies": (0.1, 0.1)}, r"search\.efficiencies: expected no cut twice"),
         ({"normalise": "sidebands"}, r"search\.normalise: .* found 'sidebands'"),
         ({"spectrum": "cubic"}, r"spectrum: expected one of .* found 'cubic'"),
         ({"power": (20.0, -5.0)}, r"search\.power: .* 0 or more, found \(20\.0, -5\.0\)"),
