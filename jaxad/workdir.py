@@ -5,7 +5,7 @@ import json
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from ml_collections import ConfigDict
@@ -41,23 +41,30 @@ def _flat(tree: dict, prefix: str = "") -> dict[str, object]:
     return flat
 
 
-def settle_config(workdir: Path, config: ConfigDict) -> None:
+def settle_config(workdir: Path, config: ConfigDict, free: Collection[str] = ()) -> None:
     """Write `config.json`, or compare with that of the run that has begun here.
+
+    Args:
+        free: settings, "SECTION.NAME", that may have changed: the new ones are written.
 
     Raises:
         UserError: the directory belongs to a run with another config, where the message shows how
             they differ, or its `config.json` to something else.
     """
     path, new = workdir / "config.json", json.loads(config.to_json())
+    written = json.dumps(new, indent=2) + "\n"
     begun = (workdir / "checkpoints").exists() or (workdir / "scorer").exists()
     if path.exists() and not set(read_config(workdir)) >= SECTIONS:
         raise UserError(f"{path}: is no config of a run: move it, or choose another --workdir")
     if not (begun and path.exists()):
-        write_text(path, json.dumps(new, indent=2) + "\n")
+        write_text(path, written)
         return
     old = read_config(workdir).to_dict()
     old, new = _flat(json.loads(json.dumps(old))), _flat(new)
-    changed = [k for k in sorted(old | new) if old.get(k, "unset") != new.get(k, "unset")]
+    differing = [k for k in sorted(old | new) if old.get(k, "unset") != new.get(k, "unset")]
+    changed = [k for k in differing if k not in free]
+    if differing and not changed:
+        write_text(path, written)
     if changed:
         shown = "; ".join(
             f"{k}: {old.get(k, 'unset')!r} there, {new.get(k, 'unset')!r} now" for k in changed[:5]

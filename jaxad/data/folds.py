@@ -38,7 +38,7 @@ def folds(fold_key: np.ndarray, k: int, salt: int = 0) -> np.ndarray:
         array([0, 0, 1, 1, 1, 0, 0, 1], dtype=int32)
     """
     if k < 2:
-        raise UserError(f"search.folds: expected 2 or more, found {k}")
+        raise UserError(f"classifier.folds: expected 2 or more, found {k}")
     hashed = _mixed(fold_key, np.uint64(salt % 2**32))
     fold = (hashed * np.uint64(k) >> np.uint64(32)).astype(np.int32)
     sizes = fold_sizes(fold, k)
@@ -50,7 +50,7 @@ def folds(fold_key: np.ndarray, k: int, salt: int = 0) -> np.ndarray:
     if empty or abs(sizes[worst] - p * len(fold)) > 5 * spread:
         listed = ", ".join(f"{size:,}" for size in sizes)
         raise UserError(
-            f"search.folds: folds of {listed} events, of {len(repeats):,} ids: "
+            f"classifier.folds: folds of {listed} events, of {len(repeats):,} ids: "
             + ("one is empty" if empty else f"fold {worst} is more than 5 sigma off")
             + ": take fewer folds, another search.fold_salt, or an id that tells events apart"
         )

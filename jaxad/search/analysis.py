@@ -134,7 +134,8 @@ def cut(
     if normalisation is not None:
         expected, refitted = normalisation.expected, normalisation.refitted
         fit = normalisation.error / expected
-        toys = _renumbered(toys, size.data, normalisation.events, rng)
+        # Of its own, lest the flaws of nested cuts part.
+        toys = _renumbered(toys, size.data, normalisation.events, np.random.default_rng([seed, 5]))
         b *= expected / size.data
     tested = _closure(false, efficiency, width)
     delta, relative = 0.0, 0.0
@@ -279,9 +280,10 @@ def power(
     for n, one in zip(counts.T, row, strict=True):
         rng, expected = streams.generator(seed, Purpose.TOY_FLAW, "signal"), None
         if normalisation is not None:
-            which = rng.integers(len(normalisation.events), size=len(n))
+            numbers = np.random.default_rng([seed, 6])
+            which = numbers.integers(len(normalisation.events), size=len(n))
             expected = normalisation.refitted[which]
-            n = _renumbered(n, size.data, normalisation.events[which] + round(signal), rng)
+            n = _renumbered(n, size.data, normalisation.events[which] + round(signal), numbers)
         if one.closure is not None:
             n = closure.disturb(n, one.b / (1 + one.delta), one.closure, rng)
         z = counting.nominal_z(

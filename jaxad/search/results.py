@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from jaxad.data.table import GEV, Table
 from jaxad.search import analysis, weights
 from jaxad.search.analysis import Cut
-from jaxad.search.settings import recipe
+from jaxad.search.settings import FREE, recipe
 from jaxad.search.windows import Window, overlap
 from jaxad.storage.atomic import replacing, write_text
 from jaxad.storage.digest import digest
@@ -37,8 +37,7 @@ def settings_hash(config: ConfigDict, table: Table) -> str:
     """Digest of all that was fixed before anything was looked at, and of the data."""
     sections = ("seed", "data", "inputs", "method", "flow", "flow_train", "classifier", "train")
     fixed = {name: json.loads(config.to_json())[name] for name in sections if name in config}
-    free = {"blind", "chunk", "power", "power_sets", "inject"}  # which change no observed number
-    search = {k: v for k, v in json.loads(config.to_json())["search"].items() if k not in free}
+    search = {k: v for k, v in json.loads(config.to_json())["search"].items() if k not in FREE}
     return digest(fixed | {"search": search, "table": table.info["digest"]}, {})
 
 

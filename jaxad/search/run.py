@@ -26,7 +26,7 @@ from jaxad.search import analysis, inject, pool, results, reweight, spectra, tem
 from jaxad.search.analysis import Cut, FalseCount, Normalisation, Sizes
 from jaxad.search.pool import Pool
 from jaxad.search.results import Scored
-from jaxad.search.settings import chunk_of, recipe, require_choices, settled
+from jaxad.search.settings import FREE, chunk_of, recipe, require_choices, settled
 from jaxad.search.table import search_table
 from jaxad.search.windows import Window, false_windows, windows_of
 
@@ -246,7 +246,7 @@ def search(
     require_choices(config)
     began = time.monotonic()
     with workdir.opened(directory), workdir.stop_signals() as stop:
-        workdir.settle_config(directory, config)
+        workdir.settle_config(directory, config, [f"search.{name}" for name in FREE])
         table = search_table(config)
         config = settled(config, table.x.shape[1])
         how = recipe(config)
@@ -270,6 +270,8 @@ def search(
             cuts.append(row)
             if config.search.power and len(row[0].z_toys):
                 entries["power"] = power(config, table, found, row, normal, stop)
+            elif config.search.power:
+                entries["power"] = {"reason": "no pseudo-experiments: there are --toys of them"}
             if shown:
                 seen, entries["conformal"] = scores(config, table, found)
                 scored.append(seen)

@@ -9,6 +9,8 @@ from jaxad.errors import UserError
 from jaxad.metrics.families import orders
 
 CLASSIFIERS = ("auto", "network", "trees", "discriminant")
+FREE = ("blind", "chunk", "power", "power_sets", "inject")
+"""Settings that change no observed number: a search goes on with others."""
 NORMALISATIONS = ("window", "fit")
 NETWORK_FEATURES = 5
 """Up to so many features "auto" is a network: features that say nothing cost networks more than
@@ -57,6 +59,9 @@ def require_choices(config: ConfigDict) -> None:
             f"{config.search.normalise!r}"
         )
     orders(config.search.spectrum)
+    cuts = tuple(config.search.efficiencies)
+    if len({f"{efficiency:g}" for efficiency in cuts}) < len(cuts):
+        raise UserError(f"search.efficiencies: expected no cut twice in six digits, found {cuts}")
     if config.search.closure_windows == 1:
         raise UserError(
             "search.closure_windows: expected 0, or 2 and more, found 1, which shows no spread"

@@ -42,6 +42,13 @@ def windows_of(config: ConfigDict, mass: np.ndarray, unit: str) -> list[Window]:
     settings, scale = config.search, GEV[unit]
     if settings.windows and settings.scan:
         raise UserError("search.windows, search.scan: set one of them, found both")
+    if config.data.get("window") and (settings.windows or settings.scan):
+        raise UserError("data.window: search.windows or search.scan take its place: leave it out")
+    if settings.spectrum == "dijet" and mass.max() >= settings.sqrt_s:
+        raise UserError(
+            f"search.sqrt_s: expected more than the largest mass, {mass.max():g} GeV, found "
+            f"{settings.sqrt_s:g}: is data.mass_unit={unit} right?"
+        )
     if settings.scan:
         windows = _scanned(settings, scale)
     elif settings.windows:

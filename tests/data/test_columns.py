@@ -316,13 +316,13 @@ def test_rows_of_one_id_share_a_fold_and_one_id_is_no_id():
     keys = np.repeat(np.arange(500, dtype=np.uint64), 4)
     fold = folds(keys, 5)
     assert (fold.reshape(500, 4) == fold[::4, None]).all()
-    with pytest.raises(UserError, match=r"search.folds: folds of .* of 3 ids: one is empty"):
+    with pytest.raises(UserError, match=r"classifier.folds: folds of .* of 3 ids: one is empty"):
         folds(np.repeat(np.arange(3, dtype=np.uint64), 700), 5)
     uneven = np.arange(100_000, dtype=np.uint64)
     uneven = uneven[(folds(uneven, 5) != 2) | (uneven % 10 > 0)]
     with pytest.raises(UserError, match="fold 2 is more than 5 sigma off: take fewer folds"):
         folds(uneven, 5)
-    with pytest.raises(UserError, match=r"search.folds: expected 2 or more, found 1"):
+    with pytest.raises(UserError, match=r"classifier.folds: expected 2 or more, found 1"):
         folds(uneven, 1)
 
 

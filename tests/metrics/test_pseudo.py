@@ -206,7 +206,12 @@ def test_a_gaussian_is_returned_by_the_line_with_its_width():
     assert found["slope"] == pytest.approx(1 / 1.2, abs=0.05)
     assert found["p"] == pytest.approx(ndtr(-found["z"]))
     assert found["smallest_p"] == 1 / 50_001
-    assert found["error"] == pytest.approx((found["gaussian"] - found["exponential"]) / 2)
+    three = [
+        found["gaussian"],
+        found["exponential"],
+        found["intercept"] + found["slope"] * (0.1 + 1.2 * 4.5),
+    ]
+    assert found["error"] == pytest.approx(np.ptp(three) / 2)
 
 
 def test_the_line_reports_its_own_error():

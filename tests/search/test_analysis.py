@@ -38,3 +38,18 @@ def test_a_fitted_normalisation_does_not_expect_the_signal(signal, expected):
     own, _ = row(False)
     blind = analysis.power(counts, SIZE, [own], None, signal, 0)["0.1"]
     assert blind["median"] == pytest.approx(0, abs=0.3)
+
+
+def test_a_flaw_moves_nested_cuts_together_whatever_the_normalisation():
+    """The flaw of a toy, here far larger than its count's fluctuation, is one number."""
+    size, rng = Sizes(40_000, SIZE.template), np.random.default_rng(3)
+    normal = Normalisation(4e4, 1e3, rng.normal(4e4, 1e3, B).astype(int), rng.normal(4e4, 1e3, B))
+    for normalisation in (None, normal):
+        cuts = []
+        for efficiency in (0.2, 0.1):
+            b = round(size.data * efficiency)
+            counts = np.random.default_rng(2).binomial(size.data, efficiency, B + 1)
+            false = [(size, round(b * flaw)) for flaw in (1.0, 1.5, 2.0, 2.5)]
+            one = analysis.cut(counts, size, efficiency, false, normalisation, 0)
+            cuts.append(one.z_toys)
+        assert np.corrcoef(cuts)[0, 1] > 0.8

@@ -185,6 +185,22 @@ def test_an_exact_half_split_is_claimed_of_plain_events_alone(columns, tmp_path)
     assert not any("exact for one cut" in text for text in said["weighted"]["cannot_claim"])
 
 
+def test_memory_and_injected_signal_may_change_on_the_way(columns, tmp_path):
+    folder = tmp_path / "run"
+    (folder / "checkpoints").mkdir(parents=True)  # as a density leaves
+    config = config_of(tmp_path, columns, closure_windows=0)
+    first = searched(config, folder)
+    config.search.update({"chunk": 3, "power": (40.0,), "power_sets": 10})
+    config.search.inject = "gauss:3500:50"
+    again = searched(config, folder)
+    assert cuts_of(again) == cuts_of(first) and again["settings_hash"] == first["settings_hash"]
+    assert again["windows"][0]["power"]["injected"] == [40.0]
+    assert json.loads((folder / "config.json").read_text())["search"]["chunk"] == 3
+    config.search.fold_salt = 1
+    with pytest.raises(UserError, match=r"another config \(search.fold_salt: 0 there, 1 now\)"):
+        searched(config, folder)
+
+
 def test_a_half_split_expects_half_of_the_events(columns, tmp_path):
     changes = {"normalise": "fit", "half_split": True, "closure_windows": 0}
     config = config_of(tmp_path, columns, **changes)
@@ -200,6 +216,7 @@ def test_a_half_split_expects_half_of_the_events(columns, tmp_path):
     ("changes", "message"),
     [
         ({"closure_windows": 1}, r"search\.closure_windows: expected 0, or 2 and more, found 1"),
+        ({"efficiencies": (0.1, 0.1)}, r"search\.efficiencies: expected no cut twice"),
         ({"normalise": "sidebands"}, r"search\.normalise: .* found 'sidebands'"),
         ({"spectrum": "cubic"}, r"spectrum: expected one of .* found 'cubic'"),
         ({"power": (20.0, -5.0)}, r"search\.power: .* 0 or more, found \(20\.0, -5\.0\)"),
