@@ -135,7 +135,8 @@ def cut(
         expected, refitted = normalisation.expected, normalisation.refitted
         fit = normalisation.error / expected
         # Of its own, lest the flaws of nested cuts part.
-        toys = _renumbered(toys, size.data, normalisation.events, np.random.default_rng([seed, 5]))
+        numbers = streams.generator(seed, Purpose.TOY_NUMBER, "background")
+        toys = _renumbered(toys, size.data, normalisation.events, numbers)
         b *= expected / size.data
     tested = _closure(false, efficiency, width)
     delta, relative = 0.0, 0.0
@@ -280,7 +281,7 @@ def power(
     for n, one in zip(counts.T, row, strict=True):
         rng, expected = streams.generator(seed, Purpose.TOY_FLAW, "signal"), None
         if normalisation is not None:
-            numbers = np.random.default_rng([seed, 6])
+            numbers = streams.generator(seed, Purpose.TOY_NUMBER, "signal")
             which = numbers.integers(len(normalisation.events), size=len(n))
             expected = normalisation.refitted[which]
             n = _renumbered(n, size.data, normalisation.events[which] + round(signal), numbers)

@@ -30,7 +30,7 @@ class Purpose(IntEnum):
     NOISE = 9  # of a latent space: stage
     # Of the pseudo-experiments of a search, which are numbered (`jaxad.search.toys`):
     TOY_ROWS = 10  # that stand at the places of the pool: toy
-    TOY_NUMBER = 11  # of data events: toy
+    TOY_NUMBER = 11  # of data events: toy, or what all toys of a cut are for
     TOY_INITIAL = 12  # parameters of a classifier: toy, fold, member
     TOY_ORDER = 13  # of the places in an epoch, the same for all toys: epoch
     TOY_FEATURES = 14  # that a member sees, the same for all toys: fold, member, or none
