@@ -23,6 +23,7 @@ from jaxad import configs
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = [module.name for module in pkgutil.iter_modules(configs.__path__)]
+NAMES.remove("search")  # is not trained
 
 
 def source(name: str, folder: Path) -> list[str]:

@@ -26,6 +26,7 @@ from jaxad.commands import cli
 from jaxad.data.dataset import Dataset
 from jaxad.data.raw_events import trained_energies
 from jaxad.devices import hosts
+from jaxad.errors import UserError
 from jaxad.evaluation.general import baselines_of
 from jaxad.methods import Bench, settings
 from jaxad.scorer import Scorer, load, require_free
@@ -102,6 +103,8 @@ def train(config: ConfigDict, directory: Path) -> None:
         Preempted: stopped by SIGTERM or Ctrl-C after a checkpoint.
     """
     settings.check(config)
+    if "search" in config:
+        raise UserError("--config: is of a search: run jaxad search, or train --config=cathode")
     with contextlib.ExitStack() as held:
         if hosts.leads():
             held.enter_context(workdir.opened(directory))

@@ -257,3 +257,9 @@ def test_a_smoke_config_can_be_pointed_at_prepared_arrays(tmp_path, capsys):
     found = configured("cathode:smoke", f"data.source={tmp_path}")
     assert found.data.n_signal == 1000
     assert "data.n_signal=100 of the config is not for this data.source" in capsys.readouterr().err
+
+
+def test_a_search_is_not_trained(tmp_path):
+    with pytest.raises(UserError, match="run jaxad search"):
+        train(made("search", "smoke"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
