@@ -9,6 +9,8 @@ from ml_collections import ConfigDict
 
 from jaxad.training import step as engine
 
+LONG = 100_000  # steps of the training that these are of: a short one is compiled in haste
+
 
 def first_block(
     run: engine.Programs, size: int, rows: dict[str, np.ndarray], members: int
@@ -36,7 +38,7 @@ def engine_steps(
         x: rows "x", or all rows by their names.
     """
     rows = x if isinstance(x, dict) else {"x": x}
-    run = engine.compile_programs(task, train, members, n)
+    run = engine.compile_programs(task, train, members, LONG)
     block, seeds = first_block(run, train.batch_size, rows, members)
     state = [run.init(block, seeds)]
 

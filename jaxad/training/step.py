@@ -26,8 +26,9 @@ from jaxad.training.layout import Layout
 from jaxad.training.optimizer import make_optimizer
 from jaxad.training.streams import Purpose
 
-FEW_STEPS = 64
-"""Up to here a fit is over before an optimised step has paid for its compilation."""
+FEW_STEPS, FEW_ROWS = 64, 8192
+"""A fit of so few steps, and rows of all members in them, is over before an optimised step has paid
+for its compilation; without it convolutions take seven times as long."""
 
 
 class Task(NamedTuple):
@@ -234,7 +235,8 @@ def compile_programs(task: Task, config: ConfigDict, n_members: int, n_steps: in
     optimizer = make_optimizer(config, n_steps)
     jit_members = partial(jax.jit, donate_argnums=0, out_shardings=sharding["members"])
     rarely = compiler.quickly()
-    often = rarely if n_steps <= FEW_STEPS else None
+    n_rows = n_steps * config.batch_size * n_members
+    often = rarely if n_steps <= FEW_STEPS and n_rows <= FEW_ROWS else None
 
     def init_member(data: Rows, index: Array, seed: Array) -> Member:
         batch = _batch(data, index, jnp.ones(index.shape))
