@@ -54,17 +54,17 @@ def _sigma(p: float) -> float | None:
     return float(-ndtri(p)) if 0 < p < 1 else None
 
 
+def _in_sigma(p: float, low: float, high: float) -> dict[str, float | None]:
+    """p and its interval, and the same in sigma."""
+    found = {"p": p, "low": low, "high": high}
+    return found | {"z": _sigma(p), "z_low": _sigma(high), "z_high": _sigma(low)}
+
+
 def _ranked(exceedances: int, n_toys: int) -> dict[str, Any]:
     """p = (1 + k) / (1 + B) with its error, in p and in sigma."""
     p = (1 + exceedances) / (1 + n_toys)
     low, high = (float(v) for v in clopper_pearson(exceedances, n_toys))
-    return {
-        "p": p,
-        "low": low,
-        "high": high,
-        "z": _sigma(p),
-        "z_low": _sigma(high),
-        "z_high": _sigma(low),
+    return _in_sigma(p, low, high) | {
         "exceedances": exceedances,
         "n_toys": n_toys,
         "is_bound": exceedances < FEW_EXCEEDANCES,
@@ -173,13 +173,7 @@ def combine(windows: Sequence[dict[str, Any]], method: str = "bonferroni") -> di
     best = int(np.argmin([window["p"] for window in windows]))
     chosen = windows[best]
     p, low, high = (formulas[method](chosen[key]) for key in ("p", "low", "high"))
-    return {
-        "p": p,
-        "low": low,
-        "high": high,
-        "z": _sigma(p),
-        "z_low": _sigma(high),
-        "z_high": _sigma(low),
+    return _in_sigma(p, low, high) | {
         "best": best,
         "trials": len(windows),
         "is_bound": chosen["is_bound"],

@@ -10,6 +10,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxad.data.dataset import Rows
+from jaxad.data.dequantisation import floored
 from jaxad.data.table import GEV, Table
 from jaxad.errors import UserError
 from jaxad.search.table import search_table
@@ -67,7 +68,8 @@ def _read(config: ConfigDict, table: Table) -> Table:
 def signal(config: ConfigDict, table: Table, background: Rows) -> Rows:
     """Signal rows "x" (n, F) and "m" (n,) [GeV] of `search.inject`, over all masses.
 
-    Of a file of weighted events a row stays with a probability in proportion to its weight.
+    Of a file of weighted events a row stays with a probability in proportion to its weight. Spikes
+    of the data are such in the signal, too.
 
     Args:
         background: rows "x" (N, F) of the window, whose neighbours a made-up signal takes.
@@ -82,7 +84,7 @@ def signal(config: ConfigDict, table: Table, background: Rows) -> Rows:
         if found.weight is not None:
             rng = streams.generator(config.seed, Purpose.EVENTS, "weighted signal")
             kept = rng.random(len(kept)) < found.weight / found.weight.max()
-        return {"x": found.x[kept], "m": found.mass[kept]}
+        return {"x": floored(found.x[kept], table), "m": found.mass[kept]}
     gaussian = _gaussian(text, table.mass_unit)
     rng = streams.generator(config.seed, Purpose.EVENTS, "injected signal")
     x = background["x"]

@@ -245,6 +245,19 @@ def test_weighted_signal_is_injected_by_its_weights(columns, tmp_path):
     )
 
 
+def test_a_signal_of_a_file_has_the_spikes_of_the_data(columns, tmp_path):
+    config = config_of(tmp_path, columns)
+    config.search.inject = config.data.source
+    table = search_table(config)
+    spikes, widths = np.full((2, len(table.names)), np.nan, np.float32)
+    spikes[0], widths[0] = 0.5, 0.25
+    rows = inject.signal(config, table._replace(spikes=spikes, spike_widths=widths), {})
+    near = (table.x[:, 0] >= 0.5) & (table.x[:, 0] < 0.75)
+    assert near.sum() > 100
+    assert (rows["x"][near, 0] == 0.5).all()
+    assert (rows["x"][~near] == table.x[~near]).all()
+
+
 def test_template_masses_follow_the_weights(columns):
     m = columns["mjj"].astype(np.float32) / 1000
     m, rng = m[(m > 3.3) & (m < 3.7)], np.random.default_rng(0)
