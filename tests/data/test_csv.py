@@ -1,0 +1,64 @@
+"""Tables written as text, by whatever program."""
+
+import pytest
+from named_tables import NOTHING, flat, sample, table_of, write_csv
+
+from jaxad.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "line 1: expected the names of the columns, found nothing"),
+        ("1,2\n3,4\n", "line 1: expected the names of the columns, found numbers"),
+        ("m,m\n3,4\n", "line 1: the name 'm' twice"),
+        ("m,\n3,4\n", "line 1: a column without a name"),
+        ('"m",a\n3,4\n', "line 1: names in quotes"),
+        ("m,a\n3,4\n5\n", "line 3: expected 2 fields as in line 1, found 1"),
+        ("m,a\n3,4\n5,6,7\n", "line 3: expected 2 fields as in line 1, found 3"),
+        ("m,a\n3,4\n\n5,6\n", "line 3: expected 2 fields as in line 1, found 1"),
+        ('m,a\n3,"4"\n', "line 2: quotes"),
+        ("m,a\n3,4\n5,x\n", "line 3: a: expected a number, found 'x'"),
+        ("m,a\n3,4\n5,\n", "line 3: a: expected a number, found ''"),
+        ("m,a\n3,4\n5.5,1\n", "line 3: m: expected a whole number, found '5.5'"),
+        ("m;a\n3;4\n", "line 1: expected names of columns, separated by commas, found 'm;a'"),
+        ("m,a\n", "no events"),
+    ],
+)
+def test_a_bad_csv_file_is_named_by_its_line(tmp_path, text, message):
+    (tmp_path / "a.csv").write_text(text)
+    with pytest.raises(UserError, match=f"a.csv: {message}"):
+        table_of(tmp_path / "a.csv", **NOTHING | {"features": "a", "mass": "m", "id": "m"})
+
+
+def test_csv_blocks_line_ends_and_names(tmp_path, monkeypatch):
+    """Blocks cut anywhere, CR LF, blank lines at the end, a header that begins with #."""
+    columns = {name: flat(sample())[name] for name in ("mjj", "n", "event")}
+    write_csv(tmp_path / "a.csv", columns)
+    asked = {"features": "n", "mass": "mjj", "id": "event"}
+    whole = table_of(tmp_path / "a.csv", **NOTHING | asked)
+    text = (tmp_path / "a.csv").read_bytes()
+    (tmp_path / "a.csv").write_bytes(b"\xef\xbb\xbf# " + text.replace(b"\n", b"\r\n") + b"\r\n\n")
+    for block in (7, 64, 1 << 20):
+        monkeypatch.setattr("jaxad.data.csv_file.BLOCK", block)
+        found = table_of(tmp_path / "a.csv", **NOTHING | asked)
+        assert found.info["digest"] == whole.info["digest"]
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("mjj;x\n1;2\n", "line 1: expected names of columns, separated by commas, found 'mjj;x'"),
+        ("mjj x\n1 2\n", "separated by commas, found 'mjj x'"),
+        ("# made by me\nmjj,x\n1,2\n", "separated by commas, found 'made by me'"),
+        ("mjj,x\r1,2\r3,4\r", "line 1: lines end by CR alone"),
+        (",mjj,x\n0,1,2\n", r"without a name: .*pandas .*to_csv\(index=False\)"),
+        ("mjj,x\n1,2\n3,\n", "line 3: x: expected a number, found '': write nan for no value"),
+        ("mjj,x\n1,NA\n", "line 2: x: expected a number, found 'NA': write nan for no value"),
+        ("mjj,x\n1,abc\n", "line 2: x: expected a number, found 'abc'$"),
+    ],
+)
+def test_tables_of_other_programs_are_refused_by_their_cause(text, message, tmp_path):
+    (tmp_path / "a.csv").write_bytes(text.encode())
+    with pytest.raises(UserError, match=message):
+        table_of(tmp_path / "a.csv", **NOTHING | {"features": "x", "mass": "mjj"})
