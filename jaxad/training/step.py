@@ -26,6 +26,9 @@ from jaxad.training.layout import Layout
 from jaxad.training.optimizer import make_optimizer
 from jaxad.training.streams import Purpose
 
+_RUNS_ONCE = {"xla_backend_optimization_level": 0}
+"""Compiler options for what runs once a fit or epoch: on CPU compiled in a fifth of the time. With
+others the last bits of initial parameters differ, and thereby every trained figure."""
 FEW_STEPS, FEW_ROWS = 64, 8192
 """A fit of so few steps, and rows of all members in them, is over before an optimised step has paid
 for its compilation; without it convolutions take seven times as long."""
@@ -234,9 +237,10 @@ def compile_programs(task: Task, config: ConfigDict, n_members: int, n_steps: in
     sharding = {name: NamedSharding(mesh, s) for name, s in spec.items()}
     optimizer = make_optimizer(config, n_steps)
     jit_members = partial(jax.jit, donate_argnums=0, out_shardings=sharding["members"])
-    rarely = compiler.quickly()
     n_rows = n_steps * config.batch_size * n_members
-    often = rarely if n_steps <= FEW_STEPS and n_rows <= FEW_ROWS else None
+    is_short = n_steps <= FEW_STEPS and n_rows <= FEW_ROWS
+    often = compiler.quickly() if is_short else None
+    rarely = often if is_short or not on_cpu else _RUNS_ONCE
 
     def init_member(data: Rows, index: Array, seed: Array) -> Member:
         batch = _batch(data, index, jnp.ones(index.shape))
