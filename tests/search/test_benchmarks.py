@@ -1,8 +1,10 @@
 """The benchmarks of pseudo-experiments run, as small as can be."""
 
+import numpy as np
 import pytest
 
-from benchmarks import calibration, pseudo
+from benchmarks import calibration, power, pseudo, uniformity
+from jaxad.search import toys
 
 
 @pytest.mark.long
@@ -19,3 +21,24 @@ def test_what_is_wrong_with_which_way_is_printed(capsys):
     out = capsys.readouterr().out
     assert out.count("| in-sample | 0.") == 2
     assert "| 40 |" in out
+
+
+def test_counts_of_many_data_sets_are_those_of_the_search():
+    rows = uniformity.pool_of(uniformity.analytic, (200, 400, 1500), 0.1, np.random.default_rng(0))
+    out_of_fold, in_sample = uniformity.observed(rows)
+    recipe = toys.get_config(name="discriminant")
+    expected = toys.counts(rows, recipe, uniformity.EFFICIENCIES, 1, [0]).sum(axis=1)[0]
+    assert out_of_fold.tolist() == expected.tolist()
+    assert (in_sample > expected).all()
+
+
+def test_p_values_of_many_data_sets_are_printed(tmp_path, capsys):
+    uniformity.main(["--sets=3", "--toys=25", f"--figure={tmp_path / 'uniformity.png'}"])
+    assert capsys.readouterr().out.count("| calibrated |") == 4
+    assert (tmp_path / "uniformity.png").stat().st_size > 0
+
+
+def test_the_ideal_finds_what_is_injected():
+    z = np.median(power.ideal(20), axis=1)
+    assert (np.diff(z) > 0).all()
+    assert z[0] > power.SIGMAS[0] and z[-1] > 10
