@@ -139,8 +139,8 @@ INPUTS_OF = {
 """Settings of `inputs` and the inputs that read them."""
 
 FLOW_OF = {
-    **dict.fromkeys(("coupling", "n_layers", "n_bins", "bound"), "realnvp"),
-    "n_steps": "matching",
+    **dict.fromkeys(("coupling", "n_layers", "n_bins", "bound"), ("realnvp", "autoregressive")),
+    "n_steps": ("matching",),
 }
 
 CLASSIFIER_OF = {
@@ -207,9 +207,9 @@ def _of_model(config: ConfigDict, method: str) -> Iterator[tuple[str, str]]:
 
 
 def _of_flow(section: ConfigDict, name: str) -> Iterator[tuple[str, str]]:
-    for key, owner in FLOW_OF.items():
-        if section.name != owner:
-            yield f"{name}.{key}", f"it is of {name}.name={owner}"
+    for key, owners in FLOW_OF.items():
+        if section.name not in owners:
+            yield f"{name}.{key}", f"it is of {name}.name={' or '.join(owners)}"
         elif key in ("n_bins", "bound") and section.coupling != "spline":
             yield f"{name}.{key}", f"it is of {name}.coupling=spline"
 

@@ -19,10 +19,23 @@ from jax import Array
 
 from jaxad.errors import UserError
 
-_MAX_LOG_SCALE = 2.0
-
-
+MAX_LOG_SCALE = 2.0
 MAX_HALVED = 12  # features
+
+
+def bounded_log_scale(raw: Array) -> Array:
+    """The log scale of an affine map, between -2 and 2, of what a network gave."""
+    return MAX_LOG_SCALE * jnp.tanh(raw / MAX_LOG_SCALE)
+
+
+def require_coupling(coupling: str) -> None:
+    """Refuse what is neither affine nor spline.
+
+    Raises:
+        UserError: another `coupling`.
+    """
+    if coupling not in ("affine", "spline"):
+        raise UserError(f"flow.coupling: expected 'affine' or 'spline', found {coupling!r}")
 
 
 def coupling_masks(n_features: int, n_layers: int) -> np.ndarray:
@@ -81,10 +94,7 @@ class RealNVP(nn.Module):
     bound: float = 6.0
 
     def setup(self):
-        if self.coupling not in ("affine", "spline"):
-            raise UserError(
-                f"flow.coupling: expected 'affine' or 'spline', found {self.coupling!r}"
-            )
+        require_coupling(self.coupling)
         per_feature = 2 if self.coupling == "affine" else 3 * self.n_bins + 1
         self.conditioners = [
             MLP(self.hidden, self.n_features * per_feature) for _ in range(self.n_layers)
@@ -133,9 +143,7 @@ class RealNVP(nn.Module):
                 min_knot_slope=1e-3,
             )
         shift, log_scale = parameters[..., 0], parameters[..., 1]
-        return distrax.ScalarAffine(
-            shift=shift, log_scale=_MAX_LOG_SCALE * jnp.tanh(log_scale / _MAX_LOG_SCALE)
-        )
+        return distrax.ScalarAffine(shift=shift, log_scale=bounded_log_scale(log_scale))
 
 
 def log_prob_by_level(flow: RealNVP, params: Any, x: Array, m: Array) -> Array:

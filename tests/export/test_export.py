@@ -56,8 +56,11 @@ def test_cpp_gives_the_scorers_scores(name, tmp_path):
 
 
 @compiles
-def test_cpp_gives_the_log_density_of_a_flow(tmp_path):
-    config = ConfigDict({"flow": density.get_config(n_layers=2, hidden=(16,))})
+@pytest.mark.parametrize("name", ["realnvp", "autoregressive"])
+@pytest.mark.parametrize("coupling", ["affine", "spline"])
+def test_cpp_gives_the_log_density_of_a_flow(name, coupling, tmp_path):
+    settings = {"name": name, "coupling": coupling, "n_layers": 2, "hidden": (16,), "n_bins": 4}
+    config = ConfigDict({"flow": density.get_config(**settings)})
     flow = density.network(config.flow, 3)
     shapes = jax.eval_shape(
         lambda: flow.init(jax.random.key(0), jnp.zeros((1, 3)), jnp.zeros((1, 1)))

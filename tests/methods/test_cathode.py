@@ -165,13 +165,24 @@ def test_sampled_masses_follow_the_window():
     )
 
 
-def test_density_learns_and_extrapolates_its_condition():
+@pytest.mark.parametrize(
+    ("members", "settings"),
+    [
+        (1, {"n_layers": 4}),
+        (2, {"name": "autoregressive", "n_layers": 2}),
+        (2, {"name": "autoregressive", "n_layers": 2, "coupling": "spline", "n_bins": 4}),
+    ],
+    ids=["realnvp", "autoregressive", "autoregressive spline"],
+)
+def test_density_learns_and_extrapolates_its_condition(members, settings):
     rng = np.random.default_rng(3)
     m = rng.uniform(2, 5, 6000).astype(np.float32)
     x = rng.beta(2, 2 + m[:, None], (6000, 2)).astype(np.float32)
     rows = {"x": x, "m": m}
-    config = ConfigDict({"seed": 0, "flow": density.get_config(n_layers=4, hidden=(16,))})
-    config.flow_train = training.get_config(epochs=8, batch_size=128, learning_rate=3e-3)
+    config = ConfigDict({"seed": 0, "flow": density.get_config(hidden=(16,), **settings)})
+    config.flow_train = training.get_config(
+        ensemble=members, epochs=8, batch_size=128, learning_rate=3e-3
+    )
     fitted = density.fit(config, rows, rows, BENCH, "density")
     for mass in (2.5, 4.5):
         drawn = density.sample(config, fitted, "template", np.full(20_000, mass))

@@ -6,31 +6,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from random_flows import events, random_params
 
 from jaxad.errors import UserError
+from jaxad.models.autoregressive import Autoregressive
 from jaxad.models.flow import FlowMatching, RealNVP, coupling_masks, log_prob_by_level
 
 AFFINE = RealNVP(n_features=4, n_layers=4, hidden=(16,))
 SPLINE = RealNVP(n_features=4, n_layers=2, hidden=(16,), coupling="spline", n_bins=4, bound=4.0)
+MASKED = Autoregressive(n_features=4, n_layers=3, hidden=(16,))
+MASKED_SPLINE = Autoregressive(
+    n_features=4, n_layers=2, hidden=(16,), coupling="spline", n_bins=4, bound=4.0
+)
 MATCHING = FlowMatching(n_features=4, hidden=(16, 16), n_steps=8)
 FLOWS = pytest.mark.parametrize(
-    "flow", [AFFINE, SPLINE, MATCHING], ids=["affine", "spline", "matching"]
+    "flow",
+    [AFFINE, SPLINE, MASKED, MASKED_SPLINE, MATCHING],
+    ids=["affine", "spline", "masked", "masked spline", "matching"],
 )
-
-
-def events(n_features=4, n=64, seed=0):
-    x, m = jax.random.split(jax.random.key(seed))
-    return jax.random.normal(x, (n, n_features)), jax.random.normal(m, (n, 1))
-
-
-def random_params(flow, seed=1, scale=0.2):
-    """Parameters away from the identity at which every flow starts."""
-    x, m = events(flow.n_features)
-    params = jax.eval_shape(flow.init, jax.random.key(seed), x, m)
-    leaves, treedef = jax.tree.flatten(params)
-    keys = jax.random.split(jax.random.key(seed + 1), len(leaves))
-    noise = [scale * jax.random.normal(k, a.shape) for k, a in zip(keys, leaves, strict=True)]
-    return jax.tree.unflatten(treedef, noise)
 
 
 @pytest.mark.parametrize(("flow", "tolerance"), [(AFFINE, 1e-5), (SPLINE, 1e-4)])
@@ -76,13 +69,18 @@ def test_gradient_by_level_is_the_plain_one(flow):
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["affine", "spline", "matching"])
-def test_density_integrates_to_one(kind):
-    flow = (
-        FlowMatching(n_features=2, hidden=(16, 16), n_steps=8)
-        if kind == "matching"
-        else RealNVP(n_features=2, n_layers=2, hidden=(16,), coupling=kind, n_bins=4, bound=4.0)
-    )
+@pytest.mark.parametrize(
+    "flow",
+    [
+        RealNVP(n_features=2, n_layers=2, hidden=(16,)),
+        RealNVP(n_features=2, n_layers=2, hidden=(16,), coupling="spline", n_bins=4, bound=4.0),
+        Autoregressive(2, n_layers=2, hidden=(16,)),
+        Autoregressive(2, n_layers=2, hidden=(16,), coupling="spline", n_bins=4, bound=4.0),
+        FlowMatching(n_features=2, hidden=(16, 16), n_steps=8),
+    ],
+    ids=["affine", "spline", "masked", "masked spline", "matching"],
+)
+def test_density_integrates_to_one(flow):
     params, n = random_params(flow), 120
     density_of = jax.jit(flow.apply)
     axis = (jnp.arange(n) + 0.5) / n * 24 - 12
@@ -127,8 +125,9 @@ def test_masks_alternate_and_couple_every_pair(n_features):
 
 def test_unknown_coupling_is_named():
     x, m = events()
-    with pytest.raises(UserError, match="coupling"):
-        RealNVP(n_features=4, coupling="cubic").init(jax.random.key(0), x, m)
+    for kind in (RealNVP, Autoregressive):
+        with pytest.raises(UserError, match="coupling"):
+            kind(n_features=4, coupling="cubic").init(jax.random.key(0), x, m)
 
 
 def test_masks_of_many_features_halve_them_in_many_ways():

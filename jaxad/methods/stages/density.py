@@ -16,9 +16,12 @@ from ml_collections import ConfigDict
 from jaxad.errors import UserError
 from jaxad.inputs import logit as scaling
 from jaxad.methods import Bench
+from jaxad.models.autoregressive import Autoregressive
 from jaxad.models.flow import FlowMatching, RealNVP, log_prob_by_level
 from jaxad.training import Task, streams, weighted_mean
 from jaxad.training.streams import Purpose
+
+Flow = RealNVP | Autoregressive | FlowMatching
 
 MIN_MASSES = 5
 ROWS_PER_BATCH = 16_384
@@ -28,8 +31,8 @@ def get_config(**changes: Any) -> ConfigDict:
     """Settings of a density with their defaults."""
     return ConfigDict(
         {
-            "name": "realnvp",  # realnvp | matching
-            "coupling": "affine",  # affine | spline, of realnvp
+            "name": "realnvp",  # realnvp | autoregressive | matching
+            "coupling": "affine",  # affine | spline, of realnvp and autoregressive
             "n_layers": 12,
             "n_bins": 8,
             "bound": 6.0,
@@ -41,12 +44,13 @@ def get_config(**changes: Any) -> ConfigDict:
     )
 
 
-def network(config: ConfigDict, n_features: int) -> RealNVP | FlowMatching:
+def network(config: ConfigDict, n_features: int) -> Flow:
     """The density `config.name` over `n_features` features."""
     hidden = tuple(config.hidden)
     match config.name:
-        case "realnvp":
-            return RealNVP(
+        case "realnvp" | "autoregressive":
+            kind = RealNVP if config.name == "realnvp" else Autoregressive
+            return kind(
                 n_features=n_features,
                 n_layers=config.n_layers,
                 hidden=hidden,
@@ -57,10 +61,12 @@ def network(config: ConfigDict, n_features: int) -> RealNVP | FlowMatching:
         case "matching":
             return FlowMatching(n_features=n_features, hidden=hidden, n_steps=config.n_steps)
         case other:
-            raise UserError(f"flow.name: expected realnvp or matching, found {other!r}")
+            raise UserError(
+                f"flow.name: expected realnvp, autoregressive or matching, found {other!r}"
+            )
 
 
-def task(flow: RealNVP | FlowMatching) -> Task:
+def task(flow: Flow) -> Task:
     """Training on scaled features "x" (N, F) and condition "m" (N, C).
 
     The loss is the negative log-likelihood, or for flow matching the squared error of the field.
@@ -72,7 +78,7 @@ def task(flow: RealNVP | FlowMatching) -> Task:
     def loss(params: Any, state: dict, batch: dict, key: Array, training: bool) -> tuple:
         if isinstance(flow, FlowMatching):
             values = flow.apply(params, key, batch["x"], batch["m"], method=flow.residual)
-        elif training and jax.default_backend() != "cpu":
+        elif training and isinstance(flow, RealNVP) and jax.default_backend() != "cpu":
             values = -log_prob_by_level(flow, params, batch["x"], batch["m"])
         else:
             values = -flow.apply(params, batch["x"], batch["m"])
