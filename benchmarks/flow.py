@@ -1,18 +1,26 @@
-"""Conditional densities side by side: jaxad's RealNVP against MAF and spline flows of zuko (torch).
+"""Conditional densities side by side: jaxad's against those of zuko and nflows (torch).
 
-    pip install zuko torch
-    python benchmarks/flow.py --data=FOLDER_OF_PREPARED_LHCO_ARRAYS --seconds=120
+    pip install zuko torch nflows
+    python benchmarks/flow.py --data=FOLDER_OF_PREPARED_LHCO_ARRAYS --epochs 3 5 10 20 40
 
-Everything runs on one thread in one process and is timed in CPU seconds, so that a shared machine
-does not matter: validation NLL of standardised logit features against training time, seconds for
-an epoch of 439,400 events, and samples a second. The MAF has the size and the settings of
-sk_cathode's (15 blocks, Adam 1e-4, batch 256).
+Everything runs on one thread in one process and is timed in CPU seconds, compilation aside, so that
+a shared machine does not matter. A schedule of jaxad is trained for each number of epochs (Adam,
+cosine to zero), the torch flows at their constant rates for `--seconds`. Then the CPU seconds to
+the validation NLL that `--reference` had after one epoch, two, four and so on: of each density the
+shortest schedule that is as low. NLL is that of standardised logit features.
+
+The MAF has the size and settings of sk_cathode's (15 blocks of 128, 128, Adam 1e-4, batch 256), so
+have the spline flow of nflows (10 blocks of 64, 64, 8 bins, tails from 10) and flow matching, whose
+11 hidden layers are those of `small_cond_MLP_model` in sk_cathode's
+generative_models/conditional_flow_matching.py, without the condition fed in again on the way.
 """
 
 import argparse
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 os.environ["XLA_FLAGS"] = " ".join(
     [
@@ -28,9 +36,36 @@ import numpy as np
 import optax
 
 from jaxad.inputs import logit as scaling
-from jaxad.models.flow import RealNVP
+from jaxad.models.autoregressive import Autoregressive
+from jaxad.models.flow import FlowMatching, RealNVP
 
-N_EPOCH, N_SAMPLES = 439_400, 100_000
+N_EPOCH, N_SAMPLES = 439_400, 20_000
+PUBLISHED = (64,) * 3 + (256,) * 6 + (64,) * 2  # sk_cathode's flow matching
+
+
+class Setting(NamedTuple):
+    """A density of jaxad and its training."""
+
+    flow: RealNVP | Autoregressive | FlowMatching
+    batch: int = 1024
+    rate: float = 3e-3
+
+
+SETTINGS = {
+    "affine": Setting(RealNVP(4, n_layers=12)),
+    "spline": Setting(RealNVP(4, n_layers=6, coupling="spline")),
+    "autoregressive affine": Setting(Autoregressive(4, n_layers=6)),
+    "autoregressive spline": Setting(Autoregressive(4, n_layers=3, coupling="spline")),
+    "matching": Setting(FlowMatching(4, hidden=PUBLISHED, n_steps=10), rate=1e-3),
+}
+
+
+class Point(NamedTuple):
+    """After so much training."""
+
+    epochs: int
+    seconds: float  # CPU
+    nll: float  # validation
 
 
 def load(folder: Path) -> list[np.ndarray]:
@@ -47,123 +82,210 @@ def load(folder: Path) -> list[np.ndarray]:
 
 
 class Jaxad:
-    """RealNVP as configs/cathode.py trains it; one compiled loop an epoch."""
+    """A density as jaxad trains it; one compiled loop an epoch."""
 
-    def __init__(self, rows, coupling: str, batch: int, epochs: int):
+    def __init__(self, rows: list[np.ndarray], setting: Setting):
         self.x, self.m, self.x_val, self.m_val = map(jnp.asarray, rows)
-        layers = {"affine": 12, "spline": 6}[coupling]
-        self.flow = RealNVP(4, n_layers=layers, coupling=coupling)
-        self.batch, self.steps = batch, len(self.x) // batch
-        rate = optax.cosine_decay_schedule(2e-3, epochs * self.steps)
-        self.optimizer = optax.chain(optax.clip_by_global_norm(5.0), optax.adam(rate))
-        self.params = self.flow.init(jax.random.key(0), self.x[:2], self.m[:2])
-        self.state = self.optimizer.init(self.params)
+        self.flow, self.batch, self.rate = setting
+        self.steps = len(self.x) // self.batch
+        flow = self.flow
+        self.optimizer = optax.chain(optax.clip_by_global_norm(5.0), optax.scale_by_adam())
         self.run = jax.jit(self._run)
-        self.evaluate = jax.jit(lambda p: -self.flow.apply(p, self.x_val, self.m_val).mean())
-        self.draw = jax.jit(lambda p, key, m: self.flow.apply(p, key, m, method=self.flow.sample))
-        self.epoch(0, keep=False)
-        float(self.evaluate(self.params))
+        self.nll_of = jax.jit(lambda p: -flow.apply(p, self.x_val, self.m_val).mean())
+        self.draw = jax.jit(lambda p, key, m: flow.apply(p, key, m, method=flow.sample))
 
-    def _run(self, params, state, index):
-        def step(carry, rows):
-            params, state = carry
-            grads = jax.grad(lambda p: -self.flow.apply(p, self.x[rows], self.m[rows]).mean())(
-                params
-            )
+    def _loss(self, params, rows, key):
+        x, m = self.x[rows], self.m[rows]
+        if isinstance(self.flow, FlowMatching):
+            return self.flow.apply(params, key, x, m, method=self.flow.residual).mean()
+        return -self.flow.apply(params, x, m).mean()
+
+    def _run(self, params, state, index, total, key):
+        """An epoch of a schedule of `total` steps."""
+
+        def step(carry, batch):
+            params, state, done = carry
+            rows, key = batch
+            grads = jax.grad(self._loss)(params, rows, key)
             updates, state = self.optimizer.update(grads, state, params)
-            return (optax.apply_updates(params, updates), state), None
+            factor = -self.rate * (1 + jnp.cos(jnp.pi * done / total)) / 2
+            params = jax.tree.map(lambda p, u: p + factor * u, params, updates)
+            return (params, state, done + 1), None
 
-        return jax.lax.scan(step, (params, state), index)[0]
+        keys = jax.random.split(key, len(index))
+        return jax.lax.scan(step, (params, *state), (index, keys))[0]
 
-    def epoch(self, number: int, keep: bool = True) -> None:
-        order = np.random.default_rng(number).permutation(len(self.x))
-        index = order[: self.steps * self.batch].reshape(self.steps, self.batch)
-        result = jax.block_until_ready(self.run(self.params, self.state, index))
-        if keep:
-            self.params, self.state = result
-
-    def nll(self) -> float:
-        return float(self.evaluate(self.params))
+    def train(self, epochs: int) -> Point:
+        """From the start, for one schedule."""
+        params = self.flow.init(jax.random.key(0), self.x[:2], self.m[:2])
+        carry = (params, self.optimizer.init(params), jnp.float32(0))
+        total, spent = jnp.float32(epochs * self.steps), 0.0
+        for number in range(-1, epochs):
+            order = np.random.default_rng(number + 1).permutation(len(self.x))
+            index = order[: self.steps * self.batch].reshape(self.steps, self.batch)
+            start = time.process_time()
+            key = jax.random.fold_in(jax.random.key(1), number + 1)
+            new = jax.block_until_ready(self.run(carry[0], carry[1:], index, total, key))
+            if number >= 0:  # the first one compiles
+                carry, spent = new, spent + time.process_time() - start
+        self.params = carry[0]
+        return Point(epochs, spent, float(self.nll_of(self.params)))
 
     def sample(self, m: np.ndarray) -> None:
         jax.block_until_ready(self.draw(self.params, jax.random.key(0), jnp.asarray(m)))
 
 
-class Zuko:
-    """A flow of zuko in eager torch, Adam at a constant rate."""
+class Torch:
+    """A flow in eager torch, Adam at a constant rate."""
 
-    def __init__(self, rows, kind: str, batch: int, rate: float):
+    def __init__(self, rows: list[np.ndarray], name: str):
         import torch
-        import zuko
 
         torch.set_num_threads(1)
         torch.manual_seed(0)
-        self.torch, self.batch = torch, batch
+        self.torch, self.batch = torch, 256
         self.x, self.m, self.x_val, self.m_val = (torch.from_numpy(np.array(r)) for r in rows)
-        if kind == "MAF":
-            self.flow = zuko.flows.MAF(4, 1, transforms=15, hidden_features=(128, 128))
-        else:
-            self.flow = zuko.flows.NSF(4, 1, transforms=5, hidden_features=(64, 64))
+        self.flow, self.log_prob, self.draw = TORCH[name][0]()
+        rate = TORCH[name][1]
         self.optimizer = torch.optim.Adam(self.flow.parameters(), lr=rate)
-        self.steps = len(self.x) // batch
+        self.steps = len(self.x) // self.batch
 
     def epoch(self, number: int) -> None:
         order = np.random.default_rng(number).permutation(len(self.x))
         for rows in order[: self.steps * self.batch].reshape(self.steps, self.batch):
             rows = self.torch.from_numpy(rows)
-            loss = -self.flow(self.m[rows]).log_prob(self.x[rows]).mean()
+            loss = -self.log_prob(self.x[rows], self.m[rows]).mean()
             self.optimizer.zero_grad()
             loss.backward()
             self.optimizer.step()
 
     def nll(self) -> float:
         with self.torch.no_grad():
-            return float(-self.flow(self.m_val).log_prob(self.x_val).mean())
+            return float(-self.log_prob(self.x_val, self.m_val).mean())
 
     def sample(self, m: np.ndarray) -> None:
         with self.torch.no_grad():
-            self.flow(self.torch.from_numpy(m)).sample()
+            self.draw(self.torch.from_numpy(m))
+
+    def train(self, seconds: float) -> list[Point]:
+        """A point after each epoch, until so many CPU seconds are over."""
+        points: list[Point] = []
+        while not points or points[-1].seconds < seconds:
+            start = time.process_time()
+            self.epoch(len(points))
+            spent = (points[-1].seconds if points else 0.0) + time.process_time() - start
+            points.append(Point(len(points) + 1, spent, self.nll()))
+        return points
 
 
-def measure(name: str, model, seconds: float) -> None:
-    """Train for so many CPU seconds, then sample; one line for every doubling of the time."""
-    spent, epochs, due = 0.0, 0, seconds / 32
-    while spent < seconds:
-        start = time.process_time()
-        model.epoch(epochs)
-        spent, epochs = spent + time.process_time() - start, epochs + 1
-        if spent >= due or spent >= seconds:
-            print(
-                f"{name:<16} {spent:8.1f} s {epochs:4d} epochs  NLL {model.nll():.4f}", flush=True
-            )
-            due *= 2
-    per_epoch = spent / epochs / (model.steps * model.batch) * N_EPOCH
+def zuko_flow(kind: str, layers: int, hidden: tuple[int, ...]) -> tuple:
+    """A flow, its log p(x | m) and its samples."""
+    import zuko
+
+    flow = getattr(zuko.flows, kind)(4, 1, transforms=layers, hidden_features=hidden)
+    return flow, lambda x, m: flow(m).log_prob(x), lambda m: flow(m).sample()
+
+
+def nflows_flow() -> tuple:
+    """The spline flow of sk_cathode, its log p(x | m) and its samples."""
+    from nflows.distributions.normal import StandardNormal
+    from nflows.flows.base import Flow
+    from nflows.transforms.autoregressive import (
+        MaskedPiecewiseRationalQuadraticAutoregressiveTransform as Spline,
+    )
+    from nflows.transforms.base import CompositeTransform
+    from nflows.transforms.permutations import ReversePermutation
+    from torch.nn.functional import relu
+
+    blocks = []
+    for _ in range(10):
+        spline = Spline(
+            features=4,
+            hidden_features=64,
+            context_features=1,
+            num_bins=8,
+            tails="linear",
+            tail_bound=10,
+            num_blocks=2,
+            use_residual_blocks=False,
+            activation=relu,
+        )
+        blocks += [spline, ReversePermutation(features=4)]
+    flow = Flow(CompositeTransform(blocks), StandardNormal(shape=[4]))
+    return flow, flow.log_prob, lambda m: flow.sample(1, context=m)
+
+
+TORCH: dict[str, tuple[Callable[[], tuple], float]] = {
+    "MAF": (lambda: zuko_flow("MAF", 15, (128, 128)), 1e-4),
+    "NSF": (lambda: zuko_flow("NSF", 5, (64, 64)), 1e-3),
+    "nflows": (nflows_flow, 1e-4),
+}
+"""How a flow is made, and its learning rate."""
+
+
+def show(name: str, model: Jaxad | Torch, points: list[Point]) -> None:
+    """The curve, seconds for an epoch of the published rows, and samples a second."""
+    for point in points:
+        print(f"| {name} | {point.epochs} | {point.seconds:.1f} | {point.nll:.4f} |", flush=True)
+    per_row = points[-1].seconds / points[-1].epochs / (model.steps * model.batch)
     m = np.array(model.m)[np.arange(N_SAMPLES) % len(model.m)]
-    model.sample(m)
+    model.sample(m)  # compiles
     start = time.process_time()
     model.sample(m)
     rate = N_SAMPLES / (time.process_time() - start)
-    print(
-        f"{name:<16} {per_epoch:.1f} s an epoch of {N_EPOCH:,}; {rate:,.0f} samples/s", flush=True
-    )
+    line = f"{per_row * N_EPOCH:.1f} s an epoch of {N_EPOCH:,}; {rate:,.0f} samples/s"
+    print(f"| {name} | | | {line} |", flush=True)
+
+
+def doublings(points: list[Point]) -> list[Point]:
+    """After 1, 2, 4 ... epochs and the last; those that are lower than all before."""
+    kept: list[Point] = []
+    for point in points:
+        due = point.epochs & (point.epochs - 1) == 0 or point is points[-1]
+        if due and (not kept or point.nll < kept[-1].nll):
+            kept.append(point)
+    return kept
+
+
+def ratios(curves: dict[str, list[Point]], reference: str) -> list[str]:
+    """Rows: how many times sooner each depth of the reference is reached; "-": it is not."""
+    others = [name for name in curves if name != reference]
+    rows = [
+        f"| NLL of {reference} | at CPU s | " + " | ".join(others) + " |",
+        "|---" * (2 + len(others)) + "|",
+    ]
+    for depth in doublings(curves[reference]):
+        cells = []
+        for name in others:
+            reached = [p.seconds for p in curves[name] if p.nll <= depth.nll]
+            cells.append(f"{depth.seconds / min(reached):.1f}" if reached else "-")
+        rows.append(f"| {depth.nll:.4f} | {depth.seconds:.1f} | " + " | ".join(cells) + " |")
+    return rows
 
 
 def main() -> None:
     """Command line."""
+    names = [*SETTINGS, *TORCH]
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--seconds", type=float, default=120.0)
-    parser.add_argument("--epochs", type=int, default=40, help="length of jaxad's schedule")
-    parser.add_argument("--models", default="affine,spline,MAF,NSF")
+    parser.add_argument("--epochs", type=int, nargs="+", default=[3, 5, 10, 20, 40])
+    parser.add_argument("--seconds", type=float, default=120.0, help="of each flow of torch")
+    parser.add_argument("--models", default=",".join(names))
+    parser.add_argument("--reference", choices=names, default="MAF")
     options = parser.parse_args()
     rows = load(options.data)
+    print("| density | epochs | CPU s | NLL |\n|---|---|---|---|", flush=True)
+    curves: dict[str, list[Point]] = {}
     for name in options.models.split(","):
-        if name in ("affine", "spline"):
-            model = Jaxad(rows, name, 512, options.epochs)
-            measure(f"jaxad {name}", model, options.seconds)
+        if name in SETTINGS:
+            model = Jaxad(rows, SETTINGS[name])
+            curves[name] = [model.train(epochs) for epochs in options.epochs]
         else:
-            rate = {"MAF": 1e-4, "NSF": 1e-3}[name]
-            measure(f"zuko {name}", Zuko(rows, name, 256, rate), options.seconds)
+            model = Torch(rows, name)
+            curves[name] = model.train(options.seconds)
+        show(name, model, curves[name])
+    if options.reference in curves:
+        print("\n" + "\n".join(ratios(curves, options.reference)))
 
 
 if __name__ == "__main__":

@@ -67,7 +67,8 @@ class Autoregressive(nn.Module):
 
     m reaches every feature in every block. The density takes one pass through each network. So
     does sampling, a feature at a time: a unit is computed once what it sees is known.
-    Splines act on [-bound, bound] with `n_bins` bins and are the identity outside.
+    "spline" puts a spline behind the affine map, on [-bound, bound] with `n_bins` bins and the
+    identity outside: alone it would leave the tails as they are.
     """
 
     n_features: int
@@ -79,8 +80,8 @@ class Autoregressive(nn.Module):
 
     def setup(self):
         require_coupling(self.coupling)
-        n_out = 2 if self.coupling == "affine" else spline.n_parameters(self.n_bins)
-        self.masked = Masked(self.n_features, self.n_layers, self.hidden, n_out)
+        n_spline = spline.n_parameters(self.n_bins) if self.coupling == "spline" else 0
+        self.masked = Masked(self.n_features, self.n_layers, self.hidden, 2 + n_spline)
 
     def __call__(self, x: Array, m: Array) -> Array:
         """log p(x | m) (N,) of `x` (N, F) given `m` (N, C)."""
@@ -135,14 +136,16 @@ class Autoregressive(nn.Module):
         return known[0][len(m) :]
 
     def _transform(self, parameters: Array, x: Array) -> tuple[Array, Array]:
-        if self.coupling == "spline":
-            return spline.forward(parameters, x, self.bound)
-        log_scale = bounded_log_scale(parameters[1])
-        return x * jnp.exp(log_scale) + parameters[0], log_scale
+        shift, log_scale = parameters[0], bounded_log_scale(parameters[1])
+        x = x * jnp.exp(log_scale) + shift
+        if self.coupling == "affine":
+            return x, log_scale
+        x, log_slope = spline.forward(parameters[2:], x, self.bound)
+        return x, log_scale + log_slope
 
     def _inverse(self, parameters: Array, y: Array) -> Array:
         if self.coupling == "spline":
-            return spline.inverse(parameters, y, self.bound)
+            y = spline.inverse(parameters[2:], y, self.bound)
         return (y - parameters[0]) * jnp.exp(-bounded_log_scale(parameters[1]))
 
 
