@@ -54,8 +54,8 @@ class Setting(NamedTuple):
 SETTINGS = {
     "affine": Setting(RealNVP(4, n_layers=12)),
     "spline": Setting(RealNVP(4, n_layers=6, coupling="spline")),
-    "autoregressive affine": Setting(Autoregressive(4, n_layers=6)),
-    "autoregressive spline": Setting(Autoregressive(4, n_layers=3, coupling="spline")),
+    "autoregressive affine": Setting(Autoregressive(4, n_layers=6), 512, 5e-3),
+    "autoregressive spline": Setting(Autoregressive(4, n_layers=3, coupling="spline"), 512),
     "matching": Setting(FlowMatching(4, hidden=PUBLISHED, n_steps=10), rate=1e-3),
 }
 
