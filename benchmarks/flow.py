@@ -9,10 +9,10 @@ cosine to zero), the torch flows at their constant rates for `--seconds`. Then t
 the validation NLL that `--reference` had after one epoch, two, four and so on: of each density the
 shortest schedule that is as low. NLL is that of standardised logit features.
 
-The MAF has the size and settings of sk_cathode's (15 blocks of 128, 128, Adam 1e-4, batch 256), so
-have the spline flow of nflows (10 blocks of 64, 64, 8 bins, tails from 10) and flow matching, whose
-11 hidden layers are those of `small_cond_MLP_model` in sk_cathode's
-generative_models/conditional_flow_matching.py, without the condition fed in again on the way.
+The MAF has the size and settings of sk_cathode's (15 blocks of 128, 128, Adam 1e-4, batch 256), and
+the spline flow of nflows too (10 blocks of 64, 64, 8 bins, tails from 10). Flow matching has the 11
+hidden layers of sk_cathode's (`small_cond_MLP_model` in generative_models/
+conditional_flow_matching.py), without the condition fed in again on the way, and other settings.
 """
 
 import argparse
@@ -228,7 +228,7 @@ def show(name: str, model: Jaxad | Torch, points: list[Point]) -> None:
     for point in points:
         print(f"| {name} | {point.epochs} | {point.seconds:.1f} | {point.nll:.4f} |", flush=True)
     per_row = points[-1].seconds / points[-1].epochs / (model.steps * model.batch)
-    m = np.array(model.m)[np.arange(N_SAMPLES) % len(model.m)]
+    m = np.asarray(model.m)[np.arange(N_SAMPLES) % len(model.m)]
     model.sample(m)  # compiles
     start = time.process_time()
     model.sample(m)
