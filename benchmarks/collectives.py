@@ -98,10 +98,10 @@ def systems() -> dict[str, System]:
     found["CoDAE"] = System(task, config.train, {"x": event_images(128)}, 1, {128: 37.5})
     config = cathode.get_config()
     for coupling, n_layers, measured in (
-        ("affine", config.flow.n_layers, {512: 1174, 4096: 693}),
+        ("affine", 12, {512: 1174, 4096: 693}),
         ("spline", 6, {512: 1475, 4096: 1200}),
     ):
-        config.flow.update({"coupling": coupling, "n_layers": n_layers})
+        config.flow.update({"name": "realnvp", "coupling": coupling, "n_layers": n_layers})
         task = density.task(density.network(config.flow, 4))
         rows = {"x": vectors(512, 4), "m": vectors(512, 1)}
         name = f"CATHODE, {n_layers} {coupling}"

@@ -3,11 +3,11 @@
     python benchmarks/flow_batches.py --data=FOLDER_OF_PREPARED_LHCO_ARRAYS [--coupling=spline]
         [--settings 512:2e-3:40 4096:8e-3:80] [--seeds=3] [--n-rows=0]
 
-A setting is batch size, learning rate and epochs of `flow_train`; all else is the default of
-configs/cathode.py. The first setting is the one to reach. Training is that of `jaxad train`,
-validation after every epoch included, compilation not; the test part is never read. Seconds are
-the clock's on an accelerator, and on a CPU those that one thread took. NLL is that of standardised
-logit features: of the last epoch, and the mean of the ten lowest epochs, which a run keeps.
+A setting is batch size, learning rate and epochs of `flow_train` of one RealNVP; all else is the
+default of configs/cathode.py. The first setting is the one to reach. Training is that of
+`jaxad train`, validation after every epoch included, compilation not; the test part is never read.
+Seconds are the clock's on an accelerator, and on a CPU those that one thread took. NLL is that of
+standardised logit features: of the last epoch, and the mean of the ten lowest epochs.
 """
 
 import argparse
@@ -39,11 +39,10 @@ class Run(NamedTuple):
 def train(rows: list[np.ndarray], coupling: str, setting: str, seed: int) -> Run:
     """One density trained as `jaxad train` does it."""
     config, (batch, rate, epochs) = cathode.get_config(), setting.split(":")
-    config.flow.coupling = coupling
-    config.flow.n_layers = {"affine": 12, "spline": 6}[coupling]
-    config.flow_train.update(
-        {"batch_size": int(batch), "learning_rate": float(rate), "epochs": int(epochs)}
-    )
+    n_layers = {"affine": 12, "spline": 6}[coupling]
+    config.flow.update({"name": "realnvp", "coupling": coupling, "n_layers": n_layers})
+    config.flow_train.update({"batch_size": int(batch), "learning_rate": float(rate)})
+    config.flow_train.update({"epochs": int(epochs), "ensemble": 1})
     now = time.process_time if jax.default_backend() == "cpu" else time.perf_counter
     ends: list[float] = []
     x, m, x_val, m_val = rows

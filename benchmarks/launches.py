@@ -59,7 +59,8 @@ def described_device(plugin: Path) -> np.ndarray:
 def compiled_step(devices: np.ndarray, coupling: str, batch: int, members: int) -> str:
     """The optimised program of the engine's stretch of an epoch."""
     config = cathode.get_config()
-    config.flow.update({"coupling": coupling, "n_layers": {"affine": 12, "spline": 6}[coupling]})
+    n_layers = {"affine": 12, "spline": 6}[coupling]
+    config.flow.update({"name": "realnvp", "coupling": coupling, "n_layers": n_layers})
     config.flow_train.batch_size = batch
     task = density.task(density.network(config.flow, 4))
     n = -(-N_ROWS // batch)

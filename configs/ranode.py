@@ -13,7 +13,11 @@ def get_config(variant: str = "") -> ConfigDict:
     config = cathode.get_config(variant)
     config.method.update({"name": "ranode", "initial_fraction": 0.01})
     config.signal_flow = density.get_config(
-        coupling="spline", n_layers=2 if smoke else 6, hidden=(16,) if smoke else (64, 64)
+        name="realnvp",
+        coupling="spline",
+        n_layers=2 if smoke else 6,
+        hidden=(16,) if smoke else (64, 64),
+        correction=0,
     )
     config.train = training.get_config(
         epochs=2 if smoke else 300,

@@ -56,7 +56,8 @@ def networks(tiny: bool) -> dict[str, tuple[Any, Any, dict[str, np.ndarray]]]:
     events, plain = trigger_events(16_384 // less), rng.normal(size=(16_384 // less, 5))
     plain = plain.astype(np.float32)
     vae, flow = adc2021_vae.get_config(), cathode.get_config()
-    flow.flow.n_layers = 6
+    flow.flow.update({"name": "realnvp", "coupling": "affine", "n_layers": 6})
+    flow.flow_train.ensemble = 1
     classes = {"x": plain[:, :4], "y": (plain[:, 4] > 0).astype(np.float32)}
     return {
         "conv AE": (

@@ -136,7 +136,7 @@ def flow(context: Context, coupling: str) -> None:
     data = {name: values.astype(np.float32) for name, values in data.items()}
     settings = config.flow.copy_and_resolve_references()
     n_layers = context.pick({"affine": 12, "spline": 6}[coupling], 2)
-    settings.coupling, settings.n_layers = coupling, n_layers
+    settings.update({"name": "realnvp", "coupling": coupling, "n_layers": n_layers})
     calls = {}
     for batch in context.pick((512, 4096), (32,)):
         config.flow_train.batch_size, n = batch, -(-rows // batch)

@@ -37,7 +37,9 @@ def fit_background(config: ConfigDict, data: Rows, bench: Bench) -> dict:
             f"data: {config.method.name} learns the background beside the window: expected events "
             f"there in train and val, found {len(train['m'])} and {len(val['m'])}"
         )
-    return density.fit(config, train, val, bench, stage="background density")
+    fitted = density.fit(config, train, val, bench, stage="background density")
+    sidebands = {key: np.concatenate([train[key], val[key]]) for key in train}
+    return density.corrected(config, fitted, sidebands, "background density")
 
 
 def template(config: ConfigDict, background: dict, m: np.ndarray, stage: str) -> Rows:

@@ -53,7 +53,7 @@ RANGES = {
     "nu": Range("a number above 0, at most 1", 1e-9, 1),
     **dict.fromkeys(("k", "samples", "n_fit", "n_trees", "n_components"), POSITIVE_COUNT),
     **dict.fromkeys(("n_neighbours", "max_degree"), POSITIVE_COUNT),
-    **dict.fromkeys(("passes", "folds"), COUNT),
+    **dict.fromkeys(("passes", "folds", "correction"), COUNT),
     "n_events": Range("2 or more", 2, whole=True),
     "n_taus": Range("0 to 5", 0, 5, whole=True),
     # inputs and trigger
@@ -207,6 +207,8 @@ def _of_model(config: ConfigDict, method: str) -> Iterator[tuple[str, str]]:
 
 
 def _of_flow(section: ConfigDict, name: str) -> Iterator[tuple[str, str]]:
+    if name == "signal_flow":
+        yield f"{name}.correction", "nothing is drawn from the density of the signal"
     for key, owners in FLOW_OF.items():
         if section.name not in owners:
             yield f"{name}.{key}", f"it is of {name}.name={' or '.join(owners)}"

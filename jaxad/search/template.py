@@ -70,7 +70,9 @@ def fit(config: ConfigDict, table: Table, window: Window, bench: Bench) -> Templ
     stage = f"density {window.name}"
     rows = _sidebands(table, [window])
     train, val = (_rows(table, part, config.seed) for part in _split(config, rows, stage))
-    return Template(density.fit(config, train, val, bench, stage), window, (window,))
+    fitted = density.fit(config, train, val, bench, stage)
+    corrected = density.corrected(config, fitted, _rows(table, rows, config.seed), stage)
+    return Template(corrected, window, (window,))
 
 
 def fit_false(
@@ -103,19 +105,15 @@ def fit_false(
         train_index=index[0],
         val_index=index[1],
     )
-    return [
-        Template(
-            fitted
-            | {
-                "params": jax.tree.map(
-                    lambda a, i=i: a[i * members : (i + 1) * members], fitted["params"]
-                )
-            },
-            other,
-            (window, other),
-        )
-        for i, other in enumerate(false)
-    ]
+    found = []
+    for i, other in enumerate(false):
+        own = slice(i * members, (i + 1) * members)
+        params = jax.tree.map(lambda a, own=own: a[own], fitted["params"])
+        sidebands = _rows(table, _sidebands(table, [window, other]), config.seed)
+        name = f"{stage} {other.name}"
+        one = density.corrected(config, fitted | {"params": params}, sidebands, name)
+        found.append(Template(one, other, (window, other)))
+    return found
 
 
 def _rows(table: Table, index: np.ndarray, seed: int) -> Rows:

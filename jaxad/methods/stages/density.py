@@ -5,6 +5,8 @@ logit-scaled, m standardised; the fitted density is the mean over the epochs of 
 loss, and each of these gives an equal share of the samples.
 """
 
+import itertools
+from functools import partial
 from typing import Any
 
 import jax
@@ -16,6 +18,7 @@ from ml_collections import ConfigDict
 from jaxad.errors import UserError
 from jaxad.inputs import logit as scaling
 from jaxad.methods import Bench
+from jaxad.methods.stages import correction
 from jaxad.models.autoregressive import Autoregressive
 from jaxad.models.flow import FlowMatching, RealNVP, log_prob_by_level
 from jaxad.training import Task, streams, weighted_mean
@@ -24,21 +27,23 @@ from jaxad.training.streams import Purpose
 Flow = RealNVP | Autoregressive | FlowMatching
 
 MIN_MASSES = 5
-ROWS_PER_BATCH = 16_384
+ROWS_PER_BATCH, MIN_ROWS_PER_BATCH = 16_384, 256
+DRAWS_PER_ROW = 2  # of sideband data, that a correction compares it with
 
 
 def get_config(**changes: Any) -> ConfigDict:
     """Settings of a density with their defaults."""
     return ConfigDict(
         {
-            "name": "realnvp",  # realnvp | autoregressive | matching
-            "coupling": "affine",  # affine | spline, of realnvp and autoregressive
-            "n_layers": 12,
+            "name": "autoregressive",  # autoregressive | realnvp | matching
+            "coupling": "spline",  # spline | affine, of autoregressive and realnvp
+            "n_layers": 3,
             "n_bins": 8,
             "bound": 6.0,
             "hidden": (64, 64),
             "n_steps": 20,  # of the integration, of matching
             "eps": 1e-6,  # distance kept from the edges before the logit
+            "correction": 4,  # classifiers of sidebands against draws, whose weights correct these
         }
         | changes
     )
@@ -171,31 +176,65 @@ def latent(config: ConfigDict, fitted: dict, x: Array, m: Array) -> Array:
     return flow.apply(best, scaled(fitted, x), condition(fitted, m), method=flow.latent)
 
 
+def corrected(config: ConfigDict, fitted: dict, rows: dict[str, np.ndarray], stage: str) -> dict:
+    """A fitted density whose samples make up for what is wrong with it in the sidebands.
+
+    Args:
+        rows: sideband data, "x" (N, F) and "m" (N,), perhaps "weight", as `fit` takes them.
+
+    Returns:
+        `fitted` with its "correction", of `config.flow.correction` classifiers; as it is with 0.
+    """
+    if not config.flow.correction:
+        return fitted
+    m = np.tile(rows["m"], DRAWS_PER_ROW)
+    draws = {"x": sample(config, fitted, f"{stage}, correction", m), "m": m}
+    if "weight" in rows:
+        draws["weight"] = np.tile(rows["weight"], DRAWS_PER_ROW)
+    found = correction.fit(config.flow.correction, rows, draws, config.seed, stage)
+    return fitted | {"correction": found}
+
+
 def sample(config: ConfigDict, fitted: dict, stage: str, m: np.ndarray) -> np.ndarray:
     """One draw of x (N, F) float32 for every m (N,) [TeV], always inside the range of the fit.
 
-    The draws follow from the run's seed and `stage`, the name of what they are for.
+    The draws follow from the run's seed and `stage`, the name of what they are for. Of a corrected
+    density they are drawn until accepted.
     """
-    n_features = len(fitted["scaler"]["low"])
-    flow = network(config.flow, n_features)
-    scaler = scaling.LogitScaler(**fitted["scaler"])
+    m = np.asarray(m, np.float32)
+    x, left = np.empty((len(m), len(fitted["scaler"]["low"])), np.float32), np.arange(len(m))
+    for attempt in itertools.count():
+        drawn = _drawn(config, fitted, f"{stage}, attempt {attempt}" if attempt else stage, m[left])
+        kept = np.ones(len(left), bool)
+        if "correction" in fitted:
+            u = streams.generator(config.seed, Purpose.FEATURES, stage, attempt).random(len(left))
+            kept = correction.accepted(fitted["correction"], drawn, m[left], u)
+        x[left[kept]] = drawn[kept]
+        left = left[~kept]
+        if not len(left):
+            return x
 
-    @jax.jit
-    def draw(params: Any, key: Array, m: Array) -> Array:
-        z = flow.apply(params, key, condition(fitted, m), method=flow.sample)
-        return scaling.inverse(scaler, z)
 
-    merged = _merged(fitted["params"])
-    parts = []
-    for i, share in enumerate(np.array_split(np.asarray(m, np.float32), _length(merged))):
+def _drawn(config: ConfigDict, fitted: dict, stage: str, m: np.ndarray) -> np.ndarray:
+    """A draw for every m (N,), of members and best epochs by turns of contiguous shares."""
+    flow, merged = network(config.flow, len(fitted["scaler"]["low"])), _merged(fitted["params"])
+    frame, parts = {k: fitted[k] for k in ("scaler", "mass")}, []
+    for i, share in enumerate(np.array_split(m, _length(merged))):
         params = jax.tree.map(lambda a, i=i: a[i], merged)
         for start in range(0, len(share), ROWS_PER_BATCH):
             rows = share[start : start + ROWS_PER_BATCH]
-            size = min(len(share), ROWS_PER_BATCH)
+            # Few shapes, for each is compiled.
+            size = max(MIN_ROWS_PER_BATCH, 1 << (len(rows) - 1).bit_length())
             filled = np.concatenate([rows, np.full(size - len(rows), share[0], np.float32)])
             key = streams.key(config.seed, Purpose.FEATURES, stage, i, start)
-            parts.append(np.asarray(draw(params, key, filled))[: len(rows)])
+            parts.append(np.asarray(_draw(flow, frame, params, key, filled))[: len(rows)])
     return np.concatenate(parts)
+
+
+@partial(jax.jit, static_argnames="flow")
+def _draw(flow: Flow, frame: dict, params: Any, key: Array, m: Array) -> Array:
+    z = flow.apply(params, key, condition(frame, m), method=flow.sample)
+    return scaling.inverse(scaling.LogitScaler(**frame["scaler"]), z)
 
 
 def sample_mass(

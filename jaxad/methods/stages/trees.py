@@ -3,6 +3,7 @@
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +30,7 @@ def fit(
     seed: int,
     max_iter: int = 200,
     masks: np.ndarray | None = None,
+    **changes: Any,
 ) -> dict[str, np.ndarray]:
     """One boosted classifier a member, on its rows `indices[i]`, half of them to stop early on.
 
@@ -37,6 +39,7 @@ def fit(
     Args:
         x: features (N, F); y: classes (N,) 0 or 1; weight: (N,) weights of the rows.
         masks: (members, F) bool, the features that each sees; None: all.
+        changes: other settings of scikit-learn's classifier.
 
     Returns:
         Nodes of all trees, arrays (members, trees, nodes), leaves pointing at themselves; "base"
@@ -49,8 +52,8 @@ def fit(
         model = HistGradientBoostingClassifier(
             max_iter=max_iter,
             early_stopping=True,
-            validation_fraction=0.5,
             random_state=seed + i,
+            **({"validation_fraction": 0.5} | changes),
         )
         seen = x[rows] if masks[i].all() else x[rows][:, masks[i]]
         return model.fit(seen, y[rows], sample_weight=weight[rows])

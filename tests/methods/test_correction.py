@@ -1,0 +1,79 @@
+"""A density's samples corrected by what the sidebands say."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from jaxad.inputs.logit import fit_logit_scaler
+from jaxad.methods.stages import correction, density
+
+N = 8000
+
+
+def wrong(correction: int = 2) -> tuple[ConfigDict, dict, dict]:
+    """A density that is flat in the first feature, which the sidebands say rises with x."""
+    rng = np.random.default_rng(0)
+    flow = density.get_config(n_layers=1, hidden=(4,), correction=correction)
+    x = rng.random((N, 2)).astype(np.float32)
+    scaler = fit_logit_scaler(x, 1e-6)
+    risen = x[rng.random(N) < 0.7 + 0.3 * x[:, 0]]
+    m = rng.uniform(2, 3, len(risen)).astype(np.float32)
+    params = density.network(flow, 2).init(jax.random.key(0), x[:2], m[:2, None])
+    fitted = {
+        "params": jax.tree.map(lambda a: a[None, None], params),
+        "scaler": {k: np.asarray(v) for k, v in scaler._asdict().items()},
+        "mass": {"mean": np.float32(2.5), "scale": np.float32(0.3)},
+    }
+    return ConfigDict({"seed": 0, "flow": flow}), fitted, {"x": risen, "m": m}
+
+
+def test_samples_in_a_gap_lose_the_fault_that_sidebands_show():
+    config, fitted, sidebands = wrong()
+    corrected = density.corrected(config, fitted, sidebands, "density")
+    gap = np.full(30_000, 3.2)
+    before, after = (density.sample(config, f, "gap", gap).mean(0) for f in (fitted, corrected))
+    truth = sidebands["x"].mean(axis=0)
+    assert abs(before[0] - truth[0]) > 0.02
+    assert abs(after[0] - truth[0]) < 0.5 * abs(before[0] - truth[0])
+    assert abs(after[1] - before[1]) < 0.008
+
+
+def test_the_same_draws_come_again_and_others_for_something_else():
+    config, fitted, sidebands = wrong()
+    corrected = density.corrected(config, fitted, sidebands, "density")
+    m = np.full(500, 2.5)
+    first, again = (density.sample(config, corrected, "one", m) for _ in range(2))
+    np.testing.assert_array_equal(first, again)
+    assert (first != density.sample(config, corrected, "two", m)).all()
+    assert ((first > 0) & (first < 1)).all()
+
+
+def test_without_classifiers_a_density_stays_as_it_is():
+    config, fitted, sidebands = wrong(correction=0)
+    assert density.corrected(config, fitted, sidebands, "density") is fitted
+
+
+@pytest.mark.parametrize("data_weight", [1.0, 3.0])
+def test_draws_are_accepted_in_proportion_to_bounded_weights(data_weight):
+    rng = np.random.default_rng(1)
+    x, m = rng.random((N, 1)).astype(np.float32), rng.random(N).astype(np.float32)
+    data = {"x": x[x[:, 0] > 0.5], "m": m[x[:, 0] > 0.5]}
+    data["weight"] = np.full(len(data["m"]), data_weight)
+    draws = {"x": x, "m": m, "weight": np.ones(N)}
+    found = correction.fit(2, data, draws, 0, "density")
+    assert found["bound"] == pytest.approx(correction.LARGEST)
+    for low, share in ((0.1, 1 / correction.LARGEST**2), (0.9, 1.0)):
+        at = np.full((N, 1), low, np.float32)
+        kept = correction.accepted(found, at, m, rng.random(N)).mean()
+        assert kept == pytest.approx(share, abs=0.03)
+
+
+def test_a_correction_is_arrays_alone():
+    config, fitted, sidebands = wrong()
+    corrected = density.corrected(config, fitted, sidebands, "density")
+    assert all(
+        isinstance(leaf, np.ndarray | np.generic | jnp.ndarray)
+        for leaf in jax.tree.leaves(corrected["correction"])
+    )
