@@ -21,6 +21,7 @@ from jaxad.data.table import Table, table_summary
 from jaxad.errors import Preempted
 from jaxad.evaluation.resonant import two_sample_auc
 from jaxad.methods import Bench, settings
+from jaxad.metrics.moments import moment_pulls
 from jaxad.metrics.sculpting import mass_sculpting
 from jaxad.search import analysis, inject, pool, results, reweight, spectra, template, toys
 from jaxad.search.analysis import Cut, FalseCount, Normalisation, Sizes
@@ -29,6 +30,8 @@ from jaxad.search.results import Scored
 from jaxad.search.settings import FREE, chunk_of, recipe, require_choices, settled
 from jaxad.search.table import search_table
 from jaxad.search.windows import Window, false_windows, windows_of
+from jaxad.training import streams
+from jaxad.training.streams import Purpose
 
 Draw = Callable[[int, str], Rows]
 """(n, what for) -> n rows of background in a window: "x" (n, F) and "m" (n,) [GeV]."""
@@ -147,16 +150,25 @@ def search_window(
             raise Preempted
         rows, counts = counted(other, draw, 0, f"{window.name} false {other.name}")
         false.append(FalseCount(other, analysis.sizes(rows, scored), counts[0]))
-        quality.append(_quality(config, rows))
+        quality.append(_quality(config, rows, table.names))
     rows, counts = counted(window, draws.window, n_toys, window.name)
     size = analysis.sizes(rows, scored)
     return Searched(window, draws, size, counts, false, quality)
 
 
-def _quality(config: ConfigDict, rows: Pool) -> dict[str, Any]:
-    """Data of a false window against fresh draws: 0.5 where a template is exact."""
-    data, drawn = (rows.x[rows.role == role][:N_QUALITY] for role in (pool.DATA, pool.COUNTING))
-    return two_sample_auc(drawn[: 4 * len(data)], data, config.seed)
+def _quality(config: ConfigDict, rows: Pool, names: Sequence[str]) -> dict[str, Any]:
+    """Data of a false window against fresh draws: AUC 0.5 and pulls of width 1 where it is exact.
+
+    Data with weights are thinned to events that count alike, for draws follow the weights.
+    """
+    data, drawn = (rows.x[rows.role == role] for role in (pool.DATA, pool.COUNTING))
+    rng = streams.generator(config.seed, Purpose.COMPARED, "moments")
+    if rows.weighted:
+        weight = rows.weight[rows.role == pool.DATA]
+        data = data[rng.random(len(data)) * weight.max() < weight]
+    pulls = {name: moment_pulls(drawn[:, i], data[:, i], rng) for i, name in enumerate(names)}
+    data = data[:N_QUALITY]
+    return two_sample_auc(drawn[: 4 * len(data)], data, config.seed) | {"pulls": pulls}
 
 
 def scores(

@@ -5,6 +5,7 @@ import json
 import h5py
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 from jaxad import data, training
 from jaxad.commands.train import bench
@@ -12,7 +13,7 @@ from jaxad.configs import search as search_config
 from jaxad.errors import UserError
 from jaxad.methods.stages import density
 from jaxad.metrics.families import Family
-from jaxad.search import inject, run, spectra
+from jaxad.search import inject, pool, run, spectra
 from jaxad.search.table import search_table
 from jaxad.search.weights import event_weight
 from jaxad.search.windows import Window, false_windows, windows_of
@@ -291,3 +292,22 @@ def test_a_density_learns_from_weighted_events(columns, tmp_path):
         data, drawn = draws.sidebands()
         assert ("weight" in data) == ("weight" in drawn) == (name == "weighted")
     assert means["weighted"] > means["not"] + 0.3  # 0.5 of the law
+
+
+@pytest.mark.parametrize("weighted", [True, False])
+def test_a_template_is_compared_with_the_data_as_their_weights_have_them(weighted):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(3000, 2)).astype(np.float32)
+    weight = np.exp(x[:, 0] / 2)  # a Gaussian that is displaced by 0.5
+    data = {"x": x, "m": np.linspace(3301, 3699, 3000), "fold": np.arange(3000) % 2}
+    data |= {"row": np.arange(3000), "weight": weight if weighted else np.ones(3000)}
+    draws = [
+        {"x": rng.normal((0.5, 0), 1, (n, 2)).astype(np.float32), "m": np.full(n, 3500.0)}
+        for n in (400, 6000)
+    ]
+    rows = pool.make(data, *draws, folds=2)
+    found = run._quality(ConfigDict({"seed": 0}), rows, ("a", "b"))
+    pull = found["pulls"]["a"]["mean"]
+    assert abs(found["pulls"]["b"]["mean"]) < 4
+    assert abs(pull) < 4 if weighted else pull > 15
+    assert (found["auc"] < 0.55) == weighted
