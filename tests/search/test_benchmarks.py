@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from lhco_events import fake_events, write_frame
 
-from benchmarks import calibration, power, pseudo, uniformity
+from benchmarks import calibration, power, pseudo, template, uniformity
+from jaxad.data import lhco
 from jaxad.search import toys
 
 
@@ -42,3 +44,28 @@ def test_the_ideal_finds_what_is_injected():
     z = np.median(power.ideal(20), axis=1)
     assert (np.diff(z) > 0).all()
     assert z[0] > power.SIGMAS[0] and z[-1] > 10
+
+
+def test_a_density_is_judged_in_false_windows_once(tmp_path, capsys):
+    events, results = tmp_path / "simulated.h5", tmp_path / "results"
+    write_frame(events, fake_events(2500, 0), [*lhco.JETS, "label"])
+    small = ["flow_train.epochs=1", "flow.hidden=[8]", "flow.n_layers=1", "classifier.folds=2"]
+    small += ["search.closure_windows=2", 'classifier.name="discriminant"']
+    command = [str(events), "--ways", "one", f"--results={results}", "--set", *small]
+    template.main(command)
+    shown = capsys.readouterr().out
+    (row,) = (line for line in shown.splitlines() if line.startswith("| one |"))
+    assert row.count("±") == 3
+    (kept,) = results.glob("*.json")
+    made = kept.stat().st_mtime_ns
+    template.main(command)
+    assert capsys.readouterr().out == shown
+    assert kept.stat().st_mtime_ns == made
+
+
+def test_the_table_of_densities_has_means_widths_and_excesses():
+    pulls = np.zeros((2, 1, 5))
+    pulls[0, 0, 0], pulls[1, 0, 0] = 0.5, 1.5
+    runs = [[{"pulls": pulls.tolist(), "n": [[11.0], [13.0]], "b": [[10.0], [10.0]]}]]
+    row = template.line("one", runs)
+    assert row.startswith("| one | 1.00, 0.45 | 0.50, 0.22 | +20.0% [+20.0%, +20.0%] ± 22.4% |")
