@@ -44,10 +44,12 @@ WAYS: dict[str, dict] = {
     "before": {
         **_REALNVP,
         **_ONE,
+        "flow.mass": "linear",
         "flow_train.epochs": 40,
         "flow_train.learning_rate": 2e-3,
         "flow_train.keep_best": 10,
     },
+    "linear": {"flow.mass": "linear"},
     "one": _ONE,
     "ensemble": {"flow.correction": 0},
     "one, corrected": {"flow_train.ensemble": 1},

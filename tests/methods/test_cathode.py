@@ -211,7 +211,7 @@ def density_ratio(members: int, epochs: int, folds: int) -> tuple[ConfigDict, di
     background = {
         "params": stacked(2, 1, 1, 1),
         "scaler": scaler(joint[:, :2]),
-        "mass": {"mean": np.float32(3.5), "scale": np.float32(0.1)},
+        "mass": {"mean": np.float32(3.5), "scale": np.float32(0.1), "log": np.float32(0)},
     }
     return config, {
         "background": background,

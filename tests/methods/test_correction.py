@@ -24,7 +24,7 @@ def wrong(correction: int = 2) -> tuple[ConfigDict, dict, dict]:
     fitted = {
         "params": jax.tree.map(lambda a: a[None, None], params),
         "scaler": {k: np.asarray(v) for k, v in scaler._asdict().items()},
-        "mass": {"mean": np.float32(2.5), "scale": np.float32(0.3)},
+        "mass": {"mean": np.float32(2.5), "scale": np.float32(0.3), "log": np.float32(0)},
     }
     return ConfigDict({"seed": 0, "flow": flow}), fitted, {"x": risen, "m": m}
 

@@ -28,6 +28,7 @@ Flow = RealNVP | Autoregressive | FlowMatching
 
 MIN_MASSES = 5
 ROWS_PER_BATCH, MIN_ROWS_PER_BATCH = 16_384, 256
+LEAST_MASS = 1e-6  # for a logarithm
 DRAWS_PER_ROW = 2  # of sideband data, that a correction compares it with
 
 
@@ -41,6 +42,7 @@ def get_config(**changes: Any) -> ConfigDict:
             "n_bins": 8,
             "bound": 6.0,
             "hidden": (64, 64),
+            "mass": "log",  # log | linear: how the condition enters
             "n_steps": 20,  # of the integration, of matching
             "eps": 1e-6,  # distance kept from the edges before the logit
             "correction": 4,  # classifiers of sidebands against draws, whose weights correct these
@@ -112,10 +114,10 @@ def fit(
 
     Returns:
         {"params": leading axes (members, best epochs), best epoch first; "scaler"; "mass": mean
-        and spread}.
+        and spread of it or of its logarithm, and which}.
     """
     scaler = scaling.fit_logit_scaler(train["x"], config.flow.eps)
-    mass = {"mean": np.float32(train["m"].mean()), "scale": np.float32(train["m"].std())}
+    mass = _mass(config.flow.mass, train["m"])
     fitted = {"scaler": {k: np.asarray(v) for k, v in scaler._asdict().items()}, "mass": mass}
     for name, rows in (("train", train), ("val", val)):
         counts = scaling.clip_counts(scaler, rows["x"])
@@ -148,9 +150,24 @@ def scaled(fitted: dict, x: Array) -> Array:
     return scaling.forward(scaling.LogitScaler(**fitted["scaler"]), x)
 
 
+def _mass(how: str, m: np.ndarray) -> dict[str, np.ndarray]:
+    """How masses (N,) enter, see `condition`."""
+    if how not in ("log", "linear"):
+        raise UserError(f"flow.mass: expected log or linear, found {how!r}")
+    log = np.float32(how == "log")
+    seen = np.asarray(_seen(log, np.asarray(m, np.float32)))
+    return {"mean": seen.mean(), "scale": seen.std(), "log": log}
+
+
+def _seen(log: Array, m: Array) -> Array:
+    return jnp.where(log > 0, jnp.log(jnp.maximum(m, LEAST_MASS)), m)
+
+
 def condition(fitted: dict, m: Array) -> Array:
-    """m (N,) [TeV] as the network sees it, (N, 1)."""
-    return ((m - fitted["mass"]["mean"]) / fitted["mass"]["scale"])[..., None]
+    """m (N,) as the network sees it, (N, 1): it or its logarithm, standardised."""
+    mass = fitted["mass"]
+    log = mass.get("log", np.float32(0))  # scorers of version 0.1 have none
+    return ((_seen(log, m) - mass["mean"]) / mass["scale"])[..., None]
 
 
 def log_prob(config: ConfigDict, fitted: dict, x: Array, m: Array) -> Array:
