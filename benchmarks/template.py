@@ -114,7 +114,7 @@ def line(way: str, runs: Sequence[Sequence[dict]]) -> str:
     """A row of the table; runs: of every seed, of every source."""
     pulls = np.array([[w for one in seed for w in one["pulls"]] for seed in runs], float)
     n, b = (np.array([[w for one in seed for w in one[k]] for seed in runs]) for k in "nb")
-    means, widths = pulls.mean(axis=(0, 1)), pulls.std(axis=1).mean(axis=0)
+    means, widths = np.nanmean(pulls, axis=(0, 1)), np.nanstd(pulls, axis=1).mean(axis=0)
     delta = n.sum(axis=1) / b.sum(axis=1) - 1
     error = 1 / np.sqrt(b[0].sum(axis=0))
     shown = " | ".join(

@@ -12,6 +12,7 @@ def get_config(variant: str = "") -> ConfigDict:
     smoke = variant == "smoke"
     config = cathode.get_config(variant)
     config.method.update({"name": "ranode", "initial_fraction": 0.01})
+    config.flow.correction = 0  # a ratio of densities, which has none
     config.signal_flow = density.get_config(
         name="realnvp",
         coupling="spline",

@@ -46,7 +46,7 @@ def template(config: ConfigDict, background: dict, m: np.ndarray, stage: str) ->
     """Background samples in the signal region, a fresh set for every run.
 
     Masses follow those of the data `m` (N,) [TeV]; `method.oversampling` x N samples a run.
-    Samples of one seed and `stage` share their random numbers, whatever the masses.
+    Samples follow from the seed and `stage`.
     """
     runs, n = config.classifier.runs, round(config.method.oversampling * len(m))
     rng = streams.generator(config.seed, Purpose.MASSES, stage)

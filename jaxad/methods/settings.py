@@ -208,7 +208,11 @@ def _of_model(config: ConfigDict, method: str) -> Iterator[tuple[str, str]]:
 
 def _of_flow(section: ConfigDict, name: str) -> Iterator[tuple[str, str]]:
     if name == "signal_flow":
-        yield f"{name}.correction", "nothing is drawn from the density of the signal"
+        for key in ("correction", "mass", "eps"):
+            yield (
+                f"{name}.{key}",
+                "the density of the signal is one of mass and features, and not drawn",
+            )
     for key, owners in FLOW_OF.items():
         if section.name not in owners:
             yield f"{name}.{key}", f"it is of {name}.name={' or '.join(owners)}"

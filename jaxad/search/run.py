@@ -36,7 +36,7 @@ from jaxad.training.streams import Purpose
 Draw = Callable[[int, str], Rows]
 """(n, what for) -> n rows of background in a window: "x" (n, F) and "m" (n,) [GeV]."""
 
-N_QUALITY = 20_000  # rows, at most, that are compared with a template
+MIN_QUALITY, N_QUALITY = 25, 20_000  # rows that are compared with a template
 
 
 class Draws(NamedTuple):
@@ -166,6 +166,8 @@ def _quality(config: ConfigDict, rows: Pool, names: Sequence[str]) -> dict[str, 
     if rows.weighted:
         weight = rows.weight[rows.role == pool.DATA]
         data = data[rng.random(len(data)) * weight.max() < weight]
+    if len(data) < MIN_QUALITY:
+        return {"auc": None, "auc_err": None, "pulls": None}
     pulls = {name: moment_pulls(drawn[:, i], data[:, i], rng) for i, name in enumerate(names)}
     data = data[:N_QUALITY]
     return two_sample_auc(drawn[: 4 * len(data)], data, config.seed) | {"pulls": pulls}

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
+from jaxad.errors import UserError
 from jaxad.inputs.logit import fit_logit_scaler
 from jaxad.methods.stages import correction, density
 
@@ -77,3 +78,24 @@ def test_a_correction_is_arrays_alone():
         isinstance(leaf, np.ndarray | np.generic | jnp.ndarray)
         for leaf in jax.tree.leaves(corrected["correction"])
     )
+
+
+def test_sorted_masses_correct_as_shuffled_ones_do():
+    config, fitted, sidebands = wrong()
+    ordered = np.argsort(sidebands["m"])
+    # Two networks, of which the second draws something else altogether.
+    fitted["params"] = jax.tree.map(
+        lambda a: np.stack([a[0, 0], a[0, 0] + 0.5])[None], fitted["params"]
+    )
+    gap, means = np.full(20_000, 2.5), []
+    for rows in (sidebands, {name: values[ordered] for name, values in sidebands.items()}):
+        corrected = density.corrected(config, fitted, rows, "density")
+        means.append(density.sample(config, corrected, "gap", gap).mean(axis=0))
+    np.testing.assert_allclose(*means, atol=0.015)
+
+
+def test_masses_without_a_logarithm_are_refused():
+    with pytest.raises(UserError, match="expected masses above 0, found 1 others"):
+        density._mass("log", np.array([0.0, 1.0, 2.0]))
+    with pytest.raises(UserError, match=r"flow.mass: expected log or linear"):
+        density._mass("root", np.ones(3))

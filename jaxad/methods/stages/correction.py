@@ -20,6 +20,8 @@ LARGEST = 2.0
 """No weight is more than this, or less than one over it."""
 BOUND = 0.999
 """Draws whose weight is beyond this quantile count as if it were that."""
+ROWS_AT_ONCE, MIN_ROWS = 65_536, 1024
+MAX_ROWS = 200_000  # that a classifier learns from
 BAG = 0.75
 """Of the rows, that each classifier sees."""
 _SLOW = {
@@ -42,8 +44,9 @@ def fit(members: int, data: Rows, draws: Rows, seed: int, stage: str) -> dict[st
     x, y = np.concatenate(inputs), np.repeat([0.0, 1.0], [len(part) for part in inputs])
     share = [rows.get("weight", np.ones(len(rows["m"]))) for rows in (draws, data)]
     weight = np.concatenate([w / w.sum() * len(y) / 2 for w in share])
+    size = min(round(BAG * len(y)), MAX_ROWS)
     bags = [
-        streams.generator(seed, Purpose.ROWS, stage, i).permutation(len(y))[: round(BAG * len(y))]
+        streams.generator(seed, Purpose.ROWS, stage, i).permutation(len(y))[:size]
         for i in range(members)
     ]
     fitted = trees.fit(x, y, weight, bags, seed, **_SLOW)
@@ -55,8 +58,15 @@ def _inputs(x: np.ndarray, m: np.ndarray) -> np.ndarray:
 
 
 def _weights(fitted: dict, inputs: np.ndarray) -> np.ndarray:
-    logit = np.asarray(trees.leaf_sums(fitted, jnp.asarray(inputs))).mean(axis=0)
-    return np.clip(np.exp(logit), 1 / LARGEST, LARGEST)
+    logits = []
+    for start in range(0, len(inputs), ROWS_AT_ONCE):
+        rows = inputs[start : start + ROWS_AT_ONCE]
+        # Few shapes, for each is compiled.
+        size = max(MIN_ROWS, 1 << (len(rows) - 1).bit_length())
+        filled = np.pad(rows, ((0, size - len(rows)), (0, 0)))
+        found = np.asarray(trees.leaf_sums(fitted, jnp.asarray(filled)))
+        logits.append(found[:, : len(rows)].mean(axis=0))
+    return np.clip(np.exp(np.concatenate(logits)), 1 / LARGEST, LARGEST)
 
 
 def accepted(correction: dict, x: np.ndarray, m: np.ndarray, u: np.ndarray) -> np.ndarray:

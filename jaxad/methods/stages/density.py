@@ -1,8 +1,9 @@
 """The density stage of resonant methods: p(x | m) fitted to events, evaluated and sampled.
 
 CATHODE (Hallin et al., arXiv:2109.00546) and ANODE (Nachman, Shih, arXiv:2001.04990). Features are
-logit-scaled, m standardised; the fitted density is the mean over the epochs of lowest validation
-loss, and each of these gives an equal share of the samples.
+logit-scaled, m or its logarithm is standardised; the fitted density is the mean over members and
+their epochs of lowest validation loss, and each of these gives an equal share of the samples, which
+boosted trees of the sidebands may correct.
 """
 
 import itertools
@@ -155,6 +156,11 @@ def _mass(how: str, m: np.ndarray) -> dict[str, np.ndarray]:
     if how not in ("log", "linear"):
         raise UserError(f"flow.mass: expected log or linear, found {how!r}")
     log = np.float32(how == "log")
+    if log and (m <= LEAST_MASS).any():
+        raise UserError(
+            f"flow.mass=log: expected masses above 0, found {int((m <= LEAST_MASS).sum())} others: "
+            "leave those events out, or set flow.mass=linear"
+        )
     seen = np.asarray(_seen(log, np.asarray(m, np.float32)))
     return {"mean": seen.mean(), "scale": seen.std(), "log": log}
 
@@ -204,10 +210,11 @@ def corrected(config: ConfigDict, fitted: dict, rows: dict[str, np.ndarray], sta
     """
     if not config.flow.correction:
         return fitted
-    m = np.tile(rows["m"], DRAWS_PER_ROW)
-    draws = {"x": sample(config, fitted, f"{stage}, correction", m), "m": m}
-    if "weight" in rows:
-        draws["weight"] = np.tile(rows["weight"], DRAWS_PER_ROW)
+    # Members take contiguous shares, and rows may be sorted by mass.
+    rng = streams.generator(config.seed, Purpose.MASSES, f"{stage}, correction")
+    order = rng.permutation(np.repeat(np.arange(len(rows["m"])), DRAWS_PER_ROW))
+    draws = {name: rows[name][order] for name in ("m", "weight") if name in rows}
+    draws["x"] = sample(config, fitted, f"{stage}, correction", draws["m"])
     found = correction.fit(config.flow.correction, rows, draws, config.seed, stage)
     return fitted | {"correction": found}
 

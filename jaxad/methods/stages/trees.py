@@ -39,7 +39,7 @@ def fit(
     Args:
         x: features (N, F); y: classes (N,) 0 or 1; weight: (N,) weights of the rows.
         masks: (members, F) bool, the features that each sees; None: all.
-        changes: other settings of scikit-learn's classifier.
+        changes: other settings of scikit-learn's classifier, `validation_fraction` too.
 
     Returns:
         Nodes of all trees, arrays (members, trees, nodes), leaves pointing at themselves; "base"
