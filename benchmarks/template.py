@@ -1,6 +1,6 @@
 """Is the template right inside a gap? Closure in false windows of the sidebands, without truth.
 
-    python -m benchmarks.template lhco_cathode simulated_1.h5 simulated_2.h5 --seeds=10 \\
+    python -m benchmarks.template lhco_cathode simulated_*/*.h5 --seeds=10 \\
         --ways default before --results=runs/template
 
 Each source of events is a data set of its own (`data.source` of configs/search.py). In each a
@@ -27,7 +27,7 @@ from jaxad import training
 from jaxad.configs import search
 from jaxad.methods import Bench
 from jaxad.metrics import moments
-from jaxad.search import run, template, toys
+from jaxad.search import pool, run, template, toys
 from jaxad.search.settings import recipe, settled
 from jaxad.search.table import search_table
 from jaxad.search.windows import false_windows, windows_of
@@ -77,20 +77,20 @@ def measure(config: ConfigDict) -> dict[str, list]:
         rows = run.pool_of(config, table, one.window, draw)
         how = recipe(settled(config, rows.x.shape[1]))
         n = toys.counts(rows, how, EFFICIENCIES, config.seed, [0], chunk=1)[0].sum(axis=0)
-        n_data = int((rows.role == 0).sum())
         rng = streams.generator(config.seed, Purpose.COMPARED, "moments")
-        sample, data = (rows.x[rows.role == role] for role in (2, 0))
+        sample, data = (rows.x[rows.role == role] for role in (pool.COUNTING, pool.DATA))
         pulls = [moments.moment_pulls(s, d, rng) for s, d in zip(sample.T, data.T, strict=True)]
         found["windows"].append(one.window.name)
         found["pulls"].append([list(p.values()) for p in pulls])
         found["n"].append(n.tolist())
-        found["b"].append([e * n_data for e in EFFICIENCIES])
+        found["b"].append([e * len(data) for e in EFFICIENCIES])
     return found
 
 
 def one_run(source: str, way: str, seed: int, changes: Mapping, folder: Path) -> dict[str, list]:
     """`measure`, kept in a file of the folder."""
-    file = folder / f"{way.replace(' ', '_')}-{Path(source).stem}-{seed}.json"
+    place = "_".join(Path(source).resolve().parts[-2:])
+    file = folder / f"{way.replace(' ', '_')}-{place}-{seed}.json"
     config = search.get_config()
     config.seed = seed
     config.data.source = source

@@ -52,7 +52,6 @@ def template(config: ConfigDict, background: dict, m: np.ndarray, stage: str) ->
     rng = streams.generator(config.seed, Purpose.MASSES, stage)
     masses = density.sample_mass(m, runs * n, rng, config.method.bandwidth)
     x = density.sample(config, background, stage, masses)
-    # Best epochs take contiguous shares: deal the samples out so that a run holds all of them.
     return {"x": x, "m": masses, "run": np.arange(runs * n) % runs}
 
 

@@ -142,9 +142,7 @@ def draw(config: ConfigDict, template: Template, table: Table, n: int, what: str
     rng = streams.generator(config.seed, Purpose.MASSES, stage)
     m = density.sample_mass(mass, n, rng, config.method.bandwidth, weight)
     x = density.sample(config, template.fitted, stage, m)
-    # Best epochs take contiguous shares: any part of the rows shall hold all of them.
-    order = rng.permutation(n)
-    return {"x": floored(x[order], table), "m": m[order].astype(np.float64)}
+    return {"x": floored(x, table), "m": m.astype(np.float64)}
 
 
 def beside(config: ConfigDict, template: Template, table: Table) -> tuple[Rows, Rows]:
@@ -154,9 +152,6 @@ def beside(config: ConfigDict, template: Template, table: Table) -> tuple[Rows, 
     """
     rows = _sidebands(table, template.blinded)
     m = table.mass[rows]
-    stage = f"sidebands of {template.blinded[0].name}"
-    # Best epochs take contiguous shares, and rows may be sorted.
-    order = streams.generator(config.seed, Purpose.MASSES, stage).permutation(len(m))
-    x = density.sample(config, template.fitted, stage, m[order].astype(np.float32))
-    drawn = {"x": floored(x, table), "m": m[order]} | _weighed(table, rows[order])
-    return {"x": floored(table.x[rows], table), "m": m} | _weighed(table, rows), drawn
+    stage, common = f"sidebands of {template.blinded[0].name}", {"m": m} | _weighed(table, rows)
+    x = density.sample(config, template.fitted, stage, m)
+    return tuple({"x": floored(values, table)} | common for values in (table.x[rows], x))

@@ -210,10 +210,7 @@ def corrected(config: ConfigDict, fitted: dict, rows: dict[str, np.ndarray], sta
     """
     if not config.flow.correction:
         return fitted
-    # Members take contiguous shares, and rows may be sorted by mass.
-    rng = streams.generator(config.seed, Purpose.MASSES, f"{stage}, correction")
-    order = rng.permutation(np.repeat(np.arange(len(rows["m"])), DRAWS_PER_ROW))
-    draws = {name: rows[name][order] for name in ("m", "weight") if name in rows}
+    draws = {k: np.tile(rows[k], DRAWS_PER_ROW) for k in ("m", "weight") if k in rows}
     draws["x"] = sample(config, fitted, f"{stage}, correction", draws["m"])
     found = correction.fit(config.flow.correction, rows, draws, config.seed, stage)
     return fitted | {"correction": found}
@@ -222,11 +219,13 @@ def corrected(config: ConfigDict, fitted: dict, rows: dict[str, np.ndarray], sta
 def sample(config: ConfigDict, fitted: dict, stage: str, m: np.ndarray) -> np.ndarray:
     """One draw of x (N, F) float32 for every m (N,) [TeV], always inside the range of the fit.
 
-    The draws follow from the run's seed and `stage`, the name of what they are for. Of a corrected
-    density they are drawn until accepted.
+    The draws follow from the run's seed and `stage`, the name of what they are for. Members and
+    best epochs have equal shares of the rows, at random: masses may be sorted, and any part of the
+    draws holds all networks. Of a corrected density they are drawn until accepted.
     """
     m = np.asarray(m, np.float32)
-    x, left = np.empty((len(m), len(fitted["scaler"]["low"])), np.float32), np.arange(len(m))
+    x = np.empty((len(m), len(fitted["scaler"]["low"])), np.float32)
+    left = streams.generator(config.seed, Purpose.ROWS, stage).permutation(len(m))
     for attempt in itertools.count():
         drawn = _drawn(config, fitted, f"{stage}, attempt {attempt}" if attempt else stage, m[left])
         kept = np.ones(len(left), bool)
@@ -240,7 +239,7 @@ def sample(config: ConfigDict, fitted: dict, stage: str, m: np.ndarray) -> np.nd
 
 
 def _drawn(config: ConfigDict, fitted: dict, stage: str, m: np.ndarray) -> np.ndarray:
-    """A draw for every m (N,), of members and best epochs by turns of contiguous shares."""
+    """A draw for every m (N,), of which members and best epochs have contiguous shares."""
     flow, merged = network(config.flow, len(fitted["scaler"]["low"])), _merged(fitted["params"])
     frame, parts = {k: fitted[k] for k in ("scaler", "mass")}, []
     for i, share in enumerate(np.array_split(m, _length(merged))):
