@@ -31,9 +31,14 @@ def wrong(correction: int = 2) -> tuple[ConfigDict, dict, dict]:
     return config, fitted, {"x": x[kept], "m": m[kept]}
 
 
-def test_samples_in_a_gap_lose_the_fault_that_sidebands_show():
+@pytest.fixture(scope="module")
+def case():
     config, fitted, sidebands = wrong()
-    corrected = density.corrected(config, fitted, sidebands, "density")
+    return config, fitted, sidebands, density.corrected(config, fitted, sidebands, "density")
+
+
+def test_samples_in_a_gap_lose_the_fault_that_sidebands_show(case):
+    config, fitted, sidebands, corrected = case
     gap = np.full(30_000, 2.5)
     before, after = (density.sample(config, f, "gap", gap).mean(0) for f in (fitted, corrected))
     truth = sidebands["x"].mean(axis=0)
@@ -42,9 +47,8 @@ def test_samples_in_a_gap_lose_the_fault_that_sidebands_show():
     assert abs(after[1] - truth[1]) < 0.008
 
 
-def test_the_same_draws_come_again_and_others_for_something_else():
-    config, fitted, sidebands = wrong()
-    corrected = density.corrected(config, fitted, sidebands, "density")
+def test_the_same_draws_come_again_and_others_for_something_else(case):
+    config, *_, corrected = case
     m = np.full(500, 2.5)
     first, again = (density.sample(config, corrected, "one", m) for _ in range(2))
     np.testing.assert_array_equal(first, again)
@@ -72,9 +76,8 @@ def test_draws_are_accepted_in_proportion_to_bounded_weights(data_weight):
         assert kept == pytest.approx(share, abs=0.03)
 
 
-def test_a_correction_is_arrays_alone():
-    config, fitted, sidebands = wrong()
-    corrected = density.corrected(config, fitted, sidebands, "density")
+def test_a_correction_is_arrays_alone(case):
+    *_, corrected = case
     assert all(
         isinstance(leaf, np.ndarray | np.generic | jnp.ndarray)
         for leaf in jax.tree.leaves(corrected["correction"])
