@@ -138,11 +138,11 @@ class Jaxad:
 class Torch:
     """A flow in eager torch, Adam at a constant rate."""
 
-    def __init__(self, rows: list[np.ndarray], name: str):
+    def __init__(self, rows: list[np.ndarray], name: str, seed: int = 0):
         import torch
 
         torch.set_num_threads(1)
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         self.torch, self.batch = torch, 256
         self.x, self.m, self.x_val, self.m_val = (torch.from_numpy(np.array(r)) for r in rows)
         self.flow, self.log_prob, self.draw = TORCH[name][0]()

@@ -90,11 +90,12 @@ def fit_false(
     members = config.flow_train.ensemble
     used = np.unique(np.concatenate([np.concatenate(part) for part in parts]))
     rows = _rows(table, used, config.seed)
-    index = [
-        np.repeat([np.searchsorted(used, part[:n]) for part in each], members, axis=0)
-        for each in zip(*parts, strict=True)
-        for n in [min(map(len, each))]
+    n_train, n_val = (min(map(len, each)) for each in zip(*parts, strict=True))
+    places = [
+        density.turns(*(np.searchsorted(used, rows) for rows in (t[:n_train], v[:n_val])), members)
+        for t, v in parts
     ]
+    index = [np.concatenate(each) for each in zip(*places, strict=True)]
     fitted = density.fit(
         config,
         rows,

@@ -20,6 +20,8 @@ _MODULES = {
     "toptagging": "toptagging",
     "lhco": "lhco",
     "lhco_signal": "lhco",
+    "lhco_signal_heavy": "lhco",
+    "lhco_signal_light": "lhco",
     "jets": "jet_kinds",
     "adc2021": "adc2021",
     "codae": "codae",
@@ -40,7 +42,9 @@ def simulate(
     Args:
         name: "toptagging" (n_events = jets of each class, QCD and top, over train.h5, val.h5
             and test.h5, 60/20/20 %); "lhco" (n_events = QCD dijets, one features file);
-            "lhco_signal" (n_events = W' -> XY events, one features file); "jets" (n_events = QCD
+            "lhco_signal" (n_events = W'(3.5 TeV) -> X(500) Y(100) events, one features file),
+            "lhco_signal_heavy" and "lhco_signal_light" (the same with 600 and 300, with 200 and
+            100 GeV); "jets" (n_events = QCD
             jets, and a fifth as many of each of eight signals, one file a kind); "adc2021"
             (n_events = Standard Model mix, and a fifth as many of each of four signals);
             "codae" (n_events = QCD event images, a third of them to test on, and a tenth as many

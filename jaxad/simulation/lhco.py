@@ -2,8 +2,8 @@
 
 Published layout (Zenodo 4536377, `events_anomalydetection_v2.features.h5`): pandas "fixed" frame
 `df`, float columns pxj1 pyj1 pzj1 mj1 tau1j1 tau2j1 tau3j1, the same of j2, and label (0 QCD,
-1 signal); GeV; j1 has the larger pT. Here QCD ("lhco") and signal ("lhco_signal") are files of
-their own.
+1 signal); GeV; j1 has the larger pT. Here QCD ("lhco") and signals are files of their own: X(500)
+Y(100) as published ("lhco_signal"), X(600) Y(300) ("..._heavy") and X(200) Y(100) ("..._light").
 
 Jets: anti-kT R = 1.0 of massless particles, leading pT > 1200 GeV; tau_N on kT axes with the
 normalised measure, beta = 1. Process: 13 TeV, no multiple interactions, no pile-up, CMS card with
@@ -28,10 +28,14 @@ RADIUS = 1.0
 MIN_LEADING_PT = 1200.0
 MIN_JET_PT = 20.0
 TASK_SIZE = 500
+_FEATURES_FILE = "events_anomalydetection_v2{}.features.h5"
 FILES = {
-    "qcd": "events_anomalydetection_v2.features.h5",
-    "signal": "events_anomalydetection_v2_signal.features.h5",
+    "qcd": _FEATURES_FILE.format(""),
+    "signal": _FEATURES_FILE.format("_signal"),
+    "signal_heavy": _FEATURES_FILE.format("_signal_heavy"),
+    "signal_light": _FEATURES_FILE.format("_signal_light"),
 }
+"""Of each process; "signal" is the published one, the other two are searched for beside it."""
 
 FEATURES = tuple(name for name, _ in DIJET_COLUMNS)
 
@@ -41,9 +45,15 @@ CARD = dataclasses.replace(
 
 _COMMON = ("Beams:eCM = 13000.", "PartonLevel:MPI = off")
 _QUARKS = "1 2 3 4 5"
-SETTINGS = {
-    "qcd": (*_COMMON, "HardQCD:all = on", "PhaseSpace:pTHatMin = 1100."),
-    "signal": (
+
+
+def _decay(x: float, y: float) -> tuple[str, ...]:
+    """Pythia's settings of W'(3.5 TeV) -> X Y, each to two quarks; masses [GeV]."""
+    daughters = [
+        (f"{code}:m0 = {mass:g}.", f"{code}:mMin = {low:g}.", f"{code}:mMax = {high:g}.")
+        for code, mass, low, high in ((24, x, 0.6 * x, 1.4 * x), (23, y, 0.8 * y, 1.2 * y))
+    ]
+    return (
         *_COMMON,
         "NewGaugeBoson:ffbar2Wprime = on",
         "Wprime:coup2WZ = 1.",
@@ -54,26 +64,30 @@ SETTINGS = {
         "34:mMax = 4500.",
         "34:onMode = off",
         "34:onIfMatch = 24 23",
-        "24:m0 = 500.",
-        "24:mMin = 300.",
-        "24:mMax = 700.",
+        *daughters[0],
         "24:onMode = off",
         f"24:onIfAny = {_QUARKS}",
-        "23:m0 = 100.",
-        "23:mMin = 80.",
-        "23:mMax = 120.",
+        *daughters[1],
         "23:onMode = off",
         f"23:onIfAny = {_QUARKS}",
-    ),
+    )
+
+
+SETTINGS = {
+    "qcd": (*_COMMON, "HardQCD:all = on", "PhaseSpace:pTHatMin = 1100."),
+    "signal": _decay(500, 100),
+    "signal_heavy": _decay(600, 300),
+    "signal_light": _decay(200, 100),
 }
 
 
 def simulate(
     name: str, out_dir: str | os.PathLike, n_events: int, seed: int, workers: int | str | None
 ) -> list[Path]:
-    """Write one features file of `n_events` QCD ("lhco") or signal ("lhco_signal") events."""
-    process = "signal" if name == "lhco_signal" else "qcd"
-    file, label = FILES[process], list(FILES).index(process)
+    """Write one features file of `n_events` events: QCD ("lhco"), or of a signal ("lhco_signal",
+    "lhco_signal_heavy", "lhco_signal_light")."""
+    process = name.removeprefix("lhco_") if name != "lhco" else "qcd"
+    file, label = FILES[process], int(process != "qcd")
     request = {
         "name": name,
         "n_events": n_events,

@@ -191,6 +191,40 @@ def test_density_learns_and_extrapolates_its_condition(members, settings):
     assert np.isfinite(density.log_prob(config, fitted, beyond, jnp.array([3.0, 9.0]))).all()
 
 
+@pytest.mark.parametrize("members", [1, 2, 3, 6])
+def test_members_of_an_ensemble_learn_from_all_rows_in_turn(members):
+    train, val = density.turns(np.arange(30), np.arange(30, 40), members)
+    assert train.shape == (members, 30) and val.shape == (members, 10)
+    assert train[0].tolist() == list(range(30)) and val[0].tolist() == list(range(30, 40))
+    for both in np.concatenate([train, val], axis=1):
+        assert sorted(both) == list(range(40))
+    n_choosing = np.bincount(val.ravel(), minlength=40)
+    assert n_choosing.max() - n_choosing.min() <= 1
+
+
+def test_an_ensemble_of_densities_knows_the_rows_that_choose_its_epochs():
+    """A single density never sees them."""
+    rng = np.random.default_rng(4)
+    rows = [
+        {"x": rng.beta(a, 2, (2000, 1)).astype(np.float32), "m": np.ones(2000, np.float32)}
+        for a in (1, 8)
+    ]
+    for part in rows:
+        part["m"][::2] = 2  # has to vary
+    config = ConfigDict(
+        {"seed": 0, "flow": density.get_config(hidden=(8,), n_layers=1, mass="linear")}
+    )
+    drawn = []
+    for members in (1, 4):
+        config.flow_train = training.get_config(
+            ensemble=members, epochs=10, batch_size=100, learning_rate=1e-2, keep_best=1
+        )
+        fitted = density.fit(config, *rows, BENCH, "density")
+        drawn.append(density.sample(config, fitted, "template", np.ones(20_000)).mean())
+    assert abs(drawn[0] - 1 / 3) < 0.08  # of Beta(1, 2), that trains
+    assert abs(drawn[1] - (1 / 3 + 0.8) / 2) < 0.05
+
+
 def density_ratio(members: int, epochs: int, folds: int) -> tuple[ConfigDict, dict]:
     """R-ANODE's config and parameters: `members` of each fold and run, all of one density."""
     flow = density.get_config(n_layers=2, hidden=(4,))

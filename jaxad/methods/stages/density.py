@@ -106,10 +106,12 @@ def fit(
 ) -> dict:
     """Fit `config.flow` with `config.flow_train` to rows with "x" (N, F) and "m" (N,) of one unit.
 
-    An optional "weight" (N,) of mean near 1 weighs them.
+    An optional "weight" (N,) of mean near 1 weighs them. The members of an ensemble take `turns`
+    in which rows choose their epochs, so that together they learn from all of them.
 
     Args:
-        members: densities trained at once; 0: `config.flow_train.ensemble`.
+        members: densities trained at once on `train`, chosen by `val`; 0: an ensemble of
+            `config.flow_train.ensemble`.
         rows_of_members: `train_index` and `val_index` of `jaxad.training.fit`, where members see
             different rows. Scale and range are those of all of them.
 
@@ -117,6 +119,13 @@ def fit(
         {"params": leading axes (members, best epochs), best epoch first; "scaler"; "mass": mean
         and spread of it or of its logarithm, and which}.
     """
+    settings = config.flow_train.copy_and_resolve_references()
+    if not members and settings.ensemble > 1:
+        order = np.arange(len(train["m"]) + len(val["m"]))
+        index = turns(*np.split(order, [len(train["m"])]), settings.ensemble)
+        rows_of_members = dict(zip(("train_index", "val_index"), index, strict=True))
+        train = val = {k: np.concatenate([train[k], val[k]]) for k in train}
+    settings.ensemble = members or settings.ensemble
     scaler = scaling.fit_logit_scaler(train["x"], config.flow.eps)
     mass = _mass(config.flow.mass, train["m"])
     fitted = {"scaler": {k: np.asarray(v) for k, v in scaler._asdict().items()}, "mass": mass}
@@ -129,12 +138,21 @@ def fit(
         for r in (train, val)
     ]
     flow = network(config.flow, train["x"].shape[1])
-    settings = config.flow_train.copy_and_resolve_references()
-    settings.ensemble = members or settings.ensemble
     result = bench.fit(task(flow), *rows, settings, config.seed, stage=stage, **rows_of_members)
     order = np.arange(settings.ensemble)[:, None], np.argsort(result.value, axis=1)
     fitted["params"] = jax.tree.map(lambda a: a[order], result.params)
     return fitted
+
+
+def turns(train: np.ndarray, val: np.ndarray, members: int) -> list[np.ndarray]:
+    """Rows that train each of an ensemble (members, n), and rows that choose its epochs.
+
+    The first member has `train` (n,) and `val`; the validation rows of each further one begin
+    1 / members of all rows later, in the round of `val` and `train`.
+    """
+    order = np.concatenate([val, train])
+    rounds = [np.roll(order, -(i * len(order) // members)) for i in range(members)]
+    return np.split(np.stack(rounds), [len(val)], axis=1)[::-1]
 
 
 def _merged(params: Any) -> Any:
