@@ -40,7 +40,7 @@ def get_config(variant: str = "") -> ConfigDict:
             "rounding": "RND_CONV",  # RND_CONV | RND, of activations and codes
             "granularity": "layer",  # layer | channel | weight: what shares a width
             "learned": False,
-            "beta": 1e-5,  # learnt widths: weight of EBOPs in the loss at the end
+            "beta": 3e-6,  # learnt widths: weight of EBOPs in the loss at the end
             "beta_start": 1e-7,  # and at the start
         }
     )

@@ -82,7 +82,7 @@ NOT_EVALUATED = ("codae", "codvae", "cct", "qcd_or_what")
 # The default suite takes each input, and each method that is quick, once; -m "" takes all.
 SHORT = {
     ("vector", "trigger events"): ("rbm", "one_class_svm", "student"),
-    ("vector", "trigger integers"): ("pca", "quantized"),
+    ("vector", "trigger integers"): ("pca",),
     ("vector", "jet observables, EFPs"): ("autoencoder", "gaussian_mixture", "isolation_forest"),
     ("vector", "a table, MeV"): ("trigger_autoencoder", "nearest_neighbours", "cathode"),
     ("image", "jet images"): ("autoencoder",),

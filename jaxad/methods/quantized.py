@@ -170,6 +170,14 @@ def json_of(config: ConfigDict) -> dict:
     return {k: list(v) if isinstance(v, tuple) else v for k, v in config.to_dict().items()}
 
 
+def codes_of(layers: list[tuple[np.ndarray, np.ndarray]], x: Array) -> Array:
+    """Codes (n, d) of the float `layers`, see `Float`, of their inputs x (n, inputs)."""
+    for number, (kernel, bias) in enumerate(layers):
+        x = x @ kernel + bias
+        x = nn.relu(x) if number < len(layers) - 1 else x
+    return x
+
+
 def rows_of(
     config: ConfigDict, stage: inputs.Stage, source: Float, dataset: Dataset
 ) -> tuple[Rows, Rows]:
@@ -180,19 +188,15 @@ def rows_of(
     def on_grid(values: Array) -> Array:
         return to_float(from_float(stage.scale(source.inputs, values), grid), grid)
 
-    def codes(x: Array) -> Array:
-        for number, (kernel, bias) in enumerate(source.layers):
-            x = x @ kernel + bias
-            x = nn.relu(x) if number < len(source.layers) - 1 else x
-        return x
-
     for name, events in (("train", dataset.train), ("val", dataset.val)):
         x = in_batches(on_grid, inputs.values_of(stage, events["x"], name, folder))
-        parts.append({"x": x, "codes": in_batches(codes, x)})
+        parts.append({"x": x, "codes": in_batches(partial(codes_of, source.layers), x)})
     return tuple(parts)
 
 
-def task(config: ConfigDict, source: Float, start: tuple[dict, dict], n_steps: int, size: float):
+def task(
+    config: ConfigDict, source: Float, start: tuple[dict, dict], n_steps: int, size: float
+) -> Task:
     """Training on `rows_of`, from the parameters and types of `start`.
 
     The loss is the mean squared distance of the codes over `size`, their variance, or that of the
@@ -348,18 +352,21 @@ def require_lane(config: ConfigDict, layers: Mapping[str, Mapping[str, np.ndarra
         bits = max(bound.bits, layer.result_type.width)
         if bits > most:
             raise UserError(
-                f"quantized: the sums of layer {number} have {bits} bits, more than {LANE}: "
+                f"quantized: the sums of layer {number} have {bits} bits, more than int32: "
                 "lower method.weight_bits or method.activation_bits"
             )
     bits = 2 * (layer.output_type.width - 1) + len(layer.bias).bit_length() + 1
     if bits > most:
         raise UserError(
-            f"method.code_bits: the sum of squares has {bits} bits, more than {LANE}: lower it"
+            f"method.code_bits: the sum of squares has {bits} bits, more than int32: lower it"
         )
 
 
 def _score(config: ConfigDict, layers: Mapping[str, Mapping[str, Array]], x: Array) -> Array:
-    """Sum of squares (n,) float32 of the codes of inputs x (n, d), in integers to the end."""
+    """Sum of squares (n,) float32 of the codes of inputs x (n, d), in integers to the end.
+
+    The last step, to float32, is exact for sums of 24 bits: 8 codes of 11, say.
+    """
     grid = input_type(config)
     codes, to = run(network_of(config, layers), from_float(x, grid, LANE), grid, LANE)
     return jnp.ldexp(jnp.sum(codes * codes, axis=-1).astype(jnp.float32), -2 * to.fraction)

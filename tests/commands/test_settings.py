@@ -128,6 +128,7 @@ def test_every_number_of_every_config_has_a_range_and_lies_in_it(name, variant):
         ("interpretable_hln", {"teacher.train.epochs": 0}, "teacher.train.epochs: expected 1 or"),
         ("interpretable_hln", {"method.n_taus": 6}, "method.n_taus: expected 0 to 5, found 6"),
         ("toptagging_ae", {"inputs.n_pixels": 0}, "inputs.n_pixels: expected 1 or more, found 0"),
+        ("adc2021_quantized", {"method.weight_bits": 1}, "weight_bits: expected 2 to 12, found 1"),
     ],
 )
 def test_numbers_that_cannot_be_are_refused(name, changes, message):
@@ -167,6 +168,16 @@ def test_a_truth_value_is_no_number():
 @pytest.mark.parametrize(
     ("config", "flags", "said"),
     [
+        (
+            "adc2021_quantized",
+            ["method.beta=1e-4"],
+            "beta changes nothing: it is of method.learned",
+        ),
+        (
+            "adc2021_quantized",
+            ["method.target=none", "train.epochs=9"],
+            "train.epochs changes nothing: method.target=none trains nothing",
+        ),
         ("iad", ["flow_train.epochs=2"], "flow_train.epochs changes nothing: method.name=iad does"),
         (
             "cathode",

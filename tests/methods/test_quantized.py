@@ -71,10 +71,7 @@ def test_layers_of_the_float_network_have_its_norms(dataset, teacher):
     x = dataset.test["x"]
     source = source_of(config, teacher)
     stage = trigger_autoencoder.stage_of(source.config, TRIGGER)
-    codes = np.asarray(stage.apply({"inputs": source.inputs}, x), np.float64)
-    for number, (kernel, bias) in enumerate(source.layers):
-        codes = codes @ kernel + bias
-        codes = np.maximum(codes, 0) if number < 2 else codes
+    codes = quantized.codes_of(source.layers, stage.apply({"inputs": source.inputs}, x))
     np.testing.assert_allclose(np.sum(codes**2, -1), reference(teacher, x), rtol=1e-3)
 
 
@@ -104,25 +101,41 @@ def test_scores_of_integers_are_those_of_the_quantised_network(way, dataset, tea
     assert len(np.unique(expected)) > 150
 
 
-def test_rounding_distillation_and_learnt_widths(dataset, teacher):
+def few_bits(teacher, **way):
+    """A short training from four bits."""
+    config = configured(weight_bits=4, teacher=str(teacher), **way)
+    config.train.update({"epochs": 10, "batch_size": 100, "learning_rate": 3e-3})
+    return config
+
+
+@pytest.fixture(scope="module")
+def learned(dataset, teacher):
+    """Config and fit of learnt widths."""
+    way = {"learned": True, "granularity": "weight", "beta": 3e-4, "beta_start": 1e-4}
+    config = few_bits(teacher, **way)
+    return config, quantized.fit(config, dataset, bench(fit))
+
+
+def test_rounding_distillation_and_learnt_widths(dataset, teacher, learned):
     """At four bits the codes as target bring the scores nearer; beta takes bits away."""
-    found, x = {}, dataset.test["x"]
+    x = dataset.test["x"]
     expected = reference(teacher, x)
-    few = {"weight_bits": 4, "teacher": str(teacher)}
-    for name, way in {
-        "rounded": {"target": "none"},
-        "codes": {},
-        "learned": {"learned": True, "granularity": "weight", "beta": 3e-4, "beta_start": 1e-4},
-    }.items():
-        config = configured(**few, **way)
-        config.train.update({"epochs": 10, "batch_size": 100, "learning_rate": 3e-3})
-        config.train.ensemble = 2 if name == "codes" else 1
-        fitted = quantized.fit(config, dataset, bench(fit))
-        scores = scored(config, fitted, x)
-        assert scores.shape == (config.train.ensemble, len(x))
-        found[name] = drift(scores[0], expected), int(fitted["ebops"][0])
-    assert found["codes"][0] < 0.8 * found["rounded"][0]
-    assert found["learned"][1] < 0.9 * found["rounded"][1]
+    rounding, codes = few_bits(teacher, target="none"), few_bits(teacher)
+    codes.train.ensemble = 2
+    rounded, trained = (quantized.fit(c, dataset, bench(fit)) for c in (rounding, codes))
+    before, (after, other) = scored(rounding, rounded, x), scored(codes, trained, x)
+    assert before.shape == (1, len(x))
+    assert drift(after, expected) < 0.8 * drift(before[0], expected)
+    assert np.any(after != other) and drift(after, other) < 0.3  # another order of events
+    assert learned[1]["ebops"][0] < 0.9 * rounded["ebops"][0]
+
+
+def test_a_stored_scorer_has_the_same_scores(dataset, learned, tmp_path):
+    config, fitted = learned
+    build_scorer(config, "quantized", fitted, dataset).save(tmp_path / "scorer")
+    scorer, x = load(tmp_path), dataset.test["x"]
+    assert scorer.names == ["mu2"] and scorer.params["layers"]["0"]["kernel"].dtype == np.int32
+    np.testing.assert_array_equal(scorer(x), scored(config, fitted, x)[0])
 
 
 def test_the_own_loss_is_that_of_the_float_network(dataset, teacher):
@@ -142,18 +155,13 @@ def test_the_own_loss_is_that_of_the_float_network(dataset, teacher):
     np.testing.assert_allclose(value, expected, rtol=5e-3)
 
 
-def test_stopped_and_resumed_ends_bit_for_bit(dataset, teacher, tmp_path):
-    config = configured(learned=True, granularity="channel", teacher=str(teacher))
-    config.train.update({"epochs": 3, "batch_size": 100})
-
-    def run(folder, stop=lambda: False):
-        fitter = partial(fit, directory=folder, stop=stop)
-        return quantized.fit(config, dataset, bench(fitter))
-
+def test_stopped_and_resumed_ends_bit_for_bit(dataset, learned, tmp_path):
+    config, undisturbed = learned
     polls = itertools.count()
     with pytest.raises(Preempted):
-        run(tmp_path / "a", lambda: next(polls) > 1)
-    again, undisturbed = run(tmp_path / "a"), run(tmp_path / "b")
+        stopped = partial(fit, directory=tmp_path, stop=lambda: next(polls) > 1)
+        quantized.fit(config, dataset, bench(stopped))
+    again = quantized.fit(config, dataset, bench(partial(fit, directory=tmp_path)))
     assert jax.tree.structure(again) == jax.tree.structure(undisturbed)
     for one, other in zip(jax.tree.leaves(again), jax.tree.leaves(undisturbed), strict=True):
         np.testing.assert_array_equal(one, other)
