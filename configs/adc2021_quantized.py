@@ -32,6 +32,7 @@ def get_config(variant: str = "") -> ConfigDict:
         {
             "name": "quantized",
             "teacher": "",  # work directory of a trained float network; "": trained here
+            "score": "mu2",  # mu2, of an encoder | mse, of the autoencoder "challenge"
             "target": "codes",  # codes | loss (that of the float network) | none (rounding alone)
             "input_type": config.inputs.get_ref("type"),
             "weight_bits": 6,  # the sign among them; learnt widths start there

@@ -1,10 +1,13 @@
 """A trained float network as an integer one of few bits: what a trigger's firmware computes.
 
-The encoder of `method.teacher`, a trained run, or of the section `teacher`, which is trained first,
-gets fixed-point weights and activations, is trained on with them (`method.target`), and is stored
-as integers, from which its scores are computed exactly. Its target are the codes of the float
-network, as rounding should leave the detector what it is; training on the float network's own loss
-makes another detector of it. `method.target=none` rounds, and trains nothing.
+What the score of `method.teacher` needs, a trained run, or that of the section `teacher`, which is
+trained first, gets fixed-point weights and activations, is trained on with them (`method.target`),
+and is stored as integers, from which its scores are computed exactly. Its target are the codes of
+the float network, as rounding should leave the detector what it is; training on the float network's
+own loss makes another detector of it. `method.target=none` rounds, and trains nothing.
+
+The score is `mu2`, the sum of squares of an encoder's code, or `mse`, the mean square of what an
+autoencoder's output, which is the code then, is from its input.
 """
 
 from collections.abc import Callable, Mapping
@@ -24,7 +27,17 @@ from jaxad.data.layout import Layout
 from jaxad.devices import hosts
 from jaxad.devices.batches import in_batches
 from jaxad.errors import UserError
-from jaxad.fixed import FixedType, Layer, auto_accum, bounds, from_float, parsed, run, to_float
+from jaxad.fixed import (
+    FixedType,
+    Layer,
+    auto_accum,
+    bounds,
+    from_float,
+    parsed,
+    run,
+    subtract,
+    to_float,
+)
 from jaxad.methods import Bench, trigger_autoencoder
 from jaxad.methods.stages.teacher import teach
 from jaxad.metrics.agreement import drift, overlap
@@ -38,14 +51,18 @@ from jaxad.training import Task, weighted_mean
 KINDS = ("vector",)
 TARGETS = ("codes", "loss", "none")
 LAYERS = {
-    "encoder": (("Dense_0", ""), ("Dense_1", ""), ("_Bottleneck_0/mean", "")),
-    "encoder_norm": (
-        ("Dense_0", "BatchNorm_0"),
-        ("Dense_1", "BatchNorm_1"),
-        ("_Bottleneck_0/mean", ""),
-    ),
+    "mu2": {
+        "encoder": (("Dense_0", ""), ("Dense_1", ""), ("_Bottleneck_0/mean", "")),
+        "encoder_norm": (
+            ("Dense_0", "BatchNorm_0"),
+            ("Dense_1", "BatchNorm_1"),
+            ("_Bottleneck_0/mean", ""),
+        ),
+    },
+    "mse": {"challenge": tuple((f"Dense_{number}", "") for number in range(4))},
 }
-"""Of networks of trigger_autoencoder with ReLU alone: dense layers to the code, and their norms."""
+"""Score -> networks of trigger_autoencoder with ReLU alone -> dense layers up to the code, and the
+batch normalisation after each."""
 LANE = "int32"
 
 
@@ -73,6 +90,7 @@ def widths_of(config: ConfigDict) -> Widths:
     """
     own = config.method
     for name, known in (
+        ("score", tuple(LAYERS)),
         ("granularity", quantized.GRANULARITIES),
         ("rounding", quantized.MODES),
         ("target", TARGETS),
@@ -85,6 +103,11 @@ def widths_of(config: ConfigDict) -> Widths:
         raise UserError(
             f"method.beta_start: expected a number above 0, up to method.beta={own.beta:g}, found "
             f"{own.beta_start:g}"
+        )
+    if own.granularity == "weight" and not own.learned:
+        raise UserError(
+            "method.granularity=weight: is for learnt widths, as all weights would have the same "
+            "number of digits: set method.learned=True, or channel"
         )
     if config.train.keep_best != 1:
         raise UserError(
@@ -132,10 +155,12 @@ def float_network(teacher: Any, config: ConfigDict) -> Float:
         UserError: of another kind, several, or of other inputs.
     """
     name = teacher.config.get("model", {}).get("name", "")
-    if teacher.method != "trigger_autoencoder" or name not in LAYERS:
+    known = LAYERS[config.method.score]
+    if teacher.method != "trigger_autoencoder" or name not in known:
         raise UserError(
-            f"method.teacher: expected a trigger_autoencoder of model.name={' or '.join(LAYERS)}, "
-            f"which have ReLU and linear layers alone, found {teacher.method} {name}"
+            f"method.teacher: expected a trigger_autoencoder of model.name={' or '.join(known)}, "
+            f"as method.score={config.method.score} asks, with ReLU and linear layers alone, found "
+            f"{teacher.method} {name}"
         )
     theirs, ours = (json_of(c.inputs) for c in (teacher.config, config))
     if theirs != ours:
@@ -153,11 +178,12 @@ def float_network(teacher: Any, config: ConfigDict) -> Float:
         )
     params, state = jax.tree.map(lambda a: np.asarray(a)[0, 0], (params, state))
     layers = []
-    for path, norm in LAYERS[name]:
+    for path, norm in known[name]:
         layer = params
         for part in path.split("/"):
             layer = layer[part]
-        kernel, bias = layer["kernel"], layer["bias"]
+        kernel = layer["kernel"]
+        bias = layer.get("bias", np.zeros(kernel.shape[1], np.float32))
         if norm:
             running = params[norm] | state["batch_stats"][norm]
             kernel, bias = folded(kernel, bias, running, NORM_EPS)
@@ -219,11 +245,13 @@ def task(
         variables = {"params": params["layers"], "types": state["types"]}
         found = network.apply(variables, batch["x"])
         if rest:
-            value = _own_loss(source, params["float"], found, batch, key, training)
+            layers = LAYERS[config.method.score][source.config.model.name]
+            value = _own_loss(source, layers, params["float"], found, batch, key, training)
         else:
             errors = jnp.sum((found.codes - batch["codes"]) ** 2, axis=-1) / size
             value = weighted_mean(errors, batch["weight"])
-        far = jnp.abs(_log_score(found.codes) - _log_score(batch["codes"]))
+        near, far = (score_of(config, codes, batch["x"]) for codes in (found.codes, batch["codes"]))
+        far = jnp.abs(jnp.log(jnp.maximum(near, 1e-6)) - jnp.log(jnp.maximum(far, 1e-6)))
         metrics = {"ebops": found.ebops, "drift": weighted_mean(far, batch["weight"])}
         if widths.learned:
             metrics["task"] = value
@@ -234,19 +262,28 @@ def task(
     return Task(init, loss)
 
 
-def _log_score(codes: Array) -> Array:
-    return jnp.log(jnp.maximum(jnp.sum(codes**2, axis=-1), 1e-6))
+def score_of(config: ConfigDict, codes: Array, x: Array) -> Array:
+    """Score (n,) of float codes (n, d) of inputs x (n, inputs)."""
+    if config.method.score == "mse":
+        return jnp.mean((codes - x) ** 2, axis=-1)
+    return jnp.sum(codes**2, axis=-1)
 
 
 def _own_loss(
-    source: Float, params: Any, found: quantized.Output, batch: Rows, key: Array, training: bool
+    source: Float,
+    layers: tuple[tuple[str, str], ...],
+    params: Any,
+    found: quantized.Output,
+    batch: Rows,
+    key: Array,
+    training: bool,
 ) -> Array:
     """The float network's loss where its layers up to the code give what the quantised ones do."""
     config = source.config
     network = trigger_autoencoder.model(config)
-    paths = [tuple(path.split("/")) for path, _ in LAYERS[config.model.name]]
+    paths = [tuple(path.split("/")) for path, _ in layers]
     given = dict(zip(paths, (*found.hidden, found.codes), strict=True))
-    norms = {norm for _, norm in LAYERS[config.model.name]}
+    norms = {norm for _, norm in layers}
 
     def replaced(call: Callable, args: tuple, kwargs: dict, context: Any) -> Any:
         path = context.module.path
@@ -260,6 +297,8 @@ def _own_loss(
         output = network.apply({"params": params}, x, noise, training, weight > 0)
     beta = config.method.beta
     error = trigger_autoencoder.squared_error(config.method.loss, {}, x, output.output)
+    if output.log_var is None:
+        return weighted_mean(error, weight)
     divergence = gaussian_kl(output.mean, output.log_var, 0.0, 1.0)
     return weighted_mean((1 - beta) * error + beta * divergence, weight)
 
@@ -275,7 +314,7 @@ def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
     source = float_network(teach(config, dataset, bench), config)
     stage = inputs.stage(config.inputs, dataset.layout, KINDS, "quantized")
     train, val = rows_of(config, stage, source, dataset)
-    start = calibrated(source.layers, val["x"], widths)
+    start = calibrated(source.layers, val["x"], grid.fraction, widths)
     params, types = jax.tree.map(lambda a: a[None], start)
     if config.method.target != "none":
         steps = config.train.epochs * -(-len(train["x"]) // config.train.batch_size)
@@ -305,7 +344,7 @@ def _tell(config: ConfigDict, fitted: dict, val: Rows) -> None:
     """Print what it costs, and how far it is from the float network on the validation rows."""
     if not hosts.leads():
         return
-    reference = np.sum(val["codes"].astype(np.float64) ** 2, axis=-1)
+    reference = np.asarray(score_of(config, val["codes"], val["x"]))
     score = jax.vmap(partial(_score, config), (0, None))
     for member, found in enumerate(np.asarray(jax.jit(score)(fitted["layers"], val["x"]))):
         print(
@@ -355,29 +394,47 @@ def require_lane(config: ConfigDict, layers: Mapping[str, Mapping[str, np.ndarra
                 f"quantized: the sums of layer {number} have {bits} bits, more than int32: "
                 "lower method.weight_bits or method.activation_bits"
             )
-    bits = 2 * (layer.output_type.width - 1) + len(layer.bias).bit_length() + 1
+    last, n = layer.output_type, len(layer.bias)
+    if config.method.score == "mse":
+        last = difference_type(last, input_type(config))
+    bits = 2 * (last.width - 1) + n.bit_length() + 1
     if bits > most:
         raise UserError(
             f"method.code_bits: the sum of squares has {bits} bits, more than int32: lower it"
         )
 
 
+def difference_type(a: FixedType, b: FixedType) -> FixedType:
+    """That of exact differences."""
+    fraction = jnp.maximum(a.fraction, b.fraction)
+    integer = jnp.maximum(a.integer, b.integer + (not b.signed)) + 1
+    return FixedType(integer + fraction, integer)
+
+
 def _score(config: ConfigDict, layers: Mapping[str, Mapping[str, Array]], x: Array) -> Array:
-    """Sum of squares (n,) float32 of the codes of inputs x (n, d), in integers to the end.
+    """Score (n,) float32 of inputs x (n, d), in integers until it is complete.
 
     The last step, to float32, is exact for sums of 24 bits: 8 codes of 11, say.
     """
     grid = input_type(config)
-    codes, to = run(network_of(config, layers), from_float(x, grid, LANE), grid, LANE)
-    return jnp.ldexp(jnp.sum(codes * codes, axis=-1).astype(jnp.float32), -2 * to.fraction)
+    counts = from_float(x, grid, LANE)
+    codes, to = run(network_of(config, layers), counts, grid, LANE)
+    divisor = 1
+    if config.method.score == "mse":
+        exact = difference_type(to, grid)
+        codes, to = subtract(codes, counts, to, grid, exact, LANE), exact
+        divisor = x.shape[-1]
+    total = jnp.sum(codes * codes, axis=-1).astype(jnp.float32)
+    return jnp.ldexp(total, -2 * to.fraction) / divisor
 
 
 def scores(config: ConfigDict, layout: Layout) -> Callable[[dict, Array], dict[str, Array]]:
-    """{"mu2": (members, n)}: the sum of squares of the code, by the stored integers."""
+    """{`method.score`: (members, n)}, by the stored integers."""
     stage = inputs.stage(config.inputs, layout, KINDS, "quantized")
 
     def function(fitted: dict, raw: Array) -> dict[str, Array]:
         x = stage.apply(fitted, raw)
-        return {"mu2": jax.vmap(lambda layers: _score(config, layers, x))(fitted["layers"])}
+        score = jax.vmap(lambda layers: _score(config, layers, x))
+        return {config.method.score: score(fitted["layers"])}
 
     return function

@@ -123,7 +123,7 @@ METHODS_OF = {
     "teacher": ("student", "hln", "pnn", "quantized"),
     **dict.fromkeys(("weight_bits", "activation_bits", "code_bits", "rounding"), ("quantized",)),
     **dict.fromkeys(("target", "input_type", "granularity", "learned"), ("quantized",)),
-    "beta_start": ("quantized",),
+    **dict.fromkeys(("beta_start", "score"), ("quantized",)),
 }
 """Settings of `method` and the methods that read them; all methods read the others they have."""
 

@@ -255,13 +255,14 @@ def integer_bits(largest: np.ndarray, bits: int = 24) -> np.ndarray:
 
 
 def calibrated(
-    layers: Sequence[tuple[np.ndarray, np.ndarray]], x: np.ndarray, widths: Widths
+    layers: Sequence[tuple[np.ndarray, np.ndarray]], x: np.ndarray, fraction: int, widths: Widths
 ) -> tuple[dict, dict]:
     """("params", "types") of a `QuantizedNetwork` that starts from a float one.
 
     Args:
         layers: kernels (inputs, features) and biases (features,), ReLU after all but the last.
         x: inputs (n, d) of held-out background: results are as large, and one bit more.
+        fraction: fractional bits of the inputs: biases start with none below those of products.
     """
     params, types = {}, {}
     for number, (kernel, bias) in enumerate(layers):
@@ -278,13 +279,18 @@ def calibrated(
             axes = tuple(a for a, n in enumerate(shared) if n < tree[name].shape[a])
             largest = np.abs(tree[name]).max(axis=axes, keepdims=True)
             f = bits - 1 - integer_bits(largest, bits - 1)
+            if name == "bias":
+                f = np.minimum(f, fraction)
+            else:
+                fraction += int(f.max())
             if widths.learned:
                 shape = fractions_shape(tree[name].shape, widths.granularity)
                 tree[f"{name}_bits"] = np.broadcast_to(f / RATE, shape)
             else:
                 own[f"{name}_fraction"] = f
+        fraction = widths.activation - integer
         if widths.learned and relu:
-            tree["activation_bits"] = (widths.activation - integer) / RATE
+            tree["activation_bits"] = fraction / RATE
         params[str(number)], types[str(number)] = tree, own
     return jax.tree.map(lambda a: np.asarray(a, np.float32), (params, types))
 

@@ -17,7 +17,7 @@ from jaxad.methods import quantized, trigger_autoencoder
 from jaxad.methods.stages import teacher as teachers
 from jaxad.metrics.agreement import drift
 from jaxad.models.quantized import QuantizedNetwork, calibrated, integers
-from jaxad.scorer import load
+from jaxad.scorer import Scorer, load
 from jaxad.training import fit
 
 
@@ -63,7 +63,7 @@ def reference(teacher, x):
 
 
 def scored(config, fitted, x):
-    return np.asarray(jax.jit(quantized.scores(config, TRIGGER))(fitted, x)["mu2"])
+    return np.asarray(jax.jit(quantized.scores(config, TRIGGER))(fitted, x)[config.method.score])
 
 
 def test_layers_of_the_float_network_have_its_norms(dataset, teacher):
@@ -88,7 +88,7 @@ def test_scores_of_integers_are_those_of_the_quantised_network(way, dataset, tea
     source, widths = source_of(config, teacher), quantized.widths_of(config)
     stage = trigger_autoencoder.stage_of(source.config, TRIGGER)
     x = stage.apply({"inputs": source.inputs}, dataset.test["x"])
-    params, types = calibrated(source.layers, np.asarray(x), widths)
+    params, types = calibrated(source.layers, np.asarray(x), 2, widths)
     rng = np.random.default_rng(0)
     params = jax.tree.map(lambda a: a * rng.uniform(0.8, 1.1, a.shape).astype("f4"), params)
     network = QuantizedNetwork((32, 16, 8), widths, 7)
@@ -102,8 +102,8 @@ def test_scores_of_integers_are_those_of_the_quantised_network(way, dataset, tea
 
 
 def few_bits(teacher, **way):
-    """A short training from four bits."""
-    config = configured(weight_bits=4, teacher=str(teacher), **way)
+    """A short training from three bits."""
+    config = configured(weight_bits=3, teacher=str(teacher), **way)
     config.train.update({"epochs": 10, "batch_size": 100, "learning_rate": 3e-3})
     return config
 
@@ -117,7 +117,7 @@ def learned(dataset, teacher):
 
 
 def test_rounding_distillation_and_learnt_widths(dataset, teacher, learned):
-    """At four bits the codes as target bring the scores nearer; beta takes bits away."""
+    """At three bits the codes as target bring the scores nearer; beta takes bits away."""
     x = dataset.test["x"]
     expected = reference(teacher, x)
     rounding, codes = few_bits(teacher, target="none"), few_bits(teacher)
@@ -125,8 +125,8 @@ def test_rounding_distillation_and_learnt_widths(dataset, teacher, learned):
     rounded, trained = (quantized.fit(c, dataset, bench(fit)) for c in (rounding, codes))
     before, (after, other) = scored(rounding, rounded, x), scored(codes, trained, x)
     assert before.shape == (1, len(x))
-    assert drift(after, expected) < 0.8 * drift(before[0], expected)
-    assert np.any(after != other) and drift(after, other) < 0.3  # another order of events
+    assert max(drift(a, expected) for a in (after, other)) < 0.8 * drift(before[0], expected)
+    assert np.any(after != other)  # members have another order of events
     assert learned[1]["ebops"][0] < 0.9 * rounded["ebops"][0]
 
 
@@ -138,13 +138,53 @@ def test_a_stored_scorer_has_the_same_scores(dataset, learned, tmp_path):
     np.testing.assert_array_equal(scorer(x), scored(config, fitted, x)[0])
 
 
+def autoencoder(x):
+    """A run of the challenge's autoencoder with random weights."""
+    config = teachers.own_config(configured())
+    config.model.name = "challenge"
+    arguments = jnp.zeros((1, 57)), jnp.zeros((1, 1)), False, jnp.ones(1, bool)
+    network = trigger_autoencoder.model(config)
+    params = jax.jit(lambda: network.init(jax.random.key(0), *arguments)["params"])()
+    learnt = trigger_autoencoder.stage_of(config, TRIGGER)
+    learnt = learnt.fit(np.asarray(learnt.values(x)))
+    fitted = {"params": jax.tree.map(lambda a: a[None, None], params), "inputs": learnt}
+    return Scorer("trigger_autoencoder", config, fitted, TRIGGER)
+
+
+def test_autoencoders_have_their_error_in_integers(dataset):
+    teacher, x = autoencoder(dataset.train["x"]), dataset.test["x"]
+    at_hand = bench(fit)._replace(load=lambda path: teacher)
+    way = {"score": "mse", "teacher": "at hand", "target": "none", "code_bits": 8}
+    config = configured(**way, weight_bits=12, activation_bits=12)
+    fitted = quantized.fit(config, dataset, at_hand)
+    fine = scored(config, fitted, x)[0]
+    np.testing.assert_allclose(fine, teacher(x), rtol=0.02)
+    config = configured(**way, weight_bits=4)
+    fitted = quantized.fit(config, dataset, at_hand)
+    found = scored(config, fitted, x)[0]
+    layers = jax.tree.map(lambda a: a[0], fitted["layers"])
+    stage = trigger_autoencoder.stage_of(teacher.config, TRIGGER)
+    z = np.asarray(stage.apply(teacher.params, x), np.float64)
+    y = z
+    for number in map(str, range(4)):
+        own = {n: layers[number][n] for n in ("kernel", "bias")}
+        steps = {n: 2.0 ** np.subtract(*layers[number][f"{n}_type"][::-1]) for n in own}
+        y = y @ (own["kernel"] * steps["kernel"]) + own["bias"] * steps["bias"]
+        width, integer = layers[number]["result_type"]
+        last, step = number == "3", 2.0 ** (integer - width)
+        low, high = (-(2 ** (width - 1)), 2 ** (width - 1) - 1) if last else (0, 2**width - 1)
+        y = np.clip(np.round(y / step), low, high) * step
+    np.testing.assert_allclose(found, np.mean((y - z) ** 2, axis=-1), rtol=1e-6)
+    assert drift(found, fine) > 1e-3
+
+
 def test_the_own_loss_is_that_of_the_float_network(dataset, teacher):
     """With many bits, and nothing drawn, what is replaced gives what was there."""
     config = configured(target="loss", weight_bits=12, activation_bits=12, code_bits=12)
     source, widths = source_of(config, teacher), quantized.widths_of(config)
     stage = trigger_autoencoder.stage_of(source.config, TRIGGER)
     x = stage.apply({"inputs": source.inputs}, dataset.val["x"])
-    start = calibrated(source.layers, np.asarray(x), widths)
+    start = calibrated(source.layers, np.asarray(x), 2, widths)
     batch = {"x": x, "codes": jnp.zeros((len(x), 8)), "weight": jnp.ones(len(x))}
     job = quantized.task(config, source, start, 10, 1.0)
     params, state = job.init(jax.random.key(0), batch)
@@ -171,6 +211,8 @@ def test_stopped_and_resumed_ends_bit_for_bit(dataset, learned, tmp_path):
     ("way", "message"),
     [
         ({"granularity": "neuron"}, r"method\.granularity: expected one of layer, channel, weight"),
+        ({"score": "kl"}, r"method\.score: expected one of mu2, mse, found 'kl'"),
+        ({"granularity": "weight"}, r"method\.granularity=weight: is for learnt widths, as all"),
         ({"target": "score"}, r"method\.target: expected one of codes, loss, none"),
         ({"rounding": "TRN"}, r"method\.rounding: expected one of RND, RND_CONV"),
         ({"learned": True, "beta_start": 0.0}, r"method\.beta_start: expected a number above 0"),

@@ -109,7 +109,7 @@ def test_bits_have_gradient_one_where_there_are_any():
     "widths", [LEARNED, Widths(5, 4, 8), Widths(4, 4, 8, granularity="channel")]
 )
 def test_cost_of_stored_integers_is_a_count_of_their_digits(widths):
-    params, types = calibrated(layers_of(), inputs_of(), widths)
+    params, types = calibrated(layers_of(), inputs_of(), 2, widths)
     layers = integers(params, types, widths)
     total, bits = 0, 7
     for layer in layers.values():
@@ -124,7 +124,7 @@ def test_cost_of_stored_integers_is_a_count_of_their_digits(widths):
 def test_fixed_widths_hold_and_calibration_leaves_a_bit(granularity):
     widths, x = Widths(5, 4, 8, granularity=granularity), inputs_of()
     layers = layers_of()
-    params, types = calibrated(layers, x, widths)
+    params, types = calibrated(layers, x, 2, widths)
     for layer in integers(params, types, widths).values():
         assert np.abs(layer["kernel"]).max() < 2**12
     hidden = np.maximum(x @ layers[0][0] + layers[0][1], 0)
@@ -142,7 +142,7 @@ def test_learnt_widths_start_as_the_fixed_ones_and_have_gradients():
     fixed = Widths(6, 5, 9)
     outputs, gradients = [], None
     for widths in (fixed, LEARNED):
-        params, types = calibrated(layers, x, widths)
+        params, types = calibrated(layers, x, 2, widths)
         network = QuantizedNetwork((4, 3), widths, 7)
 
         def cost(params, types=types, network=network):
@@ -173,6 +173,6 @@ def test_a_norm_folds_into_the_layer_before_it():
 def test_initial_parameters_are_those_of_the_shapes():
     network = QuantizedNetwork((4, 3), LEARNED, 7)
     variables = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, 5)))
-    start = calibrated(layers_of(), inputs_of(), LEARNED)
+    start = calibrated(layers_of(), inputs_of(), 2, LEARNED)
     for mine, theirs in zip((variables["params"], variables["types"]), start, strict=True):
         assert jax.tree.map(jnp.shape, mine) == jax.tree.map(jnp.shape, theirs)
