@@ -10,7 +10,7 @@ The score is `mu2`, the sum of squares of an encoder's code, or `mse`, the mean 
 autoencoder's output, which is the code then, is from its input.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -27,18 +27,9 @@ from jaxad.data.layout import Layout
 from jaxad.devices import hosts
 from jaxad.devices.batches import in_batches
 from jaxad.errors import UserError
-from jaxad.fixed import (
-    FixedType,
-    Layer,
-    auto_accum,
-    bounds,
-    from_float,
-    parsed,
-    run,
-    subtract,
-    to_float,
-)
+from jaxad.fixed import from_float, to_float
 from jaxad.methods import Bench, trigger_autoencoder
+from jaxad.methods.stages.integers import input_type, integer_score, require_lane
 from jaxad.methods.stages.teacher import teach
 from jaxad.metrics.agreement import drift, overlap
 from jaxad.models import quantized
@@ -63,7 +54,6 @@ LAYERS = {
 }
 """Score -> networks of trigger_autoencoder with ReLU alone -> dense layers up to the code, and the
 batch normalisation after each."""
-LANE = "int32"
 
 
 class Float(NamedTuple):
@@ -120,18 +110,6 @@ def widths_of(config: ConfigDict) -> Widths:
         own.granularity,
         own.rounding,
     )
-
-
-def input_type(config: ConfigDict) -> FixedType:
-    """That of the network's inputs.
-
-    Raises:
-        UserError: no such type.
-    """
-    try:
-        return parsed(config.method.input_type)
-    except UserError as error:
-        raise UserError(f"method.input_type: {error}") from None
 
 
 def require_vectors(config: ConfigDict, layout: Layout) -> None:
@@ -345,7 +323,7 @@ def _tell(config: ConfigDict, fitted: dict, val: Rows) -> None:
     if not hosts.leads():
         return
     reference = np.asarray(score_of(config, val["codes"], val["x"]))
-    score = jax.vmap(partial(_score, config), (0, None))
+    score = jax.vmap(partial(integer_score, config), (0, None))
     for member, found in enumerate(np.asarray(jax.jit(score)(fitted["layers"], val["x"]))):
         print(
             f"quantized: {fitted['ebops'][member]:,} EBOPs; from the float network on "
@@ -355,86 +333,13 @@ def _tell(config: ConfigDict, fitted: dict, val: Rows) -> None:
         )
 
 
-def network_of(config: ConfigDict, layers: Mapping[str, Mapping[str, Any]]) -> list[Layer]:
-    """The stored layers of one member, whose accumulators are exact.
-
-    Args:
-        layers: as of `jaxad.models.quantized.integers`; arrays may be traced.
-    """
-    x_type, network = input_type(config), []
-    for number in map(str, range(len(layers))):
-        layer, last = layers[number], int(number) == len(layers) - 1
-        kernel, bias, result = (tuple(layer[f"{n}_type"]) for n in ("kernel", "bias", "result"))
-        kernel, bias = (FixedType(*t, True, "RND", "SAT_SYM") for t in (kernel, bias))
-        result = FixedType(*result, last, config.method.rounding, "SAT")
-        exact = auto_accum(x_type, kernel, bias, len(layer["kernel"]))
-        own = (layer["kernel"], layer["bias"], kernel, bias)
-        network.append(Layer(*own, result) if last else Layer(*own, exact, "relu", result))
-        x_type = result
-    return network
-
-
-def require_lane(config: ConfigDict, layers: Mapping[str, Mapping[str, np.ndarray]]) -> None:
-    """Refuses integers whose sums int32 does not hold.
-
-    Raises:
-        UserError: the first layer, or the score.
-    """
-    whole = {
-        n: {k: a.tolist() if k.endswith("type") else a for k, a in layer.items()}
-        for n, layer in layers.items()
-    }
-    network, most = network_of(config, whole), np.iinfo(LANE).bits
-    for number, (layer, bound) in enumerate(
-        zip(network, bounds(network, input_type(config)), strict=True)
-    ):
-        bits = max(bound.bits, layer.result_type.width)
-        if bits > most:
-            raise UserError(
-                f"quantized: the sums of layer {number} have {bits} bits, more than int32: "
-                "lower method.weight_bits or method.activation_bits"
-            )
-    last, n = layer.output_type, len(layer.bias)
-    if config.method.score == "mse":
-        last = difference_type(last, input_type(config))
-    bits = 2 * (last.width - 1) + n.bit_length() + 1
-    if bits > most:
-        raise UserError(
-            f"method.code_bits: the sum of squares has {bits} bits, more than int32: lower it"
-        )
-
-
-def difference_type(a: FixedType, b: FixedType) -> FixedType:
-    """That of exact differences."""
-    fraction = jnp.maximum(a.fraction, b.fraction)
-    integer = jnp.maximum(a.integer, b.integer + (not b.signed)) + 1
-    return FixedType(integer + fraction, integer)
-
-
-def _score(config: ConfigDict, layers: Mapping[str, Mapping[str, Array]], x: Array) -> Array:
-    """Score (n,) float32 of inputs x (n, d), in integers until it is complete.
-
-    The last step, to float32, is exact for sums of 24 bits: 8 codes of 11, say.
-    """
-    grid = input_type(config)
-    counts = from_float(x, grid, LANE)
-    codes, to = run(network_of(config, layers), counts, grid, LANE)
-    divisor = 1
-    if config.method.score == "mse":
-        exact = difference_type(to, grid)
-        codes, to = subtract(codes, counts, to, grid, exact, LANE), exact
-        divisor = x.shape[-1]
-    total = jnp.sum(codes * codes, axis=-1).astype(jnp.float32)
-    return jnp.ldexp(total, -2 * to.fraction) / divisor
-
-
 def scores(config: ConfigDict, layout: Layout) -> Callable[[dict, Array], dict[str, Array]]:
     """{`method.score`: (members, n)}, by the stored integers."""
     stage = inputs.stage(config.inputs, layout, KINDS, "quantized")
 
     def function(fitted: dict, raw: Array) -> dict[str, Array]:
         x = stage.apply(fitted, raw)
-        score = jax.vmap(lambda layers: _score(config, layers, x))
+        score = jax.vmap(lambda layers: integer_score(config, layers, x))
         return {config.method.score: score(fitted["layers"])}
 
     return function

@@ -14,6 +14,7 @@ from jaxad.configs import adc2021_quantized
 from jaxad.data.dataset import Dataset
 from jaxad.errors import Preempted, UserError
 from jaxad.methods import quantized, trigger_autoencoder
+from jaxad.methods.stages import integers as integers_stage
 from jaxad.methods.stages import teacher as teachers
 from jaxad.metrics.agreement import drift
 from jaxad.models.quantized import QuantizedNetwork, calibrated, integers
@@ -95,7 +96,7 @@ def test_scores_of_integers_are_those_of_the_quantised_network(way, dataset, tea
     codes = jax.jit(network.apply)({"params": params, "types": types}, x).codes
     layers = integers(params, types, widths)
     assert all(a.dtype == np.int32 for a in jax.tree.leaves(layers))
-    found = jax.jit(partial(quantized._score, config))(layers, x)
+    found = jax.jit(partial(integers_stage.integer_score, config))(layers, x)
     expected = np.sum(np.asarray(codes, np.float64) ** 2, -1)
     np.testing.assert_array_equal(found, expected.astype(np.float32))
     assert len(np.unique(expected)) > 150
@@ -255,8 +256,8 @@ def test_sums_that_int32_does_not_hold_are_refused():
         "bias_type": np.array([1, 1], np.int32),
         "result_type": np.array([10, 6], np.int32),
     }
-    quantized.require_lane(config, {"0": layer})
+    integers_stage.require_lane(config, {"0": layer})
     with pytest.raises(UserError, match=r"sums of layer 0 have 33 bits, more than int32: lower"):
-        quantized.require_lane(config, {"0": layer | {"kernel": 4 * layer["kernel"]}})
+        integers_stage.require_lane(config, {"0": layer | {"kernel": 4 * layer["kernel"]}})
     with pytest.raises(UserError, match=r"code_bits: the sum of squares has 34 bits, more than"):
-        quantized.require_lane(config, {"0": layer | {"result_type": np.array([17, 6])}})
+        integers_stage.require_lane(config, {"0": layer | {"result_type": np.array([17, 6])}})
