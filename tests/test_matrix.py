@@ -27,13 +27,15 @@ from jaxad.scorer import load
 N_BACKGROUND, N_SIGNAL = 500, 80
 RESONANT = ("cathode", "iad", "supervised", "cwola", "anode", "lacathode", "ranode")
 SHALLOW = ("isolation_forest", "one_class_svm", "gaussian_mixture", "nearest_neighbours")
-VECTOR = ("autoencoder", "pca", "trigger_autoencoder", "rbm", *SHALLOW, "student", *RESONANT)
+VECTOR = ("autoencoder", "pca", "trigger_autoencoder", "feature_autoencoder", "rbm", "student")
+VECTOR += (*SHALLOW, *RESONANT)
 IMAGE = ("autoencoder", "pca", "codae", "codvae", "dirichlet_vae", "qcd_or_what", "cct")
 CONFIGS = {
     "autoencoder": "features_ae",
     "pca": "features_ae",
     "trigger_autoencoder": "adc2021_vae",
     "rbm": "adc2021_rbm",
+    "feature_autoencoder": "adc2021_features",
     "student": "adc2021_student",
     "hln": "interpretable_hln",
     "pnn": "interpretable_pnn",
@@ -72,7 +74,9 @@ NOT_EVALUATED = ("codae", "codvae", "cct", "qcd_or_what")
 SHORT = {
     ("vector", "trigger events"): ("rbm", "one_class_svm", "student"),
     ("vector", "jet observables, EFPs"): ("autoencoder", "gaussian_mixture", "isolation_forest"),
-    ("vector", "a table, MeV"): ("trigger_autoencoder", "nearest_neighbours", "cathode"),
+    ("vector", "a table, MeV"): (
+        *("trigger_autoencoder", "feature_autoencoder", "nearest_neighbours", "cathode"),
+    ),
     ("image", "jet images"): ("autoencoder",),
     ("image", "images"): ("pca",),
     ("image", "detector images"): ("dirichlet_vae",),

@@ -42,6 +42,8 @@ RANGES = {
     **dict.fromkeys(("oversampling", "sideband", "concentration"), POSITIVE),
     **dict.fromkeys(("bandwidth", "beta", "alpha", "decorrelation", "tolerance"), NOT_NEGATIVE),
     "initial_fraction": FRACTION,
+    "corrupted": Range("0 or more and below 1", 0, 1 - 1e-9),
+    "noise": NOT_NEGATIVE,
     "feature_fraction": Range("a number above 0, at most 1", 1e-9, 1),
     # searches
     "efficiencies": FRACTION,
@@ -114,6 +116,7 @@ METHODS_OF = {
     "smooth": ("cct",),
     "concentration": ("dirichlet_vae",),
     "alpha": ("dirichlet_vae",),
+    **dict.fromkeys(("corrupted", "noise"), ("feature_autoencoder",)),
     "k": ("rbm",),
     "loss": ("trigger_autoencoder",),
     "beta": ("trigger_autoencoder", "codae"),
@@ -126,6 +129,7 @@ SECTIONS_OF = {
     "flow": DENSITY,
     "flow_train": DENSITY,
     "signal_flow": ("ranode",),
+    "feature_train": ("feature_autoencoder",),
     "classifier": ("cathode", "lacathode", "anode", "ranode", "cwola", "iad", "supervised"),
 }
 """Sections that some methods alone read."""
@@ -179,9 +183,11 @@ def _reasons(config: ConfigDict) -> Iterator[tuple[str, str]]:
         yield from _of_search(config)
     elif "classifier" in config:
         yield from _of_classifier(config, method)
-    for section in ("train", "flow_train"):
+    for section in ("train", "flow_train", "feature_train"):
         if section in config:
             yield from _of_training(config[section], section)
+    if "feature_train" in config:
+        yield "feature_train.ensemble", "train.ensemble says how many"
     if "model" in config:
         yield from _of_model(config, method)
     if "teacher" in config and config.method.get("teacher"):
