@@ -80,7 +80,7 @@ SHORT = {
     ("image", "detector images"): ("dirichlet_vae",),
     ("set", "trigger events"): ("trigger_autoencoder",),
 }
-WINDOWS = {"trigger": "0.15-0.7", "jets": "0.08-0.16", "table": "3.3-3.7"}
+WINDOWS = {"trigger": "0.2-0.75", "jets": "0.08-0.16", "table": "3.3-3.7"}
 TABLE: dict[tuple[str, str], str] = {}
 
 
