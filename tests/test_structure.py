@@ -28,7 +28,7 @@ def test_modules_import_from_their_left():
 
 def test_data_sets_are_known_to_their_readers_alone():
     names = set(data.READERS) - {"events"} - set(methods.NAMES) - {"jets"}
-    assert names == {"toptagging", "adc2021", "lhco"}
+    assert names == {"toptagging", "adc2021", "cmsl1t", "lhco"}
     for path in SOURCES:
         if path.relative_to(ROOT / "jaxad").parts[0] in BLIND:
             found = re.findall("|".join(names) + r"|data\.name|LHC ?Olympics", path.read_text())

@@ -25,7 +25,9 @@ from jaxad.data.settings import COMMON, complete
 from jaxad.data.table import Everything, Origin, Table, table_summary
 from jaxad.errors import UserError
 
-READERS = ("toptagging", "adc2021", "lhco", "jets", "codae", "events")
+READERS = ("toptagging", "adc2021", "cmsl1t", "lhco", "jets", "codae", "events")
+POINTED = ("cmsl1t", "events")
+"""Readers of files alone, which the config of any other data can be pointed at."""
 
 MENDS = {
     ("events", "n_signal"): "set data.inject",
@@ -90,7 +92,7 @@ def load(config: ConfigDict) -> Dataset:
     """Reads, simulates or downloads the data set that the `data` section describes, and checks it.
 
     Settings of other readers may stand in any config while they have their defaults, and with any
-    value in one that was pointed at "events"; settings that no reader has are refused.
+    value in one that was pointed at a reader of `POINTED`; settings that no reader has are refused.
 
     Raises:
       UserError: unknown name or setting, files that are missing or damaged.
@@ -180,7 +182,7 @@ def _loaded(reading: Callable[[ConfigDict], Dataset], settings: ConfigDict) -> D
 def _settings(config: ConfigDict) -> ConfigDict:
     """All settings of the section's own reader."""
     reader, written = _reader(config.get("name", "")), [_reader(name).DEFAULTS for name in READERS]
-    if reader is _reader("events"):
+    if config.get("name") in POINTED:
         own = {*COMMON, *reader.DEFAULTS}
         foreign = {key for defaults in written for key in defaults} - own
         config = {key: value for key, value in config.items() if key not in foreign}

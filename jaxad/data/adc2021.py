@@ -17,12 +17,12 @@ from tqdm import tqdm
 from jaxad.data import checks, download, simulated
 from jaxad.data.array_files import opened, stored_array
 from jaxad.data.dataset import Dataset, Rows, as_mapping, take
-from jaxad.data.layout import Layout
 from jaxad.data.raw_events import require_events
 from jaxad.data.rows import Events
 from jaxad.data.splits import choose, split_indices
+from jaxad.data.trigger_rows import BASELINES, LABELS, LAYOUT, trigger_rows
 from jaxad.errors import UserError
-from jaxad.observables.trigger import CLASS, JETS, LEPTONS, N_OBJECTS, object_names
+from jaxad.observables.trigger import CLASS, N_OBJECTS
 from jaxad.storage import cache
 from jaxad.storage.paths import expanded
 
@@ -36,7 +36,6 @@ SIGNALS = {
     "hch": "hChToTauNu_13TeV_PU20",
 }
 BLOCK = 1 << 16  # events read together
-LAYOUT = Layout("ptetaphi", (N_OBJECTS, 3), objects=object_names())
 
 DEFAULTS = {
     "signals": "",  # "": the four of the challenge; "NAME=FILE,..." for others of this layout
@@ -56,12 +55,7 @@ idle = simulated.idle
 
 
 def load(config: ConfigDict) -> Dataset:
-    """The cocktail in three parts, and the signals.
-
-    Rows: x (N, 19, 3) float32 (pT [GeV], eta, phi), zero padded; met, ht (sum of jet pT), sum_pt
-    (of jets and leptons), lepton_pt (leading electron, photon or muon) [GeV], n_leptons,
-    multiplicity (objects without the MET).
-    """
+    """The cocktail in three parts, and the signals; rows: see `trigger_rows`."""
     background, signals = _files(config)
     rows = read_events(background, config.n_events, [config.seed, 0])
     fractions = {
@@ -77,15 +71,8 @@ def load(config: ConfigDict) -> Dataset:
             for number, (name, path) in enumerate(signals.items())
         },
         layout=LAYOUT,
-        labels={
-            "sum_pt": ("sum of pT", "GeV"),
-            "met": ("missing pT", "GeV"),
-            "n_leptons": ("number of leptons", ""),
-            "ht": ("HT", "GeV"),
-            "lepton_pt": ("leading lepton pT", "GeV"),
-            "multiplicity": ("number of objects", ""),
-        },
-        baselines=("sum_pt", "met", "n_leptons"),
+        labels=LABELS,
+        baselines=BASELINES,
         info={
             "name": "adc2021",
             "source": config.source,
@@ -169,15 +156,7 @@ def read_events(path: Path, limit: int, seed: int | list[int]) -> Rows:
                 x[low:high] = stored.chosen(start, index[low:high])
                 bar.update(high - low)
     checks.require_gev(x[..., 0].max(axis=1), path, KEY)
-    return {
-        "x": x,
-        "met": x[:, 0, 0].copy(),
-        "ht": x[:, JETS, 0].sum(axis=1),
-        "sum_pt": x[:, 1:, 0].sum(axis=1),
-        "lepton_pt": x[:, LEPTONS, 0].max(axis=1),
-        "n_leptons": (x[:, LEPTONS, 0] > 0).sum(axis=1).astype(np.float32),
-        "multiplicity": (x[:, 1:, 0] > 0).sum(axis=1).astype(np.float32),
-    }
+    return trigger_rows(x)
 
 
 class _Particles:

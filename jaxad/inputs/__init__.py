@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from jaxad.data.layout import PARTICLES, Layout
 from jaxad.devices.batches import in_batches
 from jaxad.errors import UserError
-from jaxad.inputs import features, images, particles, trigger
+from jaxad.inputs import features, images, particles, trigger, trigger_integer
 from jaxad.inputs.stage import KINDS, Stage, as_it_is
 from jaxad.storage import cache, on_disk
 from jaxad.storage.digest import digest
@@ -24,6 +24,7 @@ INPUTS: dict[str, tuple[Callable[[ConfigDict, Layout, str], Stage], tuple, tuple
     "jet_image": (particles.image, ("image",), PARTICLES),
     "jet_observables": (particles.jet_observables, ("vector",), PARTICLES),
     "trigger_event": (trigger.stage, ("vector", "set"), ("ptetaphi",)),
+    "trigger_integer": (trigger_integer.stage, ("vector",), ("ptetaphi",)),
     "image": (images.stage, ("image",), ("image",)),
     "features": (features.stage, ("vector",), ("features",)),
 }
@@ -47,6 +48,7 @@ def get_config(name: str, **changes: Any) -> ConfigDict:
         "max_degree": 3,  # jet_observables: of the EFPs; 0: none
         "n_taus": 0,  # jet_observables: tau_1 ... tau_n
         "rotate": False,  # trigger_event: so that the MET points to phi = 0
+        "type": "fixed<8,6,RND_CONV,SAT>",  # trigger_integer: fixed-point type of the inputs
         "pixels": "fraction",  # image: fraction | mask | masks | energy | energies
         "max_energy": 2000.0,  # image: where energies are clipped
     }
@@ -76,7 +78,7 @@ def stage(config: ConfigDict, layout: Layout, kinds: tuple[str, ...], method: st
         if layout.format in taken
         and set(others) & set(kinds)
         # Of particles, trigger events alone say what their objects are.
-        and (name != "trigger_event" or layout.shape == trigger.SHAPE)
+        and (not name.startswith("trigger_") or layout.shape == trigger.SHAPE)
     ]
     mend = f"choose inputs.name among {', '.join(fitting)}" if fitting else "choose other data"
     if layout.format not in formats:

@@ -26,11 +26,7 @@ MIN_OBJECTS = 10  # objects in a slot from which its own mean and spread are tak
 
 def stage(config: ConfigDict, layout: Layout, kind: str) -> Stage:
     """Sets (n, 19, 3), or vectors (n, 57) of fixed scales: see `clean` and `features`."""
-    if layout.format != "ptetaphi" or layout.shape != SHAPE:
-        raise UserError(
-            f"inputs.name=trigger_event: takes events ({N_OBJECTS}, 3) of (pT, eta, phi), found "
-            f"{layout.shape} of {layout.format}: choose another inputs.name"
-        )
+    require_trigger("trigger_event", layout)
     in_gev = momenta_and_padding_of(layout)
     prepare = partial(clean, rotate=config.rotate)
     common = {
@@ -41,12 +37,27 @@ def stage(config: ConfigDict, layout: Layout, kind: str) -> Stage:
     }
     if kind == "set":
         return Stage(values=lambda raw: prepare(in_gev(raw)), fit=pt_scale, **common)
-    names = tuple(
-        (f"{name}.{column}", "") for name in object_names() for column, _ in COLUMNS["ptetaphi"]
-    )
     return Stage(
-        values=lambda raw: features(prepare(in_gev(raw))), unit=_unit, names=names, **common
+        values=lambda raw: features(prepare(in_gev(raw))),
+        unit=_unit,
+        names=event_names(),
+        **common,
     )
+
+
+def require_trigger(name: str, layout: Layout) -> None:
+    """Refuses events that are none of a trigger for the input `name`."""
+    if layout.format != "ptetaphi" or layout.shape != SHAPE:
+        raise UserError(
+            f"inputs.name={name}: takes events ({N_OBJECTS}, 3) of (pT, eta, phi), found "
+            f"{layout.shape} of {layout.format}: choose another inputs.name"
+        )
+
+
+def event_names() -> tuple[tuple[str, str], ...]:
+    """Name and unit of the 57 components of a vector, none with a unit."""
+    columns = [column for column, _ in COLUMNS["ptetaphi"]]
+    return tuple((f"{name}.{column}", "") for name in object_names() for column in columns)
 
 
 def mask(x: Array) -> Array:

@@ -138,6 +138,7 @@ INPUTS_OF = {
     **dict.fromkeys(("n_pixels", "half_width", "align"), ("jet_image",)),
     **dict.fromkeys(("max_degree", "n_taus"), ("jet_observables",)),
     "rotate": ("trigger_event",),
+    "type": ("trigger_integer",),
     **dict.fromkeys(("pixels", "max_energy"), ("image",)),
 }
 """Settings of `inputs` and the inputs that read them."""

@@ -1,4 +1,7 @@
-"""The objects of a trigger event (Govorkova et al., arXiv:2107.02157): what stands in which row."""
+"""The objects of a trigger event (Govorkova et al., arXiv:2107.02157): what stands in which row.
+
+And the units in which the CMS Global Trigger counts them.
+"""
 
 import numpy as np
 
@@ -9,6 +12,16 @@ N_OBJECTS = len(CLASS)
 MET, LEPTONS, JETS = slice(0, 1), slice(1, 9), slice(9, 19)
 ETA_LIMIT = np.array([0.0, 3.0, 2.1, 4.0], np.float32)[CLASS - 1]
 """Largest |eta| (19,) of each object: none for the MET, then e/gamma, muons, jets."""
+
+PT_UNIT = 0.5
+"""GeV of a count of pT."""
+PT_BITS = np.array([12, 9, 9, 11])[CLASS - 1]
+"""Bits (19,) of pT, unsigned; all of them ones says that, or more."""
+ETA_UNIT = np.array([0.0435, 0.0435, 0.010875, 0.0435])[CLASS - 1]
+ETA_BITS = np.array([8, 8, 9, 8])[CLASS - 1]
+"""Unit and bits (19,) of eta, signed."""
+PHI_COUNTS = np.array([144, 144, 576, 144])[CLASS - 1]
+"""Counts (19,) of phi around the beam."""
 
 
 def object_names() -> tuple[str, ...]:

@@ -321,4 +321,5 @@ def test_compressions_that_are_not_installed(tmp_path, number, name):
 
 def test_every_reader_is_tried():
     tried = {"codae", *READERS} - {"h5"} | {"events"}
+    tried |= {"cmsl1t"}  # Parquet: test_cmsl1t.py
     assert tried == set(data.READERS), "a new reader needs a test here"

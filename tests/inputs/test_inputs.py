@@ -22,6 +22,7 @@ PARTICLES = {
     "jet_observables": {"max_degree": 2},
     "trigger_event": {},
     "trigger_event, turned": {"rotate": True},
+    "trigger_integer": {},
 }
 
 
@@ -101,6 +102,7 @@ def test_n_subjettiness_under_vmap():
         ("jet_image", {"half_width": -1.0}, JETS, "inputs.half_width: expected above 0"),
         ("features", {}, JETS, r"choose inputs.name among particles, jet_image, jet_observables$"),
         ("trigger_event", {}, JETS, r"takes events \(19, 3\)"),
+        ("trigger_integer", {}, JETS, r"trigger_integer: takes events \(19, 3\)"),
     ],
 )
 def test_refusals(name, settings, layout, message):

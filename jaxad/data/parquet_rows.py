@@ -1,0 +1,118 @@
+"""Rows of Parquet files, slice by slice: numbers, and lists of numbers of any length.
+
+Through pyarrow, which is optional and imported only where a file is opened.
+"""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxad.errors import UserError
+
+Lists = tuple[np.ndarray, np.ndarray]
+"""Lengths (n,) of the lists of n rows, and all their values (m,) one after another."""
+
+
+class ParquetRows:
+    """The rows of several files with the same columns, one after another.
+
+    Args:
+        paths: the files, in order.
+        stack: closes them.
+
+    Raises:
+        UserError: pyarrow is missing, or a damaged file.
+    """
+
+    def __init__(self, paths: Sequence[Path], stack: contextlib.ExitStack):
+        try:
+            from pyarrow import parquet
+        except ImportError:
+            raise UserError(
+                f"{paths[0]}: Parquet files need pyarrow: pip install 'jaxad[parquet]'"
+            ) from None
+        self.paths, self._files = list(paths), []
+        groups: list[tuple[int, int, int]] = []  # file, group of rows in it, its number of rows
+        for number, path in enumerate(paths):
+            with _reading(path):
+                file = stack.enter_context(parquet.ParquetFile(path))
+                metadata = file.metadata
+                sizes = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
+            groups += [(number, group, size) for group, size in enumerate(sizes)]
+            self._files.append(file)
+        self._groups = groups
+        self._ends = np.cumsum([0, *(size for *_, size in groups)])
+        self.names = [str(name) for name in self._files[0].schema_arrow.names]
+        self._last: tuple[Any, Any] = (None, None)
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def rows_of(self, path: Path) -> range:
+        """The rows that lie in one of the files."""
+        number = self.paths.index(path)
+        own = [i for i, (file, *_) in enumerate(self._groups) if file == number]
+        return range(int(self._ends[own[0]]), int(self._ends[own[-1] + 1])) if own else range(0)
+
+    def lists(self, names: Sequence[str], start: int, stop: int) -> dict[str, Lists]:
+        """Columns of the rows from `start` to `stop`; a number is a list of one.
+
+        Raises:
+            UserError: no such column, one that holds no numbers or no value, a damaged file.
+        """
+        pieces: dict[str, list[Lists]] = {name: [(np.zeros(0, int), np.zeros(0))] for name in names}
+        first = int(np.searchsorted(self._ends, start, side="right")) - 1
+        for group in range(first, len(self._groups)):
+            low, high = self._ends[group : group + 2]
+            if low >= stop:
+                break
+            table = self._table(group, tuple(names))
+            chosen = table.slice(max(start - low, 0), min(stop, high) - max(start, low))
+            path = self.paths[self._groups[group][0]]
+            for name in names:
+                pieces[name].append(_lists(chosen.column(name), path, name))
+        return {
+            name: tuple(np.concatenate(each) for each in zip(*found[1:] or found, strict=True))
+            for name, found in pieces.items()
+        }
+
+    def _table(self, group: int, names: tuple[str, ...]) -> Any:
+        """A group of rows; the one that was read last is kept."""
+        if self._last[0] != (group, names):
+            number, own, _ = self._groups[group]
+            path = self.paths[number]
+            missing = set(names) - set(self._files[number].schema_arrow.names)
+            if missing:
+                found = ", ".join(self._files[number].schema_arrow.names)
+                raise UserError(f"{path}: no column {min(missing)!r}; found {found}")
+            with _reading(path):
+                self._last = (group, names), self._files[number].read_row_group(own, list(names))
+        return self._last[1]
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """For pyarrow, which raises whatever damaged bytes lead to."""
+    try:
+        yield
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"{path}: cannot be read as a Parquet file ({reason})") from None
+
+
+def _lists(column: Any, path: Path, name: str) -> Lists:
+    from pyarrow import compute, types
+
+    nested = types.is_list(column.type) or types.is_large_list(column.type)
+    values = compute.list_flatten(column) if nested else column
+    if empty := column.null_count + values.null_count:
+        raise UserError(f"{path}: {name}: {empty:,} rows have no value")
+    kind = values.type
+    known = types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind)
+    if len(values) and not known:
+        raise UserError(f"{path}: {name}: expected numbers or lists of numbers, found {kind}")
+    lengths = compute.list_value_length(column).to_numpy() if nested else np.ones(len(column), int)
+    return lengths, values.to_numpy() if known else np.zeros(0)
