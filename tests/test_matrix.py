@@ -27,7 +27,8 @@ from jaxad.scorer import load
 N_BACKGROUND, N_SIGNAL = 500, 80
 RESONANT = ("cathode", "iad", "supervised", "cwola", "anode", "lacathode", "ranode")
 SHALLOW = ("isolation_forest", "one_class_svm", "gaussian_mixture", "nearest_neighbours")
-VECTOR = ("autoencoder", "pca", "trigger_autoencoder", "rbm", *SHALLOW, "student", *RESONANT)
+SMALL = ("rbm", "student", "flow_norm")
+VECTOR = ("autoencoder", "pca", "trigger_autoencoder", *SMALL, *SHALLOW, *RESONANT)
 IMAGE = ("autoencoder", "pca", "codae", "codvae", "dirichlet_vae", "qcd_or_what", "cct")
 CONFIGS = {
     "autoencoder": "features_ae",
@@ -35,6 +36,7 @@ CONFIGS = {
     "trigger_autoencoder": "adc2021_vae",
     "rbm": "adc2021_rbm",
     "student": "adc2021_student",
+    "flow_norm": "adc2021_flow_norm",
     "hln": "interpretable_hln",
     "pnn": "interpretable_pnn",
     **dict.fromkeys(SHALLOW, "adc2021_shallow"),

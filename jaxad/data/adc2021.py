@@ -59,8 +59,8 @@ def load(config: ConfigDict) -> Dataset:
     """The cocktail in three parts, and the signals.
 
     Rows: x (N, 19, 3) float32 (pT [GeV], eta, phi), zero padded; met, ht (sum of jet pT), sum_pt
-    (of jets and leptons), lepton_pt (leading electron, photon or muon) [GeV], n_leptons,
-    multiplicity (objects without the MET).
+    (of jets and leptons), leading_pt (of all), lepton_pt (leading electron, photon or muon) [GeV],
+    n_leptons, multiplicity (objects without the MET).
     """
     background, signals = _files(config)
     rows = read_events(background, config.n_events, [config.seed, 0])
@@ -82,6 +82,7 @@ def load(config: ConfigDict) -> Dataset:
             "met": ("missing pT", "GeV"),
             "n_leptons": ("number of leptons", ""),
             "ht": ("HT", "GeV"),
+            "leading_pt": ("leading pT", "GeV"),
             "lepton_pt": ("leading lepton pT", "GeV"),
             "multiplicity": ("number of objects", ""),
         },
@@ -174,6 +175,7 @@ def read_events(path: Path, limit: int, seed: int | list[int]) -> Rows:
         "met": x[:, 0, 0].copy(),
         "ht": x[:, JETS, 0].sum(axis=1),
         "sum_pt": x[:, 1:, 0].sum(axis=1),
+        "leading_pt": x[:, 1:, 0].max(axis=1),
         "lepton_pt": x[:, LEPTONS, 0].max(axis=1),
         "n_leptons": (x[:, LEPTONS, 0] > 0).sum(axis=1).astype(np.float32),
         "multiplicity": (x[:, 1:, 0] > 0).sum(axis=1).astype(np.float32),

@@ -178,7 +178,7 @@ def test_vae_scores_are_finite_ordered_and_deterministic(dataset):
     config = configured("dense_vae")
     fitted = trigger_autoencoder.fit(config, dataset, bench(fit))
     scorer = build_scorer(config, "trigger_autoencoder", fitted, dataset)
-    assert scorer.names == ["kl", "r_z", "mse", "loss"]
+    assert scorer.names == ["kl", "r_z", "mu2", "mse", "loss"]
     found = scorer.scores(dataset.test["x"])
     np.testing.assert_array_equal(found["kl"], scorer(dataset.test["x"]))
     beta = config.method.beta
