@@ -15,7 +15,7 @@ that were preselected (ADC2021): these have no rate of their own.
 An event is accepted where its integer score is at or above the threshold. Scores that are no
 integers are multiplied by --scale and floored. Of two scores the budget is that of both together,
 and the pair of thresholds is that of equal unique rates (--split: the first one's share). With
---period thresholds are fixed on its first half, or on --fixed, and followed through the others.
+--period thresholds are fixed on its lower half, or on --fixed, and followed through the others.
 
 Writes rates.json, rates.txt, thresholds.csv (every threshold) and figures into --out. A point under
 ten events is refused.
@@ -61,6 +61,8 @@ def column(text: str, beside: str = "") -> np.ndarray:
         UserError: no such file or array, or another shape.
     """
     path, name = _place(text, beside)
+    if not path.is_file():
+        raise UserError(f"{path}: no such file: give FILE:NAME of an HDF5 or npz file")
     with array_files.opened(path) as file:
         if not name:
             known = [key for key in file if key not in BESIDE]
@@ -96,7 +98,7 @@ def _numbers(text: str, flag: str, n: int = 0) -> list[float]:
     except ValueError:
         raise UserError(f"{flag}: expected numbers such as 1000,5000, found {text!r}") from None
     if not all(0 < number < np.inf for number in found) or (n and len(found) not in (1, n)):
-        expected = f"one or {n} numbers above 0" if n else "numbers above 0"
+        expected = "a number above 0, or one for each score" if n else "numbers above 0"
         raise UserError(f"{flag}: expected {expected}, found {text!r}")
     return found
 
@@ -165,7 +167,7 @@ def measured(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Figure
             taken = _column_of(args.l1, args, n, "--l1") != 0
         counts = rates.grid(detectors[0].scores, detectors[1].scores, taken)
         pairs = [rates.balanced(counts, n, f, args.split, input_rate) for f in wanted]
-        found["pairs"] = pairs
+        found |= {"menu": bool(args.l1), "pairs": pairs}
         names = detectors[0].name, detectors[1].name
         figures["plane"] = report.plane_figure(
             counts, n, pairs, names=names, input_rate=input_rate, l1=bool(args.l1)
@@ -217,7 +219,8 @@ def tables(found: Mapping[str, Any]) -> str:
             rows.append([name, f"{point['wanted'] * scale:.4g}", *cells])
     parts = [about, report.text_table(rows, header), *dict.fromkeys(notes)]
     if "pairs" in found:
-        kinds = ("total", "pure", "overlap", "unique_a", "unique_c")
+        menu = ["pure"] if found["menu"] else []
+        kinds = ["total", *menu, "overlap", "unique_a", "unique_c"]
         header = [f"budget{unit}", "thresholds", *(k.replace("_", " ") for k in kinds), "split"]
         rows = [
             [

@@ -169,18 +169,12 @@ def grid_thresholds(scores: Array, most: int = MAX_GRID) -> Array:
     return np.unique(np.append(ordered[ranks], scores.max() + 1))
 
 
-def grid(
-    a: Array,
-    c: Array,
-    l1: ArrayLike | None = None,
-    thresholds: tuple[Array, Array] | None = None,
-) -> dict[str, Array]:
-    """How many events two detectors accept at every pair of integer thresholds.
+def grid(a: Array, c: Array, l1: ArrayLike | None = None) -> dict[str, Array]:
+    """How many events two detectors accept at every pair of thresholds of `grid_thresholds`.
 
     Args:
         a, c: integer scores (N,) of the same events.
         l1: (N,) bool, what the rest of the menu accepts; None: nothing.
-        thresholds: (A,) and (C,), rising; `grid_thresholds` by default.
 
     Returns:
         "thresholds_a" (A,), "thresholds_c" (C,); "n_a" (A,) and "n_c" (C,), accepted by one;
@@ -196,13 +190,13 @@ def grid(
             raise UserError(
                 f"{name}: expected the events of the first detector, {len(a)}, found {len(x)}"
             )
-    ta, tc = thresholds or (grid_thresholds(a), grid_thresholds(c))
+    ta, tc = grid_thresholds(a), grid_thresholds(c)
     place = np.searchsorted(ta, a, side="right"), np.searchsorted(tc, c, side="right")
     everything = _counted(place, (len(ta), len(tc)))
     rest = _counted(tuple(p[~taken] for p in place), (len(ta), len(tc)))
     return {
-        "thresholds_a": np.asarray(ta),
-        "thresholds_c": np.asarray(tc),
+        "thresholds_a": ta,
+        "thresholds_c": tc,
         "n_a": everything["a"],
         "n_c": everything["c"],
         "overlap": everything["both"],

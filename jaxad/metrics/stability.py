@@ -152,9 +152,9 @@ def measure(
 
     Returns:
         "point" (of `jaxad.metrics.rates.at_fraction` on the first period); "periods", "first",
-        "second" and "recalibrated" of `jaxad.metrics.rates.rates_of`; "drift"; "recalibrated"; "columns": name ->
-        "bins" of both periods by "first", "second" and "after" (the offset applied, the events that
-        did not choose it), and "slope" of each.
+        "second" and "recalibrated" of `jaxad.metrics.rates.rates_of`; "drift"; "recalibrated";
+        "columns": name -> "bins" of both periods by "first", "second" and "after" (the offset
+        applied, the events that did not choose it), and "slope" of each.
 
     Raises:
         UserError: the threshold is refused for lack of events.
