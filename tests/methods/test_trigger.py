@@ -249,7 +249,8 @@ def test_flow_matching_learns_the_velocity_of_a_gaussian():
     config = adc2021_flow_norm.get_config("smoke")
     config.inputs = inputs.get_config("features")
     config.model.hidden = (32,)
-    config.train.update({"epochs": 60, "batch_size": 500, "learning_rate": 1e-2})
+    settings = {"epochs": 60, "batch_size": 500, "learning_rate": 2e-2, "schedule": "cosine"}
+    config.train.update(settings)
     rng = np.random.default_rng(0)
     rows = [{"x": rng.normal(size=(n, 2)).astype(np.float32)} for n in (4000, 500, 500)]
     data = Dataset(*rows, {}, layout)
@@ -259,8 +260,8 @@ def test_flow_matching_learns_the_velocity_of_a_gaussian():
         config.method.time = t
         found = jax.jit(method.scores(config, layout))(fitted, rows[2]["x"])
         factor = (2 * t - 1) / (t**2 + (1 - t) ** 2)
-        ratio = np.mean(found["flow_norm"][0]) / np.mean(found["z2"])
-        assert ratio == pytest.approx(factor**2, rel=0.25, abs=0.05)
+        length = np.sqrt(np.mean(found["flow_norm"][0]) / np.mean(found["z2"]))
+        assert length == pytest.approx(abs(factor), abs=0.2)
 
 
 def test_rotation_makes_scores_invariant_under_rotation():
