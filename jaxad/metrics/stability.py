@@ -59,7 +59,7 @@ def drift(k: tuple[int, int], n: tuple[int, int]) -> dict[str, Any]:
     Examples:
         >>> found = drift((100, 200), (10_000, 10_000))
         >>> round(found["value"], 3), round(found["error"], 3)
-        (0.693, 0.121)
+        (0.693, 0.122)
     """
     if min(k) < MIN_BACKGROUND:
         reason = f"{min(k)} events are flagged in one period, fewer than {MIN_BACKGROUND}"
