@@ -15,7 +15,8 @@ that were preselected (ADC2021): these have no rate of their own.
 An event is accepted where its integer score is at or above the threshold. Scores that are no
 integers are multiplied by --scale and floored. Of two scores the budget is that of both together,
 and the pair of thresholds is that of equal unique rates (--split: the first one's share). With
---period thresholds are fixed on its lower half, or on --fixed, and followed through the others.
+--period the first score's threshold is fixed on its lower half, or on --fixed, for the first of
+--rates, and followed through the others.
 
 Writes rates.json, rates.txt, thresholds.csv (every threshold) and figures into --out. A point under
 ten events is refused.
@@ -35,7 +36,7 @@ from jaxad import report
 from jaxad.commands import cli
 from jaxad.data import array_files, checks
 from jaxad.errors import UserError
-from jaxad.metrics import rates, stability
+from jaxad.metrics import MIN_BACKGROUND, rates, stability
 from jaxad.storage.atomic import named
 from jaxad.storage.own import replacing_own, require_own
 from jaxad.storage.paths import expanded
@@ -126,7 +127,12 @@ def _detectors(args: argparse.Namespace) -> list[Detector]:
     found = []
     for text, scale in zip(args.scores, scales, strict=True):
         try:
-            values = rates.integers(column(text), text, scale)
+            stored = column(text)
+            if len(stored) < MIN_BACKGROUND:
+                raise UserError(
+                    f"{text}: expected {MIN_BACKGROUND} events or more, found {len(stored)}"
+                )
+            values = rates.integers(stored, text, scale)
         except UserError as error:
             mend = str(error).replace("give the factor", "give by --scale the factor")
             raise UserError(mend) from None

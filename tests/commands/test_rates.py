@@ -23,6 +23,7 @@ def files(tmp_path_factory):
         file["qcd/observables/ht"] = rng.exponential(50, n)
     run = np.repeat([1, 2], n // 2)
     np.savez(folder / "menu.npz", L1bit=rng.random(n) < 0.1, run=run, short=run[1:])
+    np.savez(folder / "few.npz", a=np.arange(9))
     return folder, a, c
 
 
@@ -72,6 +73,7 @@ def test_fractions_without_an_input_rate_and_columns_beside_the_score(
     ("arguments", "message"),
     [
         (["none.h5:mu2", "--rates", "1e-2"], "none.h5: no such file"),
+        (["few.npz", "--rates", "1e-2"], "few.npz: expected 10 events or more, found 9"),
         (["menu.npz", "--rates", "1e-2"], "expected FILE:SCORE, found no name: it holds L1bit"),
         (["a.h5:mu", "--rates", "1e-2"], "a.h5: no dataset 'mu'"),
         (["a.h5:mu2", "--rates", "1e-2"], "give by --scale the factor that makes them integers"),
