@@ -27,8 +27,8 @@ from jaxad.scorer import load
 N_BACKGROUND, N_SIGNAL = 500, 80
 RESONANT = ("cathode", "iad", "supervised", "cwola", "anode", "lacathode", "ranode")
 SHALLOW = ("isolation_forest", "one_class_svm", "gaussian_mixture", "nearest_neighbours")
-VECTOR = ("autoencoder", "pca", "trigger_autoencoder", "feature_autoencoder", "rbm", "student")
-VECTOR += (*SHALLOW, *RESONANT)
+SMALL = ("rbm", "student", "flow_norm", "feature_autoencoder")
+VECTOR = ("autoencoder", "pca", "trigger_autoencoder", *SMALL, *SHALLOW, *RESONANT)
 IMAGE = ("autoencoder", "pca", "codae", "codvae", "dirichlet_vae", "qcd_or_what", "cct")
 CONFIGS = {
     "autoencoder": "features_ae",
@@ -37,6 +37,7 @@ CONFIGS = {
     "rbm": "adc2021_rbm",
     "feature_autoencoder": "adc2021_features",
     "student": "adc2021_student",
+    "flow_norm": "adc2021_flow_norm",
     "hln": "interpretable_hln",
     "pnn": "interpretable_pnn",
     **dict.fromkeys(SHALLOW, "adc2021_shallow"),

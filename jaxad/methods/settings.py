@@ -53,6 +53,7 @@ RANGES = {
     **dict.fromkeys(("closure_windows", "fold_salt", "chunk"), COUNT),
     "smooth": Range("0 or more and below 1", 0, 1 - 1e-9),
     "nu": Range("a number above 0, at most 1", 1e-9, 1),
+    "time": Range("0 to 1", 0, 1),
     **dict.fromkeys(("k", "samples", "n_fit", "n_trees", "n_components"), POSITIVE_COUNT),
     **dict.fromkeys(("n_neighbours", "max_degree"), POSITIVE_COUNT),
     **dict.fromkeys(("passes", "folds", "correction"), COUNT),
@@ -61,6 +62,7 @@ RANGES = {
     # inputs and trigger
     "n_pixels": POSITIVE_COUNT,
     **dict.fromkeys(("half_width", "max_energy", "input_rate", "rates"), POSITIVE),
+    "fpr": FRACTION,
 }
 """Of every section but `data`, whose readers know their own."""
 
@@ -118,6 +120,7 @@ METHODS_OF = {
     "alpha": ("dirichlet_vae",),
     **dict.fromkeys(("corrupted", "noise"), ("feature_autoencoder",)),
     "k": ("rbm",),
+    "time": ("flow_norm",),
     "loss": ("trigger_autoencoder",),
     "beta": ("trigger_autoencoder", "codae"),
     "teacher": ("student", "hln", "pnn"),
