@@ -15,10 +15,8 @@ X, WEIGHT, BIAS = FixedType(9, 4), FixedType(6, 2), FixedType(7, 5, overflow="SA
 RESULT = parsed("fixed<9,5,RND_CONV,SAT>")
 ACCUMULATORS = [
     "",
-    "fixed<9,5>",
     "fixed<16,7,TRN,WRAP>",
     "fixed<10,5,RND_CONV,SAT>",
-    "fixed<12,5,RND_ZERO,SAT_SYM>",
     "ufixed<9,4,RND,SAT>",
     "ufixed<11,4,TRN,WRAP>",
     "fixed<24,14,RND_INF,SAT>",
@@ -43,12 +41,10 @@ def test_dense_is_that_of_fractions(accum):
     rng = np.random.default_rng(1)
     accum = parsed(accum) if accum else None
     types = X, WEIGHT, BIAS, RESULT
-    for _ in range(3):
-        x, kernel, bias = dense_case(rng)
-        found = fixed.dense(x, kernel, bias, *types, accum)
-        wanted = exact_numbers.dense(x, kernel, bias, types, accum)
-        np.testing.assert_array_equal(found, wanted)
-        assert found.dtype == "int32"
+    x, kernel, bias = dense_case(rng, events=40)
+    found = fixed.dense(x, kernel, bias, *types, accum)
+    np.testing.assert_array_equal(found, exact_numbers.dense(x, kernel, bias, types, accum))
+    assert found.dtype == "int32"
 
 
 def test_order_of_a_sum_matters_where_it_saturates_alone():
@@ -129,7 +125,7 @@ def test_every_weight_and_neuron_may_have_its_own_type():
     np.testing.assert_array_equal(traced(x_types.width), found)
 
 
-@pytest.mark.parametrize(("stride", "padding"), [(1, "valid"), (2, "same"), ((3, 1), "same")])
+@pytest.mark.parametrize(("stride", "padding"), [((1, 2), "valid"), ((3, 1), "same")])
 def test_convolutions_are_dense_layers_on_patches(stride, padding):
     rng = np.random.default_rng(5)
     x, kernel, bias = (
