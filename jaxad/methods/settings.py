@@ -19,6 +19,7 @@ from jaxad.errors import UserError
 
 WIDTHS = Range("one or more widths, each 1 or more", 1, whole=True)
 OFF = Range("0 (never) or more", 0, whole=True)
+BITS = Range("2 to 12", 2, 12, whole=True)
 
 RANGES = {
     "seed": SEED,
@@ -41,6 +42,8 @@ RANGES = {
     # methods
     **dict.fromkeys(("oversampling", "sideband", "concentration"), POSITIVE),
     **dict.fromkeys(("bandwidth", "beta", "alpha", "decorrelation", "tolerance"), NOT_NEGATIVE),
+    "beta_start": NOT_NEGATIVE,
+    **dict.fromkeys(("weight_bits", "activation_bits", "code_bits"), BITS),
     "initial_fraction": FRACTION,
     "corrupted": Range("0 or more and below 1", 0, 1 - 1e-9),
     "noise": NOT_NEGATIVE,
@@ -122,8 +125,11 @@ METHODS_OF = {
     "k": ("rbm",),
     "time": ("flow_norm",),
     "loss": ("trigger_autoencoder",),
-    "beta": ("trigger_autoencoder", "codae"),
-    "teacher": ("student", "hln", "pnn"),
+    "beta": ("trigger_autoencoder", "codae", "quantized"),
+    "teacher": ("student", "hln", "pnn", "quantized"),
+    **dict.fromkeys(("weight_bits", "activation_bits", "code_bits", "rounding"), ("quantized",)),
+    **dict.fromkeys(("target", "input_type", "granularity", "learned"), ("quantized",)),
+    "beta_start": ("quantized",),
 }
 """Settings of `method` and the methods that read them; all methods read the others they have."""
 
@@ -194,6 +200,8 @@ def _reasons(config: ConfigDict) -> Iterator[tuple[str, str]]:
         yield "feature_train.ensemble", "train.ensemble says how many"
     if "model" in config:
         yield from _of_model(config, method)
+    if method == "quantized":
+        yield from _of_quantized(config)
     if "teacher" in config and config.method.get("teacher"):
         for section, settings in _sections(config.teacher, "teacher."):
             yield from (
@@ -214,6 +222,16 @@ def _of_model(config: ConfigDict, method: str) -> Iterator[tuple[str, str]]:
         for key, owner in (("width", "conv"), ("widths", "dense")):
             if key in config.model and name != owner:
                 yield f"model.{key}", f"it is of model.name={owner}"
+
+
+def _of_quantized(config: ConfigDict) -> Iterator[tuple[str, str]]:
+    if config.method.target == "none":
+        for key in config.train:
+            yield f"train.{key}", "method.target=none trains nothing"
+        yield "method.learned", "method.target=none trains nothing"
+    if not config.method.learned or config.method.target == "none":
+        for key in ("beta", "beta_start"):
+            yield f"method.{key}", "it is of method.learned=True"
 
 
 def _of_flow(section: ConfigDict, name: str) -> Iterator[tuple[str, str]]:

@@ -19,9 +19,9 @@ from jaxad import inputs
 from jaxad.data.dataset import Dataset
 from jaxad.data.layout import Layout
 from jaxad.errors import UserError
-from jaxad.methods import Bench, get
+from jaxad.methods import Bench
 from jaxad.methods.stages import rows
-from jaxad.methods.stages.teacher import load_teacher, own_config
+from jaxad.methods.stages.teacher import teach
 from jaxad.models.dense import Classifier
 from jaxad.training import Task, weighted_mean
 
@@ -31,19 +31,6 @@ KINDS = ("vector",)
 def model(config: ConfigDict) -> Classifier:
     """Dense ReLU layers of the widths `config.model.hidden`, and one number."""
     return Classifier(tuple(config.model.hidden))
-
-
-def teach(config: ConfigDict, dataset: Dataset, bench: Bench) -> Any:
-    """The scorer to learn from: the run that is named, or else one that is trained here.
-
-    Raises:
-        UserError: neither; or a run on other events.
-    """
-    if config.method.teacher or "teacher" not in config:
-        return load_teacher(config.method.teacher, dataset, bench)
-    own = own_config(config)
-    fitted = get(own.method.name).fit(own, dataset, bench)
-    return bench.scorer(own.method.name, own, fitted, dataset.layout)
 
 
 def targets(teacher: Any, x: np.ndarray) -> np.ndarray:

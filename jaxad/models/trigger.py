@@ -27,6 +27,8 @@ def _flat(x: Array) -> Array:
 
 Dense = partial(nn.Dense, kernel_init=nn.initializers.glorot_uniform())
 leaky_relu = partial(nn.leaky_relu, negative_slope=0.3)
+NORM_EPS = 1e-3
+"""Added to variances by batch normalisation."""
 
 
 class ExerciseAutoencoder(nn.Module):
@@ -51,7 +53,7 @@ class ChallengeAutoencoder(nn.Module):
 
 def _norm(y: Array, training: bool, mask: Array) -> Array:
     """Batch normalisation as Keras', over the events of `mask` (n,) bool."""
-    layer = nn.BatchNorm(use_running_average=not training, momentum=0.99, epsilon=1e-3)
+    layer = nn.BatchNorm(use_running_average=not training, momentum=0.99, epsilon=NORM_EPS)
     return layer(y, mask=mask.reshape(-1, *[1] * (y.ndim - 1)))
 
 
@@ -85,6 +87,30 @@ class DenseTrigger(nn.Module):
         y, mean, log_var = _Bottleneck(self.n_latent, self.variational)(y, noise)
         for width in (16, 32):
             y = leaky_relu(_norm(Dense(width)(y), training, mask))
+        return Encoded(Dense(_flat(x).shape[1])(y), mean, log_var)
+
+
+class Encoder(nn.Module):
+    """57-32-16-latent with ReLU alone, and its mirror image: what a trigger computes in integers.
+
+    The encoder is of the size of the one that CMS deployed (AXOL1TL, arXiv:2411.19506); it has no
+    normalisation of its inputs, and none at all unless `normalised`, after its own layers, where it
+    folds into them.
+    """
+
+    n_latent: int = 8
+    normalised: bool = False
+
+    @nn.compact
+    def __call__(self, x: Array, noise: Array, training: bool, mask: Array) -> Encoded:
+        """`noise` (n, d) is standard normal in training, zero decodes the mean; mask (n,) bool."""
+        y = _flat(x)
+        for width in (32, 16):
+            y = Dense(width)(y)
+            y = nn.relu(_norm(y, training, mask) if self.normalised else y)
+        y, mean, log_var = _Bottleneck(self.n_latent, True)(y, noise)
+        for width in (16, 32):
+            y = nn.relu(Dense(width)(y))
         return Encoded(Dense(_flat(x).shape[1])(y), mean, log_var)
 
 
@@ -146,6 +172,8 @@ MODELS = {
     "challenge": ChallengeAutoencoder(),
     "dense_ae": DenseTrigger(),
     "dense_vae": DenseTrigger(variational=True),
+    "encoder": Encoder(),
+    "encoder_norm": Encoder(normalised=True),
     "conv_ae": ConvTrigger(),
     "conv_vae": ConvTrigger(variational=True),
 }

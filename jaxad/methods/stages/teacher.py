@@ -1,4 +1,4 @@
-"""The trained run that a student or mimicker learns from."""
+"""The trained run that a student, mimicker or quantised network learns from."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from ml_collections import ConfigDict
 
 from jaxad.data.dataset import Dataset
 from jaxad.errors import UserError
-from jaxad.methods import Bench
+from jaxad.methods import Bench, get
 
 
 def own_config(config: ConfigDict) -> ConfigDict:
@@ -15,6 +15,19 @@ def own_config(config: ConfigDict) -> ConfigDict:
     with merged.unlocked():
         merged.update(config.teacher)
     return merged
+
+
+def teach(config: ConfigDict, dataset: Dataset, bench: Bench) -> Any:
+    """The scorer to learn from: the run that is named, or else one that is trained here.
+
+    Raises:
+        UserError: neither; or a run on other events.
+    """
+    if config.method.teacher or "teacher" not in config:
+        return load_teacher(config.method.teacher, dataset, bench)
+    own = own_config(config)
+    fitted = get(own.method.name).fit(own, dataset, bench)
+    return bench.scorer(own.method.name, own, fitted, dataset.layout)
 
 
 def load_teacher(path: str, dataset: Dataset, bench: Bench) -> Any:

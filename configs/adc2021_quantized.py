@@ -1,0 +1,51 @@
+"""A VAE's encoder, 57-32-16-8, trained in float and then with weights of a few bits.
+
+    train.py --config=configs/adc2021_quantized.py --workdir=runs/adc2021/quantized
+
+trains the float network first; with --config.method.teacher=RUN it starts from a run of it. Inputs
+are the integers of a Global Trigger. Six bits are the default; learnt widths:
+
+    --config.method.learned=True --config.method.granularity=weight
+"""
+
+from ml_collections import ConfigDict
+
+from jaxad import inputs, training
+from jaxad.configs import adc2021_ae
+
+
+def get_config(variant: str = "") -> ConfigDict:
+    """The experiment; variant "smoke" takes seconds."""
+    smoke = variant == "smoke"
+    config = adc2021_ae.get_config(variant)
+    config.inputs = inputs.get_config("trigger_integer")
+    config.teacher = ConfigDict(
+        {
+            "method": {"name": "trigger_autoencoder", "loss": "plain", "beta": 0.01},
+            "model": {"name": "encoder"},
+            "train": training.get_config(
+                epochs=2 if smoke else 100, batch_size=256, early_stop_patience=20
+            ),
+        }
+    )
+    config.method = ConfigDict(
+        {
+            "name": "quantized",
+            "teacher": "",  # work directory of a trained float network; "": trained here
+            "target": "codes",  # codes | loss (that of the float network) | none (rounding alone)
+            "input_type": config.inputs.get_ref("type"),
+            "weight_bits": 6,  # the sign among them; learnt widths start there
+            "activation_bits": 8,
+            "code_bits": 10,  # the sign among them
+            "rounding": "RND_CONV",  # RND_CONV | RND, of activations and codes
+            "granularity": "layer",  # layer | channel | weight: what shares a width
+            "learned": False,
+            "beta": 1e-5,  # learnt widths: weight of EBOPs in the loss at the end
+            "beta_start": 1e-7,  # and at the start
+        }
+    )
+    config.model = ConfigDict()
+    config.train = training.get_config(
+        epochs=2 if smoke else 200, batch_size=256, schedule="cosine"
+    )
+    return config
