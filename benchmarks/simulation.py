@@ -1,6 +1,6 @@
 """The tables of docs/simulation.md from simulated folders, beside published files if there are any.
 
-    python benchmarks/simulation.py toptagging|jets|adc2021 FOLDER
+    python benchmarks/simulation.py toptagging|jets|adc2021|regions FOLDER
     python benchmarks/simulation.py lhco FOLDER --real lhco_features_60k.h5
     python benchmarks/simulation.py codae FOLDER --real FOLDER_OF_THE_PUBLISHED_IMAGES
 
@@ -19,6 +19,7 @@ from jaxad.data import adc2021
 from jaxad.data.dataset import Rows, concatenate
 from jaxad.data.particles import jet_observables
 from jaxad.evaluation.resonant import two_sample_auc
+from jaxad.observables.trigger import JETS, LEPTONS
 from jaxad.report import simulation as figures
 
 WINDOW = (3300.0, 3700.0)
@@ -94,14 +95,14 @@ def adc(folder: Path) -> None:
             found = adc2021.read_events(path, 0, [0])
             pt = found["x"][..., 0]
             present = [(pt[:, part] > 0).sum(1).mean() for part in (slice(1, 5), slice(5, 9))]
-            present.append((pt[:, adc2021.JETS] > 0).sum(1).mean())
+            present.append((pt[:, JETS] > 0).sum(1).mean())
             means = [found[key].mean() for key in ("met", "lepton_pt")]
             texts = [f"{v:.1f}" for v in means] + [f"{v:.2f}" for v in present]
             yield path.stem.split("_")[0], *texts, f"{found['ht'].mean():.0f}"
 
     names = ("missing pT [GeV]", "leading lepton pT [GeV]", "electrons", "muons", "jets")
     print_table(("", *names, "jet pT sum [GeV]"), rows())
-    leptons = adc2021.read_events(next(folder.glob("Ato4l*")), 0, [0])["x"][:, adc2021.LEPTONS]
+    leptons = adc2021.read_events(next(folder.glob("Ato4l*")), 0, [0])["x"][:, LEPTONS]
     mass = jet_observables(leptons[(leptons[..., 0] > 0).sum(1) == 4])["mass"]
     print(f"median mass of four leptons in A -> 4l: {np.median(mass):.1f} GeV")
 
@@ -131,8 +132,33 @@ def codae(folder: Path, real: Path) -> None:
     print_table(("", *simulated["QCD"]), rows())
 
 
+def regions(folder: Path) -> None:
+    def rows() -> Iterator[tuple]:
+        for path in sorted(folder.glob("*.h5"), key=lambda path: path.stem != "zero_bias"):
+            with h5py.File(path) as file:
+                x, flag = file["CaloRegions"][:].astype(int), file["AcceptanceFlag"][:]
+            values = 100 * (x > 0).mean(), x.mean(), x.sum((1, 2)).mean(), np.quantile(x, 0.99)
+            texts = [
+                f"{value:.{digits}f}" for value, digits in zip(values, (0, 1, 0, 0), strict=True)
+            ]
+            ratio = x[..., [0, -1]].mean() / x[..., 6:8].mean()
+            full = 100 * (x == 1023).any((1, 2)).mean()
+            yield (
+                path.stem,
+                f"{len(x):,}",
+                *texts,
+                f"{ratio:.1f}",
+                f"{full:.1f}",
+                f"{flag.mean():.2f}",
+            )
+
+    names = ("events", "regions with a count [%]", "mean count", "sum", "99 % quantile")
+    print_table(("", *names, "outermost / central", "with a full region [%]", "accepted"), rows())
+
+
 def main() -> None:
     tables = {"toptagging": toptagging, "lhco": lhco, "jets": jets, "adc2021": adc, "codae": codae}
+    tables["regions"] = regions
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("name", choices=tables)
     parser.add_argument("folder", type=Path)

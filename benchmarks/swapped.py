@@ -26,7 +26,6 @@ from ml_collections import ConfigDict
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from benchmarks import flow as flows
 from benchmarks.template import WAYS
 from jaxad import data, training
 from jaxad.configs import cathode as configs
@@ -90,6 +89,8 @@ def ours(config: ConfigDict, events: Rows, frame: Frame) -> tuple[Draw, np.ndarr
 def reference(folder: str, seed: int, frame: Frame) -> tuple[Draw, np.ndarray]:
     """The same of the MAF."""
     import torch
+
+    from benchmarks import flow as flows
 
     def condition(m: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(((m[:, None] - mass.mean()) / mass.std()).astype(np.float32))

@@ -27,6 +27,11 @@ def get_config(variant: str = "") -> ConfigDict:
             "model": {"name": "exercise"},  # challenge, dense_ae, dense_vae, conv_ae, conv_vae
             "train": training.get_config(epochs=2 if smoke else 10, batch_size=1024),
             "baselines": ("observables",),
-            "trigger": {"input_rate": 40e6, "rates": (400.0, 5e3, 400e3)},  # [Hz]
+            "trigger": {
+                "input_rate": 40e6,  # [Hz]
+                "rates": (400.0, 5e3, 400e3),  # [Hz]
+                "observables": ("leading_pt", "ht", "met", "multiplicity"),  # to follow: DecADe
+                "fpr": 1e-2,  # of the thresholds that follow them
+            },
         }
     )

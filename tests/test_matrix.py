@@ -27,23 +27,17 @@ from jaxad.scorer import load
 N_BACKGROUND, N_SIGNAL = 500, 80
 RESONANT = ("cathode", "iad", "supervised", "cwola", "anode", "lacathode", "ranode")
 SHALLOW = ("isolation_forest", "one_class_svm", "gaussian_mixture", "nearest_neighbours")
-VECTOR = (
-    "autoencoder",
-    "pca",
-    "trigger_autoencoder",
-    "rbm",
-    *SHALLOW,
-    "student",
-    "quantized",
-    *RESONANT,
-)
+SMALL = ("rbm", "student", "flow_norm", "feature_autoencoder", "quantized")
+VECTOR = ("autoencoder", "pca", "trigger_autoencoder", *SMALL, *SHALLOW, *RESONANT)
 IMAGE = ("autoencoder", "pca", "codae", "codvae", "dirichlet_vae", "qcd_or_what", "cct")
 CONFIGS = {
     "autoencoder": "features_ae",
     "pca": "features_ae",
     "trigger_autoencoder": "adc2021_vae",
     "rbm": "adc2021_rbm",
+    "feature_autoencoder": "adc2021_features",
     "student": "adc2021_student",
+    "flow_norm": "adc2021_flow_norm",
     "quantized": "adc2021_quantized",
     "hln": "interpretable_hln",
     "pnn": "interpretable_pnn",
@@ -84,13 +78,15 @@ SHORT = {
     ("vector", "trigger events"): ("rbm", "one_class_svm", "student"),
     ("vector", "trigger integers"): ("pca",),
     ("vector", "jet observables, EFPs"): ("autoencoder", "gaussian_mixture", "isolation_forest"),
-    ("vector", "a table, MeV"): ("trigger_autoencoder", "nearest_neighbours", "cathode"),
+    ("vector", "a table, MeV"): (
+        *("trigger_autoencoder", "feature_autoencoder", "nearest_neighbours", "cathode"),
+    ),
     ("image", "jet images"): ("autoencoder",),
     ("image", "images"): ("pca",),
     ("image", "detector images"): ("dirichlet_vae",),
     ("set", "trigger events"): ("trigger_autoencoder",),
 }
-WINDOWS = {"trigger": "0.15-0.7", "jets": "0.08-0.16", "table": "3.3-3.7"}
+WINDOWS = {"trigger": "0.2-0.75", "jets": "0.08-0.16", "table": "3.3-3.7"}
 TABLE: dict[tuple[str, str], str] = {}
 
 

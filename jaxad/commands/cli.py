@@ -202,7 +202,9 @@ def _listed(value: tuple, name: str) -> tuple:
         else:
             items.append(item)
     items = [item for item in items if item != ""]
-    if name != "baselines" and (words := [item for item in items if isinstance(item, str)]):
+    if name not in ("baselines", "trigger.observables") and (
+        words := [item for item in items if isinstance(item, str)]
+    ):
         raise UserError(f"{name}: expected numbers like 64,64, found {words[0]!r}")
     return tuple(items)
 

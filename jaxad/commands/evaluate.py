@@ -88,6 +88,12 @@ def _evaluate(scorer: Scorer, directory: Path, source: str, n_bootstrap: int) ->
         metrics |= general.rates(config, background)
     except UserError as error:
         left_out["rates"] = str(error)
+    try:
+        metrics |= general.following(config, table, classes)
+    except UserError as error:
+        left_out["thresholds that follow observables"] = str(error)
+    if "following" in metrics:
+        figures |= report.following_figures(metrics["following"], dataset.labels)
     left_out |= measured.pop("left_out", {})
     if caution:
         metrics["caution"] = caution

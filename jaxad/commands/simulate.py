@@ -45,9 +45,9 @@ def main(argv: Sequence[str]) -> int:
         type=int,
         default=10_000,
         help="size; toptagging: jets of each class (QCD, top), all files together; "
-        "jets, adc2021: background events, a fifth as many of each signal; codae: QCD events, a "
-        "tenth as many of each signal; lhco: events; resonance: background, a 400th of signal "
-        "(default: %(default)s)",
+        "jets, adc2021: background events, a fifth as many of each signal; codae: QCD "
+        "events, regions: zero bias, a tenth as many of each signal; lhco: events; resonance: "
+        "background, a 400th of signal (default: %(default)s)",
     )
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     cli.add_workers(parser)

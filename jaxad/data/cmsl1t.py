@@ -134,11 +134,12 @@ def load(config: ConfigDict) -> Dataset:
         listed = ", ".join(f"{n:,} of {name}" for name, n in left_out.items() if n)
         print(f"note: {folder}: saturated events are left out: {listed}", file=sys.stderr)
     signals = [sample.name for sample in samples[len(PARTS) :]]
+    beside = {"nPV_True": ("interactions of a crossing", "")} if "nPV_True" in rows["train"] else {}
     return Dataset(
         **{part: rows[part] for part in PARTS},
         signals={name.removeprefix("signals."): rows[name] for name in signals},
         layout=LAYOUT,
-        labels=LABELS | {"nPV_True": ("interactions of a crossing", "")},
+        labels=LABELS | beside,
         baselines=BASELINES,
         info={
             "name": "cmsl1t",

@@ -12,6 +12,7 @@ LABELS = {
     "met": ("missing pT", "GeV"),
     "n_leptons": ("number of leptons", ""),
     "ht": ("HT", "GeV"),
+    "leading_pt": ("leading pT", "GeV"),
     "lepton_pt": ("leading lepton pT", "GeV"),
     "multiplicity": ("number of objects", ""),
 }
@@ -21,14 +22,15 @@ BASELINES = ("sum_pt", "met", "n_leptons")
 def trigger_rows(x: np.ndarray) -> Rows:
     """Events x (N, 19, 3) float32 of (pT [GeV], eta, phi), and their observables (N,) float32.
 
-    met, ht (sum of jet pT), sum_pt (of jets and leptons), lepton_pt (leading electron, photon or
-    muon) [GeV], n_leptons, multiplicity (objects without the MET).
+    met, ht (sum of jet pT), sum_pt (of jets and leptons), leading_pt (of all), lepton_pt (leading
+    electron, photon or muon) [GeV], n_leptons, multiplicity (objects without the MET).
     """
     return {
         "x": x,
         "met": x[:, 0, 0].copy(),
         "ht": x[:, JETS, 0].sum(axis=1),
         "sum_pt": x[:, 1:, 0].sum(axis=1),
+        "leading_pt": x[:, 1:, 0].max(axis=1),
         "lepton_pt": x[:, LEPTONS, 0].max(axis=1),
         "n_leptons": (x[:, LEPTONS, 0] > 0).sum(axis=1).astype(np.float32),
         "multiplicity": (x[:, 1:, 0] > 0).sum(axis=1).astype(np.float32),

@@ -9,7 +9,7 @@ from tqdm import tqdm
 from jaxad import methods
 from jaxad.data.dataset import Dataset, Rows, take
 from jaxad.errors import UserError
-from jaxad.metrics import summarise_all, threshold_at_rate
+from jaxad.metrics import decorrelated, summarise_all, threshold_at_rate
 from jaxad.metrics.sculpting import correlation, mass_sculpting
 from jaxad.scorer import Scorer
 
@@ -134,6 +134,35 @@ def rates(config: ConfigDict, background: dict[str, np.ndarray]) -> dict:
             for name, values in background.items()
         }
     }
+
+
+def following(config: ConfigDict, table: Table, classes: Mapping[str, Rows]) -> dict:
+    """{"following": ...}: thresholds that follow the observables of `config.trigger`; {} without.
+
+    Of the default score, on the test rows; see `jaxad.metrics.decorrelated.measure`.
+
+    Raises:
+        UserError: an observable that these events do not have; too few of them.
+    """
+    names = tuple(config.get("trigger", {}).get("observables", ()))
+    if not names:
+        return {}
+    background, *signals = classes
+    for name in names:
+        if name not in classes[background].keys() - {"x"}:
+            known = ", ".join(sorted(classes[background].keys() - {"x"}))
+            raise UserError(
+                f"trigger.observables: {name!r} is no observable of these events: {known}"
+            )
+    scores = default_scores(table)
+    pairs = {
+        name: (scores[name], {column: rows[column] for column in names})
+        for name, rows in classes.items()
+    }
+    found = decorrelated.measure(
+        pairs[background], {name: pairs[name] for name in signals}, config.trigger.fpr
+    )
+    return {"following": {"score": next(iter(part(table[background], False)))} | found}
 
 
 def correlations(table: Table, background: Rows, observables: Sequence[str]) -> dict:

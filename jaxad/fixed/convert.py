@@ -147,16 +147,19 @@ def to_float(m: Any, t: FixedType) -> jax.Array:
     """The values of counts, exactly.
 
     Returns:
-        float32 where no count of `t` has more than 24 bits, otherwise float64 (53 bits), which
-        exists outside of 64-bit mode only as an array: cast it before computing with it.
+        float32 where no count of `t` is above 2^24, otherwise, and for traced widths, float64,
+        which JAX without 64 bits cuts to float32 as soon as something computes with it.
+
+    Raises:
+        UserError: `t` has counts above 2^53.
 
     Examples:
         >>> to_float(np.array([-3, 127]), FixedType(8, 6)).tolist()
         [-0.75, 31.75]
     """
-    largest = lanes.magnitude(t)
-    lane = "float32" if largest is not None and largest <= lanes.EXACT["float32"] else "float64"
-    if largest is not None and largest > lanes.EXACT["float64"]:
+    largest = lanes.magnitude(t) if lanes.known(t) else lanes.EXACT["float64"]
+    lane = "float32" if largest <= lanes.EXACT["float32"] else "float64"
+    if largest > lanes.EXACT["float64"]:
         raise UserError(f"to_float: {t} has more bits than float64")
     with lanes.switched(lane):
         exponent = -jnp.asarray(t.fraction, "int32")

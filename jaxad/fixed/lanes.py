@@ -69,9 +69,9 @@ def magnitudes(t: FixedType) -> Any:
     return 2 ** (width - 1) if t.signed else 2**width - 1
 
 
-def magnitude(t: FixedType) -> int | None:
-    """The largest |m| of a type, or None where its widths are traced."""
-    return int(np.max(magnitudes(t))) if known(t) else None
+def magnitude(t: FixedType) -> int:
+    """The largest |m| of a type whose widths are known."""
+    return int(np.max(magnitudes(t)))
 
 
 def lane_of(

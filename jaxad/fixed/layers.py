@@ -130,7 +130,7 @@ def _places(size: int, kernel: int, stride: int, padding: str) -> tuple[int, int
 
 def relu(x: Any, x_type: FixedType, result_type: FixedType, lane: str | None = None) -> jax.Array:
     """max(x, 0): counts of any shape to counts of `result_type`."""
-    found = _bound(magnitude(x_type))
+    found = Bound(0, magnitude(x_type)) if lanes.known(x_type) else None
     lane = lanes.lane_of("relu", lane, found, (x_type, result_type), WHOLE)
     with lanes.switched(lane):
         m = jnp.maximum(lanes.counts(x, lane), 0)
@@ -149,16 +149,17 @@ def leaky_relu(
 
     Args:
         x: counts of any shape.
-        alpha: the slope, a count of `alpha_type` with 0 or more fractional bits.
+        alpha: the slope, a count of `alpha_type`.
     """
-    steps = alpha_type.fraction
-    sizes = magnitude(x_type), magnitude(alpha_type)
-    slopes = None if None in sizes else max(sizes[1], 2 ** int(np.max(steps)))
-    found = _bound(None if slopes is None else sizes[0] * slopes)
+    steps = accumulators.larger(alpha_type.fraction, 0)
+    found = None
+    if lanes.known(x_type, alpha_type):
+        found = Bound(0, magnitude(x_type) * max(_magnitude(alpha_type, steps), 2**steps))
     lane = lanes.lane_of("leaky_relu", lane, found, (x_type, alpha_type, result_type), WHOLE)
     with lanes.switched(lane):
         m = lanes.counts(x, lane)
-        m = jnp.where(m > 0, m << jnp.asarray(steps, m.dtype), lanes.counts(alpha, lane) * m)
+        slope = lanes.counts(alpha, lane) << jnp.asarray(steps - alpha_type.fraction, lane)
+        m = jnp.where(m > 0, m << jnp.asarray(steps, lane), slope * m)
         return lanes.narrowed(converted(m, x_type.fraction + steps, result_type), result_type)
 
 
@@ -172,10 +173,10 @@ def subtract(
 ) -> jax.Array:
     """a - b, of shapes that broadcast, exactly, then as counts of `result_type`."""
     fraction = accumulators.larger(a_type.fraction, b_type.fraction)
-    total = None
+    found = None
     if lanes.known(a_type, b_type):
-        total = _magnitude(a_type, fraction) + _magnitude(b_type, fraction)
-    lane = lanes.lane_of("subtract", lane, _bound(total), (a_type, b_type, result_type), WHOLE)
+        found = Bound(0, _magnitude(a_type, fraction) + _magnitude(b_type, fraction))
+    lane = lanes.lane_of("subtract", lane, found, (a_type, b_type, result_type), WHOLE)
     with lanes.switched(lane):
         a, b = (
             lanes.counts(m, lane) << jnp.asarray(fraction - t.fraction, lane)
@@ -227,7 +228,3 @@ def square_sum(
 def _magnitude(t: FixedType, fraction: int) -> int:
     """The largest |m| of a type with so many fractional bits, where its widths are known."""
     return int(np.max(lanes.magnitudes(t) * 2 ** (fraction - np.asarray(t.fraction, object))))
-
-
-def _bound(total: int | None) -> Bound | None:
-    return None if total is None else Bound(0, total)

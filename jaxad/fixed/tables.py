@@ -1,8 +1,8 @@
 """tanh and sigmoid by hls4ml's tables: entries at equal steps, the address cut towards zero.
 
 Entries are the nearest float32 of the functions, the same on every machine. C++ fills its tables by
-the float32 functions of its C library, whose last bit is another in places (glibc before 2.41):
-where an entry's value lies that near to a step of its type it may be the next. `table` therefore
+the float32 functions of its C library, whose last bit may be another: where a value lies that near
+to a step of the table's type its entry may be the next. `table` therefore
 takes the entries of a compiled project too.
 """
 

@@ -45,6 +45,8 @@ RANGES = {
     "beta_start": NOT_NEGATIVE,
     **dict.fromkeys(("weight_bits", "activation_bits", "code_bits"), BITS),
     "initial_fraction": FRACTION,
+    "corrupted": Range("0 or more and below 1", 0, 1 - 1e-9),
+    "noise": NOT_NEGATIVE,
     "feature_fraction": Range("a number above 0, at most 1", 1e-9, 1),
     # searches
     "efficiencies": FRACTION,
@@ -54,6 +56,7 @@ RANGES = {
     **dict.fromkeys(("closure_windows", "fold_salt", "chunk"), COUNT),
     "smooth": Range("0 or more and below 1", 0, 1 - 1e-9),
     "nu": Range("a number above 0, at most 1", 1e-9, 1),
+    "time": Range("0 to 1", 0, 1),
     **dict.fromkeys(("k", "samples", "n_fit", "n_trees", "n_components"), POSITIVE_COUNT),
     **dict.fromkeys(("n_neighbours", "max_degree"), POSITIVE_COUNT),
     **dict.fromkeys(("passes", "folds", "correction"), COUNT),
@@ -62,6 +65,7 @@ RANGES = {
     # inputs and trigger
     "n_pixels": POSITIVE_COUNT,
     **dict.fromkeys(("half_width", "max_energy", "input_rate", "rates"), POSITIVE),
+    "fpr": FRACTION,
 }
 """Of every section but `data`, whose readers know their own."""
 
@@ -117,7 +121,9 @@ METHODS_OF = {
     "smooth": ("cct",),
     "concentration": ("dirichlet_vae",),
     "alpha": ("dirichlet_vae",),
+    **dict.fromkeys(("corrupted", "noise"), ("feature_autoencoder",)),
     "k": ("rbm",),
+    "time": ("flow_norm",),
     "loss": ("trigger_autoencoder",),
     "beta": ("trigger_autoencoder", "codae", "quantized"),
     "teacher": ("student", "hln", "pnn", "quantized"),
@@ -132,6 +138,7 @@ SECTIONS_OF = {
     "flow": DENSITY,
     "flow_train": DENSITY,
     "signal_flow": ("ranode",),
+    "feature_train": ("feature_autoencoder",),
     "classifier": ("cathode", "lacathode", "anode", "ranode", "cwola", "iad", "supervised"),
 }
 """Sections that some methods alone read."""
@@ -186,9 +193,11 @@ def _reasons(config: ConfigDict) -> Iterator[tuple[str, str]]:
         yield from _of_search(config)
     elif "classifier" in config:
         yield from _of_classifier(config, method)
-    for section in ("train", "flow_train"):
+    for section in ("train", "flow_train", "feature_train"):
         if section in config:
             yield from _of_training(config[section], section)
+    if "feature_train" in config:
+        yield "feature_train.ensemble", "train.ensemble says how many"
     if "model" in config:
         yield from _of_model(config, method)
     if method == "quantized":

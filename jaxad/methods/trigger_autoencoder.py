@@ -26,7 +26,7 @@ from jaxad.observables.trigger import ETA_LIMIT, N_OBJECTS
 from jaxad.training import Task, weighted_mean
 
 KINDS = ("set", "vector")
-SCORES = ("kl", "r_z", "mse", "loss")
+SCORES = ("kl", "r_z", "mu2", "mse", "loss")
 LOSSES = ("plain", "masked", "masked_per_object")
 
 
@@ -106,6 +106,7 @@ def _parts(config: ConfigDict, scale: dict, variables: dict, x: Array) -> dict[s
     return {
         "kl": divergence,
         "r_z": jnp.sum(found.mean**2 * jnp.exp(-found.log_var), axis=-1),
+        "mu2": jnp.sum(found.mean**2, axis=-1),
         "mse": error,
         "loss": (1 - config.method.beta) * error + config.method.beta * divergence,
     }
@@ -151,8 +152,9 @@ def scores(config: ConfigDict, layout: Layout) -> Callable[[dict, Array], dict[s
     """{score: (members, n)}, the mean over the best epochs.
 
     mse: the reconstruction error of the loss. Of a variational network also kl, the default, the
-    divergence of the code from its prior; r_z = sum mu^2 / sigma^2, which as kl needs the encoder
-    alone; loss, the sum that was trained.
+    divergence of the code from its prior; r_z = sum mu^2 / sigma^2, and mu2 = sum mu^2, the score
+    of firmware, which as kl need the encoder alone, mu2 without its sigma; loss, the sum that was
+    trained.
     """
     stage = stage_of(config, layout)
 

@@ -32,7 +32,7 @@ def jensen_shannon(p: ArrayLike, q: ArrayLike) -> Array:
     return (divergence(p) + divergence(q)) / 2
 
 
-def _chi2_after_cut(passed: Array, total: Array, min_expected: float = 5) -> tuple[float, int]:
+def chi2_after_cut(passed: Array, total: Array, min_expected: float = 5) -> tuple[float, int]:
     """Pearson chi2 and ndof of passed against failed, bins merged to `min_expected` each."""
     fraction = passed.sum() / total.sum()
     smallest = np.minimum(total * fraction, total * (1 - fraction))
@@ -80,7 +80,7 @@ def mass_sculpting(
             continue
         noise = rng.multivariate_hypergeometric(total, passed.sum(), 500, method="marginals")
         noise_jsd = jensen_shannon(noise, total)
-        chi2, ndof = _chi2_after_cut(passed, total)
+        chi2, ndof = chi2_after_cut(passed, total)
         cuts[f"{efficiency:g}"] = {
             "counts": passed.tolist(),
             "threshold": threshold,

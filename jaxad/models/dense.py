@@ -30,6 +30,22 @@ class Classifier(nn.Module):
         return nn.Dense(1)(x)[..., 0]
 
 
+class Layers(nn.Module):
+    """Dense ReLU layers of the widths `hidden`, then a linear one of `n_out`: (n, d) -> (n, n_out).
+
+    What integer firmware runs: no normalisation, no other activation.
+    """
+
+    hidden: tuple[int, ...]
+    n_out: int
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        for width in self.hidden:
+            x = nn.relu(nn.Dense(width)(x))
+        return nn.Dense(self.n_out)(x)
+
+
 class Mimicker(nn.Module):
     """Four dense ELU layers of 50 and one output: 7,851 parameters for two observables.
 

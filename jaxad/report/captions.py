@@ -9,6 +9,10 @@ CAPTIONS = {
     "feature_errors": "Mean squared error of each feature, in units of its spread in background.",
     "latent": "The code of test events, a colour a class.",
     "sculpting": "The mass spectrum of background after cuts on the score, against that before.",
+    "following_flatness": "Flagged background in bins of each observable, by one threshold and by "
+    "thresholds that follow the observables, both set on other events.",
+    "following_efficiency": "Signal efficiency in bins of the first observable, by both; the "
+    "dotted line is the background.",
     "profile": "Mean score against an observable: what the score may stand for.",
     "sic": "Significance improvement, TPR / sqrt(FPR), kept where the background's error allows.",
     "template": "Background samples against true background in the signal region, with pulls.",

@@ -13,7 +13,15 @@ from matplotlib.figure import Figure
 
 from jaxad.report.captions import caption
 from jaxad.report.style import styled
-from jaxad.report.tables import metrics_notes, metrics_rows, rates_notes, rates_rows, selection_rows
+from jaxad.report.tables import (
+    following_notes,
+    following_rows,
+    metrics_notes,
+    metrics_rows,
+    rates_notes,
+    rates_rows,
+    selection_rows,
+)
 from jaxad.storage.atomic import replacing, write_text
 from jaxad.storage.provenance import versions
 
@@ -123,6 +131,10 @@ def html_report(
     if rows:
         results += f"<h2>Thresholds of a trigger</h2>{table_html(header, rows)}"
         results += notes_html(rates_notes(metrics))
+    header, rows = following_rows(metrics)
+    if rows:
+        results += f"<h2>Thresholds that follow observables</h2>{table_html(header, rows)}"
+        results += notes_html(following_notes(metrics))
     header, rows = selection_rows(metrics)
     if rows:
         results += f"<h2>Observables, one by one</h2>{table_html(header, rows)}"

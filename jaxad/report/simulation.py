@@ -37,6 +37,8 @@ def draw(name: str, paths: list[Path], out: str | Path, real: str | Path | None 
             figure = _adc2021(paths)
         elif name == "codae":
             figure = _codae(paths)
+        elif name == "regions":
+            figure = _regions(paths)
         elif name == "resonance":
             figure = _resonance(paths[0])
         else:
@@ -237,6 +239,34 @@ def _codae(paths: list[Path]) -> Figure:
         axes.set(xlabel=label, ylabel="density")
     all_axes[2].legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
+
+
+def _regions(paths: list[Path]) -> Figure:
+    """Sum, hit regions and hardest region of zero bias and of each signal; mean along eta."""
+    figure, all_axes = _panels(1, 4, 24, 5.5)
+    found = {path.stem: _of_regions(path) for path in paths}
+    highest = np.concatenate([values for values, _ in found.values()], axis=1).max(axis=1)
+    for number, (name, (columns, along_eta)) in enumerate(found.items()):
+        style = {"label": name.replace("_", " ")}
+        style |= {"color": "black", "linewidth": 3} if number == 0 else {}
+        for axes, values, most in zip(all_axes, columns, highest, strict=False):
+            _spectrum(axes, values, np.linspace(0, max(most, 1), 41), **style)
+        all_axes[3].stairs(along_eta, np.arange(len(along_eta) + 1) - 0.5, **style)
+    labels = ("sum of the counts", "regions with a count", "highest count of a region")
+    for axes, label in zip(all_axes, labels, strict=False):
+        axes.set(xlabel=label, ylabel="density")
+    all_axes[2].set(yscale="log")
+    all_axes[3].set(xlabel="region in η", ylabel="mean count")
+    all_axes[3].legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+def _of_regions(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """(3, N) sums, numbers and highest counts, and the mean (14,) along eta, of a file."""
+    with h5py.File(path) as file:
+        x = file["CaloRegions"][:]
+    columns = x.sum(axis=(1, 2), dtype=int), (x > 0).sum(axis=(1, 2)), x.max(axis=(1, 2))
+    return np.stack(columns), x.mean(axis=(0, 1))
 
 
 def _resonance(path: Path) -> Figure:

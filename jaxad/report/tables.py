@@ -110,10 +110,52 @@ def selection_rows(metrics: Mapping[str, Any]) -> tuple[list[str], list[list[str
     return ["pass", "observable", "ADO", *(f"AUC {signal}" for signal in signals)], rows
 
 
+def following_rows(metrics: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of thresholds that follow observables, beside one; none without them."""
+    found = metrics.get("following")
+    if not found:
+        return [], []
+    kinds = {"single": "one threshold", "following": "following"}
+    below = f"{found['observables'][0]} < {found['low_below']:.3g}"
+    header = ["class", *kinds.values(), *(f"{name}, {below}" for name in kinds.values())]
+    rates = [value_text(found[kind]["rate"], found[kind]["error"]) for kind in kinds]
+    rows = [["background", *rates, "", ""]]
+    for signal in found["single"]["signals"]:
+        points = [found[kind]["signals"][signal][part] for part in ("all", "low") for kind in kinds]
+        rows.append([signal, *(value_text(p["value"], p["error"]) for p in points)])
+    return header, rows
+
+
+def following_notes(metrics: Mapping[str, Any]) -> list[str]:
+    """How flat the flagged background is in each observable."""
+    found = metrics.get("following")
+    if not found:
+        return []
+    notes = [
+        f"accepted fractions by {found['score']} at FPR {found['fpr']:g}; thresholds that follow "
+        f"{', '.join(found['observables'])} are set on {found['n_fitted']:,} background events "
+        f"that trained nothing, and judged on {found['n_judged']:,} others"
+    ]
+    for name in found["observables"]:
+        one, other = (found[kind]["flatness"][name] for kind in ("single", "following"))
+        notes.append(
+            f"flat in {name}: chi2 {one['chi2']:.3g} before, {other['chi2']:.3g} after, of "
+            f"{other['ndof']} degrees of freedom"
+        )
+    return notes
+
+
 def rates_notes(metrics: Mapping[str, Any]) -> list[str]:
-    """Why thresholds for rates are missing."""
+    """What the rates are of, and why thresholds are missing."""
     points = [p for score in metrics.get("rates", {}).values() for p in score.values()]
-    return [f"-: {reason}" for reason in dict.fromkeys(p["reason"] for p in points) if reason]
+    about = (
+        "rates: fractions of these events times trigger.input_rate; of preselected events, "
+        "which have no rate of their own, only their ratios mean something"
+    )
+    return [
+        about,
+        *(f"-: {reason}" for reason in dict.fromkeys(p["reason"] for p in points) if reason),
+    ]
 
 
 def metrics_table(metrics: Mapping[str, Any]) -> str:
@@ -122,6 +164,7 @@ def metrics_table(metrics: Mapping[str, Any]) -> str:
     lines = [*([text_table(rows, header)] if rows else []), *metrics_notes(metrics)]
     for (header, rows), notes in (
         (rates_rows(metrics), rates_notes(metrics)),
+        (following_rows(metrics), following_notes(metrics)),
         (selection_rows(metrics), []),
     ):
         if rows:

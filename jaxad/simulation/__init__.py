@@ -25,6 +25,7 @@ _MODULES = {
     "jets": "jet_kinds",
     "adc2021": "adc2021",
     "codae": "codae",
+    "regions": "regions",
     "resonance": "resonance",
 }
 NAMES = tuple(_MODULES)
@@ -48,9 +49,10 @@ def simulate(
             jets, and a fifth as many of each of eight signals, one file a kind); "adc2021"
             (n_events = Standard Model mix, and a fifth as many of each of four signals);
             "codae" (n_events = QCD event images, a third of them to test on, and a tenth as many
-            of each of nine SUEP and SVJ signals); "resonance" (n_events = background of a table
-            with a mass and four features, a 400th part of signal in it, one CSV file: made up, for
-            searches).
+            of each of nine SUEP and SVJ signals); "regions" (n_events = zero-bias images of
+            calorimeter regions, and a tenth as many of each of four signals); "resonance"
+            (n_events = background of a table with a mass and four features, a 400th part of signal
+            in it, one CSV file: made up, for searches).
         out_dir: folder to fill; finished files carry `simulation.json` beside them.
         n_events: size, see `name`.
         seed: everything random follows from (name, n_events, seed).

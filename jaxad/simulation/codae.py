@@ -166,18 +166,18 @@ def _write(path: Path, file: str, parts: dict[str, list[Path]]) -> None:
 def generate(process: str, n: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """n events: "images" (n, 72, 58, 3) float32 [GeV] and "n_tracks" (n, 1) float32."""
     generator = pythia.make_pythia(SETTINGS[process])
-    pool = _pile_up_pool()
+    pool = pile_up_pool(MAX_ETA + 0.1)
     pythia.seed_pythia(generator, rng)
 
     def batch(size: int) -> dict[str, np.ndarray]:
         events = pythia.generate(generator, size, (*pythia.INVISIBLE, *DARK_MATTER))
-        visible = _with_suep(events, rng) if process.startswith("suep") else events.visible
+        visible = with_suep(events, rng) if process.startswith("suep") else events.visible
         return select(visible, events.n_events, pool, rng)
 
     return accept(batch, n, batch_size=100)
 
 
-def _with_suep(events: pythia.Batch, rng: np.random.Generator) -> pythia.Particles:
+def with_suep(events: pythia.Batch, rng: np.random.Generator) -> pythia.Particles:
     """Visible particles with each mediator replaced by its dark shower."""
     is_mediator = events.visible.pdg == MEDIATOR
     mediator = events.visible.select(is_mediator)
@@ -213,7 +213,7 @@ def select(
 
     hard = deposits(visible.select(new[visible.event] >= 0))
     hard["event"] = new[hard["event"]]
-    piled = _pile_up(pool, len(passed), rng)
+    piled = pile_up(pool, len(passed), rng)
     both = {key: np.concatenate([hard[key], piled[key]]) for key in hard}
     for channel, (calorimeter, kind) in enumerate(
         ((cards.CMS.ecal, "ecal"), (cards.CMS.hcal, "hcal")), start=1
@@ -247,19 +247,22 @@ def deposits(particles: pythia.Particles) -> dict[str, np.ndarray]:
     }
 
 
-@lru_cache(maxsize=1)
-def _pile_up_pool() -> dict[str, np.ndarray]:
-    """Deposits of the same minimum-bias events in every process, and the start of each event."""
+@lru_cache(maxsize=2)
+def pile_up_pool(max_eta: float) -> dict[str, np.ndarray]:
+    """Deposits below `max_eta` of the same minimum-bias events in every process.
+
+    Those of `deposits`, and the number "counts" and first "starts" (500,) of each event.
+    """
     generator = pythia.make_pythia(MINIMUM_BIAS)
     pythia.seed_pythia(generator, np.random.default_rng(0))
     pool = deposits(pythia.generate(generator, N_POOL).visible)
-    near = np.abs(pool["eta"]) < MAX_ETA + 0.1
+    near = np.abs(pool["eta"]) < max_eta
     pool = {key: values[near] for key, values in pool.items()}
     counts = np.bincount(pool["event"], minlength=N_POOL)
     return pool | {"counts": counts, "starts": np.cumsum(counts) - counts}
 
 
-def _pile_up(
+def pile_up(
     pool: dict[str, np.ndarray], n_events: int, rng: np.random.Generator
 ) -> dict[str, np.ndarray]:
     """Deposits of the pile-up of each of n_events, every interaction turned by a random phi."""

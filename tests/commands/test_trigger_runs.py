@@ -12,6 +12,7 @@ from jaxad.commands import train as run
 from jaxad.configs import adc2021_shallow, adc2021_student
 from jaxad.data import adc2021
 from jaxad.errors import UserError
+from jaxad.evaluation import general
 from jaxad.scorer import load
 
 
@@ -50,9 +51,29 @@ def test_evaluation_holds_every_signal_baseline_rate_and_correlation(forest, cap
     point = metrics["rates"]["isolation"]
     assert "fewer than 10" in point["400"]["reason"]
     assert "fewer than 10" in point["400000"]["reason"]
+    reason = metrics["left_out"]["thresholds that follow observables"]
+    assert "FPR 1e-2 of 100 background events leaves 1, fewer than 10" in reason
     assert metrics["correlations"]["isolation"]["sum_pt"]["spearman"] > 0
     assert "accepted rate [kHz]" in capsys.readouterr().out
     assert "Thresholds of a trigger" in (forest / "eval" / "report.html").read_text()
+
+
+def test_evaluation_follows_observables_where_events_are_many(forest, capsys):
+    """With the FPR that 100 events allow; observables that are not there are named."""
+    scorer = load(forest)
+    config = scorer.config.copy_and_resolve_references()
+    dataset = adc2021.load(config.data)
+    classes = general.classes_of(dataset)
+    table = general.scores_of({"method": scorer}, [], classes)
+    config.trigger.fpr = 0.2
+    found = general.following(config, table, classes)["following"]
+    assert found["score"] == "isolation" and found["n_fitted"] == found["n_judged"] == 100
+    assert list(found["following"]["signals"]) == ["A4l", "LQ", "h0", "hch"]
+    config.trigger.observables = ("ht", "n_jets")
+    with pytest.raises(UserError, match=r"trigger\.observables: 'n_jets' is no observable of"):
+        general.following(config, table, classes)
+    config.trigger.observables = ()
+    assert general.following(config, table, classes) == {}
 
 
 def test_student_of_the_forest(forest, files, tmp_path):

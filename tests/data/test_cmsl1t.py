@@ -311,3 +311,13 @@ def test_collections_of_a_record_have_the_same_rows(tmp_path):
     (tmp_path / "zerobias/zb/train/jets/1.parquet").unlink()
     with pytest.raises(UserError, match=r"train/jets: expected 20 rows as in \w+, found \d+: d"):
         data.load(data.get_config("cmsl1t", source=str(tmp_path)))
+
+
+def test_columns_beside_that_no_file_has_are_left_out(tmp_path):
+    for split in SPLITS:
+        events = random_events(9, 0)
+        del events["", "nPV_True"], events["", "order"]
+        write_mirror(tmp_path, "zb", split, events, parts=1)
+    dataset = data.load(data.get_config("cmsl1t", source=str(tmp_path)))
+    assert "nPV_True" not in dataset.train and "nPV_True" not in dataset.labels
+    assert set(dataset.train["run"]) <= set(RUNS)

@@ -15,10 +15,8 @@ X, WEIGHT, BIAS = FixedType(9, 4), FixedType(6, 2), FixedType(7, 5, overflow="SA
 RESULT = parsed("fixed<9,5,RND_CONV,SAT>")
 ACCUMULATORS = [
     "",
-    "fixed<9,5>",
     "fixed<16,7,TRN,WRAP>",
     "fixed<10,5,RND_CONV,SAT>",
-    "fixed<12,5,RND_ZERO,SAT_SYM>",
     "ufixed<9,4,RND,SAT>",
     "ufixed<11,4,TRN,WRAP>",
     "fixed<24,14,RND_INF,SAT>",
@@ -43,12 +41,10 @@ def test_dense_is_that_of_fractions(accum):
     rng = np.random.default_rng(1)
     accum = parsed(accum) if accum else None
     types = X, WEIGHT, BIAS, RESULT
-    for _ in range(3):
-        x, kernel, bias = dense_case(rng)
-        found = fixed.dense(x, kernel, bias, *types, accum)
-        wanted = exact_numbers.dense(x, kernel, bias, types, accum)
-        np.testing.assert_array_equal(found, wanted)
-        assert found.dtype == "int32"
+    x, kernel, bias = dense_case(rng, events=40)
+    found = fixed.dense(x, kernel, bias, *types, accum)
+    np.testing.assert_array_equal(found, exact_numbers.dense(x, kernel, bias, types, accum))
+    assert found.dtype == "int32"
 
 
 def test_order_of_a_sum_matters_where_it_saturates_alone():
@@ -129,7 +125,7 @@ def test_every_weight_and_neuron_may_have_its_own_type():
     np.testing.assert_array_equal(traced(x_types.width), found)
 
 
-@pytest.mark.parametrize(("stride", "padding"), [(1, "valid"), (2, "same"), ((3, 1), "same")])
+@pytest.mark.parametrize(("stride", "padding"), [((1, 2), "valid"), ((3, 1), "same")])
 def test_convolutions_are_dense_layers_on_patches(stride, padding):
     rng = np.random.default_rng(5)
     x, kernel, bias = (
@@ -137,21 +133,20 @@ def test_convolutions_are_dense_layers_on_patches(stride, padding):
         random(rng, WEIGHT, 3, 2, 3, 4),
         random(rng, BIAS, 4),
     )
-    for accum in (None, parsed("fixed<11,6,TRN,SAT>")):
-        found = fixed.conv(x, kernel, bias, X, WEIGHT, BIAS, RESULT, stride, padding, accum=accum)
-        strides = np.broadcast_to(stride, 2)
-        # XLA's own placing of the patches.
-        patches = jax.lax.conv_general_dilated_patches(
-            x[:, 0].astype(np.float32),
-            (3, 2),
-            tuple(strides),
-            padding.upper(),
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        )
-        patches = patches.reshape(*patches.shape[:3], 3, 3, 2)  # channel, row, column
-        patches = np.moveaxis(patches, 3, 5).reshape(*patches.shape[:3], -1).astype(int)
-        wanted = fixed.dense(patches, kernel.reshape(-1, 4), bias, X, WEIGHT, BIAS, RESULT, accum)
-        np.testing.assert_array_equal(found[:, 0], wanted)
+    accum = parsed("fixed<11,6,TRN,SAT>")
+    found = fixed.conv(x, kernel, bias, X, WEIGHT, BIAS, RESULT, stride, padding, accum=accum)
+    # XLA's own placing of the patches, whose last axis is channel, row, column.
+    patches = jax.lax.conv_general_dilated_patches(
+        x[:, 0].astype(np.float32),
+        (3, 2),
+        tuple(np.broadcast_to(stride, 2)),
+        padding.upper(),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+    patches = np.asarray(patches, int).reshape(*patches.shape[:3], 3, 3, 2)
+    patches = np.moveaxis(patches, 3, 5).reshape(*patches.shape[:3], -1)
+    wanted = fixed.dense(patches, kernel.reshape(-1, 4), bias, X, WEIGHT, BIAS, RESULT, accum)
+    np.testing.assert_array_equal(found[:, 0], wanted)
 
 
 @pytest.mark.parametrize(
@@ -159,6 +154,7 @@ def test_convolutions_are_dense_layers_on_patches(stride, padding):
 )
 def test_elementwise_layers_are_those_of_fractions(result):
     result, alpha_type, other = parsed(result), FixedType(5, 0, signed=False), FixedType(7, 7)
+    steep = FixedType(4, 6)
     x = np.arange(X.lowest, X.highest + 1)
     y = np.resize(np.arange(other.lowest, other.highest + 1), x.shape)
     values = [value(m, X) for m in x]
@@ -166,11 +162,13 @@ def test_elementwise_layers_are_those_of_fractions(result):
     wanted = {
         "relu": [max(v, 0) for v in values],
         "leaky": [v if v > 0 else alpha * v for v in values],
+        "steep": [v if v > 0 else value(3, steep) * v for v in values],
         "subtract": [v - value(m, other) for v, m in zip(values, y, strict=True)],
     }
     found = {
         "relu": fixed.relu(x, X, result),
         "leaky": fixed.leaky_relu(x, 9, X, alpha_type, result),
+        "steep": fixed.leaky_relu(x, 3, X, steep, result),
         "subtract": fixed.subtract(x, y, X, other, result),
     }
     for name in wanted:

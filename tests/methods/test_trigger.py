@@ -12,7 +12,14 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from jaxad import inputs, methods, report
 from jaxad.commands.train import bench, build_scorer
-from jaxad.configs import adc2021_ae, adc2021_rbm, adc2021_shallow, adc2021_student, adc2021_vae
+from jaxad.configs import (
+    adc2021_ae,
+    adc2021_flow_norm,
+    adc2021_rbm,
+    adc2021_shallow,
+    adc2021_student,
+    adc2021_vae,
+)
 from jaxad.data.dataset import Dataset
 from jaxad.data.layout import Layout
 from jaxad.errors import UserError
@@ -178,7 +185,7 @@ def test_vae_scores_are_finite_ordered_and_deterministic(dataset):
     config = configured("dense_vae")
     fitted = trigger_autoencoder.fit(config, dataset, bench(fit))
     scorer = build_scorer(config, "trigger_autoencoder", fitted, dataset)
-    assert scorer.names == ["kl", "r_z", "mse", "loss"]
+    assert scorer.names == ["kl", "r_z", "mu2", "mse", "loss"]
     found = scorer.scores(dataset.test["x"])
     np.testing.assert_array_equal(found["kl"], scorer(dataset.test["x"]))
     beta = config.method.beta
@@ -192,6 +199,69 @@ def test_vae_scores_are_finite_ordered_and_deterministic(dataset):
     other = scorer.scores(garbage(dataset.test["x"]))
     for name, values in found.items():
         np.testing.assert_array_equal(other[name], values)
+
+
+def test_mu2_is_the_square_of_the_latent_means_of_the_encoder_alone():
+    config, x = configured("dense_vae"), jnp.asarray(events(16))
+    params, state = initial(config, trigger_events.pt_scale(events(16)))
+    network, scale = trigger_autoencoder.model(config), trigger_events.pt_scale(events(16))
+    score = trigger_autoencoder.scores(config, LAYOUT)
+
+    @jax.jit
+    def found(params):
+        parts = jax.tree.map(lambda a: a[None, None], {"params": params, "state": state})
+        mu2 = score(parts | {"inputs": scale}, x)["mu2"][0]
+        arguments = (jnp.zeros((1, network.n_latent)), False, jnp.ones(16, bool))
+        raw = trigger_events.clean(x)
+        return mu2.sum(), (mu2, network.apply({"params": params, **state}, raw, *arguments).mean)
+
+    gradient, (mu2, mean) = jax.jit(jax.grad(found, has_aux=True))(params)
+    np.testing.assert_allclose(mu2, (mean**2).sum(-1), rtol=1e-5)
+    layers = gradient | {f"latent_{k}": v for k, v in gradient.pop("_Bottleneck_0").items()}
+    used = {name for name, leaf in layers.items() if any(map(jnp.any, jax.tree.leaves(leaf)))}
+    norms = {f"BatchNorm_{i}" for i in range(3)}
+    assert used == {"Dense_0", "Dense_1", "latent_mean"} | norms and "latent_log_var" in layers
+
+
+def test_flow_norm_is_the_square_of_the_velocity_at_one_time(dataset):
+    config = adc2021_flow_norm.get_config("smoke")
+    config.method.time = 0.3
+    method = methods.get("flow_norm")
+    fitted = method.fit(config, dataset, bench(fit))
+    scorer = build_scorer(config, "flow_norm", fitted, dataset)
+    assert scorer.names == ["flow_norm", "z2"]
+    stage = methods.stage("flow_norm", config, LAYOUT)
+    z = np.asarray(stage.values(dataset.test["x"]), np.float64)
+    there, norms = np.concatenate([z, np.full((len(z), 1), 0.3)], 1), []
+    for epoch in range(jax.tree.leaves(fitted["params"])[0].shape[1]):
+        w = jax.tree.map(lambda a, i=epoch: np.asarray(a[0, i], np.float64), fitted["params"])
+        hidden = np.maximum(there @ w["Dense_0"]["kernel"] + w["Dense_0"]["bias"], 0)
+        velocity = hidden @ w["Dense_1"]["kernel"] + w["Dense_1"]["bias"]
+        norms.append((velocity**2).sum(1))
+    found = scorer.scores(dataset.test["x"])
+    np.testing.assert_allclose(found["flow_norm"], np.mean(norms, 0), rtol=1e-4)
+    np.testing.assert_allclose(found["z2"], (z**2).sum(1), rtol=1e-5)
+
+
+def test_flow_matching_learns_the_velocity_of_a_gaussian():
+    """Of x1 ~ N(0, s^2): v(x, t) = x (t s^2 - (1 - t)) / (t^2 s^2 + (1 - t)^2); s is 1 here."""
+    layout = Layout("features", (2,))
+    config = adc2021_flow_norm.get_config("smoke")
+    config.inputs = inputs.get_config("features")
+    config.model.hidden = (32,)
+    settings = {"epochs": 60, "batch_size": 500, "learning_rate": 2e-2, "schedule": "cosine"}
+    config.train.update(settings)
+    rng = np.random.default_rng(0)
+    rows = [{"x": rng.normal(size=(n, 2)).astype(np.float32)} for n in (4000, 500, 500)]
+    data = Dataset(*rows, {}, layout)
+    method = methods.get("flow_norm")
+    fitted = method.fit(config, data, bench(fit))
+    for t in (0.2, 0.5, 0.8):
+        config.method.time = t
+        found = jax.jit(method.scores(config, layout))(fitted, rows[2]["x"])
+        factor = (2 * t - 1) / (t**2 + (1 - t) ** 2)
+        length = np.sqrt(np.mean(found["flow_norm"][0]) / np.mean(found["z2"]))
+        assert length == pytest.approx(abs(factor), abs=0.2)
 
 
 def test_rotation_makes_scores_invariant_under_rotation():

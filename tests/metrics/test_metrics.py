@@ -297,7 +297,7 @@ def test_chi2_of_a_cut_is_the_homogeneity_test_and_calibrated():
     rng = np.random.default_rng(0)
     total = np.full(20, 500)
     passed = rng.multivariate_hypergeometric(total, 1000)
-    chi2, ndof = sculpting._chi2_after_cut(passed, total)
+    chi2, ndof = sculpting.chi2_after_cut(passed, total)
     expected = chi2_contingency([passed, total - passed])
     assert chi2 == pytest.approx(expected.statistic) and ndof == expected.dof
     mass = rng.exponential(50, 20_000)

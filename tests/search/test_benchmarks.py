@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from lhco_events import fake_events, write_frame
 
-from benchmarks import calibration, power, pseudo, template, uniformity
+from benchmarks import calibration, power, pseudo, swapped, template, uniformity
 from jaxad.data import lhco
 from jaxad.search import toys
 
@@ -69,3 +69,30 @@ def test_the_table_of_densities_has_means_widths_and_excesses():
     runs = [[{"pulls": pulls.tolist(), "n": [[11.0], [13.0]], "b": [[10.0], [10.0]]}]]
     row = template.line("one", runs)
     assert row.startswith("| one | 1.00, 0.45 | 0.50, 0.22 | +20.0% [+20.0%, +20.0%] ± 22.4% |")
+
+
+def _one(shift: float) -> dict:
+    """A run of `swapped` whose density is `shift` above the truth in every moment."""
+    rng = np.random.default_rng(0)
+    m = rng.uniform(2.7, 4.1, 900)
+    truth = {"x": rng.normal(size=(900, 4)), "m": m}
+    at = dict(zip(m, truth["x"], strict=True))
+    moments = swapped.by_mass(
+        lambda masses, stage: np.array([at[mass] for mass in masses]) + shift, truth, rng
+    )
+    networks = [[0.7, 3.0], [0.8, 4.0], [0.75, 3.5]]
+    return {"nll": 5.28, "ensemble": [0.85, 5.0], "networks": networks, "moments": moments}
+
+
+def test_swapped_parts_have_merits_and_moments_by_mass():
+    rows = swapped.tables({"exact": [_one(0.0)], "high": [_one(0.0), _one(1.0)]})
+    assert rows[2].startswith("| exact | 5.2800 [5.2800, 5.2800] | 0.850 [0.850, 0.850], 5.00")
+    assert "| 0.750 [0.700, 0.800], 3.50 [3.00, 4.00] | 0.750 [0.750, 0.750], 3.50" in rows[2]
+    bins = [row for row in rows if row.startswith(("| 2.", "| 3."))]
+    assert len(bins) == len(swapped.EDGES) - 1
+    pulls = {
+        row.split("|")[1].strip(): [float(cell) for cell in row.split("|")[2:-1]]
+        for row in rows[-8:]
+    }
+    assert max(map(abs, pulls["exact, dmJ"])) < 0.3
+    assert pulls["high, dmJ"][0] > 2 and abs(pulls["high, dmJ"][1]) < 0.3
