@@ -358,11 +358,23 @@ def require_lane(config: ConfigDict, layers: Mapping[str, Mapping[str, np.ndarra
         )
 
 
-def _score(config: ConfigDict, layers: Mapping[str, Mapping[str, Array]], x: Array) -> Array:
-    """Sum of squares (n,) float32 of the codes of inputs x (n, d), in integers to the end."""
+def squares(
+    config: ConfigDict, layers: Mapping[str, Mapping[str, Array]], x: Array
+) -> tuple[Array, Array]:
+    """The sum of squares of the codes of inputs x (n, d), in integers: what firmware gives.
+
+    Returns:
+        Counts (n,) int32, and how many bits they have behind the point.
+    """
     grid = input_type(config)
     codes, to = run(network_of(config, layers), from_float(x, grid, LANE), grid, LANE)
-    return jnp.ldexp(jnp.sum(codes * codes, axis=-1).astype(jnp.float32), -2 * to.fraction)
+    return jnp.sum(codes * codes, axis=-1), 2 * to.fraction
+
+
+def _score(config: ConfigDict, layers: Mapping[str, Mapping[str, Array]], x: Array) -> Array:
+    """Sum of squares (n,) float32 of the codes of inputs x (n, d), in integers to the end."""
+    counts, fraction = squares(config, layers, x)
+    return jnp.ldexp(counts.astype(jnp.float32), -fraction)
 
 
 def scores(config: ConfigDict, layout: Layout) -> Callable[[dict, Array], dict[str, Array]]:
