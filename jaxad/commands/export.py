@@ -7,10 +7,11 @@
 DIR holds scorer.hpp (one C++ header without dependencies), scorer.stablehlo (jax.export, any number
 of events, CPU, CUDA and TPU), scorer.onnx (ONNX Runtime, any number of events), triton/, a model
 repository with it, scorer.tflite (LiteRT, batches of 1 and 256 events), or hls/, a project of
-hls4ml in fixed point (dense trigger autoencoders), and whatever the format: scorer/, the archive
-that `jaxad.load` and verify read; golden.npz, 32 events with their outputs; export.json, the
-contract: features, units, score, threshold, rate, knots, calibration, versions. verify replays the
-golden rows, and the events of a file, in every runtime, and ends with 1 where one disagrees.
+hls4ml in fixed point (quantised networks, from counts to an integer score, and dense trigger
+autoencoders), and whatever the format: scorer/, the archive that `jaxad.load` and verify read;
+golden.npz, 32 events with their outputs; export.json, the contract: features, units, score,
+threshold, rate, knots, calibration, versions. verify replays the golden rows, and the events of a
+file, in every runtime, and ends with 1 where one disagrees.
 quantize writes the ONNX model of DIR once more, its linear layers in int8, calibrated with the
 run's own data.
 """

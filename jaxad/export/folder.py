@@ -173,12 +173,7 @@ def export(
             about["hls"] = hls.project(scorer, about, dataset(), raw, folder / "hls")
             source = FORMATS["hls"].format(namespace=about["namespace"])
             about["artefacts"]["hls"] = _entry(folder / source, folder)
-            print(hls.drift_line(about["hls"]["drift"]))
-            print(
-                "hls: da4ml: {lut} LUT, {ff} FF, {stages} stages".format(
-                    **about["hls"]["estimates"]
-                )
-            )
+            print(hls.summary(about["hls"]))
         _finish(folder, about)
         _require_free(out, [run])  # of what came there meanwhile
     print(f"name in programs: {about['namespace']}")

@@ -105,11 +105,25 @@ def differences(about: Mapping[str, Any], found: np.ndarray, expected: np.ndarra
     }
 
 
+def _same_integers(
+    folder: Path, about: Mapping[str, Any], archive: scorer.Scorer, samples: Mapping[str, Any]
+) -> bool:
+    """Print how many integers of an integer scorer's project differ; whether none does."""
+    exported_file(folder, about["artefacts"]["hls"])
+    agreed = True
+    for good, line in hls.replayed(folder, about, archive, samples):
+        said = {True: "agrees on", False: "FAILED on", None: "left out:"}[good]
+        print(f"hls: {said} {line}")
+        agreed &= good is not False
+    return agreed
+
+
 def verify(folder: Path, events: np.ndarray | None = None) -> bool:
     """Print, runtime by runtime, how well an exported scorer agrees; whether all do.
 
     Golden rows are compared with their stored outputs, `events` with the archived scorer. How far
-    a quantized or fixed-point scorer is from that one is printed, and no disagreement.
+    a quantized or fixed-point scorer is from that one is printed, and no disagreement. Integers of
+    a scorer that has been trained as such are compared one by one.
     """
     about = read_contract(folder)
     raw, golden = golden_rows(folder, about)
@@ -120,6 +134,9 @@ def verify(folder: Path, events: np.ndarray | None = None) -> bool:
     agreed, quantized = True, "quantization" in about
     for name in about["artefacts"]:
         try:
+            if name == "hls" and hls.in_integers(about):
+                agreed &= _same_integers(folder, about, archive, samples)
+                continue
             run = runtime(folder, about, name)
         except UserError as error:
             print(f"{name}: FAILED: {error}")

@@ -13,7 +13,7 @@ from random_scorers import calibrated, mixture_scorer, trigger_data, trigger_sco
 from jaxad import data
 from jaxad.commands.export import main
 from jaxad.errors import UserError
-from jaxad.export.hls import estimates, network
+from jaxad.export.hls import build, estimates, network
 from jaxad.export.hls import writer as hls
 from jaxad.export.verify import read_contract
 from jaxad.scorer import Scorer
@@ -108,7 +108,7 @@ def test_estimates_are_of_what_is_emulated(tmp_path):
     (z,) = hls.standardised(host, x)
     results = network.output_types(model, [z])
     types = {name: types.get(name, {}) | results[name] for name in results}
-    hls._write(model, types, tmp_path / "hls", "net")
+    build.write(model, types, tmp_path / "hls", "net")
     found = estimates.logic(model, types).predict(np.float64(types["z"]["result"].rounded(z)))
     np.testing.assert_array_equal(
         np.float32(found[:, 0]), hls.emulated(tmp_path / "hls", host, "net")(x)
@@ -151,6 +151,6 @@ def test_refusals_take_one_line_and_leave_nothing(tmp_path, capsys):
 
 
 def test_a_missing_package_is_named(monkeypatch):
-    monkeypatch.setattr(hls, "find_spec", lambda name: None)
+    monkeypatch.setattr(build, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"pip install 'jaxad\[hls\]'"):
         hls.check(single("dense_vae", "masked"))

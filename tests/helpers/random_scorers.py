@@ -6,11 +6,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxad.configs import adc2021_shallow, adc2021_vae, cathode, toptagging_ae
+from jaxad.configs import (
+    adc2021_quantized,
+    adc2021_shallow,
+    adc2021_vae,
+    cathode,
+    toptagging_ae,
+)
 from jaxad.data.layout import Layout
+from jaxad.inputs import trigger_integer
 from jaxad.inputs.trigger import pt_scale
-from jaxad.methods import autoencoder
+from jaxad.methods import autoencoder, quantized
 from jaxad.methods.stages import weak
+from jaxad.models.quantized import calibrated as calibrated_network
+from jaxad.models.quantized import ebops, integers
 from jaxad.models.trigger import MODELS
 from jaxad.observables.derived import dijet_names
 from jaxad.observables.trigger import object_names
@@ -52,6 +61,27 @@ def trigger_scorer(name: str = "dense_vae", n_background: int = 2000) -> Scorer:
     fitted["inputs"] = pt_scale(trigger_data(500, seed=1))
     scorer = Scorer("trigger_autoencoder", config, fitted, TRIGGER)
     return calibrated(scorer, trigger_data(n_background, seed=2))
+
+
+def integer_scorer(rounding: str = "RND_CONV", bits: int = 4) -> Scorer:
+    """A quantised encoder 57-32-16-8 of random weights; inputs round alike, two are doubled."""
+    config = adc2021_quantized.get_config("smoke")
+    config.inputs.type = f"fixed<8,6,{rounding},SAT>"
+    config.method.update({"rounding": rounding, "weight_bits": bits})
+    counts = np.asarray(trigger_integer.counts(trigger_data(2000, seed=1)))
+    fitted = {"inputs": trigger_integer.scales(counts)}
+    fitted["inputs"]["shift"][[0, 31]] = -1
+    x = trigger_integer.scaled(fitted["inputs"], counts, trigger_integer.type_of(config.inputs))
+    rng, widths = np.random.default_rng(0), quantized.widths_of(config)
+    layers = [
+        (rng.normal(0, (2 / i) ** 0.5, (i, o)), rng.normal(0, 0.3, o))
+        for i, o in ((57, 32), (32, 16), (16, 8))
+    ]
+    found = integers(*calibrated_network(layers, np.asarray(x), widths), widths)
+    fitted["layers"] = jax.tree.map(lambda a: a[None], found)
+    fitted["ebops"] = np.array([ebops(found, 7)], np.int32)
+    scorer = Scorer("quantized", config, fitted, TRIGGER)
+    return calibrated(scorer, trigger_data(2000, seed=2))
 
 
 def random_like(shapes, *leading: int):

@@ -1,13 +1,16 @@
 """What a fixed-point network would take of an FPGA, by da4ml: estimates, without any synthesis."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from jaxad.export.hls.integer import HIGHEST, LOWEST, Firmware
 from jaxad.export.hls.network import SLOPE, TANH_TABLE, Fixed
+from jaxad.fixed import FixedType, Layer
 
 ADDERS_A_STAGE = 5
+CLOCKS = (160, 240, 320)  # [MHz]
 
 
 def _signed(x: Any, t: Fixed) -> Any:
@@ -52,15 +55,64 @@ def logic(model: Any, types: Mapping[str, Mapping[str, Fixed]]) -> Any:
     return comb_trace(np.concatenate(inputs), values[id(model.outputs[0])])
 
 
-def estimates(model: Any, types: Mapping[str, Mapping[str, Fixed]]) -> dict[str, int]:
-    """LUTs, flip-flops, and pipeline stages of at most 5 adders each."""
+def converted(x: Any, t: FixedType) -> Any:
+    """An array of symbolic numbers as the type `t`, of the roundings TRN, RND and RND_CONV.
+
+    da4ml knows the first two. Half to even is adding one half less the last bit of x, and the bit
+    of x that will be the last one, and cutting.
+    """
+    f, rounding = t.fraction, t.rounding
+    if rounding == "RND_CONV":
+        _, _, bits = (np.asarray(part, np.float64) for part in x.kif)
+        cut, odd = bits > f, x.quantize(0, 1 - f, f)
+        almost_half = np.where(cut, 2.0 ** (-f - 1) - 2.0**-bits, 0)
+        x = x + almost_half + odd * np.where(cut, 2.0 ** (f - bits), 0)
+        rounding = "TRN"
+    integer = t.integer - t.signed
+    return x.quantize(int(t.signed), integer, f, overflow_mode=t.overflow, round_mode=rounding)
+
+
+def layers_of(network: Sequence[Layer], x: Any) -> Any:
+    """What integer layers make of an array of symbolic numbers; accumulators are exact."""
+    for layer in network:
+        kernel, bias = (
+            np.ldexp(np.asarray(m, np.float64), -t.fraction)
+            for m, t in ((layer.kernel, layer.kernel_type), (layer.bias, layer.bias_type))
+        )
+        x = converted(x @ kernel + bias, layer.result_type)
+        x = converted(x.relu(), layer.output_type) if layer.activation else x
+    return x
+
+
+def firmware_logic(found: Firmware) -> Any:
+    """da4ml's combinational logic of a scorer in integers, from the counts to the score."""
+    from da4ml.trace import FixedVariableArray, HWConfig, comb_trace
+
+    signed = (LOWEST < 0).astype(int)
+    bits = np.ceil(np.log2(np.maximum(HIGHEST + 1, -LOWEST))).astype(int)
+    counts = FixedVariableArray.from_kif(
+        signed, bits, np.zeros_like(bits), hwconf=HWConfig(1, -1, -1)
+    )
+    x = (counts - found.offset.astype(np.float64)) * np.exp2(-found.shift)
+    for t in (found.source, found.scaled, found.input):
+        x = converted(x, t)
+    codes = layers_of(found.layers, x)
+    return comb_trace(counts, np.sum(codes * codes, keepdims=True))
+
+
+def latency(stages: int) -> dict[str, float]:
+    """Clock [MHz] -> stages times its period [ns]."""
+    return {str(clock): round(stages * 1e3 / clock, 2) for clock in CLOCKS}
+
+
+def estimates(logic: Any) -> dict[str, int]:
+    """LUTs, flip-flops, and pipeline stages of at most 5 adders each, of da4ml's logic."""
     from da4ml.trace import to_pipeline
 
-    found = logic(model, types)
-    pipeline = to_pipeline(found, ADDERS_A_STAGE, verbose=False)
+    pipeline = to_pipeline(logic, ADDERS_A_STAGE, verbose=False)
     return {
-        "lut": round(found.cost),
+        "lut": round(logic.cost),
         "ff": int(pipeline.reg_bits),
         "stages": len(pipeline.solutions),
-        "adders": round(found.latency[1]),
+        "adders": round(logic.latency[1]),
     }

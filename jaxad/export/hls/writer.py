@@ -10,11 +10,7 @@ import contextlib
 import ctypes
 import io
 import os
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Callable, Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +18,12 @@ import numpy as np
 
 from jaxad.data.dataset import Dataset
 from jaxad.errors import UserError
-from jaxad.export.hls import estimates, network
-from jaxad.export.hls.network import COLUMNS, N_INPUTS, SLOPE_BITS, TANH_TABLE, WIDTH, Fixed
+from jaxad.export.hls import build, estimates, network
+from jaxad.export.hls.network import COLUMNS, N_INPUTS, WIDTH
 from jaxad.inputs.trigger import clean, mask
 from jaxad.observables.trigger import N_OBJECTS
 from jaxad.scorer import Scorer
 
-OPTIONS = {"backend": "Vitis", "io_type": "io_parallel", "clock_period": 5}
 MEANING = {
     "z": "(x - shift) / scale, clipped; pT [GeV], then eta, then phi of the 19 objects; 0 in empty "
     "slots; with rotate, phi from that of the MET, in [-pi, pi)",
@@ -44,9 +39,7 @@ RAW = (N_OBJECTS, 3)
 def check(scorer: Scorer) -> None:
     """Raise a UserError that names why a scorer cannot be written."""
     network.check(scorer)
-    for package in ("keras", "hls4ml", "da4ml"):
-        if find_spec(package) is None:
-            raise UserError(f"--format hls: needs {package}: pip install 'jaxad[hls]'")
+    build.require_packages()
 
 
 def standardised(host: Mapping[str, Any], raw: np.ndarray) -> list[np.ndarray]:
@@ -70,29 +63,6 @@ def score(host: Mapping[str, Any], output: np.ndarray) -> np.ndarray:
     return 0.5 * np.sum(np.exp(log_var) + mean**2 - 1 - log_var, axis=1)
 
 
-def _write(model: Any, types: Mapping[str, Mapping[str, Fixed]], folder: Path, name: str) -> None:
-    """The project `name` of hls4ml, without the paths it was written at."""
-    import hls4ml
-
-    config = hls4ml.utils.config_from_keras_model(model, granularity="name", backend="Vitis")
-    for layer, of_layer in config["LayerName"].items():
-        of_layer["Precision"] |= {key: str(found) for key, found in types.get(layer, {}).items()}
-        if layer == "there":
-            of_layer["Precision"]["result"] = "ufixed<1,1>"
-        elif layer.startswith("leaky_relu"):
-            of_layer["Precision"]["param"] = f"ufixed<{SLOPE_BITS},0>"
-        elif layer.startswith("tanh"):
-            of_layer["TableSize"] = TANH_TABLE
-            of_layer["Precision"]["table"] = str(types[layer]["result"])
-    project = hls4ml.converters.convert_from_keras_model(
-        model, hls_config=config, output_dir=str(folder), project_name=name, **OPTIONS
-    )
-    project.write()
-    written = folder / "hls4ml_config.yml"
-    text = written.read_text(encoding="utf-8").replace(str(folder), ".")
-    written.write_text(text, encoding="utf-8")
-
-
 def emulated(
     folder: Path, host: Mapping[str, Any], name: str
 ) -> Callable[[np.ndarray], np.ndarray]:
@@ -101,16 +71,8 @@ def emulated(
     Raises:
         UserError: no g++ here, or it refuses the sources.
     """
-    if shutil.which("g++") is None:
-        raise UserError(f"{folder}: g++ is not installed: it is what the project is checked with")
-    with tempfile.TemporaryDirectory() as temporary:
-        copy = shutil.copytree(folder, Path(temporary) / "hls")
-        command = ["bash", "build_lib.sh"]
-        done = subprocess.run(command, cwd=copy, capture_output=True, text=True, check=False)
-        library = next(copy.glob("firmware/*.so"), None)
-        if done.returncode or library is None:
-            raise UserError(f"{folder}: g++: {(done.stderr.splitlines() or ['no library'])[0]}")
-        network = getattr(ctypes.CDLL(str(library)), f"{name}_float")
+    with build.library(folder) as library:
+        network = getattr(library, f"{name}_float")
         network.restype = None
 
         def scores(raw: np.ndarray) -> np.ndarray:
@@ -168,7 +130,7 @@ def project(
         model, types = network.keras_model(network.dense_layers(scorer, host), host)
         results = network.output_types(model, standardised(host, background))
         types = {name: types.get(name, {}) | results[name] for name in results}
-        _write(model, types, folder, about["namespace"])
+        build.write(model, types, folder, about["namespace"])
     host["outputs"] = int(model.outputs[0].shape[-1])
     limit = 2.0 ** (types["z"]["result"].integer - 1)
     host["clip"] = [-limit, limit - 2.0 ** (types["z"]["result"].integer - WIDTH)]
@@ -183,7 +145,7 @@ def project(
         "host": host | {"meaning": MEANING},
         "bits": {name: {k: list(t) for k, t in found.items()} for name, found in types.items()},
         "drift": changes,
-        "estimates": estimates.estimates(model, types),
+        "estimates": estimates.estimates(estimates.logic(model, types)),
         "golden": scores(golden).tolist(),
     }
 

@@ -82,18 +82,29 @@ def difference_type(a: FixedType, b: FixedType) -> FixedType:
     return FixedType(integer + fraction, integer)
 
 
+def squares(
+    config: ConfigDict, layers: Mapping[str, Mapping[str, Array]], x: Array
+) -> tuple[Array, Array]:
+    """The score of inputs x (n, d) in integers, what firmware gives: a sum of squares.
+
+    Returns:
+        Counts (n,) int32, of the codes or of their differences from the inputs (`method.score`),
+        and how many bits they have behind the point.
+    """
+    grid = input_type(config)
+    counts = from_float(x, grid, LANE)
+    codes, to = run(network_of(config, layers), counts, grid, LANE)
+    if config.method.score == "mse":
+        exact = difference_type(to, grid)
+        codes, to = subtract(codes, counts, to, grid, exact, LANE), exact
+    return jnp.sum(codes * codes, axis=-1), 2 * to.fraction
+
+
 def integer_score(config: ConfigDict, layers: Mapping[str, Mapping[str, Array]], x: Array) -> Array:
     """Score (n,) float32 of inputs x (n, d), in integers until it is complete.
 
     The last step, to float32, is exact for sums of 24 bits: 8 codes of 11, say.
     """
-    grid = input_type(config)
-    counts = from_float(x, grid, LANE)
-    codes, to = run(network_of(config, layers), counts, grid, LANE)
-    divisor = 1
-    if config.method.score == "mse":
-        exact = difference_type(to, grid)
-        codes, to = subtract(codes, counts, to, grid, exact, LANE), exact
-        divisor = x.shape[-1]
-    total = jnp.sum(codes * codes, axis=-1).astype(jnp.float32)
-    return jnp.ldexp(total, -2 * to.fraction) / divisor
+    counts, fraction = squares(config, layers, x)
+    divisor = x.shape[-1] if config.method.score == "mse" else 1
+    return jnp.ldexp(counts.astype(jnp.float32), -fraction) / divisor
