@@ -82,7 +82,7 @@ def test_types_hold_what_they_are_for(scorer):
     assert facts["types"]["relu_1"] == {"result": "ufixed<8,5,RND_CONV,SAT>"}
     assert facts["types"]["dense_0"]["weight"] == "fixed<4,1,RND,SAT_SYM>"
     parts = facts["types"]["dense_0"]
-    assert parts["accum"] == parts["result"] == "fixed<21,14,TRN,WRAP>"
+    assert parts["accum"] == parts["result"] == "fixed<19,14,TRN,WRAP>"
 
 
 def test_the_integer_threshold_gives_the_scorers_flags(scorer):

@@ -77,7 +77,9 @@ def integer_scorer(rounding: str = "RND_CONV", bits: int = 4) -> Scorer:
         (rng.normal(0, (2 / i) ** 0.5, (i, o)), rng.normal(0, 0.3, o))
         for i, o in ((57, 32), (32, 16), (16, 8))
     ]
-    found = integers(*calibrated_network(layers, np.asarray(x), widths), widths)
+    fraction = trigger_integer.type_of(config.inputs).fraction
+    start = calibrated_network(layers, np.asarray(x), fraction, widths)
+    found = integers(*start, widths)
     fitted["layers"] = jax.tree.map(lambda a: a[None], found)
     fitted["ebops"] = np.array([ebops(found, 7)], np.int32)
     scorer = Scorer("quantized", config, fitted, TRIGGER)
