@@ -22,7 +22,9 @@ def get_config(variant: str = "") -> ConfigDict:
             "data": data.get_config("lhco", **simulated),
             "inputs": inputs.get_config("features"),
             "method": {"name": "cathode", "oversampling": 4.0, "bandwidth": 0.01},
-            "flow": density.get_config(**({"n_layers": 2, "hidden": (16,)} if smoke else {})),
+            "flow": density.get_config(
+                **({"n_layers": 2, "hidden": (16,), "correction": 1} if smoke else {})
+            ),
             "flow_train": training.get_config(
                 epochs=2 if smoke else 12,
                 batch_size=512,

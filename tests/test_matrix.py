@@ -78,9 +78,7 @@ SHORT = {
     ("vector", "trigger events"): ("rbm", "one_class_svm", "student"),
     ("vector", "trigger integers"): ("pca",),
     ("vector", "jet observables, EFPs"): ("autoencoder", "gaussian_mixture", "isolation_forest"),
-    ("vector", "a table, MeV"): (
-        *("trigger_autoencoder", "feature_autoencoder", "nearest_neighbours", "cathode"),
-    ),
+    ("vector", "a table, MeV"): ("trigger_autoencoder", "nearest_neighbours", "cathode"),
     ("image", "jet images"): ("autoencoder",),
     ("image", "images"): ("pca",),
     ("image", "detector images"): ("dirichlet_vae",),
