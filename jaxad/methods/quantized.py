@@ -349,7 +349,7 @@ def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
         UserError: settings or a teacher that will not do; integers that int32 does not hold.
     """
     widths, grid = widths_of(config), input_type(config)
-    linear = FORMS[config.method.score].linear
+    form = FORMS[config.method.score]
     require_vectors(config, dataset.layout)
     if not config.method.teacher and "teacher" in config:
         theirs = own_config(config)
@@ -357,7 +357,10 @@ def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
     source = float_network(teach(config, dataset, bench), config)
     stage = inputs.stage(config.inputs, dataset.layout, KINDS, "quantized")
     train, val = rows_of(config, stage, source, dataset)
-    start = calibrated(source.layers, val["x"], grid.fraction, widths, linear)
+    start = calibrated(
+        *(source.layers, val["x"], grid.fraction, widths),
+        *(form.linear, form.compared),
+    )
     params, types = jax.tree.map(lambda a: a[None], start)
     if config.method.target != "none":
         steps = config.train.epochs * -(-len(train["x"]) // config.train.batch_size)
@@ -370,10 +373,10 @@ def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
     members, costs = [], []
     for member in range(len(jax.tree.leaves(params)[0])):
         own = jax.tree.map(lambda a, m=member: a[m], (params, types))
-        layers = integers(*own, widths, linear)
+        layers = integers(*own, widths, form.linear)
         require_lane(config, layers)
         members.append(layers)
-        costs.append(ebops(layers, grid.width - grid.signed, linear))
+        costs.append(ebops(layers, grid.width - grid.signed, form.linear))
     fitted = {
         "layers": jax.tree.map(lambda *a: np.stack(a), *members),
         "inputs": source.inputs,

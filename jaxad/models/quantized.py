@@ -272,6 +272,7 @@ def calibrated(
     fraction: int,
     widths: Widths,
     linear: Sequence[int] = (),
+    compared: int | None = None,
 ) -> tuple[dict, dict]:
     """("params", "types") of a `QuantizedNetwork` that starts from a float one.
 
@@ -280,6 +281,8 @@ def calibrated(
         x: inputs (n, d) of held-out background: results are as large, and one bit more.
         fraction: fractional bits of the inputs: biases start with none below those of products.
         linear: layers without a ReLU, see `rectified`.
+        compared: how many layers give what the last one's result is compared with; its type reaches
+            as far then, however little a short training has it reach. None or 0: no layers do.
     """
     params, types = {}, {}
     relus = rectified(len(layers), linear)
@@ -309,6 +312,8 @@ def calibrated(
         if widths.learned and relu:
             tree["activation_bits"] = fraction / RATE
         params[str(number)], types[str(number)] = tree, own
+    if compared:
+        own["integer"] = max(own["integer"], types[str(compared - 1)]["integer"] + 1)
     return jax.tree.map(lambda a: np.asarray(a, np.float32), (params, types))
 
 

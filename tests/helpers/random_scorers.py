@@ -83,11 +83,12 @@ def integer_scorer(rounding: str = "RND_CONV", bits: int = 4, score: str = "mu2"
         for i, o in itertools.pairwise(SIZES[score])
     ]
     fraction = trigger_integer.type_of(config.inputs).fraction
-    linear = FORMS[score].linear
-    start = calibrated_network(layers, np.asarray(x), fraction, widths, linear)
-    found = integers(*start, widths, linear)
+    form = FORMS[score]
+    calibration = layers, np.asarray(x), fraction, widths
+    start = calibrated_network(*calibration, form.linear, form.compared)
+    found = integers(*start, widths, form.linear)
     fitted["layers"] = jax.tree.map(lambda a: a[None], found)
-    fitted["ebops"] = np.array([ebops(found, 7, linear)], np.int32)
+    fitted["ebops"] = np.array([ebops(found, 7, form.linear)], np.int32)
     scorer = Scorer("quantized", config, fitted, TRIGGER)
     return calibrated(scorer, trigger_data(2000, seed=2))
 

@@ -215,7 +215,8 @@ def test_distances_of_integers_are_those_of_the_quantised_network(way, dataset, 
     source, widths = quantized.float_network(features, config), quantized.widths_of(config)
     stage = feature_autoencoder._stage(features.config, TRIGGER)
     x = np.asarray(stage.apply(features.params, dataset.test["x"]))
-    params, types = calibrated(source.layers, x, 2, widths, linear=(4,))
+    params, types = calibrated(source.layers, x, 2, widths, linear=(4,), compared=2)
+    assert types["7"]["integer"] >= types["1"]["integer"] + 1  # of an untrained network too
     network = QuantizedNetwork((29, 10, 9, 6, 4, 6, 9, 10), widths, 7, linear=(4,))
     found = jax.jit(network.apply)({"params": params, "types": types}, x)
     layers = integers(params, types, widths, linear=(4,))
