@@ -12,6 +12,7 @@ From features of CMS's layout, whose run comes first:
     train.py --config=configs/adc2021_features.py --workdir=RUN --config.inputs.name=trigger_integer
     train.py --config=configs/adc2021_quantized.py --workdir=runs/adc2021/quantized_features
         --config.method.score=distance --config.method.teacher=RUN
+        --config.method.granularity=channel
 """
 
 from ml_collections import ConfigDict

@@ -43,6 +43,7 @@ from jaxad.models.quantized import (
     folded,
     integers,
     rectified,
+    weights,
 )
 from jaxad.models.trigger import NORM_EPS
 from jaxad.models.vae import gaussian_kl
@@ -361,6 +362,11 @@ def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
         *(source.layers, val["x"], grid.fraction, widths),
         *(form.linear, form.compared),
     )
+    if form.compared:
+        last = str(form.compared - 1)
+        rounded = weights(*(tree[last] for tree in start), widths)["kernel"][0]
+        kernel = source.layers[form.compared - 1][0]
+        require_features(kernel, np.asarray(rounded), widths.granularity)
     params, types = jax.tree.map(lambda a: a[None], start)
     if config.method.target != "none":
         steps = config.train.epochs * -(-len(train["x"]) // config.train.batch_size)
@@ -384,6 +390,23 @@ def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
     }
     _tell(config, fitted, val)
     return fitted
+
+
+def require_features(kernel: np.ndarray, rounded: np.ndarray, granularity: str) -> None:
+    """Refuses features (inputs, features) of which rounding leaves nothing.
+
+    Each was scaled to unit spread, so that one that seldom varies has weights far above the others.
+
+    Raises:
+        UserError: such a feature.
+    """
+    lost = np.any(kernel, axis=0) & ~np.any(rounded, axis=0)
+    if lost.any():
+        raise UserError(
+            f"method.granularity={granularity}: all weights of {lost.sum()} of {lost.size} "
+            "features round to 0 beside those of the largest: set method.granularity=channel, or "
+            "weight with learnt widths"
+        )
 
 
 def _tell(config: ConfigDict, fitted: dict, val: Rows) -> None:

@@ -282,10 +282,13 @@ def calibrated(
         fraction: fractional bits of the inputs: biases start with none below those of products.
         linear: layers without a ReLU, see `rectified`.
         compared: how many layers give what the last one's result is compared with; its type reaches
-            as far then, however little a short training has it reach. None or 0: no layers do.
+            as far then, however little a short training has it reach, and learnt widths of every
+            weight start from those of channels. None or 0: no layers do.
     """
     params, types = {}, {}
-    relus = rectified(len(layers), linear)
+    relus, granularity = rectified(len(layers), linear), widths.granularity
+    if widths.learned:
+        granularity = "channel" if compared and granularity == "weight" else "layer"
     for number, ((kernel, bias), relu) in enumerate(zip(layers, relus, strict=True)):
         x = x.astype(np.float64) @ kernel + bias
         x = np.maximum(x, 0) if relu else x
@@ -293,9 +296,7 @@ def calibrated(
         tree: dict[str, Any] = {"kernel": kernel, "bias": bias}
         own: dict[str, Any] = {"integer": integer}
         for name, bits in (("kernel", widths.weight), ("bias", 2 * widths.weight)):
-            shared = fractions_shape(tree[name].shape, widths.granularity)
-            if widths.learned:
-                shared = (1,) * len(shared)
+            shared = fractions_shape(tree[name].shape, granularity)
             axes = tuple(a for a, n in enumerate(shared) if n < tree[name].shape[a])
             largest = np.abs(tree[name]).max(axis=axes, keepdims=True)
             f = bits - 1 - integer_bits(largest, bits - 1)

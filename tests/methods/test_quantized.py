@@ -266,6 +266,13 @@ def test_distances_resumed_and_stored_are_the_same(dataset, features, distilled,
     np.testing.assert_array_equal(scorer(x), scored(config, undisturbed, x)[0])
 
 
+def test_features_that_rounding_takes_away_are_refused():
+    kernel = np.array([[300.0, 0.2, 0.0], [10.0, -0.3, 0.0]])
+    quantized.require_features(kernel, np.array([[300.0, 0.25, 0.0], [8.0, 0.0, 0.0]]), "channel")
+    with pytest.raises(UserError, match=r"^method\.granularity=layer: all weights of 1 of 3 feat"):
+        quantized.require_features(kernel, np.array([[304.0, 0, 0], [16.0, 0, 0]]), "layer")
+
+
 def test_teachers_that_are_no_features_are_refused(dataset, teacher, features):
     config = distances()
     with pytest.raises(UserError, match=r"of two model\.features .* found trigger_autoencoder enc"):
