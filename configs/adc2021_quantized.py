@@ -6,6 +6,13 @@ trains the float network first; with --config.method.teacher=RUN it starts from 
 are the integers of a Global Trigger. Six bits are the default; learnt widths:
 
     --config.method.learned=True --config.method.granularity=weight
+
+From features of CMS's layout, whose run comes first:
+
+    train.py --config=configs/adc2021_features.py --workdir=RUN --config.inputs.name=trigger_integer
+    train.py --config=configs/adc2021_quantized.py --workdir=runs/adc2021/quantized_features
+        --config.method.score=distance --config.method.teacher=RUN
+        --config.method.granularity=channel
 """
 
 from ml_collections import ConfigDict
@@ -32,12 +39,14 @@ def get_config(variant: str = "") -> ConfigDict:
         {
             "name": "quantized",
             "teacher": "",  # work directory of a trained float network; "": trained here
-            "score": "mu2",  # mu2, of an encoder | mse, of the autoencoder "challenge"
+            # mu2, of an encoder | mse, of the autoencoder "challenge" | distance, of a run of
+            # feature_autoencoder as teacher
+            "score": "mu2",
             "target": "codes",  # codes | loss (that of the float network) | none (rounding alone)
             "input_type": config.inputs.get_ref("type"),
             "weight_bits": 6,  # the sign among them; learnt widths start there
             "activation_bits": 8,
-            "code_bits": 10,  # the sign among them
+            "code_bits": 10,  # of results without a ReLU, the sign among them
             "rounding": "RND_CONV",  # RND_CONV | RND, of activations and codes
             "granularity": "layer",  # layer | channel | weight: what shares a width
             "learned": False,

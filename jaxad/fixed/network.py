@@ -50,8 +50,8 @@ def run(
     """What a network gives, in integers.
 
     Args:
-        network: at least one layer. Between a convolution and a dense layer images are flattened,
-            row, column, channel.
+        network: layers; without any, x is given back. Between a convolution and a dense layer
+            images are flattened, row, column, channel.
         x: counts (..., inputs), or (..., height, width, channels).
         input_type: their type.
         lane: one of `jaxad.fixed.lanes.LANES` for all layers; None: for every layer the cheapest

@@ -28,6 +28,7 @@ from jaxad.training import Task, weighted_mean
 KINDS = ("vector",)
 INVARIANCE, VARIANCE, COVARIANCE = 25.0, 25.0, 1.0
 """Weights of VICReg's three terms, those of its paper."""
+LEAST_SPREAD = 0.1
 
 
 def encoder(config: ConfigDict) -> Encoder:
@@ -104,12 +105,14 @@ def feature_task(config: ConfigDict, owner: np.ndarray) -> Task:
 def scaled(params: Any, x: np.ndarray, network: Encoder) -> tuple[Any, np.ndarray]:
     """The encoder with features of unit spread on vectors x (n, d), and these features.
 
-    ReLU passes a positive scale on, so that it becomes a part of the last layer. Features that
-    never vary keep theirs.
+    ReLU passes a positive scale on, so that it becomes a part of the last layer. A feature that
+    hardly varies, by less than `LEAST_SPREAD` of the one that varies most, would rule the distance:
+    it is scaled as if it varied by that.
     """
     features = np.asarray(network.apply(params, x))
     spread = features.std(axis=0)
-    scale = np.where(spread > 1e-6, 1 / np.maximum(spread, 1e-6), 1.0).astype(np.float32)
+    least = max(LEAST_SPREAD * float(spread.max()), 1e-6)
+    scale = (1 / np.maximum(spread, least)).astype(np.float32)
     last = f"Dense_{len(network.widths) - 1}"
     layers = params["params"]
     layers = layers | {last: {name: leaf * scale for name, leaf in layers[last].items()}}

@@ -6,11 +6,13 @@ and is stored as integers, from which its scores are computed exactly. Its targe
 the float network, as rounding should leave the detector what it is; training on the float network's
 own loss makes another detector of it. `method.target=none` rounds, and trains nothing.
 
-The score is `mu2`, the sum of squares of an encoder's code, or `mse`, the mean square of what an
-autoencoder's output, which is the code then, is from its input.
+The score is `mu2`, the sum of squares of an encoder's code; `mse`, the mean square of what an
+autoencoder's output is from its input, their difference being the code; or `distance`, the sum of
+squares of what the reconstruction of self-supervised features is from them, again the code, of one
+network from the inputs by the features to the reconstruction.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -28,12 +30,21 @@ from jaxad.devices import hosts
 from jaxad.devices.batches import in_batches
 from jaxad.errors import UserError
 from jaxad.fixed import from_float, to_float
-from jaxad.methods import Bench, trigger_autoencoder
-from jaxad.methods.stages.integers import input_type, integer_score, require_lane
-from jaxad.methods.stages.teacher import teach
+from jaxad.methods import Bench, get, trigger_autoencoder
+from jaxad.methods.stages.integers import FORMS, Form, input_type, integer_score, require_lane
+from jaxad.methods.stages.teacher import own_config, teach
 from jaxad.metrics.agreement import drift, overlap
 from jaxad.models import quantized
-from jaxad.models.quantized import QuantizedNetwork, Widths, calibrated, ebops, folded, integers
+from jaxad.models.quantized import (
+    QuantizedNetwork,
+    Widths,
+    calibrated,
+    ebops,
+    folded,
+    integers,
+    rectified,
+    weights,
+)
 from jaxad.models.trigger import NORM_EPS
 from jaxad.models.vae import gaussian_kl
 from jaxad.storage import cache
@@ -51,9 +62,22 @@ LAYERS = {
         ),
     },
     "mse": {"challenge": tuple((f"Dense_{number}", "") for number in range(4))},
+    "distance": {
+        "": tuple(
+            (f"{part}/Dense_{number}", "")
+            for part, n in (("encoder", 2), ("autoencoder", 6))
+            for number in range(n)
+        )
+    },
 }
-"""Score -> networks of trigger_autoencoder with ReLU alone -> dense layers up to the code, and the
-batch normalisation after each."""
+"""Score -> networks of its teacher with ReLU and linear layers alone, by model.name -> dense layers
+up to the code, and the batch normalisation after each."""
+TEACHERS = {
+    "mu2": "trigger_autoencoder",
+    "mse": "trigger_autoencoder",
+    "distance": "feature_autoencoder",
+}
+"""Score -> the method of the float network."""
 
 
 class Float(NamedTuple):
@@ -61,7 +85,7 @@ class Float(NamedTuple):
 
     Attributes:
         layers: kernels (inputs, features) and biases (features,), norms folded in.
-        params: of the whole network, its decoder too.
+        params: of the whole network, a decoder that is not scored too.
         inputs: what its inputs learnt.
         config: of its run.
     """
@@ -89,6 +113,11 @@ def widths_of(config: ConfigDict) -> Widths:
             raise UserError(
                 f"method.{name}: expected one of {', '.join(known)}, found {own[name]!r}"
             )
+    if own.target == "loss" and own.score == "distance":
+        raise UserError(
+            "method.target=loss: features that no view trains would vanish with their own "
+            "reconstruction's error: set method.target=codes"
+        )
     if own.learned and not 0 < own.beta_start <= own.beta:
         raise UserError(
             f"method.beta_start: expected a number above 0, up to method.beta={own.beta:g}, found "
@@ -118,11 +147,39 @@ def require_vectors(config: ConfigDict, layout: Layout) -> None:
     Raises:
         UserError: sets.
     """
-    stage = inputs.stage(config.inputs, layout, trigger_autoencoder.KINDS, "trigger_autoencoder")
+    name = TEACHERS[config.method.score]
+    stage = inputs.stage(config.inputs, layout, get(name).KINDS, name)
     if stage.kind not in KINDS:
         raise UserError(
-            f"inputs.name={config.inputs.name}: gives trigger_autoencoder a {stage.kind}, and "
+            f"inputs.name={config.inputs.name}: gives {name} a {stage.kind}, and "
             "quantized networks take vectors: choose inputs.name=trigger_integer or another input"
+        )
+
+
+def require_teacher(config: ConfigDict, method: str, theirs: ConfigDict) -> None:
+    """Refuses a float network of which the score is not.
+
+    Args:
+        method, theirs: its method and config.
+
+    Raises:
+        UserError: another method, or network.
+    """
+    score, model = config.method.score, theirs.get("model", {})
+    name = model.get("name", "")
+    if score == "distance":
+        sizes = [len(model.get(part, ())) for part in ("features", "widths")]
+        if method != TEACHERS[score] or sizes != [2, 2]:
+            raise UserError(
+                "method.teacher: expected a feature_autoencoder of two model.features and two "
+                "model.widths, as method.score=distance asks, found "
+                f"{method} {dict(model) if method == TEACHERS[score] else name}".rstrip()
+            )
+    elif method != TEACHERS[score] or name not in LAYERS[score]:
+        raise UserError(
+            f"method.teacher: expected a trigger_autoencoder of model.name="
+            f"{' or '.join(LAYERS[score])}, as method.score={score} asks, with ReLU and linear "
+            f"layers alone, found {method} {name}".rstrip()
         )
 
 
@@ -132,14 +189,7 @@ def float_network(teacher: Any, config: ConfigDict) -> Float:
     Raises:
         UserError: of another kind, several, or of other inputs.
     """
-    name = teacher.config.get("model", {}).get("name", "")
-    known = LAYERS[config.method.score]
-    if teacher.method != "trigger_autoencoder" or name not in known:
-        raise UserError(
-            f"method.teacher: expected a trigger_autoencoder of model.name={' or '.join(known)}, "
-            f"as method.score={config.method.score} asks, with ReLU and linear layers alone, found "
-            f"{teacher.method} {name}"
-        )
+    require_teacher(config, teacher.method, teacher.config)
     theirs, ours = (json_of(c.inputs) for c in (teacher.config, config))
     if theirs != ours:
         key = next(k for k in sorted(theirs | ours) if theirs.get(k) != ours.get(k))
@@ -148,6 +198,9 @@ def float_network(teacher: Any, config: ConfigDict) -> Float:
             f"{ours.get(key)!r}"
         )
     params, state = teacher.params["params"], teacher.params.get("state", {})
+    if teacher.method == "feature_autoencoder":
+        encoder = jax.tree.map(lambda a: a[:, None], teacher.params["encoder"])
+        params = {"autoencoder": params["params"], "encoder": encoder["params"]}
     members = jax.tree.leaves(params)[0].shape[:2]
     if members != (1, 1):
         raise UserError(
@@ -156,7 +209,7 @@ def float_network(teacher: Any, config: ConfigDict) -> Float:
         )
     params, state = jax.tree.map(lambda a: np.asarray(a)[0, 0], (params, state))
     layers = []
-    for path, norm in known[name]:
+    for path, norm in LAYERS[config.method.score][teacher.config.model.get("name", "")]:
         layer = params
         for part in path.split("/"):
             layer = layer[part]
@@ -174,12 +227,21 @@ def json_of(config: ConfigDict) -> dict:
     return {k: list(v) if isinstance(v, tuple) else v for k, v in config.to_dict().items()}
 
 
-def codes_of(layers: list[tuple[np.ndarray, np.ndarray]], x: Array) -> Array:
+def code_of(form: Form, outputs: Sequence[Array]) -> Array:
+    """What is squared (n, d), of the inputs and what every layer gives, (n, width) each."""
+    return outputs[-1] if form.compared is None else outputs[-1] - outputs[form.compared]
+
+
+def codes_of(
+    layers: list[tuple[np.ndarray, np.ndarray]], x: Array, form: Form = FORMS["mu2"]
+) -> Array:
     """Codes (n, d) of the float `layers`, see `Float`, of their inputs x (n, inputs)."""
-    for number, (kernel, bias) in enumerate(layers):
+    outputs = [x]
+    for (kernel, bias), relu in zip(layers, rectified(len(layers), form.linear), strict=True):
         x = x @ kernel + bias
-        x = nn.relu(x) if number < len(layers) - 1 else x
-    return x
+        outputs.append(nn.relu(x) if relu else x)
+        x = outputs[-1]
+    return code_of(form, outputs)
 
 
 def rows_of(
@@ -187,6 +249,7 @@ def rows_of(
 ) -> tuple[Rows, Rows]:
     """Training and validation rows: "x" on the grid of the inputs, "codes" of the float network."""
     grid, parts = input_type(config), []
+    codes = partial(codes_of, source.layers, form=FORMS[config.method.score])
     folder = cache.root(config.data.cache)
 
     def on_grid(values: Array) -> Array:
@@ -194,7 +257,7 @@ def rows_of(
 
     for name, events in (("train", dataset.train), ("val", dataset.val)):
         x = in_batches(on_grid, inputs.values_of(stage, events["x"], name, folder))
-        parts.append({"x": x, "codes": in_batches(partial(codes_of, source.layers), x)})
+        parts.append({"x": x, "codes": in_batches(codes, x)})
     return tuple(parts)
 
 
@@ -209,8 +272,8 @@ def task(
     """
     widths = widths_of(config)
     features = tuple(len(bias) for _, bias in source.layers)
-    grid = input_type(config)
-    network = QuantizedNetwork(features, widths, grid.width - grid.signed)
+    grid, form = input_type(config), FORMS[config.method.score]
+    network = QuantizedNetwork(features, widths, grid.width - grid.signed, form.linear)
     low, high = config.method.beta_start, config.method.beta
     rest = source.params if config.method.target == "loss" else {}
 
@@ -222,13 +285,14 @@ def task(
     def loss(params: Any, state: Any, batch: Rows, key: Array, training: bool) -> tuple:
         variables = {"params": params["layers"], "types": state["types"]}
         found = network.apply(variables, batch["x"])
+        codes = code_of(form, (batch["x"], *found.hidden, found.codes))
         if rest:
             layers = LAYERS[config.method.score][source.config.model.name]
             value = _own_loss(source, layers, params["float"], found, batch, key, training)
         else:
-            errors = jnp.sum((found.codes - batch["codes"]) ** 2, axis=-1) / size
+            errors = jnp.sum((codes - batch["codes"]) ** 2, axis=-1) / size
             value = weighted_mean(errors, batch["weight"])
-        near, far = (score_of(config, codes, batch["x"]) for codes in (found.codes, batch["codes"]))
+        near, far = (score_of(form, values) for values in (codes, batch["codes"]))
         far = jnp.abs(jnp.log(jnp.maximum(near, 1e-6)) - jnp.log(jnp.maximum(far, 1e-6)))
         metrics = {"ebops": found.ebops, "drift": weighted_mean(far, batch["weight"])}
         if widths.learned:
@@ -240,11 +304,9 @@ def task(
     return Task(init, loss)
 
 
-def score_of(config: ConfigDict, codes: Array, x: Array) -> Array:
-    """Score (n,) of float codes (n, d) of inputs x (n, inputs)."""
-    if config.method.score == "mse":
-        return jnp.mean((codes - x) ** 2, axis=-1)
-    return jnp.sum(codes**2, axis=-1)
+def score_of(form: Form, codes: Array) -> Array:
+    """Score (n,) of float codes (n, d)."""
+    return (jnp.mean if form.mean else jnp.sum)(codes**2, axis=-1)
 
 
 def _own_loss(
@@ -288,11 +350,23 @@ def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
         UserError: settings or a teacher that will not do; integers that int32 does not hold.
     """
     widths, grid = widths_of(config), input_type(config)
+    form = FORMS[config.method.score]
     require_vectors(config, dataset.layout)
+    if not config.method.teacher and "teacher" in config:
+        theirs = own_config(config)
+        require_teacher(config, theirs.method.name, theirs)
     source = float_network(teach(config, dataset, bench), config)
     stage = inputs.stage(config.inputs, dataset.layout, KINDS, "quantized")
     train, val = rows_of(config, stage, source, dataset)
-    start = calibrated(source.layers, val["x"], grid.fraction, widths)
+    start = calibrated(
+        *(source.layers, val["x"], grid.fraction, widths),
+        *(form.linear, form.compared),
+    )
+    if form.compared:
+        last = str(form.compared - 1)
+        rounded = weights(*(tree[last] for tree in start), widths)["kernel"][0]
+        kernel = source.layers[form.compared - 1][0]
+        require_features(kernel, np.asarray(rounded), widths.granularity)
     params, types = jax.tree.map(lambda a: a[None], start)
     if config.method.target != "none":
         steps = config.train.epochs * -(-len(train["x"]) // config.train.batch_size)
@@ -305,10 +379,10 @@ def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
     members, costs = [], []
     for member in range(len(jax.tree.leaves(params)[0])):
         own = jax.tree.map(lambda a, m=member: a[m], (params, types))
-        layers = integers(*own, widths)
+        layers = integers(*own, widths, form.linear)
         require_lane(config, layers)
         members.append(layers)
-        costs.append(ebops(layers, grid.width - grid.signed))
+        costs.append(ebops(layers, grid.width - grid.signed, form.linear))
     fitted = {
         "layers": jax.tree.map(lambda *a: np.stack(a), *members),
         "inputs": source.inputs,
@@ -318,11 +392,28 @@ def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
     return fitted
 
 
+def require_features(kernel: np.ndarray, rounded: np.ndarray, granularity: str) -> None:
+    """Refuses features (inputs, features) of which rounding leaves nothing.
+
+    Each was scaled to unit spread, so that one that seldom varies has weights far above the others.
+
+    Raises:
+        UserError: such a feature.
+    """
+    lost = np.any(kernel, axis=0) & ~np.any(rounded, axis=0)
+    if lost.any():
+        raise UserError(
+            f"method.granularity={granularity}: all weights of {lost.sum()} of {lost.size} "
+            "features round to 0 beside those of the largest: set method.granularity=channel, or "
+            "weight with learnt widths"
+        )
+
+
 def _tell(config: ConfigDict, fitted: dict, val: Rows) -> None:
     """Print what it costs, and how far it is from the float network on the validation rows."""
     if not hosts.leads():
         return
-    reference = np.asarray(score_of(config, val["codes"], val["x"]))
+    reference = np.asarray(score_of(FORMS[config.method.score], val["codes"]))
     score = jax.vmap(partial(integer_score, config), (0, None))
     for member, found in enumerate(np.asarray(jax.jit(score)(fitted["layers"], val["x"]))):
         print(

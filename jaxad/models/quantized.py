@@ -29,7 +29,7 @@ class Widths(NamedTuple):
     Attributes:
         weight: bits of a weight, its sign among them; a bias has twice as many.
         activation: bits of what a ReLU gives, which has no sign.
-        code: bits of the last layer's result, its sign among them; never learnt.
+        code: bits of a result without a ReLU, its sign among them; never learnt.
         learned: whether those of weights, biases and activations are.
         granularity: one of `GRANULARITIES`: what shares a width; activations of a layer do.
         rounding: one of `MODES`, of activations and codes; weights are rounded by RND.
@@ -61,6 +61,16 @@ class Output(NamedTuple):
     codes: Array
     hidden: tuple[Array, ...]
     ebops: Array
+
+
+def rectified(n: int, linear: Sequence[int] = ()) -> list[bool]:
+    """Which of n layers have a ReLU: all but the last and those that are `linear`.
+
+    Examples:
+        >>> rectified(4, linear=(1,))
+        [True, False, True, False]
+    """
+    return [number not in (*linear, n - 1) for number in range(n)]
 
 
 def power_of_two(f: Array) -> Array:
@@ -202,25 +212,27 @@ class QuantizedLayer(nn.Module):
         size, step = power_of_two(types["integer"] - (not self.relu)), 1 / power_of_two(f)
         low = 0.0 if self.relu else -size
         y = quantised(y, f, low, size - step, self.widths.rounding)
-        return Signal(y, jnp.maximum(types["integer"] + f, 0.0)), cost
+        bits = types["integer"] + f - (not self.relu)
+        return Signal(y, jnp.maximum(bits, 0.0)), cost
 
 
 class QuantizedNetwork(nn.Module):
-    """Dense layers `features` wide, ReLU after all but the last, on inputs of `input_bits`.
+    """Dense layers `features` wide on inputs of `input_bits`, which are without the sign.
 
-    These are without the sign. The layers are called "0", "1", ...
+    ReLU: see `rectified`. The layers are called "0", "1", ...
     """
 
     features: tuple[int, ...]
     widths: Widths
     input_bits: int
+    linear: tuple[int, ...] = ()
 
     @nn.compact
     def __call__(self, x: Array) -> Output:
         """Inputs (n, d) on their grid."""
         signal, hidden, ebops = Signal(x, jnp.array(float(self.input_bits))), [], jnp.array(0.0)
-        for number, features in enumerate(self.features):
-            relu = number < len(self.features) - 1
+        relus = rectified(len(self.features), self.linear)
+        for number, (features, relu) in enumerate(zip(self.features, relus, strict=True)):
             layer = QuantizedLayer(features, self.widths, relu, name=str(number))
             signal, cost = layer(signal)
             hidden.append(signal.values)
@@ -255,27 +267,36 @@ def integer_bits(largest: np.ndarray, bits: int = 24) -> np.ndarray:
 
 
 def calibrated(
-    layers: Sequence[tuple[np.ndarray, np.ndarray]], x: np.ndarray, fraction: int, widths: Widths
+    layers: Sequence[tuple[np.ndarray, np.ndarray]],
+    x: np.ndarray,
+    fraction: int,
+    widths: Widths,
+    linear: Sequence[int] = (),
+    compared: int | None = None,
 ) -> tuple[dict, dict]:
     """("params", "types") of a `QuantizedNetwork` that starts from a float one.
 
     Args:
-        layers: kernels (inputs, features) and biases (features,), ReLU after all but the last.
+        layers: kernels (inputs, features) and biases (features,).
         x: inputs (n, d) of held-out background: results are as large, and one bit more.
         fraction: fractional bits of the inputs: biases start with none below those of products.
+        linear: layers without a ReLU, see `rectified`.
+        compared: how many layers give what the last one's result is compared with; its type reaches
+            as far then, however little a short training has it reach, and learnt widths of every
+            weight start from those of channels. None or 0: no layers do.
     """
     params, types = {}, {}
-    for number, (kernel, bias) in enumerate(layers):
-        relu = number < len(layers) - 1
+    relus, granularity = rectified(len(layers), linear), widths.granularity
+    if widths.learned:
+        granularity = "channel" if compared and granularity == "weight" else "layer"
+    for number, ((kernel, bias), relu) in enumerate(zip(layers, relus, strict=True)):
         x = x.astype(np.float64) @ kernel + bias
         x = np.maximum(x, 0) if relu else x
         integer = integer_bits(np.abs(x).max()) + 1 + (not relu)
         tree: dict[str, Any] = {"kernel": kernel, "bias": bias}
         own: dict[str, Any] = {"integer": integer}
         for name, bits in (("kernel", widths.weight), ("bias", 2 * widths.weight)):
-            shared = fractions_shape(tree[name].shape, widths.granularity)
-            if widths.learned:
-                shared = (1,) * len(shared)
+            shared = fractions_shape(tree[name].shape, granularity)
             axes = tuple(a for a, n in enumerate(shared) if n < tree[name].shape[a])
             largest = np.abs(tree[name]).max(axis=axes, keepdims=True)
             f = bits - 1 - integer_bits(largest, bits - 1)
@@ -288,15 +309,19 @@ def calibrated(
                 tree[f"{name}_bits"] = np.broadcast_to(f / RATE, shape)
             else:
                 own[f"{name}_fraction"] = f
-        fraction = widths.activation - integer
+        fraction = (widths.activation if relu else widths.code) - integer
         if widths.learned and relu:
             tree["activation_bits"] = fraction / RATE
         params[str(number)], types[str(number)] = tree, own
+    if compared:
+        own["integer"] = max(own["integer"], types[str(compared - 1)]["integer"] + 1)
     return jax.tree.map(lambda a: np.asarray(a, np.float32), (params, types))
 
 
-def integers(params: Mapping, types: Mapping, widths: Widths) -> dict[str, dict[str, np.ndarray]]:
-    """The layers of a network as they go into firmware, all int32.
+def integers(
+    params: Mapping, types: Mapping, widths: Widths, linear: Sequence[int] = ()
+) -> dict[str, dict[str, np.ndarray]]:
+    """The layers of a network as they go into firmware, all int32; `linear`: see `rectified`.
 
     Returns:
         Number of the layer -> "kernel" (inputs, features) and "bias" (features,), counts, and
@@ -304,14 +329,14 @@ def integers(params: Mapping, types: Mapping, widths: Widths) -> dict[str, dict[
         narrow as their numbers, and of "result_type": ufixed after a ReLU, else fixed, of
         `widths.rounding` and SAT.
     """
-    relu = {number: int(number) < len(params) - 1 for number in params}
+    relus = rectified(len(params), linear)
 
     @jax.jit
     def grids(params: Mapping, types: Mapping) -> dict:
         return {
             number: (
                 weights(tree, types[number], widths),
-                activation_fraction(tree, types[number], widths, relu[number]),
+                activation_fraction(tree, types[number], widths, relus[int(number)]),
             )
             for number, tree in params.items()
         }
@@ -344,7 +369,9 @@ def set_bits(counts: np.ndarray) -> np.ndarray:
     return np.frexp((size // lowest).astype(np.float64))[1]
 
 
-def ebops(layers: Mapping[str, Mapping[str, np.ndarray]], input_bits: int) -> int:
+def ebops(
+    layers: Mapping[str, Mapping[str, np.ndarray]], input_bits: int, linear: Sequence[int] = ()
+) -> int:
     """Effective bit operations of stored integers: the sum of b_x b_w over products, and of biases.
 
     b_w counts from the most to the least significant set bit of the constant, b_x the bits of the
@@ -353,10 +380,11 @@ def ebops(layers: Mapping[str, Mapping[str, np.ndarray]], input_bits: int) -> in
     Args:
         layers: see `integers`.
         input_bits: of an input, without the sign.
+        linear: layers without a ReLU, see `rectified`.
     """
     total, bits = 0, input_bits
-    for number in map(str, range(len(layers))):
-        layer = layers[number]
+    for number, relu in enumerate(rectified(len(layers), linear)):
+        layer = layers[str(number)]
         total += bits * int(set_bits(layer["kernel"]).sum()) + int(set_bits(layer["bias"]).sum())
-        bits = int(layer["result_type"][0])
+        bits = int(layer["result_type"][0]) - (not relu)
     return total

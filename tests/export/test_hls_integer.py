@@ -37,8 +37,10 @@ def uniform(events: int, seed: int = 0) -> np.ndarray:
     return rng.integers(integer.LOWEST, integer.HIGHEST + 1, (events, 57))
 
 
-def test_integers_are_those_of_exact_arithmetic(scorer):
+@pytest.mark.parametrize("score", ["mu2", "distance"])
+def test_integers_are_those_of_exact_arithmetic(score):
     """By the types that are written, in fractions, step by step as the C++ does."""
+    scorer = integer_scorer(score=score)
     found, counts = integer.firmware(scorer), uniform(5)
     expected = []
     for event in counts:
@@ -51,7 +53,7 @@ def test_integers_are_those_of_exact_arithmetic(scorer):
         for t in (found.scaled, found.input):
             z = [exact_numbers.assigned(exact_numbers.value(m, x_type), t) for m in z]
             x_type = t
-        y = np.array([z])
+        y, outputs = np.array([z]), []
         for number, layer in enumerate(found.layers):
             parts = found.types()[f"dense_{number}"]
             types = x_type, parts["weight"], parts["bias"], parts["result"]
@@ -61,7 +63,14 @@ def test_integers_are_those_of_exact_arithmetic(scorer):
                 for place, m in np.ndenumerate(y):
                     value = max(exact_numbers.value(m, parts["result"]), Fraction(0))
                     y[place] = exact_numbers.assigned(value, x_type)
-        expected.append(sum(int(m) ** 2 for m in y[0]))
+            outputs.append([exact_numbers.value(m, x_type) for m in y[0]])
+        codes = outputs[-1]
+        if score == "distance":
+            codes = [a - b for a, b in zip(codes, outputs[1], strict=True)]
+            exact = found.types()["difference"]["result"]
+            held = [exact_numbers.value(exact_numbers.assigned(c, exact), exact) for c in codes]
+            assert held == codes
+        expected.append(sum(c**2 for c in codes) * 2**found.score.fraction)
     np.testing.assert_array_equal(integer.emulator(scorer)(counts), expected)
     assert len(set(expected)) == 5
 
@@ -92,7 +101,8 @@ def test_the_integer_threshold_gives_the_scorers_flags(scorer):
     for score in (*np.quantile(scores, [0.1, 0.5]), scores[0], np.nextafter(scores[0], np.inf)):
         flags = counts >= found.threshold(float(np.float32(score)))
         np.testing.assert_array_equal(flags, scores >= np.float32(score))
-    wide = found._replace(layers=[found.layers[0]._replace(activation="")])
+    exact = found.layers[0]._replace(activation="")
+    wide = found._replace(layers=[exact], code=exact.output_type)
     assert wide.score.width > 30  # float32 does not hold such counts, and neighbours tie
     for m in (2**25 + 1, 2**25 + 2, 2**25 + 3):
         score = np.ldexp(np.float32(m), -wide.score.fraction)
@@ -122,6 +132,10 @@ def test_the_sources_have_the_constants_and_types(scorer):
     [
         ({"members": 2}, "one network only, found 2 members: train with train.ensemble 1"),
         ({"name": "features"}, r"takes counts: expected a run of inputs\.name=trigger_integer, f"),
+        (
+            {"score": "mse"},
+            r"expected a run of method\.score=mu2 or distance, found mse",
+        ),
         ({"type": "fixed<8,6,RND_INF,SAT>"}, r"inputs\.type: expected a rounding of TRN, RND, RN"),
     ],
 )
@@ -129,7 +143,7 @@ def test_what_is_no_firmware_is_refused(change, reason):
     scorer = integer_scorer()
     if "members" in change:
         scorer.params["ebops"] = scorer.params["ebops"].repeat(change.pop("members"))
-    scorer.config.inputs.update(change)
+    (scorer.config.method if "score" in change else scorer.config.inputs).update(change)
     with pytest.raises(UserError, match=reason):
         hls.check(scorer)
 
@@ -142,11 +156,13 @@ def test_other_methods_and_missing_packages_keep_their_messages(scorer, monkeypa
         hls.check(scorer)
 
 
-@pytest.mark.parametrize("rounding", ["RND_CONV", "RND"])
-def test_the_logic_of_adders_gives_the_same_integers(rounding):
+@pytest.mark.parametrize(
+    ("rounding", "score"), [("RND_CONV", "mu2"), ("RND", "mu2"), ("RND", "distance")]
+)
+def test_the_logic_of_adders_gives_the_same_integers(rounding, score):
     """Half to even too, which da4ml itself does not know, at the price of an adder a number."""
     pytest.importorskip("da4ml")
-    scorer = integer_scorer(rounding)
+    scorer = integer_scorer(rounding, score=score)
     found, counts = integer.firmware(scorer), uniform(500)
     counts = np.concatenate([counts, integer.counts_of(scorer, trigger_data(500, seed=4))])
     logic = estimates.firmware_logic(found)
@@ -277,13 +293,14 @@ def test_a_changed_weight_is_noticed(exported, tmp_path, capsys):
 
 @compiles
 @pytest.mark.long
+@pytest.mark.parametrize("score", ["mu2", "distance"])
 @pytest.mark.parametrize("rounding", ["RND_CONV", "RND"])
-def test_scorer_build_and_logic_agree_on_ten_thousand_events(rounding, tmp_path, capsys):
+def test_scorer_build_and_logic_agree_on_ten_thousand_events(rounding, score, tmp_path, capsys):
     """Half of them like events, the rest uniform over all counts; two counts are doubled."""
     os.environ["KERAS_BACKEND"] = "jax"
     for package in ("hls4ml", "keras", "da4ml"):
         pytest.importorskip(package)
-    scorer, n = integer_scorer(rounding), 5000
+    scorer, n = integer_scorer(rounding, score=score), 5000
     found, raw = integer.firmware(scorer), trigger_data(n, seed=5)
     counts = np.concatenate([integer.counts_of(scorer, raw), uniform(n, 6)])
     ours = integer.emulator(scorer)(counts)
@@ -295,8 +312,8 @@ def test_scorer_build_and_logic_agree_on_ten_thousand_events(rounding, tmp_path,
     saturated = saturation(found, scorer, counts[:n])
     with capsys.disabled():
         print(
-            f"\n{rounding}: {len(ours)} events, {np.sum(built != ours)} integers of g++ and "
-            f"{np.sum(logic != ours)} of da4ml differ; like events {n}, "
+            f"\n{score}, {rounding}: {len(ours)} events, {np.sum(built != ours)} integers of g++ "
+            f"and {np.sum(logic != ours)} of da4ml differ; like events {n}, "
             f"{len(np.unique(ours[:n]))} scores, {saturated:.2%} with a code that saturates; "
             f"{facts['ebops']:,} EBOPs, {facts['estimates']['lut']:,} LUT, "
             f"{facts['estimates']['ff']:,} FF, {facts['estimates']['stages']} stages"

@@ -1,6 +1,7 @@
 """Scorers of random weights on random events, for what does not depend on training."""
 
 import dataclasses
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +19,7 @@ from jaxad.inputs import trigger_integer
 from jaxad.inputs.trigger import pt_scale
 from jaxad.methods import autoencoder, quantized
 from jaxad.methods.stages import weak
+from jaxad.methods.stages.integers import FORMS
 from jaxad.models.quantized import calibrated as calibrated_network
 from jaxad.models.quantized import ebops, integers
 from jaxad.models.trigger import MODELS
@@ -63,11 +65,14 @@ def trigger_scorer(name: str = "dense_vae", n_background: int = 2000) -> Scorer:
     return calibrated(scorer, trigger_data(n_background, seed=2))
 
 
-def integer_scorer(rounding: str = "RND_CONV", bits: int = 4) -> Scorer:
-    """A quantised encoder 57-32-16-8 of random weights; inputs round alike, two are doubled."""
+SIZES = {"mu2": (57, 32, 16, 8), "distance": (57, 29, 10, 9, 6, 4, 6, 9, 10)}
+
+
+def integer_scorer(rounding: str = "RND_CONV", bits: int = 4, score: str = "mu2") -> Scorer:
+    """A quantised network of random weights; inputs round alike, two are doubled."""
     config = adc2021_quantized.get_config("smoke")
     config.inputs.type = f"fixed<8,6,{rounding},SAT>"
-    config.method.update({"rounding": rounding, "weight_bits": bits})
+    config.method.update({"rounding": rounding, "weight_bits": bits, "score": score})
     counts = np.asarray(trigger_integer.counts(trigger_data(2000, seed=1)))
     fitted = {"inputs": trigger_integer.scales(counts)}
     fitted["inputs"]["shift"][[0, 31]] = -1
@@ -75,13 +80,15 @@ def integer_scorer(rounding: str = "RND_CONV", bits: int = 4) -> Scorer:
     rng, widths = np.random.default_rng(0), quantized.widths_of(config)
     layers = [
         (rng.normal(0, (2 / i) ** 0.5, (i, o)), rng.normal(0, 0.3, o))
-        for i, o in ((57, 32), (32, 16), (16, 8))
+        for i, o in itertools.pairwise(SIZES[score])
     ]
     fraction = trigger_integer.type_of(config.inputs).fraction
-    start = calibrated_network(layers, np.asarray(x), fraction, widths)
-    found = integers(*start, widths)
+    form = FORMS[score]
+    calibration = layers, np.asarray(x), fraction, widths
+    start = calibrated_network(*calibration, form.linear, form.compared)
+    found = integers(*start, widths, form.linear)
     fitted["layers"] = jax.tree.map(lambda a: a[None], found)
-    fitted["ebops"] = np.array([ebops(found, 7)], np.int32)
+    fitted["ebops"] = np.array([ebops(found, 7, form.linear)], np.int32)
     scorer = Scorer("quantized", config, fitted, TRIGGER)
     return calibrated(scorer, trigger_data(2000, seed=2))
 

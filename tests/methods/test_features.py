@@ -59,12 +59,16 @@ def test_a_view_replaces_whole_objects_by_those_of_other_events():
 
 
 def test_scaled_features_have_unit_spread_and_are_those_of_the_new_layer():
-    network = Encoder((5, 3))
+    network = Encoder((5, 4))
     x = RNG.normal(size=(500, 4)).astype(np.float32)
-    params = network.init(jax.random.key(0), x)
+    params = jax.tree.map(jnp.abs, network.init(jax.random.key(0), x))
+    last = params["params"]["Dense_1"]
+    last["kernel"] *= jnp.array([1.0, 1.0, 1e-3, 0.0])
+    last["kernel"] = last["kernel"].at[:, 1].multiply(1 / 5)
     scaled, features = method.scaled(params, x, network)
-    spread = features.std(axis=0)
-    np.testing.assert_allclose(spread[spread > 0], 1, rtol=1e-4)
+    np.testing.assert_allclose(features.std(axis=0)[:2], 1, rtol=1e-4)
+    # What hardly varies is not blown up.
+    assert 0 < features[:, 2].std() < 0.1 and features[:, 3].std() == 0
     np.testing.assert_allclose(network.apply(scaled, x), features, rtol=1e-5, atol=1e-6)
 
 

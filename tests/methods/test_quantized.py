@@ -10,10 +10,10 @@ import pytest
 from random_scorers import TRIGGER, trigger_data
 
 from jaxad.commands.train import bench, build_scorer
-from jaxad.configs import adc2021_quantized
+from jaxad.configs import adc2021_features, adc2021_quantized
 from jaxad.data.dataset import Dataset
 from jaxad.errors import Preempted, UserError
-from jaxad.methods import quantized, trigger_autoencoder
+from jaxad.methods import feature_autoencoder, quantized, trigger_autoencoder
 from jaxad.methods.stages import integers as integers_stage
 from jaxad.methods.stages import teacher as teachers
 from jaxad.metrics.agreement import drift
@@ -179,6 +179,117 @@ def test_autoencoders_have_their_error_in_integers(dataset):
     assert drift(found, fine) > 1e-3
 
 
+@pytest.fixture(scope="module")
+def features(dataset):
+    """A run of CMS's layout with random weights, and a bench that has it at hand."""
+    config = adc2021_features.get_config("smoke")
+    config.inputs = configured().inputs
+    key, stage = jax.random.key(0), feature_autoencoder._stage(config, TRIGGER)
+    encoder, autoencoder = (
+        getattr(feature_autoencoder, name)(config) for name in ("encoder", "autoencoder")
+    )
+    fitted = {
+        "encoder": jax.jit(encoder.init)(key, jnp.zeros((1, 57))),
+        "params": jax.jit(autoencoder.init)(key, jnp.zeros((1, 10))),
+    }
+    fitted["encoder"] = jax.tree.map(lambda a: a[None], fitted["encoder"])
+    fitted["params"] = jax.tree.map(lambda a: a[None, None], fitted["params"])
+    fitted["inputs"] = stage.fit(np.asarray(stage.values(dataset.train["x"])))
+    return Scorer("feature_autoencoder", config, fitted, TRIGGER)
+
+
+def at_hand(teacher, **how):
+    return bench(partial(fit, **how))._replace(load=lambda path: teacher)
+
+
+def distances(**way):
+    config = configured(score="distance", teacher="at hand", **way)
+    config.train.update({"epochs": 10, "batch_size": 100, "learning_rate": 3e-3})
+    return config
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_distances_of_integers_are_those_of_the_quantised_network(way, dataset, features):
+    """The fifth layer and the last have a sign, and no other."""
+    config = distances(**way)
+    source, widths = quantized.float_network(features, config), quantized.widths_of(config)
+    stage = feature_autoencoder._stage(features.config, TRIGGER)
+    x = np.asarray(stage.apply(features.params, dataset.test["x"]))
+    params, types = calibrated(source.layers, x, 2, widths, linear=(4,), compared=2)
+    assert types["7"]["integer"] >= types["1"]["integer"] + 1  # of an untrained network too
+    network = QuantizedNetwork((29, 10, 9, 6, 4, 6, 9, 10), widths, 7, linear=(4,))
+    found = jax.jit(network.apply)({"params": params, "types": types}, x)
+    layers = integers(params, types, widths, linear=(4,))
+    scores = jax.jit(partial(integers_stage.integer_score, config))(layers, x)
+    codes = np.asarray(found.codes, np.float64) - np.asarray(found.hidden[1], np.float64)
+    np.testing.assert_array_equal(scores, np.sum(codes**2, -1).astype(np.float32))
+    assert len(np.unique(scores)) > 150
+    lowest = [float(y.min()) for y in (*found.hidden, found.codes)]
+    assert [y < 0 for y in lowest] == [number in (4, 7) for number in range(8)]
+    types = [layer.output_type for layer in integers_stage.network_of(config, layers)]
+    assert [t.signed for t in types] == [number in (4, 7) for number in range(8)]
+    for y, t in zip((*found.hidden, found.codes), types, strict=True):
+        np.testing.assert_array_equal(np.ldexp(np.asarray(y), t.fraction) % 1, 0)
+
+
+@pytest.fixture(scope="module")
+def distilled(dataset, features):
+    """Config and fit of three bits."""
+    config = distances(weight_bits=3)
+    return config, quantized.fit(config, dataset, at_hand(features))
+
+
+def test_distances_are_those_of_the_float_network(dataset, features, distilled):
+    """With many bits; with three, the codes as target bring them nearer."""
+    x = dataset.test["x"]
+    expected = features(x)
+    fine = distances(target="none", weight_bits=12, activation_bits=12)
+    fine = scored(fine, quantized.fit(fine, dataset, at_hand(features)), x)[0]
+    np.testing.assert_allclose(fine, expected, rtol=0.05)
+    rounding = distances(weight_bits=3, target="none")
+    rounded = quantized.fit(rounding, dataset, at_hand(features))
+    before, after = (scored(*way, x)[0] for way in ((rounding, rounded), distilled))
+    assert drift(after, expected) < 0.8 * drift(before, expected)
+
+
+def test_distances_resumed_and_stored_are_the_same(dataset, features, distilled, tmp_path):
+    (config, undisturbed), x = distilled, dataset.test["x"]
+    polls = itertools.count()
+    with pytest.raises(Preempted):
+        stop = {"directory": tmp_path / "run", "stop": lambda: next(polls) > 1}
+        quantized.fit(config, dataset, at_hand(features, **stop))
+    again = quantized.fit(config, dataset, at_hand(features, directory=tmp_path / "run"))
+    jax.tree.map(np.testing.assert_array_equal, again, undisturbed)
+    build_scorer(config, "quantized", again, dataset).save(tmp_path / "scorer")
+    scorer = load(tmp_path)
+    assert scorer.names == ["distance"]
+    np.testing.assert_array_equal(scorer(x), scored(config, undisturbed, x)[0])
+
+
+def test_features_that_rounding_takes_away_are_refused():
+    kernel = np.array([[300.0, 0.2, 0.0], [10.0, -0.3, 0.0]])
+    quantized.require_features(kernel, np.array([[300.0, 0.25, 0.0], [8.0, 0.0, 0.0]]), "channel")
+    with pytest.raises(UserError, match=r"^method\.granularity=layer: all weights of 1 of 3 feat"):
+        quantized.require_features(kernel, np.array([[304.0, 0, 0], [16.0, 0, 0]]), "layer")
+
+
+def test_teachers_that_are_no_features_are_refused(dataset, teacher, features):
+    config = distances()
+    with pytest.raises(UserError, match=r"of two model\.features .* found trigger_autoencoder enc"):
+        quantized.float_network(load(teacher), config)
+    with pytest.raises(UserError, match=r"method\.score=mu2 asks, .* found feature_autoencoder$"):
+        quantized.float_network(features, configured())
+    deeper = Scorer(features.method, features.config.copy_and_resolve_references(), {}, TRIGGER)
+    deeper.config.model.widths = (9, 7, 6)
+    with pytest.raises(UserError, match=r"two model\.widths, .*'widths': \(9, 7, 6\)"):
+        quantized.float_network(deeper, config)
+    config.method.teacher = ""
+    with pytest.raises(UserError, match=r"expected a feature_autoencoder .* found trigger_autoenc"):
+        quantized.fit(config, dataset, None)  # before anything trains
+    with pytest.raises(UserError, match=r"method\.target=loss: features that no view trains would"):
+        quantized.widths_of(distances(target="loss"))
+
+
 def test_the_own_loss_is_that_of_the_float_network(dataset, teacher):
     """With many bits, and nothing drawn, what is replaced gives what was there."""
     config = configured(target="loss", weight_bits=12, activation_bits=12, code_bits=12)
@@ -212,7 +323,7 @@ def test_stopped_and_resumed_ends_bit_for_bit(dataset, learned, tmp_path):
     ("way", "message"),
     [
         ({"granularity": "neuron"}, r"method\.granularity: expected one of layer, channel, weight"),
-        ({"score": "kl"}, r"method\.score: expected one of mu2, mse, found 'kl'"),
+        ({"score": "kl"}, r"method\.score: expected one of mu2, mse, distance, found 'kl'"),
         ({"granularity": "weight"}, r"method\.granularity=weight: is for learnt widths, as all"),
         ({"target": "score"}, r"method\.target: expected one of codes, loss, none"),
         ({"rounding": "TRN"}, r"method\.rounding: expected one of RND, RND_CONV"),

@@ -96,7 +96,10 @@ def firmware_logic(found: Firmware) -> Any:
     x = (counts - found.offset.astype(np.float64)) * np.exp2(-found.shift)
     for t in (found.source, found.scaled, found.input):
         x = converted(x, t)
-    codes = layers_of(found.layers, x)
+    first = found.compared or 0
+    other = layers_of(found.layers[:first], x)
+    codes = layers_of(found.layers[first:], other)
+    codes = codes if found.compared is None else codes - other
     return comb_trace(counts, np.sum(codes * codes, keepdims=True))
 
 

@@ -18,13 +18,14 @@ from jaxad.fixed import FixedType, Layer, auto_accum, to_float
 from jaxad.inputs import trigger_integer
 from jaxad.inputs.trigger_integer import FRACTION
 from jaxad.methods import quantized
-from jaxad.methods.stages.integers import input_type, network_of, squares
+from jaxad.methods.stages.integers import FORMS, code_type, input_type, network_of, squares
 from jaxad.models.quantized import ebops
 from jaxad.observables.trigger import ETA_BITS, PHI_COUNTS, PT_BITS
 from jaxad.scorer import Scorer
 
 ROUNDINGS = ("TRN", "RND", "RND_CONV")
 """Of inputs: those that have a form in adders here."""
+SCORES = ("mu2", "distance")
 SOURCE_INTEGER = 13
 """Bits before the point of what is shifted, at least: those of fixed<18,13>, as AXOL1TL's."""
 _HIGHEST = [2**PT_BITS - 1, 2 ** (ETA_BITS - 1) - 1, PHI_COUNTS - 1]
@@ -43,6 +44,8 @@ class Firmware(NamedTuple):
         scaled: type of (counts - offset) >> shift.
         input: that of the network's inputs, to which it is converted next.
         layers: of the network, whose widths are Python's integers.
+        compared: how many layers give what the last one's result is compared with; None: nothing.
+        code: the type of what is squared, the results of the last layer or of that comparison.
         ebops: effective bit operations of its constants.
     """
 
@@ -51,6 +54,8 @@ class Firmware(NamedTuple):
     scaled: FixedType
     input: FixedType
     layers: list[Layer]
+    compared: int | None
+    code: FixedType
     ebops: int
 
     @property
@@ -60,11 +65,6 @@ class Firmware(NamedTuple):
         farthest = [(HIGHEST - self.offset) * doubled, (self.offset - LOWEST) * doubled]
         integer = max(SOURCE_INTEGER, int(np.max(farthest)).bit_length() + 1)
         return FixedType(integer + FRACTION, integer)
-
-    @property
-    def code(self) -> FixedType:
-        """The type of the network's results."""
-        return self.layers[-1].output_type
 
     @property
     def score(self) -> FixedType:
@@ -97,7 +97,7 @@ class Firmware(NamedTuple):
             found[f"dense_{number}"] = parts
             if layer.activation:
                 found[f"relu_{number}"] = {"result": layer.output_type}
-        return found
+        return found if self.compared is None else found | {"difference": {"result": self.code}}
 
 
 def check(scorer: Scorer) -> None:
@@ -108,10 +108,10 @@ def check(scorer: Scorer) -> None:
             "--format hls: firmware takes counts: expected a run of inputs.name=trigger_integer, "
             f"found {name}"
         )
-    if scorer.config.method.score != "mu2":
+    if scorer.config.method.score not in SCORES:
         raise UserError(
-            "--format hls: firmware sums the squares of a code: expected a run of method.score=mu2,"
-            f" found {scorer.config.method.score}"
+            "--format hls: firmware sums squares: expected a run of method.score="
+            f"{' or '.join(SCORES)}, found {scorer.config.method.score}"
         )
     members = len(scorer.params["ebops"])
     if members != 1:
@@ -136,14 +136,17 @@ def firmware(scorer: Scorer) -> Firmware:
         n: {k: a.tolist() if k.endswith("type") else a for k, a in layer.items()}
         for n, layer in own.items()
     }
-    grid = input_type(scorer.config)
+    grid, form = input_type(scorer.config), FORMS[scorer.config.method.score]
+    layers = network_of(scorer.config, static)
     return Firmware(
         offset=np.asarray(scorer.params["inputs"]["offset"], int),
         shift=np.asarray(scorer.params["inputs"]["shift"], int),
         scaled=trigger_integer.type_of(scorer.config.inputs),
         input=grid,
-        layers=network_of(scorer.config, static),
-        ebops=ebops(own, grid.width - grid.signed),
+        layers=layers,
+        compared=form.compared,
+        code=code_type(scorer.config, layers),
+        ebops=ebops(own, grid.width - grid.signed, form.linear),
     )
 
 
@@ -169,10 +172,10 @@ def emulator(scorer: Scorer) -> Callable[[np.ndarray], np.ndarray]:
 def keras_model(found: Firmware) -> Any:
     """The network, from z (n, 57) to the code, its weights on their grids."""
     import keras
-    from keras.layers import Activation, Dense, Input
+    from keras.layers import Activation, Dense, Input, Subtract
 
     y = x = Input((len(found.offset),), name="z")
-    weights = {}
+    weights, outputs = {}, [x]
     for number, layer in enumerate(found.layers):
         name = f"dense_{number}"
         y = Dense(len(layer.bias), name=name)(y)
@@ -182,6 +185,9 @@ def keras_model(found: Firmware) -> Any:
         ]
         if layer.activation:
             y = Activation("relu", name=f"relu_{number}")(y)
+        outputs.append(y)
+    if found.compared is not None:
+        y = Subtract(name="difference")([y, outputs[found.compared]])
     model = keras.Model(x, y)
     for name, arrays in weights.items():
         model.get_layer(name).set_weights(arrays)

@@ -1,7 +1,7 @@
 """Stored integers of a quantised network as layers of `jaxad.fixed`, and the scores they give."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -10,8 +10,35 @@ from ml_collections import ConfigDict
 
 from jaxad.errors import UserError
 from jaxad.fixed import FixedType, Layer, auto_accum, bounds, from_float, parsed, run, subtract
+from jaxad.fixed.accumulators import larger
+from jaxad.models.quantized import rectified
 
 LANE = "int32"
+
+
+class Form(NamedTuple):
+    """What a score is of a network: the sum of squares of its code.
+
+    Attributes:
+        compared: how many layers give what the last one's result is compared with, their difference
+            being the code; 0: the inputs; None: the last one's result itself is.
+        linear: layers without a ReLU beside the last.
+        depth: how many layers there are; None: any number.
+        mean: whether the sum is divided by the numbers that are compared.
+    """
+
+    compared: int | None = None
+    linear: tuple[int, ...] = ()
+    depth: int | None = None
+    mean: bool = False
+
+
+FORMS = {
+    "mu2": Form(),
+    "mse": Form(compared=0, mean=True),
+    "distance": Form(compared=2, linear=(4,), depth=8),
+}
+"""Score -> its network; "distance" is of two layers of features, then of their autoencoder."""
 
 
 def input_type(config: ConfigDict) -> FixedType:
@@ -33,14 +60,15 @@ def network_of(config: ConfigDict, layers: Mapping[str, Mapping[str, Any]]) -> l
         layers: as of `jaxad.models.quantized.integers`; arrays may be traced.
     """
     x_type, network = input_type(config), []
-    for number in map(str, range(len(layers))):
-        layer, last = layers[number], int(number) == len(layers) - 1
+    relus = rectified(len(layers), FORMS[config.method.score].linear)
+    for number, relu in enumerate(relus):
+        layer = layers[str(number)]
         kernel, bias, result = (tuple(layer[f"{n}_type"]) for n in ("kernel", "bias", "result"))
         kernel, bias = (FixedType(*t, True, "RND", "SAT_SYM") for t in (kernel, bias))
-        result = FixedType(*result, last, config.method.rounding, "SAT")
+        result = FixedType(*result, not relu, config.method.rounding, "SAT")
         exact = auto_accum(x_type, kernel, bias, len(layer["kernel"]))
         own = (layer["kernel"], layer["bias"], kernel, bias)
-        network.append(Layer(*own, result) if last else Layer(*own, exact, "relu", result))
+        network.append(Layer(*own, exact, "relu", result) if relu else Layer(*own, result))
         x_type = result
     return network
 
@@ -65,20 +93,23 @@ def require_lane(config: ConfigDict, layers: Mapping[str, Mapping[str, np.ndarra
                 f"quantized: the sums of layer {number} have {bits} bits, more than int32: "
                 "lower method.weight_bits or method.activation_bits"
             )
-    last, n = layer.output_type, len(layer.bias)
-    if config.method.score == "mse":
-        last = difference_type(last, input_type(config))
-    bits = 2 * (last.width - 1) + n.bit_length() + 1
+    code, n = code_type(config, network), len(layer.bias)
+    bits = 2 * (code.width - 1) + n.bit_length() + 1
     if bits > most:
+        too = " or method.activation_bits" if FORMS[config.method.score].compared else ""
         raise UserError(
-            f"method.code_bits: the sum of squares has {bits} bits, more than int32: lower it"
+            f"method.code_bits: the sum of squares has {bits} bits, more than int32: lower it{too}"
         )
 
 
-def difference_type(a: FixedType, b: FixedType) -> FixedType:
-    """That of exact differences."""
-    fraction = jnp.maximum(a.fraction, b.fraction)
-    integer = jnp.maximum(a.integer, b.integer + (not b.signed)) + 1
+def code_type(config: ConfigDict, network: Sequence[Layer]) -> FixedType:
+    """That of what is squared: of the last layer's result, or of exact differences from it."""
+    compared, to = FORMS[config.method.score].compared, network[-1].output_type
+    if compared is None:
+        return to
+    other = network[compared - 1].output_type if compared else input_type(config)
+    fraction = larger(to.fraction, other.fraction)
+    integer = larger(to.integer, other.integer + (not other.signed)) + 1
     return FixedType(integer + fraction, integer)
 
 
@@ -88,15 +119,16 @@ def squares(
     """The score of inputs x (n, d) in integers, what firmware gives: a sum of squares.
 
     Returns:
-        Counts (n,) int32, of the codes or of their differences from the inputs (`method.score`),
-        and how many bits they have behind the point.
+        Counts (n,) int32, see `Form`, and how many bits they have behind the point.
     """
-    grid = input_type(config)
-    counts = from_float(x, grid, LANE)
-    codes, to = run(network_of(config, layers), counts, grid, LANE)
-    if config.method.score == "mse":
-        exact = difference_type(to, grid)
-        codes, to = subtract(codes, counts, to, grid, exact, LANE), exact
+    network, compared = network_of(config, layers), FORMS[config.method.score].compared
+    other, grid = from_float(x, input_type(config), LANE), input_type(config)
+    if compared:
+        other, grid = run(network[:compared], other, grid, LANE)
+    codes, to = run(network[compared or 0 :], other, grid, LANE)
+    if compared is not None:
+        exact = code_type(config, network)
+        codes, to = subtract(codes, other, to, grid, exact, LANE), exact
     return jnp.sum(codes * codes, axis=-1), 2 * to.fraction
 
 
@@ -106,5 +138,5 @@ def integer_score(config: ConfigDict, layers: Mapping[str, Mapping[str, Array]],
     The last step, to float32, is exact for sums of 24 bits: 8 codes of 11, say.
     """
     counts, fraction = squares(config, layers, x)
-    divisor = x.shape[-1] if config.method.score == "mse" else 1
+    divisor = x.shape[-1] if FORMS[config.method.score].mean else 1
     return jnp.ldexp(counts.astype(jnp.float32), -fraction) / divisor
