@@ -107,9 +107,11 @@ def _numbers(text: str, flag: str, n: int = 0) -> list[float]:
 def _fractions(args: argparse.Namespace) -> tuple[list[float], float | None]:
     """Wanted fractions, and the input rate [Hz] where there is one."""
     wanted = _numbers(args.rates, "--rates")
-    if args.bunches and args.input_rate:
+    if args.bunches is not None and args.input_rate is not None:
         raise UserError("--bunches: gives the input rate, found --input-rate too: give one of them")
-    input_rate = rates.zero_bias_rate(args.bunches) if args.bunches else args.input_rate
+    input_rate = args.input_rate
+    if args.bunches is not None:
+        input_rate = rates.zero_bias_rate(args.bunches)
     if input_rate is not None and not 0 < input_rate < np.inf:
         raise UserError(f"--input-rate: expected a rate above 0 Hz, found {input_rate}")
     if max(wanted) >= (input_rate or 1):
@@ -168,23 +170,26 @@ def measured(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Figure
         rows = zip(*every.values(), strict=True)
         lines += [",".join([args.scores[i], *(f"{x:.10g}" for x in row)]) for row in rows]
     if len(detectors) == 2:
-        taken = None
+        taken, split = None, 0.5 if args.split is None else args.split
         if args.l1:
             taken = _column_of(args.l1, args, n, "--l1") != 0
         counts = rates.grid(detectors[0].scores, detectors[1].scores, taken)
-        pairs = [rates.balanced(counts, n, f, args.split, input_rate) for f in wanted]
+        pairs = [rates.balanced(counts, n, f, split, input_rate) for f in wanted]
         found |= {"menu": bool(args.l1), "pairs": pairs}
         names = detectors[0].name, detectors[1].name
         figures["plane"] = report.plane_figure(
             counts, n, pairs, names=names, input_rate=input_rate, l1=bool(args.l1)
         )
-    elif args.l1:
-        raise UserError("--l1: is of two detectors, found one: give a second FILE:SCORE")
+    elif args.l1 or args.split is not None:
+        flag = "--l1" if args.l1 else "--split"
+        raise UserError(f"{flag}: is of two detectors, found one: give a second FILE:SCORE")
     if args.period:
         period = _column_of(args.period, args, n, "--period")
         first, _ = stability.periods_of(period, args.fixed)
         texts = args.against or [args.period]
         columns = {t.rpartition(":")[2]: _column_of(t, args, n, "--against") for t in texts}
+        if len({name.replace("/", "_") for name in columns}) < len(texts):
+            raise UserError("--against: expected columns of different names, found one name twice")
         scores = detectors[0].scores
         steady = stability.measure(scores, wanted[0], first, columns, input_rate)
         found["stability"] = steady
@@ -303,7 +308,7 @@ def main(argv: Sequence[str]) -> int:
         "--scale", default="1", help="integers are floor(scale x score); 16, or A,C"
     )
     parser.add_argument("--l1", default="", help="FILE:COLUMN of what the menu accepts, 0 or 1")
-    parser.add_argument("--split", type=float, default=0.5, help="unique share of the first score")
+    parser.add_argument("--split", type=float, help="unique share of the first score (0.5)")
     parser.add_argument("--period", default="", help="FILE:COLUMN of runs or times")
     parser.add_argument("--fixed", type=float, help="value of --period that fixes the threshold")
     parser.add_argument("--against", nargs="+", default=[], help="FILE:COLUMN, such as pile-up")

@@ -104,6 +104,11 @@ def first_member(scores: np.ndarray) -> np.ndarray:
     return scores if scores.ndim == 1 else scores[0]
 
 
+def mean_of_members(scores: np.ndarray) -> np.ndarray:
+    """Scores (n,) of a scorer, of (n,) or (members, n)."""
+    return np.atleast_2d(scores).mean(axis=0)
+
+
 def measure(table: Table, n_bootstrap: int) -> dict:
     """`metrics.json`: figures of merit of every signal, score and baseline; first class against."""
     background, *signals = table
@@ -119,7 +124,7 @@ def measure(table: Table, n_bootstrap: int) -> dict:
 def rates(config: ConfigDict, background: dict[str, np.ndarray]) -> dict:
     """{SCORE: {RATE: threshold}} for the accepted rates [Hz] of `config.trigger`; {} without.
 
-    background: score -> (n,) or (members, n); members are averaged, as a scorer does.
+    background: score -> (n,) or (members, n).
     """
     if "trigger" not in config:
         return {}
@@ -127,7 +132,7 @@ def rates(config: ConfigDict, background: dict[str, np.ndarray]) -> dict:
         "rates": {
             name: {
                 f"{rate:g}": threshold_at_rate(
-                    np.atleast_2d(values).mean(axis=0), rate, config.trigger.input_rate
+                    mean_of_members(values), rate, config.trigger.input_rate
                 )
                 for rate in config.trigger.rates
             }
@@ -148,21 +153,23 @@ def following(config: ConfigDict, table: Table, classes: Mapping[str, Rows]) -> 
     if not names:
         return {}
     background, *signals = classes
-    for name in names:
-        if name not in classes[background].keys() - {"x"}:
-            known = ", ".join(sorted(classes[background].keys() - {"x"}))
-            raise UserError(
-                f"trigger.observables: {name!r} is no observable of these events: {known}"
-            )
-    scores = default_scores(table)
+    for kind, rows in classes.items():
+        for name in names:
+            if name not in rows.keys() - {"x"}:
+                known = ", ".join(sorted(rows.keys() - {"x"}))
+                raise UserError(
+                    f"trigger.observables: {name!r} is no observable of the events of {kind}: "
+                    f"{known}"
+                )
+    score = next(iter(part(table[background], False)))
     pairs = {
-        name: (scores[name], {column: rows[column] for column in names})
+        name: (mean_of_members(table[name][score]), {column: rows[column] for column in names})
         for name, rows in classes.items()
     }
     found = decorrelated.measure(
         pairs[background], {name: pairs[name] for name in signals}, config.trigger.fpr
     )
-    return {"following": {"score": next(iter(part(table[background], False)))} | found}
+    return {"following": {"score": score} | found}
 
 
 def correlations(table: Table, background: Rows, observables: Sequence[str]) -> dict:

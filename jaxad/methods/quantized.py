@@ -31,6 +31,7 @@ from jaxad.devices.batches import in_batches
 from jaxad.errors import UserError
 from jaxad.fixed import from_float, to_float
 from jaxad.methods import Bench, get, trigger_autoencoder
+from jaxad.methods.settings import INPUTS_OF
 from jaxad.methods.stages.integers import FORMS, Form, input_type, integer_score, require_lane
 from jaxad.methods.stages.teacher import own_config, teach
 from jaxad.metrics.agreement import drift, overlap
@@ -190,13 +191,13 @@ def float_network(teacher: Any, config: ConfigDict) -> Float:
         UserError: of another kind, several, or of other inputs.
     """
     require_teacher(config, teacher.method, teacher.config)
-    theirs, ours = (json_of(c.inputs) for c in (teacher.config, config))
-    if theirs != ours:
-        key = next(k for k in sorted(theirs | ours) if theirs.get(k) != ours.get(k))
-        raise UserError(
-            f"inputs.{key}: expected that of method.teacher, {theirs.get(key)!r}, found "
-            f"{ours.get(key)!r}"
-        )
+    name = config.inputs.name
+    for key in ("name", *(k for k, owners in INPUTS_OF.items() if name in owners)):
+        theirs, ours = teacher.config.inputs.get(key), config.inputs[key]
+        if theirs != ours:
+            raise UserError(
+                f"inputs.{key}: expected that of method.teacher, {theirs!r}, found {ours!r}"
+            )
     params, state = teacher.params["params"], teacher.params.get("state", {})
     if teacher.method == "feature_autoencoder":
         encoder = jax.tree.map(lambda a: a[:, None], teacher.params["encoder"])
@@ -220,11 +221,6 @@ def float_network(teacher: Any, config: ConfigDict) -> Float:
             kernel, bias = folded(kernel, bias, running, NORM_EPS)
         layers.append((kernel, bias))
     return Float(layers, params, teacher.params.get("inputs", {}), teacher.config)
-
-
-def json_of(config: ConfigDict) -> dict:
-    """Its settings, tuples as lists, as a stored config has them."""
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in config.to_dict().items()}
 
 
 def code_of(form: Form, outputs: Sequence[Array]) -> Array:

@@ -16,6 +16,7 @@ from jaxad.data.settings import (
     require_ranges,
 )
 from jaxad.errors import UserError
+from jaxad.models.trigger import VARIATIONAL
 
 WIDTHS = Range("one or more widths, each 1 or more", 1, whole=True)
 OFF = Range("0 (never) or more", 0, whole=True)
@@ -216,7 +217,7 @@ def _of_model(config: ConfigDict, method: str) -> Iterator[tuple[str, str]]:
             yield f"method.{key}", "it is of model.name=codvae"
     if config.model.get("weights"):
         yield from ((f"train.{key}", "model.weights replace the training") for key in config.train)
-    if method == "trigger_autoencoder" and not name.endswith("vae"):
+    if method == "trigger_autoencoder" and name not in VARIATIONAL:
         yield "method.beta", f"model.name={name} is not variational"
     if method == "autoencoder":
         for key, owner in (("width", "conv"), ("widths", "dense")):

@@ -64,7 +64,7 @@ def threshold_of(
         raise UserError("background scores: expected finite ones to regress, found infinities")
     if k < MIN_BACKGROUND:
         raise UserError(
-            f"thresholds that follow observables: FPR {level_key(fpr)} of {len(y)} background "
+            f"FPR {level_key(fpr)} of {len(y)} background "
             f"events leaves {k}, fewer than {MIN_BACKGROUND}: give more events or a larger FPR"
         )
     settings = TREES | {"min_samples_leaf": int(np.ceil(MIN_BACKGROUND / fpr))}
@@ -120,7 +120,7 @@ def measure(
     tau = threshold_of(scores[fitted], own, fpr)
     cut = threshold_at_fpr(scores[fitted], fpr)
     if cut["reason"]:
-        raise UserError(f"thresholds that follow observables: {cut['reason']}")
+        raise UserError(cut["reason"])
     others = {name: np.asarray(x)[judged] for name, x in columns.items()}
     first = next(iter(columns))
     median = float(np.median(others[first]))

@@ -24,7 +24,7 @@ def log_slope(bins: dict[str, Any]) -> dict[str, Any]:
 
     Returns:
         "slope", "error"; "chi2" and "ndof" of the exponential law; "reason", why there is no slope
-        (one bin, or fewer than ten events), else None.
+        (one bin, fewer than ten events, or all of them at one end), else None.
     """
     x, n, k = (np.asarray(bins[name], np.float64) for name in ("mean", "n", "n_flagged"))
     nothing = {"slope": None, "error": None, "chi2": None, "ndof": None}
@@ -33,6 +33,8 @@ def log_slope(bins: dict[str, Any]) -> dict[str, Any]:
     if k.sum() < MIN_BACKGROUND:
         reason = f"{int(k.sum())} events are flagged, fewer than {MIN_BACKGROUND}"
         return nothing | {"reason": reason}
+    if np.count_nonzero(k) == 1 and np.argmax(k) in (np.argmin(x), np.argmax(x)):
+        return nothing | {"reason": "all flagged events lie in one bin, the first or the last"}
     centre, spread = np.average(x, weights=n), np.sqrt(np.cov(x, aweights=n, ddof=0))
     design = np.stack([np.ones(len(x)), (x - centre) / spread], 1)
     law = np.array([np.log(k.sum() / n.sum()), 0.0])

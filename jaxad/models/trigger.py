@@ -177,5 +177,7 @@ MODELS = {
     "conv_ae": ConvTrigger(),
     "conv_vae": ConvTrigger(variational=True),
 }
+VARIATIONAL = ("dense_vae", "conv_vae", "encoder", "encoder_norm")
+"""Those whose loss has the divergence of the code."""
 CONVOLUTIONAL = ("conv_ae", "conv_vae")
 """Those that take sets (n, 19, 3) alone."""

@@ -83,6 +83,18 @@ def test_fractions_without_an_input_rate_and_columns_beside_the_score(
         (["a.h5", "--scale", "1,2", "--rates", ".1"], "a number above 0, or one for each score"),
         (["a.h5", "--scale", "16", "--rates", ".1", "--fixed", "1"], "--fixed: needs the periods"),
         (["a.h5", "--scale", "16", "--rates", ".1", "--l1", "row"], "--l1: is of two detectors"),
+        (["a.h5", "--scale", "16", "--rates", ".1", "--split", ".3"], "--split: is of two"),
+        (
+            ["a.h5", "--scale", "16", "--rates", "1", "--bunches", "0"],
+            "bunches: expected 1 to 3564",
+        ),
+        (
+            [
+                *("a.h5", "--scale", "16", "--rates", ".1", "--period", "menu.npz:run"),
+                *("--against", "row", "a.h5:row"),
+            ],
+            "--against: expected columns of different names",
+        ),
         (
             ["a.h5", "--scale", "16", "--rates", ".1", "--period", "menu.npz:short"],
             "--period: menu.npz:short: expected the 20,000 events of the scores, found 19,999",

@@ -275,3 +275,13 @@ def test_a_search_is_not_trained(tmp_path):
     with pytest.raises(UserError, match="run jaxad search"):
         train(made("search", "smoke"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("network", "idle"),
+    [("dense_vae", False), ("encoder", False), ("encoder_norm", False), ("dense_ae", True)],
+)
+def test_the_weight_of_the_divergence_is_of_variational_networks(network, idle):
+    config = made("adc2021_vae")
+    config.model.name = network
+    assert ("method.beta" in settings.idle(config)) == idle

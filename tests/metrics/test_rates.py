@@ -145,6 +145,9 @@ def test_slope_of_the_logarithm_of_the_rate():
         drawn = stability.log_slope(bins | {"n_flagged": rng.poisson(n * np.exp(-12 + 0.031 * x))})
         slopes.append((drawn["slope"] - 0.031) / drawn["error"])
     assert abs(np.mean(slopes)) < 0.2 and 0.85 < np.std(slopes) < 1.15
+    for ends in ([12, 0, 0, 0], [0, 0, 0, 12]):
+        alone = stability.log_slope(bins | {"n_flagged": ends})
+        assert alone["slope"] is None and "all flagged events lie in one bin" in alone["reason"]
     few = stability.log_slope(bins | {"n_flagged": [3, 0, 4, 2]})
     assert few["slope"] is None and few["reason"] == "9 events are flagged, fewer than 10"
     one = {"mean": [1.0], "n": [50], "n_flagged": [20]}

@@ -18,7 +18,14 @@ from jaxad.fixed import FixedType, Layer, auto_accum, to_float
 from jaxad.inputs import trigger_integer
 from jaxad.inputs.trigger_integer import FRACTION
 from jaxad.methods import quantized
-from jaxad.methods.stages.integers import FORMS, code_type, input_type, network_of, squares
+from jaxad.methods.stages.integers import (
+    FORMS,
+    code_type,
+    input_type,
+    network_of,
+    squares,
+    with_types,
+)
 from jaxad.models.quantized import ebops
 from jaxad.observables.trigger import ETA_BITS, PHI_COUNTS, PT_BITS
 from jaxad.scorer import Scorer
@@ -132,12 +139,8 @@ def check(scorer: Scorer) -> None:
 def firmware(scorer: Scorer) -> Firmware:
     """What a scorer computes, its types resolved."""
     own = jax.tree.map(lambda a: np.asarray(a)[0], scorer.params["layers"])
-    static = {
-        n: {k: a.tolist() if k.endswith("type") else a for k, a in layer.items()}
-        for n, layer in own.items()
-    }
     grid, form = input_type(scorer.config), FORMS[scorer.config.method.score]
-    layers = network_of(scorer.config, static)
+    layers = network_of(scorer.config, with_types(own))
     return Firmware(
         offset=np.asarray(scorer.params["inputs"]["offset"], int),
         shift=np.asarray(scorer.params["inputs"]["shift"], int),
@@ -204,7 +207,7 @@ def facts(found: Firmware, threshold: float) -> Mapping[str, Any]:
             "meaning": "pT, eta, phi of an object after the other, the order of the raw event; "
             "pT floor(pT / 0.5 GeV) up to all ones (MET 12 bits, e/gamma and muons 9, jets 11); "
             "eta to the nearest multiple of 0.0435, muons 0.010875; phi in 144ths, muons 576ths "
-            "of the circle, from 0; empty slots 0",
+            "of the circle, from 0; empty slots 0; a muon's hardware count of pT is one more",
         },
         "scaling": {
             "meaning": "(counts - offset) >> shift in the type source, then as scaled, then as z",

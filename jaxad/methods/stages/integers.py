@@ -73,17 +73,21 @@ def network_of(config: ConfigDict, layers: Mapping[str, Mapping[str, Any]]) -> l
     return network
 
 
+def with_types(layers: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, dict[str, Any]]:
+    """The stored layers of one member with Python's integers as types."""
+    return {
+        number: {k: a.tolist() if k.endswith("type") else a for k, a in layer.items()}
+        for number, layer in layers.items()
+    }
+
+
 def require_lane(config: ConfigDict, layers: Mapping[str, Mapping[str, np.ndarray]]) -> None:
     """Refuses integers whose sums int32 does not hold.
 
     Raises:
         UserError: the first layer, or the score.
     """
-    whole = {
-        n: {k: a.tolist() if k.endswith("type") else a for k, a in layer.items()}
-        for n, layer in layers.items()
-    }
-    network, most = network_of(config, whole), np.iinfo(LANE).bits
+    network, most = network_of(config, with_types(layers)), np.iinfo(LANE).bits
     for number, (layer, bound) in enumerate(
         zip(network, bounds(network, input_type(config)), strict=True)
     ):
