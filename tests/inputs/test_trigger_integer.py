@@ -9,6 +9,7 @@ from random_scorers import TRIGGER, trigger_data
 
 from jaxad import inputs
 from jaxad.errors import UserError
+from jaxad.fixed import convert, to_float
 from jaxad.fixed.types import OVERFLOWS, ROUNDINGS, FixedType
 from jaxad.inputs.trigger_integer import converted, counts, scaled, scales
 from jaxad.observables.trigger import CLASS, ETA_BITS, ETA_UNIT, PHI_COUNTS, PT_BITS
@@ -101,6 +102,15 @@ def test_conversions_follow_the_rules(overflow):
         found = np.asarray(converted(m.astype(np.float32), 5, to), np.float64)
         np.testing.assert_array_equal(found * 2.0**to.fraction, by_the_rules(m, 5, to), str(to))
         assert not np.signbit(found[found == 0]).any()
+
+
+@pytest.mark.parametrize("overflow", OVERFLOWS)
+def test_conversions_are_those_of_the_integer_networks(overflow):
+    m = np.arange(-(1 << 11), 1 << 11)
+    for rounding in ROUNDINGS:
+        to = TYPE._replace(rounding=rounding, overflow=overflow)
+        found = np.asarray(converted(m.astype(np.float32), 5, to))
+        np.testing.assert_array_equal(found, np.asarray(to_float(convert(m, 5, to), to)), str(to))
 
 
 def random_counts(n, seed=0):
