@@ -163,4 +163,13 @@ def to_float(m: Any, t: FixedType) -> jax.Array:
         raise UserError(f"to_float: {t} has more bits than float64")
     with lanes.switched(lane):
         exponent = -jnp.asarray(t.fraction, "int32")
-        return jnp.ldexp(lanes.counts(m, lane).astype(lane), exponent)
+        half = exponent >> 1  # each of the two powers is a normal number
+        values = lanes.counts(m, lane).astype(lane)
+        return values * _power(half, lane) * _power(exponent - half, lane)
+
+
+def _power(exponent: jax.Array, dtype: str) -> jax.Array:
+    """2^exponent, by its bits: `jnp.ldexp` has no float64 within a `jit` of 32 bits."""
+    integers, info = "int64" if dtype == "float64" else "int32", jnp.finfo(dtype)
+    biased = (exponent + (1 - info.minexp)).astype(integers)
+    return jax.lax.bitcast_convert_type(biased << info.nmant, dtype)
