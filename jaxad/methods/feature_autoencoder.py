@@ -22,13 +22,16 @@ from jaxad.data.dataset import Dataset
 from jaxad.data.layout import Layout
 from jaxad.methods import Bench
 from jaxad.methods.stages import rows
-from jaxad.models.features import Encoder, Expander, FeatureAutoencoder, covariance
+from jaxad.models.dense import DenseAutoencoder, Layers
+from jaxad.models.features import Encoder, covariance
 from jaxad.training import Task, weighted_mean
 
 KINDS = ("vector",)
 INVARIANCE, VARIANCE, COVARIANCE = 25.0, 25.0, 1.0
 """Weights of VICReg's three terms, those of its paper."""
 LEAST_SPREAD = 0.1
+EXPANDER = (64,)
+"""Widths of what features are trained through, which no score needs."""
 
 
 def encoder(config: ConfigDict) -> Encoder:
@@ -36,9 +39,9 @@ def encoder(config: ConfigDict) -> Encoder:
     return Encoder(tuple(config.model.features))
 
 
-def autoencoder(config: ConfigDict) -> FeatureAutoencoder:
+def autoencoder(config: ConfigDict) -> DenseAutoencoder:
     """The network that reconstructs them."""
-    return FeatureAutoencoder(tuple(config.model.widths), config.model.n_latent)
+    return DenseAutoencoder(tuple(config.model.widths), config.model.n_latent)
 
 
 def _stage(config: ConfigDict, layout: Layout) -> inputs.Stage:
@@ -78,7 +81,7 @@ def vicreg(a: Array, b: Array, weight: Array) -> dict[str, Array]:
 
 def feature_task(config: ConfigDict, owner: np.ndarray) -> Task:
     """Training of the features on rows with vectors "x"."""
-    network, expander = encoder(config), Expander()
+    network, expander = encoder(config), Layers(EXPANDER, EXPANDER[-1])
 
     def init(key: Array, batch: dict) -> tuple[Any, dict]:
         of_encoder, of_expander = jax.random.split(key)
@@ -127,7 +130,7 @@ def reconstruction_task(config: ConfigDict) -> Task:
         return network.init(key, batch["x"]), {}
 
     def loss(params: Any, state: dict, batch: dict, key: Array, training: bool) -> tuple:
-        errors = jnp.mean((network.apply(params, batch["x"]) - batch["x"]) ** 2, axis=1)
+        errors = jnp.mean((network.apply(params, batch["x"]).output - batch["x"]) ** 2, axis=1)
         return weighted_mean(errors, batch["weight"]), ({}, state)
 
     return Task(init, loss)
@@ -180,7 +183,7 @@ def scores(config: ConfigDict, layout: Layout) -> Callable[[dict, Array], dict[s
         x = stage.apply(fitted, raw)
 
         def one(params: Any, z: Array) -> Array:
-            return jnp.sum((network.apply(params, z) - z) ** 2, axis=1)
+            return jnp.sum((network.apply(params, z).output - z) ** 2, axis=1)
 
         def member(of_encoder: Any, params: Any) -> Array:
             z = features.apply(of_encoder, x)
