@@ -33,9 +33,10 @@ SECTIONS = {
         "networks",
         (
             *("toptagging", "codae float32", "codae bfloat16", "trigger"),
-            *("flow affine", "flow spline", "classifiers"),
+            *("flow default", "flow affine", "flow spline", "classifiers"),
         ),
     ),
+    "profile": ("profile", ("toptagging", "codae bfloat16", "flow default")),
     "peers": ("peers", ("eager", "compiled toptagging", "compiled codae")),
     "scoring": ("scoring", ("",)),
     "observables": ("observables", ("",)),
@@ -55,6 +56,7 @@ SECTIONS = {
 HEADS = {
     "machine": "The machine",
     "training": "Training",
+    "profile": "Kernels of a training step",
     "peers": "Training in PyTorch alone",
     "scoring": "Scoring",
     "observables": "Observables",
@@ -67,13 +69,13 @@ HEADS = {
 }
 GROUPS = {
     ("machine",): 0.12,
-    ("training", "peers", "scoring", "observables"): 0.47,
+    ("training", "profile", "peers", "scoring", "observables"): 0.47,
     ("convolutions",): 0.62,
     ("determinism",): 0.75,
     ("resume", "agreement", "tests"): 1.0,
 }
 """Sections that run together, and the share of all time after which they are ended."""
-AS_COMMANDS = ("training", "scoring", "observables", "convolutions")
+AS_COMMANDS = ("training", "profile", "scoring", "observables", "convolutions")
 """Sections whose processes tell XLA what jaxad's commands tell it."""
 OTHER_SHARES = (
     *(f"{i} of {n}" for n in (4, 8) for i in range(2, n + 1)),

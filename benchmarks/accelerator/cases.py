@@ -58,6 +58,10 @@ def _cases() -> Iterator[Case]:
         name = f"trigger_autoencoder ({model})"
         yield Case(name, "adc2021_vae", *trigger, "trigger_autoencoder", model)
     yield Case("rbm", "adc2021_rbm", *trigger)
+    yield Case("flow_norm", "adc2021_flow_norm", *trigger)
+    integers = ("trigger", {"format": "ptetaphi"}, {"name": "trigger_integer"})
+    yield Case("feature_autoencoder", "adc2021_features", *integers)
+    yield Case("quantized", "adc2021_quantized", *integers)
     for name in SHALLOW:
         yield Case(name, "adc2021_shallow", *trigger)
     yield Case("student", "adc2021_student", *trigger)

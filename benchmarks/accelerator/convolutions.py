@@ -100,14 +100,6 @@ def shapes(network: nn.Module, batch: tuple[int, ...]) -> Counter[Shape]:
     return found
 
 
-def block_diagonal(kernel: Array, groups: int) -> Array:
-    """Kernel (kh, kw, c / groups, features) of groups -> (kh, kw, c, features) of none."""
-    kh, kw, c, features = kernel.shape
-    split = kernel.reshape(kh, kw, c, groups, features // groups)
-    spread = jnp.einsum("hwcgf,gk->hwkcgf", split, jnp.eye(groups, dtype=kernel.dtype))
-    return spread.reshape(kh, kw, groups * c, features)
-
-
 def forms(shape: Shape) -> dict[str, Callable[[Array, Array], Array]]:
     """(x, kernel) -> y in every form."""
 
@@ -121,7 +113,7 @@ def forms(shape: Shape) -> dict[str, Callable[[Array, Array], Array]]:
         return call
 
     def block(x: Array, kernel: Array) -> Array:
-        whole = block_diagonal(kernel, shape.groups)
+        whole = convolution._block_diagonal(kernel, shape.groups)
         return convolution.conv(x, whole, stride=shape.stride, padding=shape.padding, native=True)
 
     found = {"native": of(True), "patches": of(False)}

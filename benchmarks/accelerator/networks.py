@@ -55,18 +55,24 @@ def toptagging(context: Context, variant: str) -> None:
     calls: dict[tuple, Callable] = {}
     batches = context.pick(BATCHES, (8,))
     for batch in batches:
-        n = n_steps(batch)
-        train, x = training.get_config(batch_size=batch, epochs=1), jet_images(n * batch)
-        task = autoencoder.task(ConvAutoencoder(width=context.pick(128, 4)))
         name = f"top-tagging AE, batch {batch}"
-        calls[batch, name] = _steps(task, train, x, n)
+        calls[batch, name] = toptagging_steps(context, batch)
         if batch not in (32, 256):
-            calls[batch, f"{name}, native"] = _steps(task, train, x, n, native=True)
+            calls[batch, f"{name}, native"] = toptagging_steps(context, batch, native=True)
     for (batch, name), timing in context.timings(calls):
         rate = n_steps(batch) / timing.seconds
         note = f"{batch * rate:,.0f} jets/s; first call {timing.first:.1f} s"
         context.row(name, rate, "steps/s", note=note)
     context.row("peak memory of these", peak_gib(), "GiB")
+
+
+def toptagging_steps(context: Context, batch: int, native: bool = False) -> Callable[[], None]:
+    """`n_steps` of the top-tagging autoencoder."""
+    n = n_steps(batch)
+    train, x = training.get_config(batch_size=batch, epochs=1), jet_images(n * batch)
+    return _steps(
+        autoencoder.task(ConvAutoencoder(width=context.pick(128, 4))), train, x, n, native
+    )
 
 
 def _steps(
@@ -89,16 +95,8 @@ def _steps(
 
 def dark_showers(context: Context, dtype: str) -> None:
     """CoDAE at its training's batch."""
-    config, n = codae.get_config(context.pick("", "smoke")), context.pick(10, 1)
-    if context.tiny:
-        config.model.features = (4,)
-    config.model.dtype = dtype
-    batch = context.pick(128, 4)
-    config.train.batch_size = batch
-    task = codae_method.task(config, (72, 58, 1))
-    name = f"CoDAE, batch {batch}, {dtype}"
-    calls = {name: _steps(task, config.train, event_images(n * batch), n)}
-    for name, found in context.timings(calls):
+    steps, batch, n = codae_steps(context, dtype)
+    for name, found in context.timings({f"CoDAE, batch {batch}, {dtype}": steps}):
         rate = n * batch / found.seconds
         kind = "bfloat16 matrix" if dtype == "bfloat16" else "float32 matrix"
         best = report.value_of(
@@ -108,6 +106,17 @@ def dark_showers(context: Context, dtype: str) -> None:
         share = f", {1e-10 * CODAE_FLOPS * rate / best:.1f} % of a matrix product" if best else ""
         note = f"peak memory {peak_gib():.2f} GiB; first call {found.first:.1f} s"
         context.row(name, rate, "images/s", limit=flops + share, note=note)
+
+
+def codae_steps(context: Context, dtype: str) -> tuple[Callable[[], None], int, int]:
+    """A call of CoDAE's training, the images of a step, the steps of a call."""
+    config, n = codae.get_config(context.pick("", "smoke")), context.pick(10, 1)
+    if context.tiny:
+        config.model.features = (4,)
+    config.model.dtype = dtype
+    batch = config.train.batch_size = context.pick(128, 4)
+    task = codae_method.task(config, (72, 58, 1))
+    return _steps(task, config.train, event_images(n * batch), n), batch, n
 
 
 def trigger(context: Context, variant: str) -> None:
@@ -129,23 +138,29 @@ def trigger(context: Context, variant: str) -> None:
 
 
 def flow(context: Context, coupling: str) -> None:
-    """An epoch of the outer density of CATHODE."""
+    """An epoch of the outer density of CATHODE, and of what it is by default."""
+    calls, rows = {}, context.pick(N_FLOW, 64)
+    for batch in context.pick((512, 4096), (32,)):
+        calls[batch] = flow_steps(context, coupling, batch, rows)
+    for batch, timing in context.timings(calls, rounds=3):
+        n = -(-rows // batch)
+        note = f"{1e6 * timing.seconds / n:.0f} us a step; first call {timing.first:.1f} s"
+        name = f"flow, {coupling}, epoch of {rows:,} x 4, batch {batch}"
+        context.row(name, timing.seconds, "s", note=note)
+
+
+def flow_steps(context: Context, coupling: str, batch: int, rows: int) -> Callable[[], None]:
+    """An epoch of `rows`: RealNVP of 12 affine or 6 spline couplings, or "default"."""
     config, rng = cathode.get_config(), np.random.default_rng(0)
-    rows = context.pick(N_FLOW, 64)
     data = {"x": rng.normal(size=(rows, 4)), "m": rng.normal(size=(rows, 1))}
     data = {name: values.astype(np.float32) for name, values in data.items()}
     settings = config.flow.copy_and_resolve_references()
-    n_layers = context.pick({"affine": 12, "spline": 6}[coupling], 2)
-    settings.update({"name": "realnvp", "coupling": coupling, "n_layers": n_layers})
-    calls = {}
-    for batch in context.pick((512, 4096), (32,)):
-        config.flow_train.batch_size, n = batch, -(-rows // batch)
-        task = density.task(density.network(settings, 4))
-        calls[batch, n] = engine_steps(task, config.flow_train, data, n)
-    for (batch, n), timing in context.timings(calls, rounds=3):
-        note = f"{1e6 * timing.seconds / n:.0f} us a step; first call {timing.first:.1f} s"
-        name = f"RealNVP, {n_layers} {coupling}, epoch of {rows:,} x 4, batch {batch}"
-        context.row(name, timing.seconds, "s", note=note)
+    if coupling != "default":
+        n_layers = context.pick({"affine": 12, "spline": 6}[coupling], 2)
+        settings.update({"name": "realnvp", "coupling": coupling, "n_layers": n_layers})
+    config.flow_train.batch_size = batch
+    task = density.task(density.network(settings, 4))
+    return engine_steps(task, config.flow_train, data, -(-rows // batch))
 
 
 def classifiers(context: Context, variant: str) -> None:

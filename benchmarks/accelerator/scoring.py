@@ -19,8 +19,11 @@ from jaxad import methods
 from jaxad.scorer import Scorer
 
 EVENT_BYTES = 4 * 57
-PRECISIONS = ("default", *(["TF32_TF32_F32_X3"] * (jax.default_backend() == "gpu")), "highest")
-"""Of the kernel's products: TF32, three of them for float32, and float32 itself."""
+PRECISIONS = (
+    *("default", fused.HALVES, "highest"),
+    *(["TF32_TF32_F32_X3"] * (jax.default_backend() == "gpu")),
+)
+"""Of the kernel's products: TF32, three of float16, float32 itself, three of TF32."""
 
 
 def run(context: Context, part: str) -> None:
@@ -64,7 +67,7 @@ def _fused_calls(context: Context, scorer: Scorer, x: Array) -> dict[str, Callab
     """The fused kernel at some sizes; interpreted where there is no GPU."""
     found, weights, flat = {}, _weights(scorer), x.reshape(len(x), -1)
     interpret = jax.default_backend() != "gpu"
-    sizes = ((64, 4), (128, 4), (128, 8)) if not interpret else ((256, 4),)
+    sizes = ((64, 4), (128, 8)) if not interpret else ((256, 4),)
     for precision, (rows, warps) in itertools.product(PRECISIONS, sizes):
         call = jax.jit(fused.encoder(rows, warps, interpret, precision))
         name = f"fused kernel (Pallas), {precision}, {rows} events and {warps} warps a program"
@@ -89,7 +92,7 @@ def _agreement(context: Context, scorer: Scorer, score: Callable, x: Array) -> N
         context.row("difference of the compiled function, TF32", apart)
     for precision in PRECISIONS:
         with context.may_fail(f"difference of the fused kernel, {precision}"):
-            call = fused.encoder(128, 4, jax.default_backend() != "gpu", precision)
+            call = fused.encoder(64, 4, jax.default_backend() != "gpu", precision)
             scores = np.asarray(call(_weights(scorer), part.reshape(len(part), -1)))
             apart = np.abs(scores - exact).max() / exact.std()
             context.row(f"difference of the fused kernel, {precision}", apart)

@@ -32,10 +32,14 @@ def stream(
         return start, jax.tree.map(lambda a: np.asarray(a)[..., wanted], result)
 
     every = list(batches(len(x), 4 * math.prod(x.shape[1:])))
+    if len(every) == 1:
+        rows, wanted = _rows(x, *every[0])
+        yield 0, jax.tree.map(lambda a: np.asarray(a)[..., wanted], function(rows))
+        return
     for start, size in every:
         rows, wanted = _rows(x, start, size)
         result = function(rows)
-        for leaf in jax.tree.leaves(result) if len(every) > 1 else ():
+        for leaf in jax.tree.leaves(result):
             leaf.copy_to_host_async()
         flying.append((start, wanted, result))
         if len(flying) > AHEAD:
@@ -53,8 +57,9 @@ def _rows(x: np.ndarray | Array, start: int, size: int) -> tuple[np.ndarray | Ar
         first = min(start, n - size)
         return _slice(x, first, size=size), slice(start - first, size)
     part = np.asarray(x[start : start + size])
-    with np.errstate(over="ignore"):  # infinities are refused
-        part = part.astype(np.float32, copy=False)
+    if part.dtype != np.float32:
+        with np.errstate(over="ignore"):  # infinities are refused
+            part = part.astype(np.float32)
     found = len(part)
     if found < size:
         filled = np.zeros((size, *x.shape[1:]), np.float32)

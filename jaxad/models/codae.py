@@ -17,7 +17,7 @@ import numpy as np
 from jax import Array
 
 from jaxad.errors import UserError
-from jaxad.models.convolution import GroupedConv, pad_same
+from jaxad.models.convolution import ConvParameters, GroupedConv, grouped_conv, pad_same
 
 N_PARAMETERS = {"codae": 1_646_467, "codvae": 1_653_124}
 IMAGE_SHAPE = (72, 58)
@@ -52,35 +52,124 @@ def max_pool(x: Array, periodic: bool = False) -> Array:
 
     Ties are common on binary images; their gradient goes to the first maximum, as in TensorFlow.
     """
-    sizes = [-(-size // 2) for size in x.shape[1:3]]
-    x = pad_same(x, 3, 2, periodic, value=-jnp.inf)
-    for axis, size in zip((1, 2), sizes, strict=True):
-        taps = [jax.lax.slice_in_dim(x, i, i + 2 * size - 1, 2, axis) for i in range(3)]
-        x = taps[0]
-        for tap in taps[1:]:
-            x = jnp.where(x >= tap, x, tap)
-    return x
+    return _pooled(pad_same(x, 3, 2, periodic, value=-jnp.inf))
+
+
+@jax.custom_vjp
+def _pooled(x: Array) -> Array:
+    """Maxima (n, h, w, c) of x (n, 2h + 1, 2w + 1, c); kept for the gradient is their place."""
+    return _pooled_with_places(x)[0]
+
+
+def _pooled_with_places(x: Array) -> tuple[Array, Array]:
+    """Maxima, and the row plus three times the column in the window of each, of bytes."""
+    place = jnp.zeros(x.shape, jnp.uint8)
+    for axis, unit in ((1, 1), (2, 3)):
+        last = x.shape[axis] - 3
+        taps = [
+            [jax.lax.slice_in_dim(a, i, i + last + 1, 2, axis) for a in (x, place)]
+            for i in range(3)
+        ]
+        x, place = taps[0]
+        for i, (tap, there) in enumerate(taps[1:], 1):
+            earlier = x >= tap
+            place = jnp.where(earlier, place, there + jnp.uint8(unit * i))
+            x = jnp.where(earlier, x, tap)
+    return x, place
+
+
+def _pooled_backward(place: Array, dy: Array) -> tuple[Array]:
+    def share(row: int, column: int) -> Array:
+        """What the pixels at a place of their window get, (n, h + 1, w + 1, c)."""
+        hit = jnp.where(place == jnp.uint8(row + 3 * column), dy, 0)
+        pads = [(1, 0) if i == 2 else (0, 1) for i in (row, column)]
+        return jnp.pad(hit, ((0, 0), *pads, (0, 0)))
+
+    # A pixel of even number is the first of one window and the last of another.
+    of = ((0, 2), (1,))
+    phases = [
+        [sum(share(i, j) for i in of[row] for j in of[column]) for column in (0, 1)]
+        for row in (0, 1)
+    ]
+    dx = jnp.stack([jnp.stack(phase, 3) for phase in phases], 2)
+    n, h, w, c = dy.shape
+    return (dx.reshape(n, 2 * h + 2, 2 * w + 2, c)[:, :-1, :-1],)
+
+
+_pooled.defvjp(_pooled_with_places, _pooled_backward)
+
+
+EPSILON = 1e-3
+"""Added to the variances of instance normalisation."""
+SLOPE = 0.2
+"""Of LeakyReLU below zero."""
+
+
+@jax.custom_vjp
+def normalised(x: Array, gamma: Array, beta: Array) -> Array:
+    """Each sample and channel of x (n, h, w, c) normalised over the image, then LeakyReLU(0.2).
+
+    Statistics are float32, whatever x is. Kept for the gradient is x alone, and the value is
+    recomputed: x is read twice forwards and twice backwards; reverse mode only.
+    """
+    return _normalised(x, gamma, beta)[0]
+
+
+def _normalised(x: Array, gamma: Array, beta: Array) -> tuple[Array, tuple[Array, ...]]:
+    values = x.astype(jnp.float32)
+    # Variances of differences from a corner, which in sparse images is what most pixels are: one
+    # pass over x, without cancellation.
+    corner = values[:, :1, :1]
+    shifted = values - corner
+    mean = shifted.mean((1, 2), keepdims=True)
+    variance = jnp.square(shifted).mean((1, 2), keepdims=True) - jnp.square(mean)
+    rate = jax.lax.rsqrt(jnp.maximum(variance, 0.0) + EPSILON)
+    mean = mean + corner
+    y = (values - mean) * (rate * gamma) + beta
+    y = jnp.maximum(y, SLOPE * y)  # a comparison would be kept for the gradient
+    return y.astype(x.dtype), (x, mean, rate, gamma, beta)
+
+
+def _normalised_backward(saved: tuple[Array, ...], dy: Array) -> tuple[Array, Array, Array]:
+    x, mean, rate, gamma, beta = saved
+
+    def before(x: Array, dy: Array) -> tuple[Array, Array]:
+        """The normalised values, and the gradient in front of LeakyReLU."""
+        unit = (x.astype(jnp.float32) - mean) * rate
+        slope = jnp.where(unit * gamma + beta >= 0, 1.0, SLOPE)
+        return unit, dy.astype(jnp.float32) * slope
+
+    # What lies behind a barrier is computed anew: reading x and dy twice is less than keeping what
+    # both uses of them share.
+    x, dy = jax.lax.optimization_barrier((x, dy))
+    unit, dz = before(x, dy)
+    sums = dz.sum((1, 2), keepdims=True), (dz * unit).sum((1, 2), keepdims=True)
+    x, dy, *sums = jax.lax.optimization_barrier((x, dy, *sums))
+    unit, dz = before(x, dy)
+    means = [each / (x.shape[1] * x.shape[2]) for each in sums]
+    dx = (dz - means[0] - unit * means[1]) * (rate * gamma)
+    return dx.astype(x.dtype), sums[1].sum((0, 1, 2)), sums[0].sum((0, 1, 2))
+
+
+normalised.defvjp(_normalised, _normalised_backward)
 
 
 class InstanceNorm(nn.Module):
-    """Normalises each sample and channel over the image, scales by gamma and shifts by beta."""
-
-    epsilon: float = 1e-3
+    """`normalised`, with its scale gamma and shift beta."""
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         shape = (x.shape[-1],)
         gamma = self.param("gamma", nn.initializers.ones_init(), shape)
-        beta = self.param("beta", nn.initializers.zeros_init(), shape)
-        values = x.astype(jnp.float32)
-        mean = values.mean((1, 2), keepdims=True)
-        variance = jnp.square(values - mean).mean((1, 2), keepdims=True)
-        scale = jax.lax.rsqrt(variance + self.epsilon) * gamma
-        return ((values - mean) * scale + beta).astype(x.dtype)
+        return normalised(x, gamma, self.param("beta", nn.initializers.zeros_init(), shape))
 
 
 class ConvLayer(nn.Module):
-    """3x3 "same" convolution, instance normalisation, LeakyReLU(0.2)."""
+    """3x3 "same" convolution, instance normalisation, LeakyReLU(0.2).
+
+    The normalisation takes away the bias of the convolution, which is therefore never added: it is
+    a parameter because the published arrays have one.
+    """
 
     features: int
     stride: int = 1
@@ -89,15 +178,11 @@ class ConvLayer(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        x = GroupedConv(
-            self.features,
-            stride=self.stride,
-            groups=self.groups,
-            periodic=self.periodic,
-            kernel_init=nn.initializers.he_uniform(),
-            name="conv",
+        kernel, _ = ConvParameters(
+            self.features, groups=self.groups, kernel_init=nn.initializers.he_uniform(), name="conv"
         )(x)
-        return nn.leaky_relu(InstanceNorm(name="norm")(x), 0.2)
+        x = grouped_conv(x, kernel, self.stride, self.groups, self.periodic)
+        return InstanceNorm(name="norm")(x)
 
 
 class ResidualBlock(nn.Module):
@@ -149,16 +234,28 @@ class MaskEncoder(nn.Module):
 
 
 class SpatialConditioning(nn.Module):
-    """Multiply a feature map by a convolution of (z_m, x, y), with x and y running over [-1, 1]."""
+    """Multiply a feature map by a convolution of (z_m, x, y), with x and y running over [-1, 1].
+
+    z_m is the same in every pixel and (x, y) in every sample, so that the convolution, which is
+    linear, is taken of three images: z_m[0] a + z_m[1] b + c, with maps (h, w, features).
+    """
 
     @nn.compact
     def __call__(self, x: Array, z_m: Array) -> Array:
-        n, h, w, c = x.shape
+        _, h, w, features = x.shape
         columns, rows = np.meshgrid(np.linspace(-1, 1, w), np.linspace(-1, 1, h))
-        grid = jnp.asarray(np.stack([columns, rows], -1), x.dtype)
-        code = jnp.broadcast_to(z_m[:, None, None].astype(x.dtype), (n, h, w, z_m.shape[-1]))
-        grid = jnp.broadcast_to(grid, (n, h, w, 2))
-        return x * GroupedConv(c, name="conv")(jnp.concatenate([code, grid], -1))
+        images = np.zeros((3, h, w, 4), np.float32)
+        images[0, ..., 0] = images[1, ..., 1] = 1
+        images[2, ..., 2], images[2, ..., 3] = columns, rows
+        kernel, bias = ConvParameters(features, name="conv")(images)
+        a, b, c = grouped_conv(jnp.asarray(images), kernel)
+        return _scaled(x, z_m[:, None, None, None], a, b, c + bias)
+
+
+@jax.checkpoint
+def _scaled(x: Array, z_m: Array, a: Array, b: Array, c: Array) -> Array:
+    """x times z_m[0] a + z_m[1] b + c, of which the gradient keeps nothing of the size of x."""
+    return x * (z_m[..., 0] * a + z_m[..., 1] * b + c).astype(x.dtype)
 
 
 class Decoder(nn.Module):
@@ -176,15 +273,15 @@ class Decoder(nn.Module):
             x = upsample(SpatialConditioning(name=f"condition{i}")(x, z_m))
             x = ConvLayer(features, groups=self.groups if i else 1, name=f"up{i}")(x)
             x = ResidualBlock(features, self.groups, name=f"block{i}")(x)
-        top, left = ((a - b) // 2 for a, b in zip(x.shape[1:3], self.shape, strict=True))
-        x = x[:, top : top + self.shape[0], left : left + self.shape[1]]
-        return GroupedConv(
+        x = GroupedConv(
             self.channels,
             kernel_size=1,
             kernel_init=nn.initializers.he_uniform(),
             bias_init=nn.initializers.constant(-1.0),
             name="logits",
         )(x)
+        top, left = ((a - b) // 2 for a, b in zip(x.shape[1:3], self.shape, strict=True))
+        return x[:, top : top + self.shape[0], left : left + self.shape[1]]
 
 
 class CoDAE(nn.Module):

@@ -19,6 +19,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from jax.typing import ArrayLike
 
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 
@@ -51,11 +52,26 @@ WIDE = _Wide(channels=32, pixels=200)
 (benchmarks/accelerator, `convolutions`: value and gradients, in float32 and bfloat16)."""
 
 
+def _on_gpu() -> bool:
+    return jax.default_backend() == "gpu" and not _for_others.get()
+
+
+def _block_diagonal(kernel: Array, groups: int) -> Array:
+    """Kernel (kh, kw, c / groups, features) of groups -> (kh, kw, c, features) of none.
+
+    On a GPU the zeros cost less than what cuDNN does for groups: 40 % of a step of CoDAE.
+    """
+    kh, kw, c, features = kernel.shape
+    split = kernel.reshape(kh, kw, c, groups, features // groups)
+    spread = jnp.einsum("hwcgf,gk->hwkcgf", split, jnp.eye(groups, dtype=kernel.dtype))
+    return spread.reshape(kh, kw, groups * c, features)
+
+
 def _is_native(x: Array, stride: int, transposed: bool = False) -> bool:
     """Whether XLA's own operation is the fastest form of a convolution of x (n, h, w, c)."""
     if on_cpu():
         return False
-    if jax.default_backend() != "gpu" or _for_others.get():
+    if not _on_gpu():
         return True
     _, h, w, channels = x.shape
     wide = channels >= WIDE.channels and h * w >= WIDE.pixels
@@ -110,6 +126,8 @@ def conv(
     `native` forces XLA's own convolution (True) or patches and a matrix product (False); by
     default the backend and the shape decide. Returns (n, oh, ow, features).
     """
+    if native is None and groups > 1 and _on_gpu():
+        kernel, groups, native = _block_diagonal(kernel, groups), 1, True
     if native if native is not None else _is_native(x, stride):
         h, w = (
             _padding(s, k, stride, padding)
@@ -320,8 +338,42 @@ class ConvTranspose(nn.Module):
         return conv_transpose(x, kernel, stride=self.stride) + bias
 
 
+class ConvParameters(nn.Module):
+    """Kernel (k, k, c / groups, features) and bias (features,) for an x (n, h, w, c)."""
+
+    features: int
+    kernel_size: int = 3
+    groups: int = 1
+    kernel_init: Callable = nn.initializers.glorot_uniform()
+    bias_init: Callable = nn.initializers.zeros_init()
+
+    @nn.compact
+    def __call__(self, x: ArrayLike) -> tuple[Array, Array]:
+        k = self.kernel_size
+        shape = (k, k, x.shape[-1] // self.groups, self.features)
+        kernel = self.param("kernel", self.kernel_init, shape)
+        return kernel, self.param("bias", self.bias_init, (self.features,))
+
+
+def grouped_conv(
+    x: Array, kernel: Array, stride: int = 1, groups: int = 1, periodic: bool = False
+) -> Array:
+    """Cross-correlate x (n, h, w, c) with kernel (k, k, c / groups, features), padding "same".
+
+    `periodic` wraps the first axis of the image around. Returns (n, oh, ow, features), of the type
+    of x.
+    """
+    kernel = kernel.astype(x.dtype)
+    if kernel.shape[:2] == (1, 1) and stride == groups == 1:
+        return x @ kernel[0, 0]
+    if on_cpu() or periodic:
+        padded = pad_same(x, kernel.shape[0], stride, periodic)
+        return large_conv(padded, kernel, stride=stride, groups=groups)
+    return conv(x, kernel, stride=stride, groups=groups)
+
+
 class GroupedConv(nn.Module):
-    """2D convolution, padding "same", (n, h, w, c) -> (n, oh, ow, features); `kernel` is HWIO."""
+    """`grouped_conv` of x (n, h, w, c), plus a bias; `kernel` is HWIO."""
 
     features: int
     kernel_size: int = 3
@@ -331,11 +383,12 @@ class GroupedConv(nn.Module):
     kernel_init: Callable = nn.initializers.glorot_uniform()
     bias_init: Callable = nn.initializers.zeros_init()
 
-    @nn.compact
+    def setup(self):
+        sizes = (self.features, self.kernel_size, self.groups)
+        self.parameters = ConvParameters(*sizes, self.kernel_init, self.bias_init)
+        nn.share_scope(self, self.parameters)
+
     def __call__(self, x: Array) -> Array:
-        k = self.kernel_size
-        shape = (k, k, x.shape[-1] // self.groups, self.features)
-        kernel = self.param("kernel", self.kernel_init, shape).astype(x.dtype)
-        bias = self.param("bias", self.bias_init, (self.features,)).astype(x.dtype)
-        padded = pad_same(x, k, self.stride, self.periodic)
-        return large_conv(padded, kernel, stride=self.stride, groups=self.groups) + bias
+        kernel, bias = self.parameters(x)
+        y = grouped_conv(x, kernel, self.stride, self.groups, self.periodic)
+        return y + bias.astype(x.dtype)

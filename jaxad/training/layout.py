@@ -1,8 +1,9 @@
-"""How the compiled loop holds parameters: as the tree they are, or as one vector.
+"""How the compiled loop holds parameters: as the tree they are, as one vector, or in stacks.
 
 An accelerator launches a kernel for the norm and one for the update of every array, microseconds
 each however small it is: with many small arrays that is a third of a step. As one vector they take
-a handful. Outside the loop, in checkpoints and in results, parameters are always the tree.
+a handful; where each array's own norm counts, arrays of one shape are stacked. Outside the loop, in
+checkpoints and in results, parameters are always the tree.
 """
 
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax import Array
 from jax.flatten_util import ravel_pytree
 
 MANY = 32
@@ -24,9 +26,11 @@ class Layout(NamedTuple):
 
     pack: Callable[[Any], Any]  # tree of parameters -> what the loop carries
     unpack: Callable[[Any], Any]
+    each: Callable[[Callable[[Array], Array], Any], Any]
+    """(function of an array, what the loop carries) -> the function of every array of the tree."""
 
 
-TREE = Layout(lambda tree: tree, lambda tree: tree)
+TREE = Layout(lambda tree: tree, lambda tree: tree, jax.tree.map)
 
 
 def choose(params: Any, on_cpu: bool, per_tensor: bool) -> Layout:
@@ -35,20 +39,48 @@ def choose(params: Any, on_cpu: bool, per_tensor: bool) -> Layout:
     Args:
         params: their shapes and dtypes.
         on_cpu: a CPU launches nothing: the tree.
-        per_tensor: the optimiser treats each array by itself: the tree.
+        per_tensor: the optimiser treats each array by itself: no vector.
     """
     leaves = jax.tree.leaves(params)
-    size = sum(leaf.size for leaf in leaves)
-    small = len(leaves) >= MANY and size <= SMALL * len(leaves)
-    if on_cpu or per_tensor or not small or len({leaf.dtype for leaf in leaves}) > 1:
+    if on_cpu or len(leaves) < MANY:
         return TREE
-    return vector(params)
+    if per_tensor:
+        return stacks(params)
+    small = sum(leaf.size for leaf in leaves) <= SMALL * len(leaves)
+    return vector(params) if small and len({leaf.dtype for leaf in leaves}) == 1 else TREE
 
 
 def vector(params: Any) -> Layout:
     """Everything in one array (size,), in the order of the leaves."""
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), params)
-    return Layout(lambda tree: ravel_pytree(tree)[0], ravel_pytree(zeros)[1])
+    unpack = ravel_pytree(zeros)[1]
+
+    def each(function: Callable[[Array], Array], packed: Array) -> Array:
+        return ravel_pytree(jax.tree.map(function, unpack(packed)))[0]
+
+    return Layout(lambda tree: ravel_pytree(tree)[0], unpack, each)
+
+
+def stacks(params: Any) -> Layout:
+    """Arrays (k, *shape), one of each shape and dtype, of the k leaves that have it."""
+    leaves, structure = jax.tree.flatten(params)
+    places: dict[tuple, list[int]] = {}
+    for i, leaf in enumerate(leaves):
+        places.setdefault((leaf.shape, leaf.dtype), []).append(i)
+
+    def pack(tree: Any) -> list[Array]:
+        leaves = jax.tree.leaves(tree)
+        return [jnp.stack([leaves[i] for i in members]) for members in places.values()]
+
+    def unpack(packed: list[Array]) -> Any:
+        found = {
+            i: array[row]
+            for array, members in zip(packed, places.values(), strict=True)
+            for row, i in enumerate(members)
+        }
+        return jax.tree.unflatten(structure, [found[i] for i in range(len(found))])
+
+    return Layout(pack, unpack, lambda function, packed: jax.tree.map(jax.vmap(function), packed))
 
 
 def pack(layout: Layout, params: Any, state: optax.OptState) -> tuple[Any, optax.OptState]:

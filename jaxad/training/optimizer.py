@@ -1,5 +1,7 @@
 """The optimiser of a training, from its settings."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -8,18 +10,23 @@ from ml_collections import ConfigDict
 from jaxad.errors import UserError
 
 
-def _clip_per_tensor(limit: float) -> optax.GradientTransformation:
+def _clip_per_tensor(limit: float, each: Callable) -> optax.GradientTransformation:
     def update(updates, state, params=None):
         def clip(g):
             return g * jnp.minimum(1.0, limit / jnp.maximum(jnp.linalg.norm(g.ravel()), 1e-12))
 
-        return jax.tree.map(clip, updates), state
+        return each(clip, updates), state
 
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 
 
-def make_optimizer(config: ConfigDict, n_steps: int) -> optax.GradientTransformation:
-    """Optax transformation of the settings; `n_steps` is the length of the whole training."""
+def make_optimizer(
+    config: ConfigDict, n_steps: int, each: Callable = jax.tree.map
+) -> optax.GradientTransformation:
+    """Optax transformation of the settings, for a training of `n_steps`.
+
+    `each` maps a function of an array over all parameters, as `jaxad.training.layout` holds them.
+    """
     rate = config.learning_rate
     if config.schedule == "cosine":
         rate = optax.cosine_decay_schedule(
@@ -31,7 +38,7 @@ def make_optimizer(config: ConfigDict, n_steps: int) -> optax.GradientTransforma
     if config.clip:
         chain.append(optax.clip_by_global_norm(config.clip))
     if config.clip_per_tensor:
-        chain.append(_clip_per_tensor(config.clip_per_tensor))
+        chain.append(_clip_per_tensor(config.clip_per_tensor, each))
     adam = {"b2": config.b2, "eps": config.eps}
     match config.optimizer:
         case "adam":

@@ -245,7 +245,8 @@ def compile_programs(task: Task, config: ConfigDict, n_members: int, n_steps: in
     def init_member(data: Rows, index: Array, seed: Array) -> Member:
         batch = _batch(data, index, jnp.ones(index.shape))
         key = streams.key(seed[0], Purpose.INITIAL, seed[1])
-        params, state = task.init(key, batch)
+        with compiler.draws_by_kernel():
+            params, state = task.init(key, batch)
         _, (metrics, _) = jax.eval_shape(lambda: task.loss(params, state, batch, key, True))
         zero = jnp.zeros((), jnp.int32)
         k = max(min(config.keep_best, config.epochs), 1)
@@ -275,7 +276,8 @@ def compile_programs(task: Task, config: ConfigDict, n_members: int, n_steps: in
         held = layout.choose(params, on_cpu, bool(config.clip_per_tensor))
 
         def body(step, members):
-            one = partial(_train_step, task, optimizer, rows_at_once, held, block.data)
+            packed = make_optimizer(config, n_steps, held.each)
+            one = partial(_train_step, task, packed, rows_at_once, held, block.data)
             one = partial(one, block.weight[step - block.first], step)
             return jax.vmap(one)(members, block.index[:, step - block.first], keys)
 

@@ -22,7 +22,7 @@ from jaxad.models import codae as codae_model
 from jaxad.models import qcd_or_what as qcd_model
 from jaxad.models import vae
 from jaxad.models.codae import CoDAE, CoDVAE, count_parameters, from_keras_arrays
-from jaxad.models.convolution import GroupedConv, large_conv, pad_same
+from jaxad.models.convolution import GroupedConv, grouped_conv, large_conv, pad_same
 from jaxad.scorer import Scorer
 from jaxad.training import fit, get_config
 from jaxad.training.step import make_optimizer
@@ -88,6 +88,13 @@ def test_split_convolution_equals_native(size, kernel_size, stride, groups):
         np.testing.assert_allclose(ours, reference, atol=1e-4)
 
 
+def test_block_diagonal_convolution_of_a_gpu_is_that_of_groups(monkeypatch):
+    x, kernel = random(2, 6, 5, 8), random(3, 3, 2, 12, seed=1)
+    by_groups = grouped_conv(x, kernel, groups=4)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    np.testing.assert_allclose(grouped_conv(x, kernel, groups=4), by_groups, atol=1e-5)
+
+
 def test_split_convolution_in_ensembles_and_loops():
     x, kernels = random(2, 6, 6, 4), random(3, 3, 3, 2, 4, seed=1)
 
@@ -124,6 +131,49 @@ def test_periodic_convolution_commutes_with_rotations(stride):
     )
 
 
+def test_normalisation_and_its_gradient_are_those_of_the_formula():
+    """Also of an image that is far from zero, and of one that is a constant but for one pixel."""
+
+    def formula(x, gamma, beta):
+        mean, variance = x.mean((1, 2), keepdims=True), x.var((1, 2), keepdims=True)
+        y = (x - mean) / jnp.sqrt(variance + 1e-3) * gamma + beta
+        return jnp.where(y > 0, y, 0.2 * y)
+
+    x = jnp.concatenate(
+        [random(2, 5, 4, 3), random(1, 5, 4, 3, seed=1) + 50, jnp.ones((1, 5, 4, 3))]
+    )
+    x = x.at[3, 2, 2].set(7.0)
+    gamma, beta, slope = random(3, seed=2), random(3, seed=3), random(4, 5, 4, 3, seed=4)
+    for ours, reference in zip(
+        jax.vjp(codae_model.normalised, x, gamma, beta)[1](slope),
+        jax.vjp(formula, x, gamma, beta)[1](slope),
+        strict=True,
+    ):
+        np.testing.assert_allclose(ours, reference, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(
+        codae_model.normalised(x, gamma, beta), formula(x, gamma, beta), rtol=1e-4, atol=2e-5
+    )
+    half = codae_model.normalised(x[:2].astype(jnp.bfloat16), gamma, beta)
+    assert half.dtype == jnp.bfloat16
+    np.testing.assert_allclose(half, formula(x[:2], gamma, beta), atol=0.05)
+
+
+def test_conditioning_multiplies_by_the_convolution_of_code_and_coordinates():
+    x, z_m = random(2, 5, 4, 6), random(2, 2, seed=1)
+    layer = codae_model.SpatialConditioning()
+    params = layer.init(jax.random.key(0), x, z_m)
+    kernel, bias = params["params"]["conv"]["kernel"], random(6, seed=2)
+    params = {"params": {"conv": {"kernel": kernel, "bias": bias}}}
+    columns, rows = np.meshgrid(np.linspace(-1, 1, 4), np.linspace(-1, 1, 5))
+    maps = [np.broadcast_to(z_m[:, None, None, i], (2, 5, 4)) for i in (0, 1)]
+    maps += [np.broadcast_to(grid, (2, 5, 4)) for grid in (columns, rows)]
+    images = jnp.asarray(np.stack(maps, -1), jnp.float32)
+    direct = jax.lax.conv_general_dilated(
+        images, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    np.testing.assert_allclose(layer.apply(params, x, z_m), x * (direct + bias), atol=1e-5)
+
+
 def test_upsample_is_half_pixel_bilinear():
     x = random(2, 5, 4, 3)
     reference = jax.image.resize(x, (2, 10, 8, 3), "bilinear")
@@ -135,6 +185,20 @@ def test_max_pool(size):
     x = random(2, *size, 3)
     reference = nn.max_pool(x, window_shape=(3, 3), strides=(2, 2), padding="SAME")
     np.testing.assert_array_equal(codae_model.max_pool(x), reference)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (9, 5), (1, 2)])
+def test_max_pool_gradient(size):
+    x = random(2, *size, 3)
+    slope = random(2, -(-size[0] // 2), -(-size[1] // 2), 3, seed=1)
+
+    def reference(x):
+        return nn.max_pool(x, window_shape=(3, 3), strides=(2, 2), padding="SAME")
+
+    (ours,), (expected,) = (
+        jax.vjp(pool, x)[1](slope) for pool in (codae_model.max_pool, reference)
+    )
+    np.testing.assert_allclose(ours, expected, atol=1e-6)
 
 
 def test_max_pool_gradient_goes_to_the_first_maximum():
