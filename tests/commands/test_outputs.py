@@ -113,6 +113,7 @@ def generated(process, n, rng):
 
 def test_a_file_beside_the_parts_of_a_simulation_stays(tmp_path):
     """What a kill left does not make a file of the same name one of jaxad's."""
+    pytest.importorskip("pythia8mc")
 
     def made(write=lambda path, name, parts: path.write_text("events")):
         tasks = make_tasks("a", "f.h5", 5, 2)
