@@ -52,7 +52,7 @@ adc2021: $(INSTALLED)
 # The Pareto front of bits, into runs/trigger: docs/trigger.md. `make trigger DATA=FOLDER` takes
 # events of ADC2021's layout; LUTs are estimated where the extra hls is installed.
 trigger: $(INSTALLED)
-	$(PYTHON) -m benchmarks.front --out runs/trigger $(if $(DATA),--data $(DATA))
+	$(PYTHON) -m benchmarks.front --out runs/trigger $(if $(DATA),--data '$(DATA)')
 
 test: $(INSTALLED) lint
 	JAX_PLATFORMS=cpu $(PYTHON) -m pytest --numprocesses 2 --dist loadfile

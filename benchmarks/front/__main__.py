@@ -63,12 +63,14 @@ def made(
     """Every point, those that are kept and those that are made now.
 
     Raises:
-        UserError: the folder holds points of other events or settings.
+        UserError: the folder holds points of other events, settings or ways.
     """
     parts = {name.replace("/", "."): rows["x"] for name, rows in dataset.parts()}
     own = json.loads(config.to_json())
     own = {key: own[key] for key in ("inputs", "method", "teacher", "train")}
-    points.settle(out, {"events": digest({}, parts), "settings": digest(own, {})})
+    planned = {way.title: dict(way.changes) for way in WAYS}
+    settings = {"events": digest({}, parts), "settings": digest(own, {})}
+    points.settle(out, settings | {"ways": digest(planned, {})})
     found: dict[Way, list[points.Point]] = {way: [] for way in ways}
     with tqdm(total=seeds * len(ways), desc="front", unit="point") as bar:
         for seed in range(seeds):
@@ -101,7 +103,7 @@ def write(out: Path, found: dict[Way, list[points.Point]]) -> None:
     for cost, name in (("ebops", "front.png"), ("lut", "front_lut.png")):
         if any(cost in record for record in records):
             with replacing(out / name) as temporary:
-                figure.front_figure(records, cost).savefig(temporary, format="png", dpi=110)
+                figure.front_figure(records, cost).savefig(temporary, format="png", dpi=90)
     print("\n".join(lines))
     print(f"written: {out}/front.json, front.md and figures")
 

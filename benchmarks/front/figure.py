@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from benchmarks.front.summary import FPRS, mean_of_signals
 from benchmarks.front.ways import CONTROL, FAMILIES, FLOAT
@@ -15,7 +16,7 @@ from jaxad.report.style import BACKGROUND, DASHED, new_figure, signal_colors, st
 
 LEVEL = metrics.level_key(FPRS[0])
 PANELS = {
-    "drift": "drift: median |ln s − ln s$_{float}$|",
+    "drift": "drift: median |ln s − ln s of float|",
     "overlap": "overlap of the highest 1 %",
     "tpr": f"TPR at FPR {LEVEL}, mean of signals",
     "auc": "AUC, mean of signals",
@@ -65,6 +66,9 @@ def front_figure(records: Sequence[Mapping[str, Any]], cost: str = "ebops") -> F
         _draw(one, records, panel, cost)
         one.set(xscale="log", title=title)
         one.margins(x=0.04, y=0.06)
+        one.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        one.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}")
+        one.xaxis.set_minor_formatter(NullFormatter())
         if panel == "drift":
             one.set_yscale("log")
     for one in axes[2:]:

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from benchmarks.front.ways import ACTIVATIONS
 from jaxad.methods import quantized
 from jaxad.methods.quantized import Float, score_of
 from jaxad.methods.stages.integers import FORMS, input_type, integer_score
@@ -14,7 +15,8 @@ from jaxad.metrics.agreement import drift
 from jaxad.models.quantized import calibrated, ebops, integers
 
 Bits = tuple[int, ...]
-START, LEAST_WEIGHT, LEAST_ACTIVATION = 8, 2, 3
+START = 8  # bits of a weight
+LEAST_WEIGHT, LEAST_ACTIVATION = 2, 3
 
 
 class Step(NamedTuple):
@@ -72,4 +74,5 @@ def searched(config: ConfigDict, source: Float, val: dict[str, np.ndarray]) -> l
         return cost, drift(np.asarray(score(layers)), reference)
 
     least = (LEAST_WEIGHT,) * n + (LEAST_ACTIVATION,) * (n - 1)
-    return steps((START,) * (2 * n - 1), least, measure)
+    start = (START,) * n + (ACTIVATIONS,) * (n - 1)
+    return steps(start, least, measure)

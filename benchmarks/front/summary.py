@@ -14,7 +14,7 @@ from jaxad.metrics.paired import Paired, paired_tpr
 FPRS = (1e-2, 1e-3)
 COSTS = ("ebops", "lut", "ff", "stages", "comparisons")
 AGREEMENT = {"drift": drift, "overlap": overlap}
-BASELINES = ("rounding", "codes", "greedy, rounding", "greedy, codes")
+BASELINES = ("rounding", "greedy, rounding", "codes", "greedy, codes", "student")
 Points = Mapping[Way, Sequence[Point]]
 """Way -> its point of every seed."""
 
@@ -166,7 +166,7 @@ def verdict(found: Sequence[Mapping[str, Any]], family: str = "learnt") -> str:
 
 
 def _signed(value: Mapping[str, float]) -> str:
-    return f"{value['value']:+.3f} ± {value['error']:.3f}".replace("-", "−")
+    return f"{value['value']:+.4f} ± {value['error']:.4f}".replace("-", "−")
 
 
 def _change(changes: Mapping[str, Any]) -> str:

@@ -31,6 +31,8 @@ class Way(NamedTuple):
         return self.title.replace(", ", "-").replace(" ", "_").replace("%", "")
 
 
+ACTIVATIONS = 10
+"""Bits of an activation where widths are fixed, and where the search starts: as AXOL1TL's."""
 BITS = (8, 7, 6, 5, 4, 3, 2)
 LEARNED = {"learned": True, "granularity": "weight"}
 SHARES = (0.5, 0.35, 0.25, 0.15, 0.08, 0.04)
@@ -40,13 +42,19 @@ STUDENT_HIDDEN = (16,)
 TREES = ((25, 4), (100, 4), (100, 8), (300, 8))
 """Numbers of trees, and of leaves of each."""
 
+
+def fixed(bits: int, **changes: Any) -> dict[str, Any]:
+    """Settings of a width that all weights have."""
+    return {"weight_bits": bits, "activation_bits": ACTIVATIONS, **changes}
+
+
 FLOAT, CONTROL = Way("float", ""), Way("float, trained on", "")
 WAYS = (
     FLOAT,
     CONTROL,
-    *(Way("rounding", f"{n} bits", {"weight_bits": n, "target": "none"}) for n in BITS),
-    *(Way("codes", f"{n} bits", {"weight_bits": n}) for n in BITS),
-    *(Way("loss", f"{n} bits", {"weight_bits": n, "target": "loss"}) for n in (6, 4)),
+    *(Way("rounding", f"{n} bits", fixed(n, target="none")) for n in BITS),
+    *(Way("codes", f"{n} bits", fixed(n)) for n in BITS),
+    *(Way("loss", f"{n} bits", fixed(n, target="loss")) for n in (6, 4)),
     *(Way("greedy, rounding", f"{s:.0%}", {"share": s, "target": "none"}) for s in SHARES),
     *(Way("greedy, codes", f"{s:.0%}", {"share": s}) for s in SHARES),
     *(
