@@ -20,7 +20,7 @@ TESTED := .[simulation,export,onnx,dask,statistics,dev]
 # installation. What else EnergyFlow needs, jaxad needs as well.
 ENERGYFLOW := energyflow>=1.3.3
 
-.PHONY: demo adc2021 test test-newest lint docs extras accelerator
+.PHONY: demo adc2021 trigger test test-newest lint docs extras accelerator
 
 demo: $(INSTALLED)
 	$(PYTHON) train.py --config=configs/toptagging_ae.py --workdir=$(DEMO)
@@ -48,6 +48,11 @@ adc2021: $(INSTALLED)
 	$(call adc2021-run,student,student,--config.method.teacher=$(ADC2021)/conv_ae)
 	$(PYTHON) -m jaxad latency $(ADC2021_RUNS:%=$(ADC2021)/%) --out $(ADC2021)_comparison
 	$(PYTHON) -m jaxad compare $(ADC2021_RUNS:%=$(ADC2021)/%) --out $(ADC2021)_comparison
+
+# The Pareto front of bits, into runs/trigger: docs/trigger.md. `make trigger DATA=FOLDER` takes
+# events of ADC2021's layout; LUTs are estimated where the extra hls is installed.
+trigger: $(INSTALLED)
+	$(PYTHON) -m benchmarks.front --out runs/trigger $(if $(DATA),--data '$(DATA)')
 
 test: $(INSTALLED) lint
 	JAX_PLATFORMS=cpu $(PYTHON) -m pytest --numprocesses 2 --dist loadfile

@@ -44,7 +44,8 @@ def get_config(variant: str = "") -> ConfigDict:
             "score": "mu2",
             "target": "codes",  # codes | loss (that of the float network) | none (rounding alone)
             "input_type": config.inputs.get_ref("type"),
-            "weight_bits": 6,  # the sign among them; learnt widths start there
+            # One number, or in a config file one for each layer; learnt widths start there.
+            "weight_bits": 6,  # the sign among them
             "activation_bits": 8,
             "code_bits": 10,  # of results without a ReLU, the sign among them
             "rounding": "RND_CONV",  # RND_CONV | RND, of activations and codes

@@ -134,8 +134,12 @@ def widths_of(config: ConfigDict) -> Widths:
             f"train.keep_best: expected 1, as firmware holds one network, found "
             f"{config.train.keep_best}"
         )
+    weight, activation = (
+        bits if isinstance(bits, int) else tuple(bits)
+        for bits in (own.weight_bits, own.activation_bits)
+    )
     return Widths(
-        *(own.weight_bits, own.activation_bits, own.code_bits),
+        *(weight, activation, own.code_bits),
         own.learned,
         own.granularity,
         own.rounding,
@@ -352,6 +356,7 @@ def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
         theirs = own_config(config)
         require_teacher(config, theirs.method.name, theirs)
     source = float_network(teach(config, dataset, bench), config)
+    require_depth(widths, len(source.layers))
     stage = inputs.stage(config.inputs, dataset.layout, KINDS, "quantized")
     train, val = rows_of(config, stage, source, dataset)
     start = calibrated(
@@ -360,7 +365,8 @@ def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
     )
     if form.compared:
         last = str(form.compared - 1)
-        rounded = weights(*(tree[last] for tree in start), widths)["kernel"][0]
+        here = widths.of(form.compared - 1)
+        rounded = weights(*(tree[last] for tree in start), here)["kernel"][0]
         kernel = source.layers[form.compared - 1][0]
         require_features(kernel, np.asarray(rounded), widths.granularity)
     params, types = jax.tree.map(lambda a: a[None], start)
@@ -386,6 +392,20 @@ def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
     }
     _tell(config, fitted, val)
     return fitted
+
+
+def require_depth(widths: Widths, layers: int) -> None:
+    """Refuses bits of each layer of which there are not as many as layers.
+
+    Raises:
+        UserError: too many or too few.
+    """
+    for name, bits in (("weight", widths.weight), ("activation", widths.activation)):
+        if not isinstance(bits, int) and len(bits) != layers:
+            raise UserError(
+                f"method.{name}_bits: expected one number, or {layers}, one for each layer, found "
+                f"{len(bits)}"
+            )
 
 
 def require_features(kernel: np.ndarray, rounded: np.ndarray, granularity: str) -> None:

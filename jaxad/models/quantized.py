@@ -27,20 +27,31 @@ class Widths(NamedTuple):
     """How many bits numbers have, static: of fixed widths the widths, of learnt ones the start.
 
     Attributes:
-        weight: bits of a weight, its sign among them; a bias has twice as many.
-        activation: bits of what a ReLU gives, which has no sign.
+        weight: bits of a weight, its sign among them, or as many for each layer; a bias has twice
+            as many.
+        activation: bits of what a ReLU gives, which has no sign, or as many for each layer.
         code: bits of a result without a ReLU, its sign among them; never learnt.
         learned: whether those of weights, biases and activations are.
         granularity: one of `GRANULARITIES`: what shares a width; activations of a layer do.
         rounding: one of `MODES`, of activations and codes; weights are rounded by RND.
     """
 
-    weight: int
-    activation: int
+    weight: int | tuple[int, ...]
+    activation: int | tuple[int, ...]
     code: int
     learned: bool = False
     granularity: str = "layer"
     rounding: str = "RND_CONV"
+
+    def of(self, layer: int) -> "Widths":
+        """Those of one layer.
+
+        Examples:
+            >>> Widths((6, 4), 8, 10).of(1)[:3]
+            (4, 8, 10)
+        """
+        weight, activation = (bits if isinstance(bits, int) else bits[layer] for bits in self[:2])
+        return self._replace(weight=weight, activation=activation)
 
 
 class Signal(NamedTuple):
@@ -233,7 +244,7 @@ class QuantizedNetwork(nn.Module):
         signal, hidden, ebops = Signal(x, jnp.array(float(self.input_bits))), [], jnp.array(0.0)
         relus = rectified(len(self.features), self.linear)
         for number, (features, relu) in enumerate(zip(self.features, relus, strict=True)):
-            layer = QuantizedLayer(features, self.widths, relu, name=str(number))
+            layer = QuantizedLayer(features, self.widths.of(number), relu, name=str(number))
             signal, cost = layer(signal)
             hidden.append(signal.values)
             ebops += cost
@@ -295,7 +306,8 @@ def calibrated(
         integer = integer_bits(np.abs(x).max()) + 1 + (not relu)
         tree: dict[str, Any] = {"kernel": kernel, "bias": bias}
         own: dict[str, Any] = {"integer": integer}
-        for name, bits in (("kernel", widths.weight), ("bias", 2 * widths.weight)):
+        here = widths.of(number)
+        for name, bits in (("kernel", here.weight), ("bias", 2 * here.weight)):
             shared = fractions_shape(tree[name].shape, granularity)
             axes = tuple(a for a, n in enumerate(shared) if n < tree[name].shape[a])
             largest = np.abs(tree[name]).max(axis=axes, keepdims=True)
@@ -309,7 +321,7 @@ def calibrated(
                 tree[f"{name}_bits"] = np.broadcast_to(f / RATE, shape)
             else:
                 own[f"{name}_fraction"] = f
-        fraction = (widths.activation if relu else widths.code) - integer
+        fraction = (here.activation if relu else here.code) - integer
         if widths.learned and relu:
             tree["activation_bits"] = fraction / RATE
         params[str(number)], types[str(number)] = tree, own
@@ -335,8 +347,10 @@ def integers(
     def grids(params: Mapping, types: Mapping) -> dict:
         return {
             number: (
-                weights(tree, types[number], widths),
-                activation_fraction(tree, types[number], widths, relus[int(number)]),
+                weights(tree, types[number], widths.of(int(number))),
+                activation_fraction(
+                    tree, types[number], widths.of(int(number)), relus[int(number)]
+                ),
             )
             for number, tree in params.items()
         }

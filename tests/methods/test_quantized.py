@@ -372,3 +372,14 @@ def test_sums_that_int32_does_not_hold_are_refused():
         integers_stage.require_lane(config, {"0": layer | {"kernel": 4 * layer["kernel"]}})
     with pytest.raises(UserError, match=r"code_bits: the sum of squares has 34 bits, more than"):
         integers_stage.require_lane(config, {"0": layer | {"result_type": np.array([17, 6])}})
+
+
+def test_bits_of_each_layer_are_as_many_as_layers():
+    config = configured()
+    with config.method.ignore_type():
+        config.method.update({"weight_bits": (6, 5), "activation_bits": [8, 7, 0]})
+    widths = quantized.widths_of(config)
+    assert widths.of(1)[:2] == (5, 7)
+    quantized.require_depth(widths._replace(weight=(6, 5, 4)), 3)
+    with pytest.raises(UserError, match=r"method\.weight_bits: expected one number, or 3, one for"):
+        quantized.require_depth(widths, 3)

@@ -176,3 +176,19 @@ def test_initial_parameters_are_those_of_the_shapes():
     start = calibrated(layers_of(), inputs_of(), 2, LEARNED)
     for mine, theirs in zip((variables["params"], variables["types"]), start, strict=True):
         assert jax.tree.map(jnp.shape, mine) == jax.tree.map(jnp.shape, theirs)
+
+
+def test_layers_have_bits_of_their_own():
+    """Each layer's constants are those of a network that has its bits in all layers."""
+    x, layers = inputs_of(), layers_of()
+    own = Widths((6, 3), (7, 0), 9)
+    found = integers(*calibrated(layers, x, 2, own), own)
+    for number, bits in (("0", 6), ("1", 3)):
+        same = Widths(bits, 7, 9)
+        expected = integers(*calibrated(layers, x, 2, same), same)[number]
+        jax.tree.map(np.testing.assert_array_equal, found[number], expected)
+    network = QuantizedNetwork((4, 3), own, 7)
+    params, types = calibrated(layers, x, 2, own)
+    codes = network.apply({"params": params, "types": types}, x).codes
+    grid = 2.0 ** -(9 - types["1"]["integer"])
+    np.testing.assert_array_equal(codes % grid, 0)

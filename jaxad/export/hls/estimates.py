@@ -84,9 +84,9 @@ def layers_of(network: Sequence[Layer], x: Any) -> Any:
     return x
 
 
-def firmware_logic(found: Firmware) -> Any:
-    """da4ml's combinational logic of a scorer in integers, from the counts to the score."""
-    from da4ml.trace import FixedVariableArray, HWConfig, comb_trace
+def _counts(found: Firmware) -> tuple[Any, Any]:
+    """Symbolic counts of an event (57,), and the network's inputs that they give."""
+    from da4ml.trace import FixedVariableArray, HWConfig
 
     signed = (LOWEST < 0).astype(int)
     bits = np.ceil(np.log2(np.maximum(HIGHEST + 1, -LOWEST))).astype(int)
@@ -96,6 +96,22 @@ def firmware_logic(found: Firmware) -> Any:
     x = (counts - found.offset.astype(np.float64)) * np.exp2(-found.shift)
     for t in (found.source, found.scaled, found.input):
         x = converted(x, t)
+    return counts, x
+
+
+def network_logic(found: Firmware) -> Any:
+    """da4ml's combinational logic from the counts to the results of the last layer."""
+    from da4ml.trace import comb_trace
+
+    counts, x = _counts(found)
+    return comb_trace(counts, layers_of(found.layers, x))
+
+
+def firmware_logic(found: Firmware) -> Any:
+    """da4ml's combinational logic of a scorer in integers, from the counts to the score."""
+    from da4ml.trace import comb_trace
+
+    counts, x = _counts(found)
     first = found.compared or 0
     other = layers_of(found.layers[:first], x)
     codes = layers_of(found.layers[first:], other)

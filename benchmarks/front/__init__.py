@@ -1,0 +1,1 @@
+"""The Pareto front of bits: what a trigger's score loses, and what it costs; see `__main__`."""
