@@ -30,6 +30,7 @@ SHALLOW = ("isolation_forest", "one_class_svm", "gaussian_mixture", "nearest_nei
 SMALL = ("rbm", "student", "flow_norm", "feature_autoencoder", "quantized")
 VECTOR = ("autoencoder", "pca", "trigger_autoencoder", *SMALL, *SHALLOW, *RESONANT)
 IMAGE = ("autoencoder", "pca", "codae", "codvae", "dirichlet_vae", "qcd_or_what", "cct")
+COUNTS = ("cicada",)  # of images that hold counts
 CONFIGS = {
     "autoencoder": "features_ae",
     "pca": "features_ae",
@@ -93,6 +94,7 @@ def cases():
     pairs.remove(("trigger_autoencoder", "vector", "trigger events"))  # which it takes as sets
     pairs.remove(("quantized", "vector", "trigger events"))  # of which its teacher takes sets
     pairs += [(method, "image", name) for method in IMAGE for name in IMAGES]
+    pairs += [(method, "image", "images") for method in COUNTS]
     pairs += [("trigger_autoencoder", "set", "trigger events")]
     pairs += [(method, "set", "particles") for method in ("hln", "pnn")]
     for method, kind, name in pairs:
@@ -140,6 +142,8 @@ def experiment(method, kind, name, folder):
         settings["supervised"] = True
     config.data = data.get_config("events", source=source, **settings)
     config.inputs = inputs.get_config(**chosen)
+    if method in COUNTS:
+        config.inputs.pixels = "counts"
     config.method.name, config.baselines = family, ()
     if "augment" in config.method:
         config.method.augment = False

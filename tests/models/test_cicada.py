@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from random_scorers import region_params, regions
 
 from jaxad import fixed
 from jaxad.models import cicada
@@ -16,21 +17,12 @@ SHAPE = (18, 14)
 
 
 def images(n=300, seed=0):
-    """Sparse counts, up to all ones in a few."""
-    rng = np.random.default_rng(seed)
-    x = np.floor(rng.exponential(3, (n, *SHAPE, 1)) * (rng.random((n, *SHAPE, 1)) < 0.5))
-    x[::30, 3:5, 2] = 1023
-    return x.astype(np.float32)
+    return regions(n, seed)[..., None]
 
 
 @pytest.fixture(scope="module")
 def trained():
-    """Parameters off any grid, and the statistics of images."""
-    params = cicada.initial(jax.random.key(1), 252, 100.0)
-    params["scale"] = 15 * params["scale"] * (1 + 0.3 * jax.random.normal(jax.random.key(2), (16,)))
-    params["shift"] = params["shift"] + jax.random.normal(jax.random.key(3), (16,))
-    y = jax.jit(cicada.hidden)(params, images(seed=1))
-    return params, jax.jit(cicada.statistics)(params, y, np.ones(len(y)))
+    return region_params()
 
 
 def test_the_teacher_has_its_published_parameters():
