@@ -22,13 +22,14 @@ def get_config(variant: str = "") -> ConfigDict:
         {
             "name": "cicada",
             "teacher": "",  # work directory of a trained autoencoder; "": trained here
-            "outliers": 0.2,  # artificial events for each one of background; 0: no exposure
+            "outliers": 0.1,  # artificial events for each one of background; 0: no exposure
         }
     )
     config.model = ConfigDict()
     config.train = training.get_config(
         epochs=2 if smoke else 100,
         batch_size=32 if smoke else 128,
+        learning_rate=3e-3,
         schedule="cosine",
     )
     return config

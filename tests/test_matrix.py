@@ -121,6 +121,7 @@ def folder(tmp_path_factory):
         "table": table,
         "images": images,
         "detector": detector,
+        "counts": 20 * images,
     }.items():
         np.savez(folder / f"{name}.npz", x=x.astype(np.float32), label=label, mass=mass)
     return folder
@@ -134,6 +135,7 @@ def experiment(method, kind, name, folder):
     if method == "autoencoder" and kind == "image":
         config = importlib.import_module("jaxad.configs.toptagging_ae").get_config("smoke")
     file, settings, chosen = {"vector": VECTORS, "image": IMAGES, "set": SETS}[kind][name]
+    file = "counts" if method in COUNTS else file
     source = str(folder / f"{file}.npz")
     settings = settings | {"label_key": "label", "signals": "s=1", "cache": str(folder / "cache")}
     if method in RESONANT:

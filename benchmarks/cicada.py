@@ -1,0 +1,56 @@
+"""How well students follow their teacher on regions that trained neither: the table of trigger.md.
+
+python benchmarks/cicada.py TEACHER STUDENT [STUDENT ...]
+
+Work directories of `cicada_teacher` and `cicada`, of the same data. Spearman's correlation of scores
+on the test background and on each signal; mean absolute difference from the target on background; the
+rate of the test background at the teacher's threshold, which is set on the validation background; and
+the overlap of the highest 1 %.
+"""
+
+import sys
+
+import numpy as np
+from scipy.stats import spearmanr
+
+import jaxad
+from jaxad import data
+from jaxad.methods.cicada import targets
+from jaxad.metrics.agreement import overlap
+
+FPR = 1e-2
+
+
+def main(teacher_run: str, *runs: str) -> None:
+    """Print a table."""
+    teacher = jaxad.load(teacher_run)
+    dataset = data.load(teacher.config.data)
+    samples = {"background": dataset.test["x"]}
+    samples |= {name: rows["x"] for name, rows in dataset.signals.items()}
+    wanted = {name: targets(teacher(x)) for name, x in samples.items()}
+    threshold = np.quantile(targets(teacher(dataset.val["x"])), 1 - FPR)
+    n = len(wanted["background"])
+
+    def rate(scores: np.ndarray) -> str:
+        fpr = np.mean(scores >= threshold)
+        return f"{fpr:.4f} ± {np.sqrt(fpr * (1 - fpr) / n):.4f}"
+
+    columns = ["", *samples, "difference", f"rate at {threshold:.1f}", "overlap", "at the end"]
+    print("|", " | ".join(columns), "|")
+    print("|", " | ".join("---" for _ in columns), "|")
+    empty = ["" for _ in samples]
+    print("|", " | ".join(["teacher", *empty, "", rate(wanted["background"]), "", ""]), "|")
+    for run in runs:
+        student = jaxad.load(run)
+        scores = {name: student(x) for name, x in samples.items()}
+        cells = [f"{spearmanr(scores[name], wanted[name])[0]:.3f}" for name in samples]
+        own, target = scores["background"], wanted["background"]
+        cells += [f"{np.mean(np.abs(own - target)):.2f}", rate(own)]
+        cells += [f"{overlap(own, target):.2f}", f"{np.mean(own == own.max()):.4f}"]
+        exposure = f"student, outliers {student.config.method.outliers:g}"
+        print("|", " | ".join([exposure, *cells]), "|")
+    print(f"{len(dataset.train['x']):,} events trained, {n:,} tested")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
