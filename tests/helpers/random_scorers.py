@@ -106,7 +106,7 @@ def regions(n: int, seed: int = 0) -> np.ndarray:
 
 def region_params() -> tuple[dict, students.Statistics]:
     """Weights of a student off any grid, and the statistics of images."""
-    params = students.initial(jax.random.key(1), 252, 100.0)
+    params = students.initial(jax.random.key(1), 252, 50.0)
     scales, shifts = jax.random.normal(jax.random.key(2), (2, 16))
     params["scale"] *= 15 * (1 + 0.3 * scales)
     params["shift"] += shifts
