@@ -22,7 +22,7 @@ def get_config(variant: str = "") -> ConfigDict:
         {
             "name": "cicada",
             "teacher": "",  # work directory of a trained autoencoder; "": trained here
-            "outliers": 0.1,  # artificial events for each one of background; 0: no exposure
+            "outliers": 0.2,  # artificial events for each one of background; 0: no exposure
         }
     )
     config.model = ConfigDict()
