@@ -30,6 +30,7 @@ SHALLOW = ("isolation_forest", "one_class_svm", "gaussian_mixture", "nearest_nei
 SMALL = ("rbm", "student", "flow_norm", "feature_autoencoder", "quantized")
 VECTOR = ("autoencoder", "pca", "trigger_autoencoder", *SMALL, *SHALLOW, *RESONANT)
 IMAGE = ("autoencoder", "pca", "codae", "codvae", "dirichlet_vae", "qcd_or_what", "cct")
+COUNTS = ("cicada",)  # of images that hold counts
 CONFIGS = {
     "autoencoder": "features_ae",
     "pca": "features_ae",
@@ -93,6 +94,7 @@ def cases():
     pairs.remove(("trigger_autoencoder", "vector", "trigger events"))  # which it takes as sets
     pairs.remove(("quantized", "vector", "trigger events"))  # of which its teacher takes sets
     pairs += [(method, "image", name) for method in IMAGE for name in IMAGES]
+    pairs += [(method, "image", "images") for method in COUNTS]
     pairs += [("trigger_autoencoder", "set", "trigger events")]
     pairs += [(method, "set", "particles") for method in ("hln", "pnn")]
     for method, kind, name in pairs:
@@ -119,6 +121,7 @@ def folder(tmp_path_factory):
         "table": table,
         "images": images,
         "detector": detector,
+        "counts": 20 * images,
     }.items():
         np.savez(folder / f"{name}.npz", x=x.astype(np.float32), label=label, mass=mass)
     return folder
@@ -132,6 +135,7 @@ def experiment(method, kind, name, folder):
     if method == "autoencoder" and kind == "image":
         config = importlib.import_module("jaxad.configs.toptagging_ae").get_config("smoke")
     file, settings, chosen = {"vector": VECTORS, "image": IMAGES, "set": SETS}[kind][name]
+    file = "counts" if method in COUNTS else file
     source = str(folder / f"{file}.npz")
     settings = settings | {"label_key": "label", "signals": "s=1", "cache": str(folder / "cache")}
     if method in RESONANT:
@@ -140,6 +144,8 @@ def experiment(method, kind, name, folder):
         settings["supervised"] = True
     config.data = data.get_config("events", source=source, **settings)
     config.inputs = inputs.get_config(**chosen)
+    if method in COUNTS:
+        config.inputs.pixels = "counts"
     config.method.name, config.baselines = family, ()
     if "augment" in config.method:
         config.method.augment = False

@@ -25,7 +25,7 @@ from jaxad.data.settings import COMMON, complete
 from jaxad.data.table import Everything, Origin, Table, table_summary
 from jaxad.errors import UserError
 
-READERS = ("toptagging", "adc2021", "cmsl1t", "lhco", "jets", "codae", "events")
+READERS = ("toptagging", "adc2021", "cmsl1t", "regions", "lhco", "jets", "codae", "events")
 POINTED = ("cmsl1t", "events")
 """Readers of files alone, which the config of any other data can be pointed at."""
 

@@ -49,7 +49,7 @@ def get_config(name: str, **changes: Any) -> ConfigDict:
         "n_taus": 0,  # jet_observables: tau_1 ... tau_n
         "rotate": False,  # trigger_event: so that the MET points to phi = 0
         "type": "fixed<8,6,RND_CONV,SAT>",  # trigger_integer: fixed-point type of the inputs
-        "pixels": "fraction",  # image: fraction | mask | masks | energy | energies
+        "pixels": "fraction",  # image: fraction | mask | masks | energy | energies | counts
         "max_energy": 2000.0,  # image: where energies are clipped
     }
     if unknown := set(changes) - set(settings):

@@ -9,7 +9,7 @@ from jaxad.data.layout import Layout
 from jaxad.errors import UserError
 from jaxad.inputs.stage import Stage
 
-PIXELS = ("fraction", "mask", "masks", "energy", "energies")
+PIXELS = ("fraction", "mask", "masks", "energy", "energies", "counts")
 
 
 def stage(config: ConfigDict, layout: Layout, kind: str) -> Stage:
@@ -17,7 +17,7 @@ def stage(config: ConfigDict, layout: Layout, kind: str) -> Stage:
 
     `config.pixels` is "fraction" (divided by the sum), "mask" (first channel above zero), "masks"
     (each channel above zero), "energy" (sum of the channels, clipped at `max_energy`, in units of
-    that) or "energies" (each channel so).
+    that), "energies" (each channel so) or "counts" (the numbers as they are).
     """
     pixels, largest = config.pixels, config.max_energy
     functions = {
@@ -26,10 +26,12 @@ def stage(config: ConfigDict, layout: Layout, kind: str) -> Stage:
         "masks": lambda x: (x > 0).astype(jnp.float32),
         "energy": lambda x: jnp.minimum(x.sum(-1, keepdims=True), largest) / largest,
         "energies": lambda x: jnp.minimum(x, largest) / largest,
+        "counts": lambda x: x.astype(jnp.float32),
     }
     if pixels not in functions:
         raise UserError(f"inputs.pixels: expected one of {', '.join(PIXELS)}, found {pixels!r}")
     units = {"fraction": "fraction of the sum", "mask": "hits", "masks": "hits"}
+    units["counts"] = layout.picture.get("unit", "counts")
 
     def values(raw: Array) -> Array:
         return functions[pixels](raw if raw.ndim == 4 else raw[..., None])

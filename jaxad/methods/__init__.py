@@ -38,7 +38,7 @@ from jaxad.training import Fitted
 NAMES = (
     *("autoencoder", "pca", "trigger_autoencoder", "rbm", "one_class_svm", "gaussian_mixture"),
     *("isolation_forest", "nearest_neighbours", "student", "hln", "pnn"),
-    *("feature_autoencoder", "flow_norm", "quantized"),
+    *("feature_autoencoder", "flow_norm", "quantized", "cicada"),
     *("codae", "dirichlet_vae", "qcd_or_what", "cct"),
     *("cathode", "iad", "supervised", "cwola", "anode", "lacathode", "ranode"),
 )

@@ -1,8 +1,9 @@
 """Autoencoders on images or vectors: trained on background, they reconstruct all else badly.
 
 Farina, Nakai, Shih (arXiv:1808.08992) and Heimel et al. (arXiv:1808.08979); larger images in
-Bradshaw, Chang, Ostdiek (arXiv:2203.01343). Loss and score are the mean over pixels, or components
-of the vector, of the squared difference.
+Bradshaw, Chang, Ostdiek (arXiv:2203.01343); counts as they are in the teacher of CICADA
+(arXiv:2310.06047). Loss and score are the mean over pixels, or components of the vector, of the
+squared difference.
 """
 
 import dataclasses
@@ -22,11 +23,13 @@ from jaxad.errors import UserError
 from jaxad.inputs.images import unit_sum
 from jaxad.methods import Bench
 from jaxad.methods.stages import rows
-from jaxad.models.autoencoder import ConvAutoencoder, PooledAutoencoder
+from jaxad.models.autoencoder import ConvAutoencoder, CountsAutoencoder, PooledAutoencoder
 from jaxad.models.dense import DenseAutoencoder, Reconstruction
 from jaxad.training import Task, weighted_mean
 
 KINDS = ("image", "vector")
+LARGE = (ConvAutoencoder, CountsAutoencoder)
+"""Networks whose patches are more than a processor's cache holds of a batch."""
 
 
 def model(config: ConfigDict) -> nn.Module:
@@ -40,14 +43,16 @@ def model(config: ConfigDict) -> nn.Module:
             return ConvAutoencoder(n_latent=config.model.n_latent, width=config.model.width)
         case "pooled":
             return PooledAutoencoder(n_latent=config.model.n_latent)
+        case "counts":
+            return CountsAutoencoder(n_latent=config.model.n_latent)
         case "dense":
             return DenseAutoencoder(tuple(config.model.widths), config.model.n_latent)
         case other:
-            raise UserError(f"model.name: expected conv, pooled or dense, found {other!r}")
+            raise UserError(f"model.name: expected conv, pooled, counts or dense, found {other!r}")
 
 
 def stage_of(config: ConfigDict, layout: Layout) -> inputs.Stage:
-    """Vectors, or images that sum to one, as those of the networks do.
+    """Vectors, or images that sum to one, as those of the networks do, but for those of counts.
 
     Raises:
         UserError: the network does not take the input, or images of this size.
@@ -55,14 +60,16 @@ def stage_of(config: ConfigDict, layout: Layout) -> inputs.Stage:
     stage = inputs.stage(config.inputs, layout, KINDS, "autoencoder")
     if (config.model.name == "dense") != (stage.kind == "vector"):
         raise UserError(
-            "model.name: dense is for vectors, conv and pooled are for images, found "
+            "model.name: dense is for vectors, conv, pooled and counts are for images, found "
             f"{config.model.name!r} and inputs.name={config.inputs.name!r}"
         )
-    if config.model.name == "pooled":
+    if config.model.name in ("pooled", "counts"):
         _, h, w, _ = rows.shape_of(stage)
         if h % 2 or w % 2:
-            raise UserError(f"model.name=pooled: takes images of even sides, found ({h}, {w})")
-    if stage.kind == "vector" or stage.unit_sum:
+            raise UserError(
+                f"model.name={config.model.name}: takes images of even sides, found ({h}, {w})"
+            )
+    if stage.kind == "vector" or stage.unit_sum or config.model.name == "counts":
         return stage
     return dataclasses.replace(
         stage, values=lambda x: unit_sum(stage.values(x)), stored=jnp.float32, unit_sum=True
@@ -84,7 +91,7 @@ def task(network: nn.Module) -> Task:
         errors = squared_error(batch["x"], network.apply({"params": params}, batch["x"]))
         return weighted_mean(errors, batch["weight"]), ({}, state)
 
-    return Task(init, loss, cpu_rows=32 if isinstance(network, ConvAutoencoder) else 0)
+    return Task(init, loss, cpu_rows=32 if isinstance(network, LARGE) else 0)
 
 
 def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:

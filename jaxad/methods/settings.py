@@ -47,7 +47,7 @@ RANGES = {
     **dict.fromkeys(("weight_bits", "activation_bits", "code_bits"), BITS),
     "initial_fraction": FRACTION,
     "corrupted": Range("0 or more and below 1", 0, 1 - 1e-9),
-    "noise": NOT_NEGATIVE,
+    **dict.fromkeys(("noise", "outliers"), NOT_NEGATIVE),
     "feature_fraction": Range("a number above 0, at most 1", 1e-9, 1),
     # searches
     "efficiencies": FRACTION,
@@ -127,7 +127,8 @@ METHODS_OF = {
     "time": ("flow_norm",),
     "loss": ("trigger_autoencoder",),
     "beta": ("trigger_autoencoder", "codae", "quantized"),
-    "teacher": ("student", "hln", "pnn", "quantized"),
+    "teacher": ("student", "hln", "pnn", "quantized", "cicada"),
+    "outliers": ("cicada",),
     **dict.fromkeys(("weight_bits", "activation_bits", "code_bits", "rounding"), ("quantized",)),
     **dict.fromkeys(("target", "input_type", "granularity", "learned"), ("quantized",)),
     **dict.fromkeys(("beta_start", "score"), ("quantized",)),

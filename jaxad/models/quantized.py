@@ -262,7 +262,7 @@ def folded(
         norm: "scale", "bias", "mean", "var" (features,).
         eps: that is added to the variance.
     """
-    factor = norm["scale"] / np.sqrt(norm["var"] + eps)
+    factor = norm["scale"] / (norm["var"] + eps) ** 0.5
     return kernel * factor, (bias - norm["mean"]) * factor + norm["bias"]
 
 

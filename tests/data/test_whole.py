@@ -59,6 +59,7 @@ READERS = {
     "adc2021": ("background_for_training.h5", "Particles"),
     "jets": (jets.BACKGROUND, jets.CONSTITUENTS),
     "lhco": ("a.h5", "df/block0_values"),
+    "regions": ("zero_bias.h5", "CaloRegions"),
     "toptagging": ("val.h5", "table/table"),
     "h5": ("a.h5", "x"),
 }

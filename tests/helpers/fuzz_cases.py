@@ -116,6 +116,16 @@ def _codae(folder: Path) -> Case:
     return Case([f"{name}.npz" for name in files], _loads(name="codae", source="{folder}"))
 
 
+def _regions(folder: Path) -> Case:
+    rng = np.random.default_rng(7)
+    for name in ("zero_bias", "ttbar"):
+        with h5py.File(folder / f"{name}.h5", "w") as file:
+            images = rng.poisson(3, (40, 18, 14)).astype(np.uint16)
+            file.create_dataset("CaloRegions", data=images, compression="gzip")
+            file["AcceptanceFlag"] = np.ones(40, np.uint8)
+    return Case(["zero_bias.h5", "ttbar.h5"], _loads(name="regions", source="{folder}"))
+
+
 def _lhco(folder: Path) -> Case:
     write_frame(folder / "a.h5", fake_events(), [*lhco.JETS, "label"])
     return Case(["a.h5"], _loads(name="lhco", source="{folder}/a.h5", n_signal=50))
@@ -281,6 +291,7 @@ MAKERS = {
     "adc2021": _adc2021,
     "jets": _jets,
     "codae": _codae,
+    "regions": _regions,
     "lhco": _lhco,
     "lhco_prepared": _prepared,
     "toptagging": _toptagging,

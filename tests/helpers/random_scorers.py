@@ -12,6 +12,7 @@ from jaxad.configs import (
     adc2021_shallow,
     adc2021_vae,
     cathode,
+    cicada,
     toptagging_ae,
 )
 from jaxad.data.layout import Layout
@@ -20,6 +21,7 @@ from jaxad.inputs.trigger import pt_scale
 from jaxad.methods import autoencoder, quantized
 from jaxad.methods.stages import weak
 from jaxad.methods.stages.integers import FORMS
+from jaxad.models import cicada as students
 from jaxad.models.quantized import calibrated as calibrated_network
 from jaxad.models.quantized import ebops, integers
 from jaxad.models.trigger import MODELS
@@ -28,6 +30,7 @@ from jaxad.observables.trigger import object_names
 from jaxad.scorer import Scorer
 
 TRIGGER = Layout("ptetaphi", (19, 3), objects=object_names())
+REGIONS = Layout("image", (18, 14), energies=True)
 PREPARED = Layout("features", (5,), columns=dijet_names(), mass="mjj")
 
 
@@ -91,6 +94,35 @@ def integer_scorer(rounding: str = "RND_CONV", bits: int = 4, score: str = "mu2"
     fitted["ebops"] = np.array([ebops(found, 7, form.linear)], np.int32)
     scorer = Scorer("quantized", config, fitted, TRIGGER)
     return calibrated(scorer, trigger_data(2000, seed=2))
+
+
+def regions(n: int, seed: int = 0) -> np.ndarray:
+    """Images (n, 18, 14) of sparse counts, a region of some of them full."""
+    rng = np.random.default_rng(seed)
+    x = np.floor(rng.exponential(3, (n, 18, 14)) * (rng.random((n, 18, 14)) < 0.5))
+    x[::30, 3, 2] = 1023
+    return x.astype(np.float32)
+
+
+def region_params() -> tuple[dict, students.Statistics]:
+    """Weights of a student off any grid, and the statistics of images."""
+    params = students.initial(jax.random.key(1), 252, 50.0)
+    scales, shifts = jax.random.normal(jax.random.key(2), (2, 16))
+    params["scale"] *= 15 * (1 + 0.3 * scales)
+    params["shift"] += shifts
+    y = jax.jit(students.hidden)(params, regions(300, 1)[..., None])
+    return params, jax.jit(students.statistics)(params, y, np.ones(300))
+
+
+def region_scorer() -> Scorer:
+    """A student of random weights."""
+    stored = students.integers(*region_params())
+    fitted = {
+        "layers": jax.tree.map(lambda a: a[None], stored),
+        "inputs": {},
+        "ebops": np.array([students.ebops(stored)], np.int32),
+    }
+    return calibrated(Scorer("cicada", cicada.get_config(), fitted, REGIONS), regions(2000, 2))
 
 
 def random_like(shapes, *leading: int):

@@ -145,7 +145,9 @@ def test_features_run_is_standardised_resists_constants_and_reconstructs_backgro
     expected = np.mean((result["reconstruction"] - result["input"]) ** 2, axis=1)
     np.testing.assert_allclose(scorer(kept), expected, rtol=1e-4)
     config.model.name = "conv"
-    with pytest.raises(UserError, match="dense is for vectors, conv and pooled are for images"):
+    with pytest.raises(
+        UserError, match="dense is for vectors, conv, pooled and counts are for images"
+    ):
         autoencoder.stage_of(config, scorer.layout)
     kept[:, 4] = 3
     with pytest.raises(UserError, match=r"column 4 \(x\[4\]\) is constant"):

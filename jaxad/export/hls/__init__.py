@@ -1,7 +1,7 @@
 """Scorers as hls4ml projects in fixed point, for FPGAs.
 
-Those of the method `quantized` are integers already, and are written with their own types; of
-dense trigger autoencoders in float the numbers get 18 bits.
+Those of the methods `quantized` and `cicada` are integers already, and are written with their own
+types; of dense trigger autoencoders in float the numbers get 18 bits.
 """
 
 from collections.abc import Mapping
@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from jaxad.data.dataset import Dataset
-from jaxad.export.hls import integer, integer_project, writer
-from jaxad.export.hls.integer_project import replayed
+from jaxad.export.hls import integer_project, writer
+from jaxad.export.hls.integer_project import FORMS, replayed
 from jaxad.export.hls.writer import drift, drift_line, emulated, loaded, standardised
 from jaxad.scorer import Scorer
 
@@ -32,12 +32,12 @@ __all__ = [
 
 def check(scorer: Scorer) -> None:
     """Raise a UserError that names why a scorer cannot be written."""
-    (integer if scorer.method == "quantized" else writer).check(scorer)
+    FORMS.get(scorer.method, writer).check(scorer)
 
 
 def in_integers(about: Mapping[str, Any]) -> bool:
     """Whether an exported folder's project takes counts and gives integers."""
-    return about["method"] == "quantized"
+    return about["method"] in FORMS
 
 
 def project(

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxad.export.hls.image import ImageFirmware
 from jaxad.export.hls.integer import HIGHEST, LOWEST, Firmware
 from jaxad.export.hls.network import SLOPE, TANH_TABLE, Fixed
 from jaxad.fixed import FixedType, Layer
@@ -117,6 +118,22 @@ def firmware_logic(found: Firmware) -> Any:
     codes = layers_of(found.layers[first:], other)
     codes = codes if found.compared is None else codes - other
     return comb_trace(counts, np.sum(codes * codes, keepdims=True))
+
+
+def image_logic(found: ImageFirmware) -> Any:
+    """da4ml's combinational logic of a scorer of images, from the counts to the score."""
+    from da4ml.trace import FixedVariableArray, HWConfig, comb_trace
+
+    h, w = found.shape
+    bits = np.full(h * w, found.input.width)
+    counts = FixedVariableArray.from_kif(0 * bits, bits, 0 * bits, hwconf=HWConfig(1, -1, -1))
+    first, *others = found.layers
+    rows, columns, _, features = first.kernel.shape
+    patches = np.arange(h * w).reshape(h // rows, rows, w // columns, columns)
+    patches = patches.transpose(0, 2, 1, 3).reshape(-1, rows * columns)
+    flat = first._replace(kernel=first.kernel.reshape(-1, features))
+    y = layers_of([flat], counts[patches])
+    return comb_trace(counts, layers_of(others, y.reshape(-1)))
 
 
 def latency(stages: int) -> dict[str, float]:

@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 
 from jaxad.errors import UserError
-from jaxad.export.hls import build, estimates, integer, top
+from jaxad.export.hls import build, estimates, image, integer, top
 from jaxad.scorer import Scorer
 
 LOGIC = "da4ml.json"
-Scores = Callable[[np.ndarray], np.ndarray]  # counts (n, 57) -> (n,) int
+FORMS = {"quantized": integer, "cicada": image}
+"""Method -> what its firmware is."""
+Scores = Callable[[np.ndarray], np.ndarray]  # counts (n, inputs) -> (n,) int
 
 
 def project(
@@ -24,21 +26,24 @@ def project(
 ) -> dict[str, Any]:
     """Write the project of a scorer with the contract `about`; what export.json says of it.
 
-    Keys: see `integer.facts`, and estimates of da4ml, whose logic is written too, and the integer
-    scores of the `golden` raw events.
+    Keys: see `facts` of `FORMS`, and estimates of da4ml, whose logic is written too, and the
+    integer scores of the `golden` raw events.
     """
     os.environ["KERAS_BACKEND"] = "jax"
-    found, name = integer.firmware(scorer), about["namespace"]
-    facts = integer.facts(found, about["threshold"])
+    form, name = FORMS[scorer.method], about["namespace"]
+    found = form.firmware(scorer)
+    facts = form.facts(found, about["threshold"])
     types = found.types()
     types |= {f"{layer}_linear": {"result": of["result"]} for layer, of in types.items()}
-    counts = integer.counts_of(scorer, golden)
-    scores = integer.emulator(scorer)(counts)
+    counts = form.counts_of(scorer, golden)
+    scores = form.emulator(scorer)(counts)
     with contextlib.redirect_stdout(io.StringIO()):  # hls4ml and its tables
-        build.write(integer.keras_model(found), types, folder, name)
-        logic = estimates.firmware_logic(found)
+        build.write(form.keras_model(found), types, folder, name)
+        images = form is image
+        logic = (estimates.image_logic if images else estimates.firmware_logic)(found)
     flags = scores >= facts["threshold"]
-    top.enclose(folder, found, facts["threshold"], name, np.c_[counts, scores, flags])
+    texts = (top.image_sources if images else top.sources)(found, facts["threshold"], name)
+    top.enclose(folder, texts, name, np.c_[counts, scores, flags])
     logic.save(folder / LOGIC)
     cost = estimates.estimates(logic)
     cost |= {
@@ -49,8 +54,10 @@ def project(
     return {**facts, "estimates": cost, "golden": scores.tolist()}
 
 
-def built(folder: Path, name: str) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
-    """Function counts (n, 57) -> scores and flags (n,) int of the project `name`, built by g++.
+def built(
+    folder: Path, name: str, n_inputs: int = len(integer.HIGHEST)
+) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """Function counts (n, inputs) -> scores and flags (n,) int of the project, built by g++.
 
     Raises:
         UserError: no g++ here, or it refuses the sources.
@@ -66,12 +73,12 @@ def built(folder: Path, name: str) -> Callable[[np.ndarray], tuple[np.ndarray, n
             call(counts_at, len(counts), *others)
             return scores, flags
 
-        evaluate(np.zeros((1, len(integer.HIGHEST)), np.int32))  # the first call reads the weights
+        evaluate(np.zeros((1, n_inputs), np.int32))  # the first call reads the weights
     return evaluate
 
 
 def logic(folder: Path, fraction: int) -> Scores:
-    """Function counts (n, 57) -> integer scores (n,) of da4ml's logic in a project.
+    """Function counts (n, inputs) -> integer scores (n,) of da4ml's logic in a project.
 
     Args:
         fraction: bits of a score behind the point.
@@ -94,23 +101,23 @@ def replayed(
     """Whether integers of g++'s build, of da4ml's logic and of the archive agree, and on what.
 
     Args:
-        samples: raw events (n, 19, 3) and the float32 scores (n,) of the scorer, the golden rows
+        samples: raw events (n, *shape) and the float32 scores (n,) of the scorer, the golden rows
             first.
 
     Raises:
         UserError: no g++ here, or it refuses the sources; damaged files.
     """
-    facts, name = about["hls"], about["namespace"]
+    facts, name, form = about["hls"], about["namespace"], FORMS[about["method"]]
     fraction, threshold = facts["score"]["fraction"], facts["threshold"]
-    emulated = integer.emulator(archive)
-    computed = {"g++": built(folder / "hls", name)}
+    emulated = form.emulator(archive)
+    computed = {"g++": built(folder / "hls", name, len(facts["input"]["highest"]))}
     if find_spec("da4ml"):
         predict = logic(folder / "hls", fraction)
         computed["da4ml"] = lambda counts: (scores := predict(counts), scores >= threshold)
     else:
         yield None, "da4ml is not installed, its logic not compared"
     for number, (sample, (raw, scores)) in enumerate(samples.items()):
-        counts = integer.counts_of(archive, raw)
+        counts = form.counts_of(archive, raw)
         wanted = np.int64(facts["golden"]) if number == 0 else emulated(counts)
         flags = scores >= np.float32(about["threshold"])
         for program, evaluate in computed.items():

@@ -5,10 +5,13 @@ so that its scripts build both.
 """
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from jaxad.export.hls.image import ImageFirmware
 from jaxad.export.hls.integer import COUNT_BITS, Firmware
 from jaxad.fixed import FixedType
 from jaxad.inputs.trigger import N_INPUTS
@@ -20,11 +23,11 @@ HEADER = """\
 #include "ap_fixed.h"
 #include "ap_int.h"
 
-typedef ap_int<{count_bits}> {name}_count_t;
+typedef {count} {name}_count_t;
 typedef ap_uint<{score_bits}> {name}_score_t;  // {fraction} bits of it behind the point
 
-// From {n} counts, (pT, eta, phi) of an object after the other, to the score and whether it
-// reaches the threshold.
+// From {n} counts, {order},
+// to the score and whether it reaches the threshold.
 void {name}(const {name}_count_t counts[{n}], {name}_score_t &score, ap_uint<1> &accept);
 
 #endif
@@ -63,6 +66,32 @@ void {name}(const {name}_count_t counts[{n}], {name}_score_t &score, ap_uint<1> 
         sum += codes[i] * codes[i];
     }}
     score = sum.range();
+    accept = score >= {name}_threshold;
+}}
+"""
+
+IMAGE_SOURCE = """\
+#include "{name}.h"
+
+#include "{name}_network.cpp"
+
+static const unsigned {name}_threshold = {threshold}u;
+
+void {name}(const {name}_count_t counts[{n}], {name}_score_t &score, ap_uint<1> &accept) {{
+    #pragma HLS ARRAY_PARTITION variable=counts complete dim=0
+    #pragma HLS INTERFACE ap_vld port=counts,score,accept
+    #pragma HLS PIPELINE II=1
+
+    {input} x[{n}];
+    #pragma HLS ARRAY_PARTITION variable=x complete dim=0
+    for (int i = 0; i < {n}; i++) {{
+        #pragma HLS UNROLL
+        x[i] = counts[i];
+    }}
+
+    {score} result[1];
+    {name}_network(x, result);
+    score = result[0].range();
     accept = score >= {name}_threshold;
 }}
 """
@@ -162,7 +191,8 @@ def sources(found: Firmware, threshold: int, name: str) -> dict[str, str]:
         "name": name,
         "NAME": name.upper(),
         "n": N_INPUTS,
-        "count_bits": COUNT_BITS,
+        "count": f"ap_int<{COUNT_BITS}>",
+        "order": "(pT, eta, phi) of an object after the other",
         "score_bits": found.score.width,
         "fraction": found.score.fraction,
         "offset": ", ".join(map(str, found.offset)),
@@ -175,20 +205,43 @@ def sources(found: Firmware, threshold: int, name: str) -> dict[str, str]:
         "score": cpp(found.score),
         "outputs": len(found.layers[-1].bias),
     }
+    return _formatted(SOURCE, values)
+
+
+def image_sources(found: ImageFirmware, threshold: int, name: str) -> dict[str, str]:
+    """The same of a scorer of images."""
+    values = {
+        "name": name,
+        "NAME": name.upper(),
+        "n": found.n_inputs,
+        "count": f"ap_uint<{found.input.width}>",
+        "order": "row by row of an image",
+        "score_bits": found.score.width,
+        "fraction": found.score.fraction,
+        "threshold": threshold,
+        "input": cpp(found.input),
+        "score": cpp(found.score),
+    }
+    return _formatted(IMAGE_SOURCE, values)
+
+
+def _formatted(source: str, values: Mapping[str, Any]) -> dict[str, str]:
+    name = values["name"]
     texts = {
         f"firmware/{name}.h": HEADER,
-        f"firmware/{name}.cpp": SOURCE,
+        f"firmware/{name}.cpp": source,
         f"{name}_bridge.cpp": BRIDGE,
         f"{name}_test.cpp": BENCH,
     }
     return {path: text.format(**values) for path, text in texts.items()}
 
 
-def enclose(folder: Path, found: Firmware, threshold: int, name: str, golden: np.ndarray) -> None:
+def enclose(folder: Path, texts: Mapping[str, str], name: str, golden: np.ndarray) -> None:
     """Put the top function around the network that hls4ml has written into `folder`.
 
     Args:
-        golden: (n, 59) int: counts, score and flag of events, for the test bench.
+        texts: path -> content, see `sources` and `image_sources`.
+        golden: (n, inputs + 2) int: counts, score and flag of events, for the test bench.
     """
     for ending in ("h", "cpp"):
         path = folder / "firmware" / f"{name}.{ending}"
@@ -197,7 +250,7 @@ def enclose(folder: Path, found: Firmware, threshold: int, name: str, golden: np
         text = re.sub(r" *#pragma HLS (INTERFACE|ARRAY_RESHAPE).*\n", "", text)
         text = text.replace("#pragma HLS PIPELINE", "#pragma HLS INLINE")
         path.with_name(f"{name}_network.{ending}").write_text(text, encoding="utf-8")
-    for file, text in sources(found, threshold, name).items():
+    for file, text in texts.items():
         (folder / file).write_text(text, encoding="utf-8")
     (folder / "tb_data").mkdir(exist_ok=True)
     np.savetxt(folder / "tb_data" / "golden.dat", golden, "%d")

@@ -1,0 +1,204 @@
+"""CICADA: a network of few bits learns to score images of counts as an autoencoder does.
+
+The student guesses t = 32 ln(MSE) of its teacher, an autoencoder of calorimeter regions, and is
+what the trigger computes (CMS-DP-2024-121; method: arXiv:2310.06047); its network is that of
+`jaxad.models.cicada`. The teacher is trained to its end first, by the section `teacher` or as a
+run of its own, `method.teacher`; as published, ten epochs of the student follow each of the
+teacher's.
+
+With outlier exposure, `method.outliers`, so many artificial events for each event of background
+join the training of the student, never that of the teacher nor what chooses epochs: without
+them no student sees high targets. In the first half of the training the batch normalisation takes
+the statistics of the batch, and dropout is on; in the second its running statistics are frozen.
+Weights and activations are rounded throughout, and the scores are those of the integers.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from ml_collections import ConfigDict
+
+from jaxad import inputs
+from jaxad.data.dataset import Dataset, Rows
+from jaxad.data.layout import Layout
+from jaxad.devices import hosts
+from jaxad.errors import UserError
+from jaxad.fixed import from_float, run
+from jaxad.methods import Bench
+from jaxad.methods.stages import rows
+from jaxad.methods.stages.teacher import teach
+from jaxad.metrics.agreement import overlap
+from jaxad.models import cicada
+from jaxad.models.cicada import INPUT, SCORE, Statistics
+from jaxad.simulation.regions import outliers
+from jaxad.storage import cache
+from jaxad.training import Task, streams, weighted_mean
+from jaxad.training.streams import Purpose
+
+KINDS = ("image",)
+LANE = "int32"
+PER_LOG = 32
+"""Units of a target in the logarithm of the teacher's score."""
+
+
+def stage_of(config: ConfigDict, layout: Layout) -> inputs.Stage:
+    """Images of one channel, as they are.
+
+    Raises:
+        UserError: other pixels; sides that are not even; more than one channel, or many pixels.
+    """
+    stage = inputs.stage(config.inputs, layout, KINDS, "cicada")
+    if config.inputs.name != "image" or config.inputs.pixels != "counts":
+        raise UserError(
+            "inputs.pixels: cicada takes counts as they are: set inputs.name=image and "
+            f"inputs.pixels=counts, found {config.inputs.name} of {config.inputs.pixels}"
+        )
+    _, h, w, channels = rows.shape_of(stage)
+    if h % 2 or w % 2 or channels > 1 or h * w > cicada.MAX_PIXELS:
+        raise UserError(
+            "data: cicada takes images of one channel, even sides and at most "
+            f"{cicada.MAX_PIXELS:,} pixels, found ({h}, {w}, {channels})"
+        )
+    return stage
+
+
+def targets(scores: np.ndarray, teacher: str = "the teacher") -> np.ndarray:
+    """32 ln(score), in 256ths and within what the student's score holds, float32 (n,).
+
+    Raises:
+        UserError: scores below 0.
+
+    Examples:
+        >>> targets(np.array([0.0, 1.0, 20.0, 1e4])).tolist()
+        [0.0, 0.0, 95.86328125, 255.99609375]
+    """
+    if scores.min() < 0:
+        raise UserError(
+            f"method.teacher: expected scores of 0 and above, found {scores.min():.4g} of "
+            f"{teacher}: they have no logarithm; choose an autoencoder"
+        )
+    tiny = np.finfo(np.float64).tiny
+    found = PER_LOG * np.log(np.maximum(scores, tiny, dtype=np.float64))
+    steps = 2.0**SCORE.fraction
+    return np.clip(np.rint(found * steps), 0, SCORE.highest).astype(np.float32) / np.float32(steps)
+
+
+def exposed(config: ConfigDict, raw: np.ndarray) -> np.ndarray:
+    """Raw images (n, *shape), and `method.outliers` artificial ones for each of them."""
+    number = round(config.method.outliers * len(raw))
+    rng = streams.generator(config.seed, Purpose.EVENTS, "outliers")
+    made = outliers(raw[rng.integers(0, len(raw), number)], rng)
+    return np.concatenate([raw, made.astype(raw.dtype)])
+
+
+def task(pixels: int, target: float, n_steps: int) -> Task:
+    """Training on rows with images "x" and "target" (n,): mean absolute difference.
+
+    Args:
+        pixels: of an image.
+        target: about the mean of the targets, at which the output starts.
+        n_steps: of the whole training, after whose half the normalisation is frozen.
+    """
+
+    def init(key: Array, batch: Rows) -> tuple[Any, Any]:
+        norm = Statistics(jnp.zeros(cicada.WIDTH), jnp.ones(cicada.WIDTH))
+        return cicada.initial(key, pixels, target), {"norm": norm, "step": jnp.zeros(())}
+
+    def loss(params: Any, state: Any, batch: Rows, key: Array, training: bool) -> tuple:
+        y, norm = cicada.hidden(params, batch["x"]), state["norm"]
+        if not training:
+            found = cicada.output(params, norm, y)
+        else:
+            early = state["step"] < n_steps / 2
+            own = cicada.statistics(params, y, batch["weight"])
+            found = jnp.where(
+                early, cicada.output(params, own, y, key), cicada.output(params, norm, y)
+            )
+            later = cicada.updated(norm, own, state["step"])
+            norm = jax.tree.map(partial(jnp.where, early), later, norm)
+        state = {"norm": norm, "step": state["step"] + training}
+        errors = jnp.abs(found - batch["target"])
+        return weighted_mean(errors, batch["weight"]), ({}, state)
+
+    return Task(init, loss)
+
+
+def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
+    """Train on the teacher's scores, and store the integers.
+
+    Returns:
+        {"layers"}: int32 of `jaxad.models.cicada.integers`, leading axis (members,); {"inputs"};
+        {"ebops"} (members,).
+
+    Raises:
+        UserError: images, settings or a teacher that will not do.
+    """
+    stage = stage_of(config, dataset.layout)
+    if config.train.keep_best != 1:
+        raise UserError(
+            f"train.keep_best: expected 1, as firmware holds one network, found "
+            f"{config.train.keep_best}"
+        )
+    teacher = teach(config, dataset, bench)
+    folder, parts = cache.root(config.data.cache), []
+    raw = {"train": exposed(config, dataset.train["x"]), "val": dataset.val["x"]}
+    for name, events in raw.items():
+        own = targets(teacher(events), teacher.method)
+        parts.append({"x": inputs.values_of(stage, events, name, folder), "target": own})
+    train, val = parts
+    steps = config.train.epochs * -(-len(train["x"]) // config.train.batch_size)
+    pixels, mean = int(np.prod(train["x"].shape[1:])), float(val["target"].mean())
+    fitted = bench.fit(
+        task(pixels, mean, steps), train, val, config.train, config.seed, stage="student"
+    )
+    members = [
+        cicada.integers(
+            *jax.tree.map(lambda a, m=m: a[m, 0], (fitted.params, fitted.state["norm"]))
+        )
+        for m in range(config.train.ensemble)
+    ]
+    stored = {
+        "layers": jax.tree.map(lambda *a: np.stack(a), *members),
+        "inputs": {},
+        "ebops": np.array([cicada.ebops(layers) for layers in members], np.int32),
+    }
+    _tell(stored, val)
+    return stored
+
+
+def _tell(stored: Mapping[str, Any], val: Rows) -> None:
+    """Print what it costs, and how well it follows its teacher on the validation rows."""
+    if not hosts.leads():
+        return
+    scores = jax.jit(jax.vmap(integer_scores, (0, None)))(stored["layers"], val["x"])
+    for cost, counts in zip(stored["ebops"], np.asarray(scores), strict=True):
+        found = np.ldexp(counts.astype(np.float64), -SCORE.fraction)
+        error = float(np.mean(np.abs(found - val["target"])))
+        print(
+            f"student: {cost:,} EBOPs; from the teacher on {len(found):,} held-out events: mean "
+            f"absolute difference {error:.2f}, overlap of the highest 1 % "
+            f"{overlap(found, val['target']):.2f}",
+            flush=True,
+        )
+
+
+def integer_scores(layers: Mapping[str, Array], x: Array) -> Array:
+    """Scores (n,) int32 of images x (n, h, w, 1), in counts of `SCORE`: what firmware gives."""
+    counts, _ = run(cicada.network(layers), from_float(x, INPUT, LANE), INPUT, LANE)
+    return counts[..., 0]
+
+
+def scores(config: ConfigDict, layout: Layout) -> Callable[[dict, Array], dict[str, Array]]:
+    """{"student": (members, n)}, by the stored integers."""
+    stage = stage_of(config, layout)
+
+    def function(fitted: dict, raw: Array) -> dict[str, Array]:
+        counts = jax.vmap(integer_scores, (0, None))(fitted["layers"], stage.apply(fitted, raw))
+        return {"student": jnp.ldexp(counts.astype(jnp.float32), -SCORE.fraction)}
+
+    return function

@@ -1,0 +1,151 @@
+"""CICADA: targets, exposure, training that goes on bit for bit, and scores that are integers."""
+
+import itertools
+from functools import partial
+
+import jax
+import numpy as np
+import pytest
+from random_scorers import REGIONS, regions
+
+from jaxad import fixed
+from jaxad.commands.train import bench, build_scorer
+from jaxad.configs import cicada as configs
+from jaxad.data.dataset import Dataset
+from jaxad.data.layout import Layout
+from jaxad.errors import Preempted, UserError
+from jaxad.methods import autoencoder, cicada
+from jaxad.methods.stages import teacher as teachers
+from jaxad.models import cicada as models
+from jaxad.scorer import load
+from jaxad.training import fit
+
+
+@pytest.fixture(scope="module")
+def dataset() -> Dataset:
+    train, val, test = ({"x": regions(n, seed)} for seed, n in enumerate((400, 150, 150)))
+    return Dataset(train, val, test, {}, REGIONS)
+
+
+def configured(**changes):
+    config = configs.get_config("smoke")
+    config.method.update(changes)
+    return config
+
+
+@pytest.fixture(scope="module")
+def teacher(dataset, tmp_path_factory):
+    folder, config = tmp_path_factory.mktemp("teacher"), teachers.own_config(configured())
+    fitted = autoencoder.fit(config, dataset, bench(fit))
+    build_scorer(config, "autoencoder", fitted, dataset).save(folder / "scorer")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def student(dataset, teacher):
+    """Config and fit of two members, and the rows that trained them."""
+    config, seen = configured(teacher=str(teacher), outliers=0.25), {}
+    config.train.update({"epochs": 20, "learning_rate": 1e-2, "ensemble": 2})
+
+    def noted(task, train, val, *rest, **how):
+        seen.update(train=train, val=val)
+        return fit(task, train, val, *rest, **how)
+
+    return config, cicada.fit(config, dataset, bench(noted)), seen
+
+
+def test_targets_are_those_of_firmware():
+    mse = np.array([0.0, 0.5, 1.0, np.exp(1), 40.0, 1e5])
+    found = cicada.targets(mse)
+    expected = [np.rint(256 * 32 * np.log(m)) / 256 if m else -np.inf for m in mse]
+    np.testing.assert_array_equal(found, np.clip(expected, 0, 256 - 1 / 256).astype(np.float32))
+    assert found.dtype == np.float32 and found[-1] == 65535 / 256
+    with pytest.raises(UserError, match=r"expected scores of 0 and above, found -1 of pca: they h"):
+        cicada.targets(np.array([3.0, -1.0]), "pca")
+
+
+def test_the_teacher_scores_raw_counts(dataset, teacher):
+    scorer, x = load(teacher), dataset.test["x"]
+    found = scorer.outputs(x)
+    np.testing.assert_array_equal(found["input"][..., 0], x)
+    assert found["reconstruction"].min() >= 0
+    np.testing.assert_allclose(
+        scorer(x), np.mean((found["input"] - found["reconstruction"]) ** 2, (1, 2, 3)), rtol=1e-5
+    )
+
+
+def test_outliers_join_the_training_alone(dataset, student):
+    x, (config, _, seen) = dataset.train["x"], student
+    raw = cicada.exposed(config, x)
+    np.testing.assert_array_equal(raw[:400], x)
+    assert len(raw) == 500 and raw.dtype == np.float32 and raw.max() <= 1023
+    np.testing.assert_array_equal(seen["train"]["x"][..., 0], raw)
+    np.testing.assert_array_equal(seen["val"]["x"][..., 0], dataset.val["x"])
+    ordinary, added = np.split(seen["train"]["target"], [400])
+    assert np.median(added) > np.quantile(ordinary, 0.6)
+    np.testing.assert_array_equal(cicada.exposed(configured(outliers=0.0), x), x)
+
+
+def test_scores_are_those_of_the_integer_networks(dataset, student, tmp_path):
+    """Trained, stored and loaded; what is above ten bits is full."""
+    config, fitted, _ = student
+    scorer = build_scorer(config, "cicada", fitted, dataset)
+    scorer.save(tmp_path / "scorer")
+    x, expected = dataset.test["x"], []
+    for member in range(2):
+        stored = jax.tree.map(lambda a, m=member: a[m], fitted["layers"])
+        counts, t = fixed.run(models.network(stored), x[..., None].astype(int), models.INPUT)
+        expected.append(np.asarray(fixed.to_float(counts, t))[:, 0])
+        assert fitted["ebops"][member] == models.ebops(stored)
+    np.testing.assert_array_equal(scorer.member_scores(x)["student"], expected)
+    np.testing.assert_array_equal(load(tmp_path).member_scores(x)["student"], expected)
+    assert scorer.names == ["student"] and len(np.unique(expected[0])) > 100
+    assert (expected[0] != expected[1]).any()
+    over = np.where(x == 1023, 5000, x)
+    np.testing.assert_array_equal(scorer(over), scorer(x))
+
+
+def test_a_student_follows_its_teacher(dataset, teacher, student):
+    """Better than what the images are not needed for, on events that trained nothing."""
+    config, fitted, _ = student
+    x, scores = dataset.test["x"], cicada.scores(config, REGIONS)
+    target = cicada.targets(load(teacher)(x))
+    for found in np.asarray(jax.jit(scores)(fitted, x)["student"]):
+        errors = np.abs(found - target)
+        assert np.mean(errors) < 0.7 * np.mean(np.abs(np.median(target) - target))
+
+
+@pytest.mark.slow
+def test_stopped_and_resumed_ends_bit_for_bit(dataset, student, tmp_path):
+    (config, undisturbed, _), polls = student, itertools.count()
+    with pytest.raises(Preempted):
+        stopped = partial(fit, directory=tmp_path, stop=lambda: next(polls) > 2)
+        cicada.fit(config, dataset, bench(stopped))
+    again = cicada.fit(config, dataset, bench(partial(fit, directory=tmp_path)))
+    jax.tree.map(np.testing.assert_array_equal, again, undisturbed)
+
+
+@pytest.mark.parametrize(
+    ("layout", "changes", "message"),
+    [
+        (REGIONS, {"pixels": "fraction"}, r"inputs\.pixels: cicada takes counts as they are: set"),
+        (Layout("image", (17, 14)), {}, r"of one channel, even sides .* found \(17, 14, 1\)"),
+        (Layout("image", (18, 14, 3)), {}, r"of one channel, even sides .* found \(18, 14, 3\)"),
+        (Layout("image", (256, 128)), {}, r"at most 16,384 pixels, found \(256, 128, 1\)"),
+    ],
+)
+def test_other_images_are_refused(layout, changes, message):
+    config = configured()
+    config.inputs.update(changes)
+    with pytest.raises(UserError, match=message):
+        cicada.stage_of(config, layout)
+
+
+def test_what_is_no_network_for_firmware_is_refused(dataset):
+    config = configured()
+    config.train.keep_best = 2
+    with pytest.raises(UserError, match=r"train\.keep_best: expected 1, as firmware holds one"):
+        cicada.fit(config, dataset, bench(fit))
+    own = teachers.own_config(configured())
+    with pytest.raises(UserError, match=r"model\.name=counts: takes images of even sides, found"):
+        autoencoder.stage_of(own, Layout("image", (17, 14)))
