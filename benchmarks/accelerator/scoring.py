@@ -41,6 +41,9 @@ def run(context: Context, part: str) -> None:
         "compiled function, one call, on the device": lambda: score(params, on_device),
         "the same with the check": lambda: checked(scorer._device_params, on_device),
         "one event, scorer(x)": lambda: scorer(one),
+        "one event, compiled function with the check, NumPy in and out": lambda: np.asarray(
+            checked(scorer._device_params, one)
+        ),
         "one event, compiled function": lambda: score(params, one_on_device).block_until_ready(),
     }
     calls |= _fused_calls(context, scorer, on_device)
