@@ -88,7 +88,7 @@ def test_types_hold_what_they_are_for(scorer):
     assert found.ebops == scorer.params["ebops"][0]
     facts = integer.facts(found, 100.0)
     assert facts["types"]["z"] == {"result": "fixed<8,6,RND_CONV,SAT>"}
-    assert facts["types"]["relu_1"] == {"result": "ufixed<8,5,RND_CONV,SAT>"}
+    assert facts["types"]["relu_1"] == {"result": "ufixed<10,5,RND_CONV,SAT>"}
     assert facts["types"]["dense_0"]["weight"] == "fixed<4,1,RND,SAT_SYM>"
     parts = facts["types"]["dense_0"]
     assert parts["accum"] == parts["result"] == "fixed<19,14,TRN,WRAP>"
