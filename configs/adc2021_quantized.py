@@ -7,6 +7,10 @@ are the integers of a Global Trigger. Six bits are the default; learnt widths:
 
     --config.method.learned=True --config.method.granularity=weight
 
+The challenge's autoencoder, 57-16-3-16-57, and its error:
+
+    --config.method.score=mse --config.teacher.model.name=challenge
+
 From features of CMS's layout, whose run comes first:
 
     train.py --config=configs/adc2021_features.py --workdir=RUN --config.inputs.name=trigger_integer
@@ -46,7 +50,7 @@ def get_config(variant: str = "") -> ConfigDict:
             "input_type": config.inputs.get_ref("type"),
             # One number, or in a config file one for each layer; learnt widths start there.
             "weight_bits": 6,  # the sign among them
-            "activation_bits": 8,
+            "activation_bits": 10,  # as AXOL1TL
             "code_bits": 10,  # of results without a ReLU, the sign among them
             "rounding": "RND_CONV",  # RND_CONV | RND, of activations and codes
             "granularity": "layer",  # layer | channel | weight: what shares a width

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from benchmarks.front.ways import ACTIVATIONS
 from jaxad.methods import quantized
 from jaxad.methods.quantized import Float, score_of
-from jaxad.methods.stages.integers import FORMS, input_type, integer_score
+from jaxad.methods.stages.integers import input_type, integer_score
 from jaxad.metrics.agreement import drift
 from jaxad.models.quantized import calibrated, ebops, integers
 
@@ -64,7 +64,7 @@ def searched(config: ConfigDict, source: Float, val: dict[str, np.ndarray]) -> l
     """
     widths, grid = quantized.widths_of(config), input_type(config)
     n = len(source.layers)
-    reference = np.asarray(score_of(FORMS["mu2"], val["codes"]))
+    reference = np.asarray(score_of(val["codes"]))
     score = jax.jit(lambda layers: integer_score(config, layers, val["x"]))
 
     def measure(bits: Bits) -> tuple[float, float]:

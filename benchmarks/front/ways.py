@@ -34,7 +34,8 @@ class Way(NamedTuple):
 ACTIVATIONS = 10
 """Bits of an activation where widths are fixed, and where the search starts: as AXOL1TL's."""
 BITS = (8, 7, 6, 5, 4, 3, 2)
-LEARNED = {"learned": True, "granularity": "weight"}
+LEARNED = {"learned": True, "granularity": "weight", "activation_bits": 8}
+"""Their activations start at 8 bits."""
 SHARES = (0.5, 0.35, 0.25, 0.15, 0.08, 0.04)
 """EBOPs of the greedy search, as shares of those of its start."""
 STUDENT_BITS = (8, 6, 4, 3)

@@ -6,10 +6,10 @@ and is stored as integers, from which its scores are computed exactly. Its targe
 the float network, as rounding should leave the detector what it is; training on the float network's
 own loss makes another detector of it. `method.target=none` rounds, and trains nothing.
 
-The score is `mu2`, the sum of squares of an encoder's code; `mse`, the mean square of what an
-autoencoder's output is from its input, their difference being the code; or `distance`, the sum of
-squares of what the reconstruction of self-supervised features is from them, again the code, of one
-network from the inputs by the features to the reconstruction.
+The score is `mu2`, the sum of squares of an encoder's code; `mse`, that of what an autoencoder's
+output is from its input, their difference being the code, not divided by their number, so that it
+is an integer too; or `distance`, that of what the reconstruction of self-supervised features is
+from them, again the code, of one network from the inputs by the features to the reconstruction.
 """
 
 from collections.abc import Callable, Sequence
@@ -292,7 +292,7 @@ def task(
         else:
             errors = jnp.sum((codes - batch["codes"]) ** 2, axis=-1) / size
             value = weighted_mean(errors, batch["weight"])
-        near, far = (score_of(form, values) for values in (codes, batch["codes"]))
+        near, far = (score_of(values) for values in (codes, batch["codes"]))
         far = jnp.abs(jnp.log(jnp.maximum(near, 1e-6)) - jnp.log(jnp.maximum(far, 1e-6)))
         metrics = {"ebops": found.ebops, "drift": weighted_mean(far, batch["weight"])}
         if widths.learned:
@@ -304,9 +304,9 @@ def task(
     return Task(init, loss)
 
 
-def score_of(form: Form, codes: Array) -> Array:
+def score_of(codes: Array) -> Array:
     """Score (n,) of float codes (n, d)."""
-    return (jnp.mean if form.mean else jnp.sum)(codes**2, axis=-1)
+    return jnp.sum(codes**2, axis=-1)
 
 
 def _own_loss(
@@ -429,7 +429,7 @@ def _tell(config: ConfigDict, fitted: dict, val: Rows) -> None:
     """Print what it costs, and how far it is from the float network on the validation rows."""
     if not hosts.leads():
         return
-    reference = np.asarray(score_of(FORMS[config.method.score], val["codes"]))
+    reference = np.asarray(score_of(val["codes"]))
     score = jax.vmap(partial(integer_score, config), (0, None))
     for member, found in enumerate(np.asarray(jax.jit(score)(fitted["layers"], val["x"]))):
         print(

@@ -68,7 +68,11 @@ def trigger_scorer(name: str = "dense_vae", n_background: int = 2000) -> Scorer:
     return calibrated(scorer, trigger_data(n_background, seed=2))
 
 
-SIZES = {"mu2": (57, 32, 16, 8), "distance": (57, 29, 10, 9, 6, 4, 6, 9, 10)}
+SIZES = {
+    "mu2": (57, 32, 16, 8),
+    "mse": (57, 16, 3, 16, 57),
+    "distance": (57, 29, 10, 9, 6, 4, 6, 9, 10),
+}
 
 
 def integer_scorer(rounding: str = "RND_CONV", bits: int = 4, score: str = "mu2") -> Scorer:

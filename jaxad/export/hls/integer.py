@@ -32,7 +32,6 @@ from jaxad.scorer import Scorer
 
 ROUNDINGS = ("TRN", "RND", "RND_CONV")
 """Of inputs: those that have a form in adders here."""
-SCORES = ("mu2", "distance")
 SOURCE_INTEGER = 13
 """Bits before the point of what is shifted, at least: those of fixed<18,13>, as AXOL1TL's."""
 _HIGHEST = [2**PT_BITS - 1, 2 ** (ETA_BITS - 1) - 1, PHI_COUNTS - 1]
@@ -51,7 +50,8 @@ class Firmware(NamedTuple):
         scaled: type of (counts - offset) >> shift.
         input: that of the network's inputs, to which it is converted next.
         layers: of the network, whose widths are Python's integers.
-        compared: how many layers give what the last one's result is compared with; None: nothing.
+        compared: how many layers give what the last one's result is compared with; 0: its inputs;
+            None: nothing.
         code: the type of what is squared, the results of the last layer or of that comparison.
         ebops: effective bit operations of its constants.
     """
@@ -114,11 +114,6 @@ def check(scorer: Scorer) -> None:
         raise UserError(
             "--format hls: firmware takes counts: expected a run of inputs.name=trigger_integer, "
             f"found {name}"
-        )
-    if scorer.config.method.score not in SCORES:
-        raise UserError(
-            "--format hls: firmware sums squares: expected a run of method.score="
-            f"{' or '.join(SCORES)}, found {scorer.config.method.score}"
         )
     members = len(scorer.params["ebops"])
     if members != 1:

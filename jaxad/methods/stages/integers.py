@@ -24,21 +24,20 @@ class Form(NamedTuple):
             being the code; 0: the inputs; None: the last one's result itself is.
         linear: layers without a ReLU beside the last.
         depth: how many layers there are; None: any number.
-        mean: whether the sum is divided by the numbers that are compared.
     """
 
     compared: int | None = None
     linear: tuple[int, ...] = ()
     depth: int | None = None
-    mean: bool = False
 
 
 FORMS = {
     "mu2": Form(),
-    "mse": Form(compared=0, mean=True),
+    "mse": Form(compared=0),
     "distance": Form(compared=2, linear=(4,), depth=8),
 }
-"""Score -> its network; "distance" is of two layers of features, then of their autoencoder."""
+"""Score -> its network; "mse" is the sum of squares of all inputs' errors, without a division;
+"distance" is of two layers of features, then of their autoencoder."""
 
 
 def input_type(config: ConfigDict) -> FixedType:
@@ -142,5 +141,4 @@ def integer_score(config: ConfigDict, layers: Mapping[str, Mapping[str, Array]],
     The last step, to float32, is exact for sums of 24 bits: 8 codes of 11, say.
     """
     counts, fraction = squares(config, layers, x)
-    divisor = x.shape[-1] if FORMS[config.method.score].mean else 1
-    return jnp.ldexp(counts.astype(jnp.float32), -fraction) / divisor
+    return jnp.ldexp(counts.astype(jnp.float32), -fraction)
