@@ -32,7 +32,7 @@ from jaxad.configs import (
 )
 from jaxad.data.dataset import Dataset
 from jaxad.metrics.roc import auc, threshold_at_fpr
-from jaxad.storage.atomic import replacing
+from jaxad.storage.atomic import write_text
 
 SHALLOW = ("isolation_forest", "one_class_svm", "gaussian_mixture", "nearest_neighbours")
 METHODS: dict[str, tuple[Any, dict[str, Any]]] = {
@@ -46,6 +46,7 @@ METHODS: dict[str, tuple[Any, dict[str, Any]]] = {
     "flow_norm": (adc2021_flow_norm, {}),
     **{name: (adc2021_shallow, {"method.name": name}) for name in SHALLOW},
 }
+BASELINES = "observable"
 N_DEMO = 3_840
 """Training events of `make adc2021`, whose epochs the configs' are."""
 FPR = (1e-2, 1e-3, 1e-4)
@@ -81,6 +82,19 @@ def measured(scores: np.ndarray, background: np.ndarray) -> dict[str, list[float
         binomial = (tpr * (1 - tpr) / len(scores)) ** 0.5
         found[f"{fpr:g}"] = [float(tpr), float(np.hypot((high - low) / 2, binomial))]
     return found
+
+
+def observables(dataset: Dataset) -> list[dict]:
+    """The same of the baselines, which need no training."""
+    return [
+        {
+            name: {
+                signal: measured(np.asarray(rows[name]), np.asarray(dataset.test[name]))
+                for signal, rows in dataset.signals.items()
+            }
+            for name in dataset.baselines
+        }
+    ]
 
 
 def results(workdir: Path, dataset: Dataset) -> list[dict]:
@@ -138,6 +152,7 @@ def main() -> None:
     dataset = data.load(configured("rbm", 0, 1, given.data, N_DEMO).data)
     sizes = len(dataset.train["x"]), len(dataset.val["x"]), len(dataset.test["x"])
     print(f"{sizes[0]:,} events train, {sizes[1]:,} choose epochs, {sizes[2]:,} test", flush=True)
+    kept(given.out / f"{BASELINES}.json", observables(dataset))
     for name in tqdm(given.methods):
         file = given.out / f"{name}.json"
         if file.exists():
@@ -149,11 +164,17 @@ def main() -> None:
             if not (workdir / "scorer").exists():
                 train(configured(name, seed, given.seeds, given.data, sizes[0]), workdir)
             found += results(workdir, dataset)
-        with replacing(file) as temporary:
-            temporary.write_text(json.dumps(found))
-        text = table(given.out, [each for each in METHODS if (given.out / f"{each}.json").exists()])
-        (given.out / "seeds.md").write_text(text)
+        kept(file, found)
+    done = [each for each in (*METHODS, BASELINES) if (given.out / f"{each}.json").exists()]
+    text = table(given.out, done)
+    write_text(given.out / "seeds.md", text)
     print(text)
+
+
+def kept(file: Path, found: list[dict]) -> None:
+    """Written whole or not at all."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_text(file, json.dumps(found))
 
 
 if __name__ == "__main__":
