@@ -264,7 +264,8 @@ def open_events(
         UserError: no such file or array, a damaged file, or events that cannot be.
     """
     path, tree = file_of(file)
-    named = config.get("features") and config.name == "events" and not (key or branches)
+    named = config.name == "events" and not (key or branches)
+    named = named and (config.get("features") or "," in config.get("x_key", ""))
     if tree is not None and not named:
         with open_tree(file, branches or {}) as events:
             yield events

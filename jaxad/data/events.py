@@ -32,7 +32,7 @@ from jaxad.data.layout import FORMATS, PARTICLES, Layout
 from jaxad.data.particles import JET_BASELINES, JET_LABELS, jet_observables
 from jaxad.data.places import open_places
 from jaxad.data.raw_events import require_events
-from jaxad.data.rows import Events
+from jaxad.data.rows import Events, file_of, files_of
 from jaxad.data.splits import hold_out, split_indices
 from jaxad.data.table import Everything, Origin
 from jaxad.data.window import searched, window_of
@@ -166,7 +166,7 @@ def load(config: ConfigDict) -> Dataset:
 
 def _classes(config: ConfigDict) -> tuple[Rows, dict[str, Rows], dict[str, Any]]:
     """Background, signals, and further fields of the data set, of whole arrays."""
-    paths = checks.resolve(config.source)
+    paths = [*map(Path, files_of(config.source))]
     by_label, files_of_signals = signals_of(config, paths)
     by_file = {name: [*map(Path, files)] for name, files in files_of_signals.items()}
     labels: np.ndarray | None = None
@@ -190,6 +190,7 @@ def _classes(config: ConfigDict) -> tuple[Rows, dict[str, Rows], dict[str, Any]]
         signals[name]["label"] = np.ones(len(signals[name]["x"]), np.float32)
     jets = config.format in PARTICLES
     fields = {name: JET_LABELS.get(name, (name, "")) for name in _observable_keys(config)}
+    own = [str(file_of(str(path))[0]) for path in itertools.chain(*by_file.values())]
     return (
         background,
         signals,
@@ -198,8 +199,8 @@ def _classes(config: ConfigDict) -> tuple[Rows, dict[str, Rows], dict[str, Any]]
             "labels": (JET_LABELS if jets else {}) | fields,
             "baselines": tuple(dict.fromkeys((*(JET_BASELINES if jets else ()), *fields))),
             "info": {
-                "files": [str(path) for path in (*paths, *itertools.chain(*by_file.values()))],
-                "tested_files": [str(path) for path in itertools.chain(*by_file.values())],
+                "files": [*(str(file_of(str(path))[0]) for path in paths), *own],
+                "tested_files": own,
                 "left_out": left_out,
             },
         },
@@ -217,7 +218,7 @@ def everything(config: ConfigDict) -> Everything:
     """
     _check_settings(config)
     named_table.require_all(config)
-    paths = checks.resolve(config.source)
+    paths = [*map(Path, files_of(config.source))]
     by_label, by_file = signals_of(config, paths)
     files = [*paths, *(Path(file) for group in by_file.values() for file in group)]
     sizes = [_n_events(path, config) for path in files]

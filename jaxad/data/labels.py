@@ -72,7 +72,7 @@ def signals_of(
         raise UserError(f"data.signals: {name} is a label, which needs data.label_key")
     if both := set(by_label.values()) & set(label_list(config.background)):
         raise UserError(f"data.signals: label {both.pop()} is also in data.background")
-    same = {path.resolve() for path in background}
+    same = {file_of(str(path))[0].resolve() for path in background}
     for name, files in by_file.items():
         if any(file_of(file)[0].resolve() in same for file in files):
             raise UserError(

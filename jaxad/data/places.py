@@ -18,8 +18,9 @@ import numpy as np
 
 from jaxad.data import checks
 from jaxad.data.array_files import opened
+from jaxad.data.jagged import Jagged, open_branch
 from jaxad.data.pandas_table import PandasTable, frames_of
-from jaxad.data.rows import open_array
+from jaxad.data.rows import file_of, open_array
 from jaxad.errors import UserError
 from jaxad.storage import on_disk
 
@@ -73,6 +74,7 @@ class Beside:
                     f"{path}: {place.key}: expected shape {shapes[0][:-1]} as in {places[0].key}, "
                     f"found {shape[:-1]}: name arrays of the same events and particles"
                 )
+        _require_same_lists(arrays, path)
         self.shape = (*shapes[0][:-1], sum(shape[-1] for shape in shapes))
         self.dtype = np.result_type(*(arrays[place.key].dtype for place in places))
 
@@ -90,6 +92,20 @@ class Beside:
             block = values[first - start : here.stop - start]
             np.concatenate(parts, axis=-1, out=block, casting="same_kind")
         return values
+
+
+def _require_same_lists(arrays: dict[str, Any], path: Path) -> None:
+    """Refuses lists of different lengths in one event: of two collections."""
+    jagged = {key: array.counts for key, array in arrays.items() if isinstance(array, Jagged)}
+    for key, counts in jagged.items():
+        name, expected = next(iter(jagged.items()))
+        odd = counts != expected
+        if odd.any():
+            row = int(np.argmax(odd))
+            raise UserError(
+                f"{path}: {key}: expected as many values as in {name}, {expected[row]}, found "
+                f"{counts[row]} at row {row}: name branches of one collection"
+            )
 
 
 def _columns(values: np.ndarray, place: Place) -> np.ndarray:
@@ -136,7 +152,7 @@ def open_places(path: Path, text: str, setting: str = "") -> Iterator[Any]:
         UserError: as `jaxad.data.rows.open_array`; columns or shapes that do not fit.
     """
     if not ("," in text or "[" in text) or _is_key(path, text):
-        with open_array(path, text, setting) as array:
+        with _open(path, text, setting, whole=True) as array:
             yield array
         return
     places = places_of(text, setting)
@@ -165,10 +181,14 @@ class _Frame:
 
 
 @contextlib.contextmanager
-def _open(path: Path, key: str, setting: str) -> Iterator[Any]:
-    """An array, or a pandas frame, which h5py alone cannot always decompress."""
+def _open(path: Path, key: str, setting: str, whole: bool = False) -> Iterator[Any]:
+    """An array, a branch of a ROOT tree, or, unless an array is wanted, a pandas frame."""
+    if file_of(str(path))[1] is not None:
+        with open_branch(str(path), key, setting) as branch:
+            yield branch
+        return
     frames = []
-    if path.suffix in (".h5", ".hdf5"):
+    if path.suffix in (".h5", ".hdf5") and not whole:
         with checks.open_hdf5(path) as file, checks.reading(path, key):
             frames = frames_of(file)
     if key in frames:
@@ -181,7 +201,7 @@ def _open(path: Path, key: str, setting: str) -> Iterator[Any]:
 
 def _is_key(path: Path, text: str) -> bool:
     """Whether the file has an array of exactly this name."""
-    if path.suffix == ".npy" or not path.is_file():
+    if path.suffix == ".npy" or not path.is_file() or file_of(str(path))[1] is not None:
         return False
     with checks.reading(path, text), opened(path) as file:
         return text in file

@@ -158,7 +158,7 @@ def files(tmp_path_factory):
 
 
 def test_every_preset_is_tested():
-    assert sorted(CASES) == preset.names()
+    assert sorted([*CASES, "jetclass"]) == preset.names()  # jetclass: test_jagged.py
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -197,6 +197,19 @@ def test_real_events_of_the_lhc_olympics(shared_data):
     dataset = data.load(data.get_config("events", preset="lhco_rnd", source=str(path)))
     assert counts(dataset)["signals.Wprime"] == 93
     assert np.median(dataset.train["pt"]) < 0.1 * np.median(dataset.train["mass"])
+
+
+def test_real_jets_in_the_published_columns_are_the_same_jets(shared_data, tmp_path):
+    with h5py.File(shared_data / "jets_hls4ml_20k.h5") as file:
+        x, label = file["constituents"][:1000], file["label"][:1000]
+    lists, table = np.zeros((1000, 100, 16), np.float32), np.zeros((1000, 59), np.float32)
+    lists[..., [5, 8, 11]], table[:, -6:-1] = x, np.eye(5)[label]
+    write(tmp_path / "jetImage_7_100p_0_10000.h5", jetConstituentList=lists, jets=table)
+    write(tmp_path / "a.h5", x=x, label=label)
+    own = {"label_key": "label", "background": "0,1", "signals": "W=2,Z=3,t=4"}
+    expected = data.load(data.get_config("events", source=str(tmp_path / "a.h5"), **own))
+    found = data.load(data.get_config("events", preset="hls4ml", source=str(tmp_path)))
+    assert found.info["digest"] == expected.info["digest"]
 
 
 def test_flags_win_and_the_rest_is_the_presets(files, capsys):
@@ -302,7 +315,7 @@ def test_the_example_of_the_docs_reads(tmp_path):
     dataset = data.load(data.get_config("events", **mine))
     assert set(dataset.signals) == {"top", "W"}
     np.testing.assert_array_equal(dataset.signals["top"]["weight"], 2 * np.arange(N))
-    assert set(re.findall(r"^\| (`[a-z].*?`) \|", page.partition("| preset |")[2], re.M)[:7]) == {
+    assert set(re.findall(r"^\| (`[a-z].*?`) \|", page.partition("| preset |")[2], re.M)[:8]) == {
         *("`aspen`", "`atlas_toptag`", "`hls4ml`", "`jetnet30`, `jetnet150`"),
-        *("`lhco_rnd`, `lhco_blackbox`", "`omnilearned`", "`quark_gluon`"),
+        *("`jetclass`", "`lhco_rnd`, `lhco_blackbox`", "`omnilearned`", "`quark_gluon`"),
     }
