@@ -1,17 +1,21 @@
-"""Branches of a ROOT tree as arrays: one number an event, or zero-padded lists of any length.
+"""Branches of ROOT trees, columns of Parquet files: numbers, or zero-padded lists of any length.
 
-A branch is read whole each time that its file is opened: 20 MB of 100,000 jets of 50 particles.
+Each is read whole each time that its file is opened: 20 MB of 100,000 jets of 50 particles.
 """
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from jaxad.data.parquet_rows import ParquetRows
 from jaxad.data.rows import opened_tree, reading_root
 from jaxad.data.whole import missing
 from jaxad.errors import UserError
+
+PARQUET = (".parquet", ".pq")
 
 
 class Jagged:
@@ -54,14 +58,33 @@ def open_branch(file: str, name: str, setting: str = "") -> Iterator[np.ndarray 
         with reading_root(file):
             found, n = [str(key) for key in tree.keys()], int(tree.num_entries)  # noqa: SIM118
         if name not in found:
-            listed = ", ".join(found[:20]) + (" ..." if len(found) > 20 else "")
-            mend = f"; set {setting} to some of these" if setting else ""
-            raise UserError(f"{file}: no branch {name!r}; found {listed or 'none'}{mend}")
+            raise _absent(file, "branch", name, found, setting)
         with reading_root(f"{file}: {name}"):
             values = tree[name].array(library="ak")
         if len(values) < n:
             raise missing(file, name, n, [(len(values), n)], "the tree has them")
         yield _numbers(values, file, name)
+
+
+@contextlib.contextmanager
+def open_list(path: Path, name: str, setting: str = "") -> Iterator[np.ndarray | Jagged]:
+    """A column of a Parquet file.
+
+    Raises:
+        UserError: as `ParquetRows`; no such column, or one of other things than numbers.
+    """
+    with contextlib.ExitStack() as stack:
+        rows = ParquetRows([path], stack)
+        if name not in rows.names:
+            raise _absent(str(path), "column", name, rows.names, setting)
+        counts, values = rows.lists([name], 0, len(rows))[name]
+        yield Jagged(counts, values) if rows.is_nested(name) else values
+
+
+def _absent(file: str, kind: str, name: str, found: list[str], setting: str) -> UserError:
+    listed = ", ".join(found[:20]) + (" ..." if len(found) > 20 else "")
+    mend = f"; set {setting} to some of these" if setting else ""
+    return UserError(f"{file}: no {kind} {name!r}; found {listed or 'none'}{mend}")
 
 
 def _numbers(values: Any, file: str, name: str) -> np.ndarray | Jagged:

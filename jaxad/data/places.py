@@ -18,7 +18,7 @@ import numpy as np
 
 from jaxad.data import checks
 from jaxad.data.array_files import opened
-from jaxad.data.jagged import Jagged, open_branch
+from jaxad.data.jagged import PARQUET, Jagged, open_branch, open_list
 from jaxad.data.pandas_table import PandasTable, frames_of
 from jaxad.data.rows import file_of, open_array
 from jaxad.errors import UserError
@@ -182,10 +182,14 @@ class _Frame:
 
 @contextlib.contextmanager
 def _open(path: Path, key: str, setting: str, whole: bool = False) -> Iterator[Any]:
-    """An array, a branch of a ROOT tree, or, unless an array is wanted, a pandas frame."""
+    """An array, branch or column, or, unless it is wanted as a whole, a pandas frame."""
     if file_of(str(path))[1] is not None:
         with open_branch(str(path), key, setting) as branch:
             yield branch
+        return
+    if path.suffix in PARQUET and path.is_file():
+        with open_list(path, key, setting) as column:
+            yield column
         return
     frames = []
     if path.suffix in (".h5", ".hdf5") and not whole:
@@ -201,7 +205,9 @@ def _open(path: Path, key: str, setting: str, whole: bool = False) -> Iterator[A
 
 def _is_key(path: Path, text: str) -> bool:
     """Whether the file has an array of exactly this name."""
-    if path.suffix == ".npy" or not path.is_file() or file_of(str(path))[1] is not None:
+    if path.suffix in (".npy", *PARQUET) or file_of(str(path))[1] is not None:
+        return False
+    if not path.is_file():
         return False
     with checks.reading(path, text), opened(path) as file:
         return text in file

@@ -1,4 +1,4 @@
-"""Jagged branches of ROOT files train as the same particles in arrays do."""
+"""Jagged branches of ROOT files, and lists of Parquet, train as the same particles in arrays do."""
 
 import numpy as np
 import pytest
@@ -69,6 +69,17 @@ def test_a_tree_is_the_array_of_it(folder):
         for key in ("mass", "weight"):
             np.testing.assert_array_equal(found[key], expected[key])
     assert jagged.info["files"] == [f"{folder}/nano.root"]
+
+
+def test_lists_of_parquet_are_the_tree(folder):
+    pytest.importorskip("pyarrow")
+    with uproot.open(f"{folder}/nano.root:Events") as tree:
+        events = tree.arrays(["Jet_pt", "Jet_eta", "Jet_phi", "genWeight"])
+    ak.to_parquet(events, folder / "x.parquet", row_group_size=7)
+    found, expected = load(folder / "x.parquet", **NANO), load(f"{folder}/nano.root:Events", **NANO)
+    assert found.info["digest"] == expected.info["digest"]
+    with pytest.raises(UserError, match=r"no column 'Jet_phy'; found Jet_eta, .*; set data.x_key"):
+        load(folder / "x.parquet", **NANO | {"x_key": "Jet_pt,Jet_eta,Jet_phy"})
 
 
 def test_events_of_a_tree_are_scored_as_they_train(folder):
