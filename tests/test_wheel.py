@@ -35,7 +35,8 @@ def installed(tmp_path_factory) -> Path:
 
 @pytest.mark.slow
 def test_wheel_holds_every_module_and_config(installed):
-    for path in [*(ROOT / "jaxad").rglob("*.py"), *(ROOT / "configs").glob("*.py")]:
+    modules, presets = (ROOT / "jaxad").rglob("*.py"), (ROOT / "jaxad").rglob("*.toml")
+    for path in [*modules, *presets, *(ROOT / "configs").glob("*.py")]:
         place = path.relative_to(ROOT)
         place = Path("jaxad") / place if place.parts[0] == "configs" else place
         assert (installed / place).read_bytes() == path.read_bytes(), place

@@ -148,7 +148,7 @@ def parsed(
 
 
 def _settle_overrides(values: flags.FlagValues) -> None:
-    """Reads lists, and tells of settings that were asked for and change nothing.
+    """Fills in presets, reads lists, and tells of settings that were asked for and change nothing.
 
     Raises:
         UserError: such a setting of `data`, or a list of something else.
@@ -156,6 +156,9 @@ def _settle_overrides(values: flags.FlagValues) -> None:
     if "config" not in values or values.config is None or "data" not in values.config:
         return
     config, asked = values.config, config_flags.get_override_values(values["config"])
+    if config.data.get("preset"):
+        of_data = [name.removeprefix("data.") for name in asked if name.startswith("data.")]
+        data.apply_preset(config.data, of_data)
     for name, value in asked.items():
         if isinstance(value, tuple):
             *sections, key = name.split(".")

@@ -1,11 +1,14 @@
 """What a config reads; public files fetched; raw LHC Olympics events clustered into features.
 
   jaxad data show --config=toptagging_ae
+  jaxad data list
+  jaxad data describe hls4ml
   jaxad data download toptagging val.h5
   jaxad data cluster events_anomalydetection_v2.h5 --out FOLDER
 
 show reads the data of a config, as training would, and prints the counts of every class and part;
 of a search, and of named columns with a mass, all of them as one table: columns, ranges, folds.
+list names the presets of --config.data.preset, describe shows one, of jaxad or of a file of yours.
 download without a set lists sets, files and records. cluster needs FastJet. Each goes on where it
 was stopped when the same command runs again.
 """
@@ -18,7 +21,7 @@ from ml_collections import ConfigDict
 
 from jaxad import data
 from jaxad.commands import cli
-from jaxad.data import download, lhco_raw
+from jaxad.data import download, lhco_raw, preset
 from jaxad.search.table import search_table
 from jaxad.storage import cache
 from jaxad.storage.paths import expanded
@@ -32,8 +35,11 @@ def main(argv: Sequence[str]) -> int:
     if argv and argv[0] == "show":
         return _show(argv[1:])
     parser = cli.parser(__doc__, "data")
-    verbs = parser.add_subparsers(dest="what", required=True, metavar="show|download|cluster")
+    verbs = parser.add_subparsers(dest="what", required=True, metavar="show|list|describe|...")
     verbs.add_parser("show", help="counts of what a config reads")
+    verbs.add_parser("list", help="the presets of known data sets")
+    shown = verbs.add_parser("describe", help="what a preset says")
+    shown.add_argument("preset", help="its name, or a file of yours, FILE.toml")
     fetched = verbs.add_parser("download", help="public files, or the list of them")
     fetched.add_argument("set", nargs="?", choices=sorted(download.SETS))
     fetched.add_argument("files", nargs="*", help="default: all files of the set")
@@ -43,6 +49,10 @@ def main(argv: Sequence[str]) -> int:
     clustered.add_argument("--out", type=expanded, required=True, help="folder to write to")
     cli.add_workers(clustered)
     args = parser.parse_args(argv)
+    if args.what == "list":
+        return cli.exit_code(lambda: print(preset.listed()))
+    if args.what == "describe":
+        return cli.exit_code(lambda: print(preset.described(args.preset)))
     if args.what == "download":
         return cli.exit_code(lambda: _download(args))
     return cli.exit_code(lambda: print(lhco_raw.feature_file(args.file, args.out, args.workers)))

@@ -10,12 +10,13 @@ A reader is a module of this package with `DEFAULTS` (its settings and their val
 import contextlib
 import dataclasses
 import importlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from jaxad.data import preset
 from jaxad.data.all_tested import all_tested
 from jaxad.data.dataset import Dataset, Rows, check, concatenate, content_digest, counts, summary
 from jaxad.data.folds import folds
@@ -43,6 +44,7 @@ __all__ = [
     "Everything",
     "Rows",
     "Table",
+    "apply_preset",
     "check",
     "check_settings",
     "everything",
@@ -75,6 +77,10 @@ def get_config(name: str, **changes) -> ConfigDict:
 
     It also holds the settings of "events", so that any config can be pointed at the user's own
     files from the command line: `--config.data.name=events --config.data.source=mine.h5 ...`.
+    With `preset` all that describes the files is filled in, and `changes` win over it.
+
+    Raises:
+        UserError: a setting that the reader does not have; a preset that cannot be.
 
     Examples:
         >>> config = get_config("toptagging", n_jets=1000)
@@ -84,8 +90,26 @@ def get_config(name: str, **changes) -> ConfigDict:
         Traceback (most recent call last):
         jaxad.errors.UserError: data.n_jet: not a setting of data.name='toptagging', ...
     """
+    if changes.get("preset"):
+        given = {"name": name, **changes, "preset": ""}
+        changes = preset.filled(changes["preset"], str(changes.get("source", "")), given)
     settings = complete({"name": name, **changes}, _reader(name).DEFAULTS)
     return ConfigDict({**_reader("events").DEFAULTS, **settings})
+
+
+def apply_preset(config: ConfigDict, asked: Collection[str]) -> None:
+    """Fills in what the preset of a `data` section says, in place; `config.preset` is "" then.
+
+    Args:
+        asked: settings that were given beside it, which win.
+
+    Raises:
+        UserError: as `get_config`.
+    """
+    given = {key: config[key] for key in asked if key != "preset"}
+    settings = preset.filled(config.preset, config.source, given)
+    with config.unlocked(), config.ignore_type():
+        config.update(settings)
 
 
 def load(config: ConfigDict) -> Dataset:
@@ -181,6 +205,11 @@ def _loaded(reading: Callable[[ConfigDict], Dataset], settings: ConfigDict) -> D
 
 def _settings(config: ConfigDict) -> ConfigDict:
     """All settings of the section's own reader."""
+    if config.get("preset"):
+        raise UserError(
+            f"data.preset: {config.preset} is not filled in: give it by a flag, to "
+            "jaxad.data.get_config, or call jaxad.data.apply_preset"
+        )
     reader, written = _reader(config.get("name", "")), [_reader(name).DEFAULTS for name in READERS]
     if config.get("name") in POINTED:
         own = {*COMMON, *reader.DEFAULTS}
@@ -235,7 +264,8 @@ def open_events(
         UserError: no such file or array, a damaged file, or events that cannot be.
     """
     path, tree = file_of(file)
-    named = config.get("features") and config.name == "events" and not (key or branches)
+    named = config.name == "events" and not (key or branches)
+    named = named and (config.get("features") or "," in config.get("x_key", ""))
     if tree is not None and not named:
         with open_tree(file, branches or {}) as events:
             yield events

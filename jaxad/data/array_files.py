@@ -24,6 +24,8 @@ HEADERS = {
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[Mapping]:
     """Something that gives arrays by key, sliceable; npy files hold "x" whatever the key."""
+    if path.suffix == ".gz":
+        raise UserError(f"{path}: is inside gzip: unpack it first, gunzip --keep {path}")
     if path.suffix not in SUFFIXES:
         raise UserError(f"{path}: expected a file of {', '.join(SUFFIXES)}")
     if path.suffix in (".h5", ".hdf5"):

@@ -99,6 +99,8 @@ def _not_opened(path: Path, head: bytes, error: OSError) -> UserError:
         found = "a web page"
     elif head.startswith(b"version https://git-lfs"):
         found = "a Git LFS pointer, not its content"
+    elif head.startswith(b"\x1f\x8b"):
+        found = f"one inside gzip: unpack it first, gunzip --stdout {path} > NEW.h5"
     else:
         found = f"a file that starts with {head[:8]!r}"
     return UserError(f"{path}: expected an HDF5 file, found {found}")

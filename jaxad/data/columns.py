@@ -17,13 +17,13 @@ import numpy as np
 from jaxad.data import checks
 from jaxad.data.array_files import header_of, opened, stored_array
 from jaxad.data.csv_file import Csv
+from jaxad.data.jagged import PARQUET
 from jaxad.data.pandas_table import PandasTable, is_frame
 from jaxad.data.rows import file_of, opened_tree, reading_root
 from jaxad.errors import DAMAGED, UserError
 
 HDF5 = (".h5", ".hdf5")
 ARRAYS = (*HDF5, ".npz", ".npy")
-PARQUET = (".parquet", ".pq")
 SUFFIXES = (*ARRAYS, ".csv", *PARQUET, ".root")
 
 

@@ -24,14 +24,15 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxad.data import checks, named, named_table
+from jaxad.data import assembled, checks, named, named_table
 from jaxad.data.array_files import chosen_rows, fill_rows
 from jaxad.data.dataset import Dataset, Rows, as_mapping, concatenate, take
 from jaxad.data.labels import labels_of, limited, parts_of, signals_of
 from jaxad.data.layout import FORMATS, PARTICLES, Layout
 from jaxad.data.particles import JET_BASELINES, JET_LABELS, jet_observables
+from jaxad.data.places import open_places
 from jaxad.data.raw_events import require_events
-from jaxad.data.rows import Events, open_array
+from jaxad.data.rows import Events, file_of, files_of
 from jaxad.data.splits import hold_out, split_indices
 from jaxad.data.table import Everything, Origin
 from jaxad.data.window import searched, window_of
@@ -55,8 +56,14 @@ DEFAULTS = {
     "label": "",  # the column of the truth
     "id": "",  # "run,event": columns of whole numbers that say which event it is
     "missing": "",  # "tau21:-999": values that stand for none
-    "x_key": "x",
-    "label_key": "",  # "": the whole source is background
+    "preset": "",  # of `jaxad data list`, or FILE.toml: filled in before any reading
+    "x_key": "x",  # an array, or columns, of one "X[2],X[0],X[1]" or of several "pt,eta,phi"
+    "mask_key": "",  # (N, n) of 0 and 1: where there is a particle; "": where x is not 0
+    "jet_pt_key": "",  # (N,): what the relative pT of particles are multiplied with
+    "particle_weight_key": "",  # (N, n): what momenta of particles are multiplied with
+    "log_pt": False,  # the files hold the natural logarithm of pT
+    "sort_pt": False,  # particles by falling pT, where the files have another order
+    "label_key": "",  # "": the whole source is background; several columns: one-hot
     "mass_key": "",  # of features: the resonant mass, in the units of `units`
     "weight_key": "",
     "id_key": "",
@@ -86,7 +93,7 @@ def idle(config: ConfigDict) -> dict[str, str]:
         why = "data.features names columns"
         found["on_disk"] = why
         if not named.maybe_particles(config):
-            found |= dict.fromkeys(("x_key", "units", "observables"), why)
+            found |= dict.fromkeys(("x_key", "units", "observables", *assembled.BESIDE), why)
             found |= {} if config.format == "features" else {"format": why}
         if not config.mass:
             found["mass_unit"] = "data.mass is not set: set it"
@@ -94,6 +101,11 @@ def idle(config: ConfigDict) -> dict[str, str]:
         found |= dict.fromkeys(named.SETTINGS, "no columns are named: set data.features")
         if config.format == "image" or (config.format == "features" and not _in_units(config)):
             found["units"] = f"nothing of data.format={config.format} has a unit: leave it out"
+        if config.format not in PARTICLES:
+            found |= dict.fromkeys(assembled.BESIDE, f"data.format={config.format}: no particles")
+    if config.format == "epxpypz":
+        why = "data.format=epxpypz holds momenta, not pT: leave it out"
+        found |= dict.fromkeys(("jet_pt_key", "log_pt"), why)
     if not (config.label if config.features else config.label_key):
         key = "data.label" if config.features else "data.label_key"
         found["background"] = f"without {key} the whole source is background: set it"
@@ -154,7 +166,7 @@ def load(config: ConfigDict) -> Dataset:
 
 def _classes(config: ConfigDict) -> tuple[Rows, dict[str, Rows], dict[str, Any]]:
     """Background, signals, and further fields of the data set, of whole arrays."""
-    paths = checks.resolve(config.source)
+    paths = [*map(Path, files_of(config.source))]
     by_label, files_of_signals = signals_of(config, paths)
     by_file = {name: [*map(Path, files)] for name, files in files_of_signals.items()}
     labels: np.ndarray | None = None
@@ -178,6 +190,7 @@ def _classes(config: ConfigDict) -> tuple[Rows, dict[str, Rows], dict[str, Any]]
         signals[name]["label"] = np.ones(len(signals[name]["x"]), np.float32)
     jets = config.format in PARTICLES
     fields = {name: JET_LABELS.get(name, (name, "")) for name in _observable_keys(config)}
+    own = [str(file_of(str(path))[0]) for path in itertools.chain(*by_file.values())]
     return (
         background,
         signals,
@@ -186,8 +199,8 @@ def _classes(config: ConfigDict) -> tuple[Rows, dict[str, Rows], dict[str, Any]]
             "labels": (JET_LABELS if jets else {}) | fields,
             "baselines": tuple(dict.fromkeys((*(JET_BASELINES if jets else ()), *fields))),
             "info": {
-                "files": [str(path) for path in (*paths, *itertools.chain(*by_file.values()))],
-                "tested_files": [str(path) for path in itertools.chain(*by_file.values())],
+                "files": [*(str(file_of(str(path))[0]) for path in paths), *own],
+                "tested_files": own,
                 "left_out": left_out,
             },
         },
@@ -205,7 +218,7 @@ def everything(config: ConfigDict) -> Everything:
     """
     _check_settings(config)
     named_table.require_all(config)
-    paths = checks.resolve(config.source)
+    paths = [*map(Path, files_of(config.source))]
     by_label, by_file = signals_of(config, paths)
     files = [*paths, *(Path(file) for group in by_file.values() for file in group)]
     sizes = [_n_events(path, config) for path in files]
@@ -282,12 +295,11 @@ class _Rows:
 @contextmanager
 def _opened(path: Path, config: ConfigDict, n_particles: int = 0) -> Iterator[_Rows]:
     keys = _keys(config)
-    in_x = ("x", "mass") if config.mass_key else ("x",)
     with ExitStack() as stack:
-        stored = {
-            name: stack.enter_context(open_array(path, keys[name], f"data.{name}_key"))
-            for name in in_x
-        }
+        stored = {"x": stack.enter_context(assembled.open_events(path, config))}
+        if config.mass_key:
+            mass = open_places(path, config.mass_key, "data.mass_key")
+            stored["mass"] = stack.enter_context(mass)
         _check_shapes(stored, keys, path, config.format)
         yield _Rows(stored, path, config, n_particles)
 
@@ -351,7 +363,7 @@ def _keys(config: ConfigDict) -> dict[str, str]:
 
 
 def _n_events(path: Path, config: ConfigDict) -> int:
-    with open_array(path, config.x_key, "data.x_key") as stored:
+    with assembled.open_events(path, config) as stored:
         return len(stored)
 
 
@@ -359,7 +371,7 @@ def _n_particles(paths: list[Path], config: ConfigDict) -> int:
     """The largest number of slots for particles in an event of the files; 0 of other events."""
     most = 0
     for path in paths if config.format in PARTICLES else ():
-        with open_array(path, config.x_key, "data.x_key") as stored:
+        with assembled.open_events(path, config) as stored:
             most = max(most, *stored.shape[1:2])
     return most
 
@@ -398,13 +410,17 @@ def _read(paths: list[Path], index: np.ndarray, config: ConfigDict, n_particles:
 def _column(
     path: Path, key: str, index: np.ndarray, n_events: int, field: str, config: ConfigDict
 ) -> np.ndarray:
-    """One number an event, float32; whole numbers of "event" as they are; mass and pt in GeV."""
+    """One number an event, float32; mass and pt in GeV; of "event" the numbers as they are."""
     setting = {"weight": "data.weight_key", "event": "data.id_key", "mass": "data.mass_key"}
     asked = setting.get(field, "data.observables")
-    with open_array(path, key, asked) as stored, checks.reading(path, key):
-        _check_shapes({"x": np.empty((n_events, 1)), field: stored}, {field: key}, path, "features")
+    with open_places(path, key, asked) as stored, checks.reading(path, key):
+        several = field == "event" and len(stored) == n_events and len(stored.shape) == 2
+        if not several:
+            x = np.empty((n_events, 1))
+            _check_shapes({"x": x, field: stored}, {field: key}, path, "features")
         if field == "event":
-            return np.asarray(stored[0:n_events]).reshape(n_events)[index]
+            values = np.asarray(stored[0:n_events])[index]
+            return values if several and values.shape[1] > 1 else values.reshape(len(index))
         values = chosen_rows(stored, index).reshape(len(index))
     checks.require_finite(values, path, key, index)
     return values * np.float32(UNITS[config.units]) if field in ("mass", "pt") else values
@@ -458,6 +474,7 @@ def _jets(particles: np.ndarray, path: Path, config: ConfigDict) -> Rows:
         parts.append(jet_observables(in_gev(block, config.format, unit)))
     jets = concatenate(parts)
     checks.require_gev(jets["pt"], path, config.x_key)
+    assembled.warn_of_relative(jets["pt"] / unit, path, config)
     return jets
 
 

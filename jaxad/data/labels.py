@@ -9,7 +9,8 @@ from ml_collections import ConfigDict
 
 from jaxad.data import checks
 from jaxad.data.dataset import as_mapping
-from jaxad.data.rows import file_of, files_of, open_array
+from jaxad.data.places import Beside, from_one_hot, open_places
+from jaxad.data.rows import file_of, files_of
 from jaxad.data.splits import choose
 from jaxad.errors import UserError
 
@@ -71,7 +72,7 @@ def signals_of(
         raise UserError(f"data.signals: {name} is a label, which needs data.label_key")
     if both := set(by_label.values()) & set(label_list(config.background)):
         raise UserError(f"data.signals: label {both.pop()} is also in data.background")
-    same = {path.resolve() for path in background}
+    same = {file_of(str(path))[0].resolve() for path in background}
     for name, files in by_file.items():
         if any(file_of(file)[0].resolve() in same for file in files):
             raise UserError(
@@ -84,16 +85,19 @@ def signals_of(
 
 
 def labels_of(path: Path, config: ConfigDict, n_events: int) -> np.ndarray:
-    """The label (n_events,) of every event of a file.
+    """The label (n_events,) of every event of a file; of one-hot columns their number, from 0.
 
     Raises:
-        UserError: no such array, another number of labels, or labels that are no whole numbers.
+        UserError: no such array, another number of labels, or labels that are no whole numbers;
+            several columns that are not one-hot.
     """
     key = config.label_key
     if path.suffix == ".npy":
         raise UserError(f"{path}: an npy file has no {key!r}; use npz or HDF5, or a file a class")
-    with open_array(path, key, "data.label_key") as stored, checks.reading(path, key):
+    with open_places(path, key, "data.label_key") as stored, checks.reading(path, key):
         labels = np.asarray(stored[0 : len(stored)])
+    if isinstance(stored, Beside) and labels.ndim == 2 and labels.shape[1] > 1:
+        labels = from_one_hot(labels, path, key)
     if labels.shape not in ((n_events,), (n_events, 1)):
         raise UserError(
             f"{path}: {key}: expected one label for each of {n_events} events, "

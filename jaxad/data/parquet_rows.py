@@ -51,6 +51,10 @@ class ParquetRows:
     def __len__(self) -> int:
         return int(self._ends[-1])
 
+    def is_nested(self, name: str) -> bool:
+        """Whether a column holds lists."""
+        return bool(self._files[0].schema_arrow.field(name).type.num_fields)
+
     def rows_of(self, path: Path) -> range:
         """The rows that lie in one of the files."""
         number = self.paths.index(path)

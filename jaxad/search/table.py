@@ -7,12 +7,12 @@ from ml_collections import ConfigDict
 
 from jaxad import data, inputs
 from jaxad.data import Table
+from jaxad.data.assembled import open_events
 from jaxad.data.checks import resolve
 from jaxad.data.columns import as_integers, chosen
 from jaxad.data.layout import PARTICLES
 from jaxad.data.named import maybe_particles, names_of, with_keys
 from jaxad.data.named_table import missing_among
-from jaxad.data.rows import open_array
 from jaxad.data.table import Everything, make_table
 from jaxad.devices.batches import in_batches
 from jaxad.errors import UserError
@@ -72,7 +72,7 @@ def _holds_particles(section: ConfigDict) -> bool:
         return False
     (file, *_) = resolve(section.source)
     try:
-        with open_array(file, section.x_key) as stored:
+        with open_events(file, section) as stored:
             return len(stored.shape) == 3
     except UserError:
         return False
