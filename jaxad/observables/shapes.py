@@ -39,8 +39,8 @@ def girth(particles: Array) -> Array:
 
     Examples:
         >>> jet = jnp.array([[[100.0, 0.3, 0.0], [100.0, -0.3, 0.0], [0.0, 0.0, 0.0]]])
-        >>> print(girth(jet).round(3))
-        [0.3]
+        >>> round(float(girth(jet)[0]), 3)
+        0.3
     """
     coordinates = relative(_ptetaphi(particles))
     square = coordinates[..., 1] ** 2 + coordinates[..., 2] ** 2
@@ -55,8 +55,8 @@ def pt_dispersion(particles: Array) -> Array:
     0 of a jet without particles.
 
     Examples:
-        >>> print(pt_dispersion(jnp.array([[[30.0, 0.1, 0.0], [40.0, 0.0, 0.2]]])).round(3))
-        [0.714]
+        >>> round(float(pt_dispersion(jnp.array([[30.0, 0.1, 0.0], [40.0, 0.0, 0.2]]))), 3)
+        0.714
     """
     z = _fractions(particles)
     largest = z.max(axis=-1, keepdims=True)
@@ -71,8 +71,8 @@ def z_max(particles: Array) -> Array:
     0 of a jet without particles.
 
     Examples:
-        >>> print(z_max(jnp.array([[[30.0, 0.1, 0.0], [90.0, 0.0, 0.2]]])))
-        [0.75]
+        >>> round(float(z_max(jnp.array([[30.0, 0.1, 0.0], [90.0, 0.0, 0.2]]))), 3)
+        0.75
     """
     return _fractions(particles).max(axis=-1)
 
