@@ -3,7 +3,10 @@
     train.py --config=configs/jets_best.py --config.data.source=jets.h5 --workdir=runs/jets_best
 
 Trains in seconds on a CPU; docs/jets.md has the figures, and how it was chosen. inputs.half_width
-is half of what the image shows: take about 2 m / pT of the heaviest jets looked for.
+is half of what the image shows: take about 2 m / pT of the heaviest jets looked for. It is for
+signals richer than the background. Where one may be simpler, which the image reconstructs better:
+
+    ... --config.method.name=nearest_neighbours --config.inputs.unskew=False
 """
 
 from ml_collections import ConfigDict
