@@ -23,6 +23,7 @@ def get_config(variant: str = "") -> ConfigDict:
             "method": {"name": "autoencoder"},
             "model": {"name": "dense", "n_latent": 2, "widths": (64, 32)},
             "train": training.get_config(epochs=2 if smoke else 50, batch_size=256),
+            "pca": {"components": 2},
             "baselines": ("pca", "observables"),
         }
     )

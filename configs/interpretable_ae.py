@@ -29,6 +29,7 @@ def get_config(variant: str = "") -> ConfigDict:
                 plateau_patience=5,
                 early_stop_patience=10,
             ),
-            "baselines": ("pca", "observables"),
+            "pca": {"components": 2},
+            "baselines": ("pca", "mean_image", "observables"),
         }
     )

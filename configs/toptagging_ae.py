@@ -20,6 +20,7 @@ def get_config(variant: str = "") -> ConfigDict:
             "method": {"name": "autoencoder"},
             "model": {"name": "conv", "n_latent": 2, "width": 16 if smoke else 128},
             "train": training.get_config(epochs=2 if smoke else 10, batch_size=32),
-            "baselines": ("pca", "observables"),
+            "pca": {"components": 2},
+            "baselines": ("pca", "mean_image", "observables"),
         }
     )

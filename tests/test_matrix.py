@@ -26,14 +26,28 @@ from jaxad.scorer import load
 
 N_BACKGROUND, N_SIGNAL = 500, 80
 RESONANT = ("cathode", "iad", "supervised", "cwola", "anode", "lacathode", "ranode")
-SHALLOW = ("isolation_forest", "one_class_svm", "gaussian_mixture", "nearest_neighbours")
+SHALLOW = (
+    *("isolation_forest", "one_class_svm", "gaussian_mixture", "nearest_neighbours"),
+    "mahalanobis",
+)
 SMALL = ("rbm", "student", "flow_norm", "feature_autoencoder", "quantized")
 VECTOR = ("autoencoder", "pca", "trigger_autoencoder", *SMALL, *SHALLOW, *RESONANT)
-IMAGE = ("autoencoder", "pca", "codae", "codvae", "dirichlet_vae", "qcd_or_what", "cct")
+IMAGE = (
+    "autoencoder",
+    "pca",
+    "mean_image",
+    "codae",
+    "codvae",
+    "dirichlet_vae",
+    "qcd_or_what",
+    "cct",
+)
 COUNTS = ("cicada",)  # of images that hold counts
 CONFIGS = {
     "autoencoder": "features_ae",
     "pca": "features_ae",
+    "mean_image": "toptagging_ae",
+    "two_views": "jets_best",
     "trigger_autoencoder": "adc2021_vae",
     "rbm": "adc2021_rbm",
     "feature_autoencoder": "adc2021_features",
@@ -54,6 +68,7 @@ VECTORS = {
         {"format": "ptetaphi"},
         {"name": "jet_observables", "max_degree": 2},
     ),
+    "jet features": ("jets", {"format": "ptetaphi"}, {"name": "jet_features", "efp_degree": 1}),
     "a table, MeV": (
         "table",
         {"format": "features", "mass_key": "mass", "units": "MeV"},
@@ -79,9 +94,10 @@ SHORT = {
     ("vector", "trigger events"): ("rbm", "one_class_svm", "student"),
     ("vector", "trigger integers"): ("pca",),
     ("vector", "jet observables, EFPs"): ("autoencoder", "gaussian_mixture", "isolation_forest"),
+    ("vector", "jet features"): ("mahalanobis", "two_views"),
     ("vector", "a table, MeV"): ("trigger_autoencoder", "nearest_neighbours", "cathode"),
     ("image", "jet images"): ("autoencoder",),
-    ("image", "images"): ("pca",),
+    ("image", "images"): ("pca", "mean_image"),
     ("image", "detector images"): ("dirichlet_vae",),
     ("set", "trigger events"): ("trigger_autoencoder",),
 }
@@ -95,6 +111,7 @@ def cases():
     pairs.remove(("quantized", "vector", "trigger events"))  # of which its teacher takes sets
     pairs += [(method, "image", name) for method in IMAGE for name in IMAGES]
     pairs += [(method, "image", "images") for method in COUNTS]
+    pairs += [("two_views", "vector", "jet features")]
     pairs += [("trigger_autoencoder", "set", "trigger events")]
     pairs += [(method, "set", "particles") for method in ("hln", "pnn")]
     for method, kind, name in pairs:

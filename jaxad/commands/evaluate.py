@@ -14,7 +14,7 @@ data.signals names none.
 import filecmp
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from jaxad import data, methods, report, workdir
 from jaxad.commands import cli
 from jaxad.data.dataset import Dataset, Rows
 from jaxad.errors import DAMAGED, UserError
-from jaxad.evaluation import general, mimickers, resonant
+from jaxad.evaluation import general, mimickers, references, resonant
 from jaxad.evaluation.general import Table
 from jaxad.scorer import Scorer, load
 from jaxad.storage.atomic import named, replacing, write_text
@@ -78,11 +78,16 @@ def _evaluate(scorer: Scorer, directory: Path, source: str, n_bootstrap: int) ->
         raise UserError(
             f"{config.data.source}: no signal to evaluate on: name some in data.signals"
         )
-    classes = general.classes_of(dataset)
-    baselines = [b for b in general.baselines_of(config, dataset) if b not in left_out]
-    table = general.scores_of(scorers, baselines, classes)
+    baselines = [b for b in references.names_of(config, dataset) if b not in left_out]
+    classes = general.classes_of(dataset, baselines)
+    medians = references.medians(dataset, baselines)
+    table = general.scores_of(scorers, baselines, classes, medians)
     metrics = general.measure(table, n_bootstrap)
-    measured, figures = _measured(scorers, dataset, table, workdir.read_history(directory))
+    metrics |= references.beaten(metrics, [b for b in baselines if b not in scorers])
+    if medians:
+        metrics["medians"] = medians
+    shown = _without(table, [*map(references.two_sided, medians)])
+    measured, figures = _measured(scorers, dataset, classes, shown, workdir.read_history(directory))
     background = general.part(next(iter(table.values())), False)
     try:
         metrics |= general.rates(config, background)
@@ -201,19 +206,24 @@ def _is_table(path: Path) -> bool:
 
 
 def _measured(
-    scorers: Mapping[str, Scorer], dataset: Dataset, table: Table, history: list[dict]
+    scorers: Mapping[str, Scorer],
+    dataset: Dataset,
+    classes: Mapping[str, Rows],
+    table: Table,
+    history: list[dict],
 ) -> tuple[dict[str, Any], dict[str, Figure]]:
     """What else belongs into `metrics.json`, and all figures."""
-    scorer, classes = scorers["method"], general.classes_of(dataset)
+    scorer = scorers["method"]
     background, *signals = table
     rows, default = classes[background], general.default_scores(table)
     colors = report.class_colors(list(table))
     drawn = {
         name: dataset.labels.get(name, (name, ""))
-        for name in general.baselines_of(scorer.config, dataset)
+        for name in references.names_of(scorer.config, dataset)
         if name in rows
     }
     found = general.correlations(table, rows, list(drawn))
+    drawn = {name: label for name, label in drawn.items() if name in dataset.test}
     figures = report.run_figures(table, default, classes, history, drawn, colors)
     score = next(iter(general.part(table[background], False)))
     names = {
@@ -244,6 +254,14 @@ def _measured(
             carved["sculpting"], observable=text, unit=unit
         )
     return found | carved, figures
+
+
+def _without(table: Table, baselines: Container[str]) -> Table:
+    """The scores but those of these `baselines`, which crowd a figure."""
+    return {
+        name: {c: v for c, v in scores.items() if c.removeprefix(general.BASELINE) not in baselines}
+        for name, scores in table.items()
+    }
 
 
 def _write_scores(path: Path, table: Table, classes: Mapping[str, Rows]) -> None:

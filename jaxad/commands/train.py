@@ -27,7 +27,7 @@ from jaxad.data.dataset import Dataset
 from jaxad.data.raw_events import trained_energies
 from jaxad.devices import hosts
 from jaxad.errors import UserError
-from jaxad.evaluation.general import baselines_of
+from jaxad.evaluation import references
 from jaxad.methods import Bench, settings
 from jaxad.scorer import Scorer, load, require_free
 from jaxad.storage.provenance import provenance
@@ -120,9 +120,9 @@ def train(config: ConfigDict, directory: Path) -> None:
         with hosts.leader_first("data"):
             dataset = data.load(config.data)
         say(data.summary(dataset), flush=True)
-        baselines_of(config, dataset)
-        references = [name for name in config.baselines if name in methods.NAMES]
-        for name in [*references, config.method.name]:
+        references.names_of(config, dataset)
+        fitted_first = [name for name in config.baselines if name in methods.NAMES]
+        for name in [*fitted_first, config.method.name]:
             methods.check(name, config, dataset)
             fitted = methods.get(name).fit(config, dataset, bench(fitter(directory)))
             folder = "scorer" if name == config.method.name else f"baselines/{name}"

@@ -7,14 +7,17 @@ import numpy as np
 
 from jaxad.data.dataset import Rows
 from jaxad.observables.momenta import four_momenta, particles_of
+from jaxad.observables.shapes import SHAPE_LABELS, SHAPES
 
 CHUNK = 1 << 15  # jets converted together
 JET_LABELS = {
     "mass": ("jet mass", "GeV"),
     "pt": ("jet pT", "GeV"),
     "multiplicity": ("number of constituents", ""),
+    **SHAPE_LABELS,
 }
-JET_BASELINES = ("mass", "multiplicity")
+JET_BASELINES = ("mass", "multiplicity", *SHAPES)
+"""Mass and multiplicity stand in the rows; the shapes are computed where they are wanted."""
 
 
 def jet_observables(particles: np.ndarray) -> Rows:

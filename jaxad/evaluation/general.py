@@ -6,9 +6,9 @@ import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from jaxad import methods
 from jaxad.data.dataset import Dataset, Rows, take
 from jaxad.errors import UserError
+from jaxad.evaluation import references
 from jaxad.metrics import decorrelated, summarise_all, threshold_at_rate
 from jaxad.metrics.sculpting import correlation, mass_sculpting
 from jaxad.scorer import Scorer
@@ -21,34 +21,23 @@ TOGETHER = 256  # events of small classes that are scored at once
 Table = dict[str, dict[str, np.ndarray]]  # class -> score -> (n,) or (members, n)
 
 
-def classes_of(dataset: Dataset) -> dict[str, Rows]:
-    """Test rows of every class, the background first."""
-    return {dataset.info.get("background", "background"): dataset.test, **dataset.signals}
-
-
-def baselines_of(config: ConfigDict, dataset: Dataset) -> list[str]:
-    """Names of the trivial scores and references: "observables" are those of the reader.
-
-    Raises:
-        UserError: a name that is neither a method nor an observable of these events.
-    """
-    found: list[str] = []
-    for name in config.baselines:
-        found += dataset.baselines if name == "observables" else [name]
-    known = {"teacher", *methods.NAMES, *dataset.test.keys() - {"x"}}
-    for name in found:
-        if name not in known:
-            raise UserError(
-                f"baselines: {name!r} is neither a method nor an observable of these events, "
-                f"which are {', '.join(sorted(dataset.test.keys() - {'x'}))}"
-            )
-    return list(dict.fromkeys(found))
+def classes_of(dataset: Dataset, baselines: Sequence[str] = ()) -> dict[str, Rows]:
+    """Test rows of every class, the background first, with the observables of the `baselines`."""
+    rows = {dataset.info.get("background", "background"): dataset.test, **dataset.signals}
+    return {n: references.with_shapes(r, dataset.layout, baselines) for n, r in rows.items()}
 
 
 def scores_of(
-    scorers: Mapping[str, Scorer], baselines: Sequence[str], classes: Mapping[str, Rows]
+    scorers: Mapping[str, Scorer],
+    baselines: Sequence[str],
+    classes: Mapping[str, Rows],
+    medians: Mapping[str, float] | None = None,
 ) -> Table:
-    """Scores of every class: the method's own, then the baselines' as "baseline NAME"."""
+    """Scores of every class: the method's own, then the baselines' as "baseline NAME".
+
+    medians: of the observables whose two-sided scores are among them, see `references.medians`.
+    """
+    centres = {references.two_sided(name): name for name in medians or {}}
     table: Table = {name: {} for name in classes}
     for names in tqdm(_together(classes), desc="scoring", unit="class", delay=2):
         x = _rows_of(names, classes)
@@ -59,9 +48,16 @@ def scores_of(
             for name, own in zip(names, np.split(values, ends, axis=-1), strict=True):
                 table[name][column] = own
     for name, rows in classes.items():
-        known = {b: rows[b] if b not in scorers else table[name][BASELINE + b] for b in baselines}
-        scores = part(table[name], False)
-        table[name] = scores | {BASELINE + b: values for b, values in known.items()}
+        known = {}
+        for b in baselines:
+            if b in scorers:
+                known[BASELINE + b] = table[name][BASELINE + b]
+            elif b in centres:
+                own = centres[b]
+                known[BASELINE + b] = np.abs(rows[own] - np.float32(medians[own]))
+            else:
+                known[BASELINE + b] = rows[b]
+        table[name] = part(table[name], False) | known
     return table
 
 

@@ -23,6 +23,7 @@ INPUTS: dict[str, tuple[Callable[[ConfigDict, Layout, str], Stage], tuple, tuple
     "particles": (particles.particles, ("set",), PARTICLES),
     "jet_image": (particles.image, ("image",), PARTICLES),
     "jet_observables": (particles.jet_observables, ("vector",), PARTICLES),
+    "jet_features": (particles.jet_features, ("vector",), PARTICLES),
     "trigger_event": (trigger.stage, ("vector", "set"), ("ptetaphi",)),
     "trigger_integer": (trigger_integer.stage, ("vector",), ("ptetaphi",)),
     "image": (images.stage, ("image",), ("image",)),
@@ -47,6 +48,8 @@ def get_config(name: str, **changes: Any) -> ConfigDict:
         "align": False,  # jet_image: centred, rotated and reflected
         "max_degree": 3,  # jet_observables: of the EFPs; 0: none
         "n_taus": 0,  # jet_observables: tau_1 ... tau_n
+        "efp_degree": 0,  # jet_features: of the EFPs whose logarithms join; 0: none
+        "unskew": False,  # jet_features: logarithms of what they make less skewed
         "rotate": False,  # trigger_event: so that the MET points to phi = 0
         "type": "fixed<8,6,RND_CONV,SAT>",  # trigger_integer: fixed-point type of the inputs
         "pixels": "fraction",  # image: fraction | mask | masks | energy | energies | counts

@@ -59,6 +59,34 @@ def fit(values: np.ndarray, names: tuple[str, ...] = ()) -> dict[str, np.ndarray
     return {"shift": shift.astype(np.float32), "scale": scale.astype(np.float32)}
 
 
+def fit_unskewed(values: np.ndarray, names: tuple[str, ...] = ()) -> dict[str, np.ndarray]:
+    """As `fit`, of features (n, d) or, where that is less skewed, of their logarithm.
+
+    Distances between standardised features mean most where these are nearly symmetric. A feature
+    that is never below 0 is compared with its natural logarithm; what lies below a thousandth of
+    the median counts as that. "logarithm" (d,) says which were taken, "least" (d,) is that bound,
+    0 without.
+
+    Raises:
+        UserError: a feature is constant.
+    """
+    x = values.astype(np.float64)
+    require_varied(x.mean(0), x.std(0), names)
+    least = np.where((x >= 0).all(axis=0), 1e-3 * np.median(x, axis=0), 0.0)
+    logarithms = np.log(np.maximum(x, np.where(least > 0, least, 1.0)))
+    with np.errstate(invalid="ignore"):  # of columns without a logarithm all are 0
+        smaller = np.abs(_skewness(logarithms)) < np.abs(_skewness(x))
+    taken = (least > 0) & smaller
+    learnt = fit(np.where(taken, logarithms, x), names)
+    return learnt | {"logarithm": taken, "least": np.where(taken, least, 0).astype(np.float32)}
+
+
+def _skewness(x: np.ndarray) -> np.ndarray:
+    """Third standardised moment (d,) of rows (n, d)."""
+    centred = x - x.mean(axis=0)
+    return (centred**3).mean(axis=0) / centred.std(axis=0) ** 3
+
+
 def require_varied(shift: np.ndarray, scale: np.ndarray, names: tuple[str, ...] = ()) -> None:
     """Refuses features, of mean `shift` (d,) and spread `scale` (d,), that are constant."""
     if (constant := np.flatnonzero(scale <= 1e-6 * np.abs(shift))).size:
@@ -71,7 +99,11 @@ def require_varied(shift: np.ndarray, scale: np.ndarray, names: tuple[str, ...] 
 
 
 def standardised(fitted: dict[str, Array], values: Array) -> Array:
-    """Features in units of their spread about their mean."""
+    """Features, or those of `fit_unskewed`, in units of their spread about their mean."""
+    if "logarithm" in fitted:
+        least = jnp.where(fitted["logarithm"], fitted["least"], 1)
+        logarithms = jnp.log(jnp.maximum(values, least))
+        values = jnp.where(fitted["logarithm"], logarithms, values)
     return (values - fitted["shift"]) / fitted["scale"]
 
 

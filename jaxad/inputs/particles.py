@@ -26,8 +26,11 @@ from jaxad.observables.kinematics import (
     multiplicity,
     with_principal_phi,
 )
+from jaxad.observables.shapes import SHAPES
 from jaxad.observables.substructure import n_subjettiness
 
+LEAST_EFP = 1e-10
+"""What EFPs below it count as before their logarithm: that of one particle is 0."""
 CHUNK = {True: 32, False: 1024}  # jets whose EFPs are computed together, on CPU or not
 
 
@@ -132,6 +135,41 @@ def jet_observables(config: ConfigDict, layout: Layout, kind: str) -> Stage:
         unit=features.squashed,
         names=names,
         **_common(layout, kind, max_degree=config.max_degree, n_taus=config.n_taus),
+    )
+
+
+def jet_features(config: ConfigDict, layout: Layout, kind: str) -> Stage:
+    """Vectors, standardised: mass [GeV], multiplicity, girth, pT dispersion, share of the hardest.
+
+    Behind them the natural logarithms of the connected EFPs of at most `efp_degree`. All of it is
+    pure JAX, so that it has a gradient. With `unskew` a column is replaced by its logarithm where
+    that is less skewed in the training background, see `features.fit_unskewed`. The pT of the jet,
+    which is the scale of the event and not a shape, is left out.
+    """
+    graphs = standard_graphs(config.efp_degree, prime=True) if config.efp_degree else {}
+    first = ("mass", "GeV"), ("multiplicity", ""), *((name, "") for name in SHAPES)
+    names = (*first, *((f"log_{name}", "") for name in graphs))
+    in_gev = momenta_of(layout)
+
+    def values(raw: Array) -> Array:
+        x = in_gev(raw)
+        columns = [jet_mass(x), multiplicity(x), *(shape(x) for shape in SHAPES.values())]
+        found = jnp.stack(columns, axis=1)
+        if not graphs:
+            return found
+        logs = jnp.log(jnp.maximum(efps(graphs, x), LEAST_EFP))
+        return jnp.concatenate([found, logs], axis=1)
+
+    return Stage(
+        values=values,
+        fit=partial(
+            features.fit_unskewed if config.unskew else features.fit,
+            names=tuple(name for name, _ in names),
+        ),
+        scale=features.standardised,
+        unit=features.squashed,
+        names=names,
+        **_common(layout, kind, efp_degree=config.efp_degree, unskew=config.unskew),
     )
 
 

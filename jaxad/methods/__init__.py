@@ -37,7 +37,8 @@ from jaxad.training import Fitted
 
 NAMES = (
     *("autoencoder", "pca", "trigger_autoencoder", "rbm", "one_class_svm", "gaussian_mixture"),
-    *("isolation_forest", "nearest_neighbours", "student", "hln", "pnn"),
+    *("isolation_forest", "nearest_neighbours", "mahalanobis", "mean_image"),
+    *("two_views", "student", "hln", "pnn"),
     *("feature_autoencoder", "flow_norm", "quantized", "cicada"),
     *("codae", "dirichlet_vae", "qcd_or_what", "cct"),
     *("cathode", "iad", "supervised", "cwola", "anode", "lacathode", "ranode"),

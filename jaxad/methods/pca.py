@@ -16,22 +16,29 @@ from jaxad.methods import Bench
 
 KINDS = ("image", "vector")
 N_COMPONENTS = 2
+"""Without `pca.components`, and of which fewer are taken of events of two numbers."""
 
 
 def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
-    """Mean (d,) and components (2, d) of the background's d pixels or components; {"inputs"}.
+    """Mean (d,) and components (k, d) of the background's d pixels or components; {"inputs"}.
 
-    One component of two numbers, which two would reproduce.
+    k is `pca.components`, or 2; one component of two numbers, which two would reproduce.
 
     Raises:
-        UserError: one number an event.
+        UserError: one number an event, or so many components that they reproduce every event.
     """
     stage = inputs.stage(config.inputs, dataset.layout, KINDS, "pca")
     learnt, found = inputs.prepared(stage, {"train": dataset.train["x"]})
     x = found["train"].reshape(len(found["train"]), -1)
     if x.shape[1] < 2:
         raise UserError("pca: takes two or more numbers an event, found 1: choose another method")
-    pca = PCA(min(N_COMPONENTS, x.shape[1] - 1), svd_solver="covariance_eigh").fit(
+    n = config.get("pca", {}).get("components", N_COMPONENTS)
+    if n > max(N_COMPONENTS, x.shape[1] - 1):
+        raise UserError(
+            f"pca.components: expected at most {x.shape[1] - 1} of {x.shape[1]} numbers an event, "
+            f"found {n}"
+        )
+    pca = PCA(min(n, x.shape[1] - 1), svd_solver="covariance_eigh").fit(
         x.astype(np.float32, copy=False)
     )
     return {
@@ -54,7 +61,7 @@ def scores(config: ConfigDict, layout: Layout) -> Callable[[dict, Array], dict[s
 
 
 def outputs(config: ConfigDict, layout: Layout) -> Callable[[dict, Array], dict[str, Array]]:
-    """Input, reconstruction (as it) and latent (n, 2)."""
+    """Input, reconstruction (as it) and latent (n, k)."""
     stage = inputs.stage(config.inputs, layout, KINDS, "pca")
 
     def function(fitted: dict, x: Array) -> dict[str, Array]:

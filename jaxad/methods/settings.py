@@ -59,7 +59,8 @@ RANGES = {
     "nu": Range("a number above 0, at most 1", 1e-9, 1),
     "time": Range("0 to 1", 0, 1),
     **dict.fromkeys(("k", "samples", "n_fit", "n_trees", "n_components"), POSITIVE_COUNT),
-    **dict.fromkeys(("n_neighbours", "max_degree"), POSITIVE_COUNT),
+    **dict.fromkeys(("n_neighbours", "max_degree", "components"), POSITIVE_COUNT),
+    "efp_degree": Range("0 (none) or more", 0, whole=True),
     **dict.fromkeys(("passes", "folds", "correction"), COUNT),
     "n_events": Range("2 or more", 2, whole=True),
     "n_taus": Range("0 to 5", 0, 5, whole=True),
@@ -113,8 +114,11 @@ METHODS_OF = {
     "n_trees": ("isolation_forest",),
     "nu": ("one_class_svm",),
     "n_components": ("gaussian_mixture",),
-    "n_neighbours": ("nearest_neighbours",),
-    "n_fit": ("isolation_forest", "one_class_svm", "gaussian_mixture", "nearest_neighbours"),
+    "n_neighbours": ("nearest_neighbours", "two_views"),
+    "n_fit": (
+        *("isolation_forest", "one_class_svm", "gaussian_mixture", "nearest_neighbours"),
+        *("mahalanobis", "two_views"),
+    ),
     "decorrelation": ("codae",),
     "samples": ("codae",),
     "monte_carlo": ("codae",),
@@ -148,6 +152,7 @@ SECTIONS_OF = {
 INPUTS_OF = {
     **dict.fromkeys(("n_pixels", "half_width", "align"), ("jet_image",)),
     **dict.fromkeys(("max_degree", "n_taus"), ("jet_observables",)),
+    **dict.fromkeys(("efp_degree", "unskew"), ("jet_features",)),
     "rotate": ("trigger_event",),
     "type": ("trigger_integer",),
     **dict.fromkeys(("pixels", "max_energy"), ("image",)),
@@ -185,8 +190,9 @@ def _reasons(config: ConfigDict) -> Iterator[tuple[str, str]]:
         for key in config.get(section, ()):
             if method not in names:
                 yield f"{section}.{key}", f"method.name={method} does not read it"
+    image = {"mean_image", "two_views"} & {method, *config.baselines}
     for key, names in INPUTS_OF.items():
-        if config.inputs.name not in names:
+        if config.inputs.name not in names and not (image and "jet_image" in names):
             yield f"inputs.{key}", f"it is of inputs.name={names[0]}"
     for section in ("flow", "signal_flow"):
         if section in config:
@@ -198,6 +204,8 @@ def _reasons(config: ConfigDict) -> Iterator[tuple[str, str]]:
     for section in ("train", "flow_train", "feature_train"):
         if section in config:
             yield from _of_training(config[section], section)
+    if "pca" in config and not {"pca", "two_views"} & {method, *config.baselines}:
+        yield "pca.components", "it is of the method or reference pca"
     if "feature_train" in config:
         yield "feature_train.ensemble", "train.ensemble says how many"
     if "model" in config:

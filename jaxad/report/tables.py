@@ -82,6 +82,12 @@ def metrics_notes(metrics: Mapping[str, Any]) -> list[str]:
         for key in TABLE_FPRS
     ]
     notes += [f"-: {reason}" for reason in dict.fromkeys(reasons) if reason]
+    notes += [
+        f"{name}: {one['observable']} alone separates it better than {one['score']}: AUC "
+        f"{value_text(one['auc'], one['auc_err'])} against "
+        f"{value_text(one['score_auc'], one['score_auc_err'])}"
+        for name, one in metrics.get("beaten", {}).items()
+    ]
     notes += [f"no {name}: {reason}" for name, reason in metrics.get("left_out", {}).items()]
     return notes
 

@@ -20,6 +20,7 @@ PARTICLES = {
     "jet_image": {},
     "jet_image, aligned": {"align": True},
     "jet_observables": {"max_degree": 2},
+    "jet_features": {"efp_degree": 1},
     "trigger_event": {},
     "trigger_event, turned": {"rotate": True},
     "trigger_integer": {},
@@ -81,6 +82,7 @@ def test_every_input_has_a_key_of_its_own():
     stages = [stage_of(name, events, **settings) for name, settings in PARTICLES.items()]
     stages += [stage_of("particles", dataclasses.replace(events, unit=1e-3))]
     stages += [stage_of("jet_observables", events, max_degree=1)]
+    stages += [stage_of("jet_features", events, unskew=True)]
     stages += [stage_of("features", table)]
     stages += [stage_of("image", Layout("image", (8, 8)), pixels=p) for p in ("mask", "masks")]
     keys = [repr(sorted(stage.key.items())) for stage in stages]
@@ -100,7 +102,7 @@ def test_n_subjettiness_under_vmap():
     [
         ("jet_image", {"n_pixels": 0}, JETS, "inputs.n_pixels: expected above 0"),
         ("jet_image", {"half_width": -1.0}, JETS, "inputs.half_width: expected above 0"),
-        ("features", {}, JETS, r"choose inputs.name among particles, jet_image, jet_observables$"),
+        ("features", {}, JETS, r"choose inputs.name among particles, jet_image, jet_obs"),
         ("trigger_event", {}, JETS, r"takes events \(19, 3\)"),
         ("trigger_integer", {}, JETS, r"trigger_integer: takes events \(19, 3\)"),
     ],
