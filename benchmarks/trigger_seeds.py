@@ -108,12 +108,17 @@ def results(workdir: Path, dataset: Dataset) -> list[dict]:
         )
     }
     background = scores.pop("background")
+    n_members = max(len(values) for values in background.values())
     return [
         {
-            score: {name: measured(of[score][i], values[i]) for name, of in scores.items()}
+            score: {
+                # What no network is in is the same of all members.
+                name: measured(of[score][i % len(values)], values[i % len(values)])
+                for name, of in scores.items()
+            }
             for score, values in background.items()
         }
-        for i in range(len(next(iter(background.values()))))
+        for i in range(n_members)
     ]
 
 
