@@ -8,6 +8,7 @@ mean absolute difference from the target on background; the rate of the test bac
 teacher's threshold, which is set on the same events; and the overlap of the highest 1 %.
 """
 
+import argparse
 import sys
 
 import numpy as np
@@ -15,6 +16,7 @@ from scipy.stats import spearmanr
 
 import jaxad
 from jaxad import data
+from jaxad.commands import cli
 from jaxad.methods.cicada import targets
 from jaxad.metrics.agreement import overlap
 
@@ -59,4 +61,8 @@ def main(teacher_run: str, *runs: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("teacher", help="work directory of cicada_teacher")
+    parser.add_argument("students", nargs="+", help="work directories of cicada")
+    given = parser.parse_args()
+    sys.exit(cli.exit_code(lambda: main(given.teacher, *given.students)))

@@ -11,6 +11,7 @@ OUT/seeds.md the tables.
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 import jaxad
+from benchmarks.front import points
 from jaxad import data
+from jaxad.commands import cli
 from jaxad.commands.train import train
 from jaxad.configs import (
     adc2021_ae,
@@ -31,8 +34,10 @@ from jaxad.configs import (
     adc2021_vae,
 )
 from jaxad.data.dataset import Dataset
+from jaxad.errors import UserError
 from jaxad.metrics.roc import auc, threshold_at_fpr
 from jaxad.storage.atomic import write_text
+from jaxad.storage.digest import digest
 
 SHALLOW = ("isolation_forest", "one_class_svm", "gaussian_mixture", "nearest_neighbours")
 METHODS: dict[str, tuple[Any, dict[str, Any]]] = {
@@ -154,25 +159,38 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--methods", nargs="+", choices=tuple(METHODS), default=list(METHODS))
     given = parser.parse_args()
-    dataset = data.load(configured("rbm", 0, 1, given.data, N_DEMO).data)
+
+    def command() -> None:
+        if given.seeds < 1:
+            raise UserError(f"--seeds: expected 1 or more, found {given.seeds}")
+        dataset = data.load(configured("rbm", 0, 1, given.data, N_DEMO).data)
+        parts = {"test": dataset.test["x"], **{k: v["x"] for k, v in dataset.signals.items()}}
+        given.out.mkdir(parents=True, exist_ok=True)
+        points.settle(given.out, {"events": digest({}, parts), "seeds": str(given.seeds)})
+        make(given.out, dataset, given.data, given.seeds, given.methods)
+
+    sys.exit(cli.exit_code(command))
+
+
+def make(out: Path, dataset: Dataset, folder: str, n_seeds: int, names: list[str]) -> None:
+    """What is not there yet of the methods; then the tables of all that is."""
     sizes = len(dataset.train["x"]), len(dataset.val["x"]), len(dataset.test["x"])
     print(f"{sizes[0]:,} events train, {sizes[1]:,} choose epochs, {sizes[2]:,} test", flush=True)
-    kept(given.out / f"{BASELINES}.json", observables(dataset))
-    for name in tqdm(given.methods):
-        file = given.out / f"{name}.json"
+    kept(out / f"{BASELINES}.json", observables(dataset))
+    for name in tqdm(names):
+        file = out / f"{name}.json"
         if file.exists():
             continue
-        seeds = range(given.seeds if name in SHALLOW else 1)
         found = []
-        for seed in seeds:
-            workdir = given.out / name / str(seed)
-            if not (workdir / "scorer").exists():
-                train(configured(name, seed, given.seeds, given.data, sizes[0]), workdir)
-            found += results(workdir, dataset)
+        for seed in range(n_seeds if name in SHALLOW else 1):
+            run = out / name / str(seed)
+            if not (run / "scorer").exists():
+                train(configured(name, seed, n_seeds, folder, sizes[0]), run)
+            found += results(run, dataset)
         kept(file, found)
-    done = [each for each in (*METHODS, BASELINES) if (given.out / f"{each}.json").exists()]
-    text = table(given.out, done)
-    write_text(given.out / "seeds.md", text)
+    done = [each for each in (*METHODS, BASELINES) if (out / f"{each}.json").exists()]
+    text = table(out, done)
+    write_text(out / "seeds.md", text)
     print(text)
 
 

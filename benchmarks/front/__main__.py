@@ -5,8 +5,9 @@
 
 A float network is trained once a seed, and every way to fewer bits starts from it: rounding, widths
 that are fixed, searched or learnt, a student, boosted trees. 8,000 background events train at most,
-those left over test. Every finished point is kept in OUT/seedN/WAY, with the scorer that `jaxad
-export` takes, and is not made again; front.json, front.md and the figures are written at the end.
+those left over test. Every finished point is kept in OUT/seedN/WAY, networks of the encoder's with
+the scorer that `jaxad export` takes, and is not made again; front.json, front.md and the figures
+are written at the end.
 LUTs are estimated where da4ml (the extra hls) is installed; points made without stay so.
 """
 

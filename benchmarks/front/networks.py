@@ -159,7 +159,9 @@ class Networks:
         if not bits:
             return Outcome(self._exponential(lambda x: quantized.codes_of(own.layers, x)), {})
         config = self.config.copy_and_resolve_references()
-        config.method.update(weight_bits=bits, code_bits=CODE_BITS, target="codes")
+        config.method.update(
+            weight_bits=bits, activation_bits=8, code_bits=CODE_BITS, target="codes"
+        )
         widths, grid = quantized.widths_of(config), input_type(config)
         train, val = (
             {"x": part["x"], "codes": target[:, None].astype(np.float32)}

@@ -52,7 +52,7 @@ def kept(folder: Path) -> Point | None:
                     point.scores[name] = stored[key]
                 else:
                     point.costs[name] = int(stored[key])
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+    except (OSError, ValueError, TypeError, zipfile.BadZipFile, EOFError) as error:
         raise UserError(f"{path}: damaged ({error}): remove it, and it is made anew") from error
     return point
 
@@ -68,8 +68,8 @@ def settle(out: Path, settings: dict[str, str]) -> None:
         write_text(path, json.dumps(settings, indent=2) + "\n")
         return
     try:
-        there = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        there = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
         raise UserError(f"{path}: cannot be read ({error}): choose another --out") from error
     differing = sorted(k for k in settings if there.get(k) != settings[k])
     if differing:

@@ -12,12 +12,10 @@ import os
 import platform
 import re
 import time
-from contextlib import AbstractContextManager
 from pathlib import Path
 
 import jax
 from jax._src import compilation_cache  # the only way to say how an entry is written
-from jax._src.config import threefry_gpu_kernel_lowering  # for a part of a program alone
 from jaxlib.version import __version_info__ as version
 
 from jaxad.storage.provenance import DETERMINISTIC
@@ -67,14 +65,6 @@ def quickly() -> dict[str, int | bool] | None:
         return None
     older = {"xla_cpu_use_fusion_emitters": False} if version < (0, 11) else {}
     return {"xla_backend_optimization_level": 0} | older
-
-
-def draws_by_kernel() -> AbstractContextManager[None]:
-    """While this is held, random numbers are traced as a GPU's own kernel: the same bits.
-
-    Unrolled, those of a network's parameters take longer to compile than its training step.
-    """
-    return threefry_gpu_kernel_lowering(True)
 
 
 def folder() -> Path:

@@ -355,6 +355,7 @@ def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
     if not config.method.teacher and "teacher" in config:
         theirs = own_config(config)
         require_teacher(config, theirs.method.name, theirs)
+        require_depth(widths, len(LAYERS[config.method.score][theirs.model.name]))
     source = float_network(teach(config, dataset, bench), config)
     require_depth(widths, len(source.layers))
     stage = inputs.stage(config.inputs, dataset.layout, KINDS, "quantized")

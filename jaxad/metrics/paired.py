@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from jaxad.errors import UserError
-from jaxad.metrics.roc import Array, allowed, threshold_at_fpr
+from jaxad.metrics.roc import Array, allowed, checked_scores, threshold_at_fpr
 
 
 class Paired(NamedTuple):
@@ -28,13 +28,22 @@ class Paired(NamedTuple):
     reason: str | None
 
     def mean(self) -> tuple[float, float]:
-        """That over the signals, and its standard error."""
+        """That over the signals, and its standard error; of a refused point there is none."""
         replicas = np.mean(list(self.replicas.values()), axis=0)
         return float(np.mean(list(self.value.values()))), float(np.std(replicas))
 
     def error(self, signal: str) -> float:
         """The standard error of a signal's value."""
         return float(np.std(self.replicas[signal]))
+
+
+def _checked(scores: ArrayLike, name: str) -> Array:
+    """Scores (I, N) of the same N events, finite, N of 1 and more."""
+    rows = [checked_scores(row, name) for row in scores]
+    if len({len(row) for row in rows}) > 1:
+        found = sorted(map(len, rows))
+        raise UserError(f"paired_tpr: {name}: expected scores of the same events, found {found}")
+    return np.stack(rows)
 
 
 def paired_tpr(
@@ -57,7 +66,8 @@ def paired_tpr(
         fpr: of the thresholds, which ten background events at least have to exceed.
 
     Raises:
-        UserError: not as many scores and weights.
+        UserError: not as many scores and weights; no signals; scores that are not finite, of no
+            events, or of different numbers of them.
 
     Examples:
         >>> b, s = np.arange(1000) / 1000, np.arange(500, 1500) / 1000
@@ -65,8 +75,10 @@ def paired_tpr(
         >>> round(found.value["A"], 3), found.error("A") < 0.02
         (0.1, True)
     """
-    background, weights = np.asarray(background), np.asarray(weights, np.float64)
-    signals = {name: np.asarray(scores) for name, scores in signals.items()}
+    background, weights = _checked(background, "background"), np.asarray(weights, np.float64)
+    signals = {name: _checked(scores, name) for name, scores in signals.items()}
+    if not signals:
+        raise UserError("paired_tpr: expected signals, found none")
     numbers = {len(weights), len(background), *map(len, signals.values())}
     if len(numbers) != 1:
         raise UserError(

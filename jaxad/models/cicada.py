@@ -26,7 +26,7 @@ DENSE = FixedType(8, 2, True, "RND", "SAT_SYM")
 BIAS = FixedType(8, 4, True, "RND", "SAT_SYM")
 HIDDEN = FixedType(10, 6, False, "RND_CONV", "SAT")
 SCORE = FixedType(16, 8, False, "RND_CONV", "SAT")
-MAX_PIXELS = 1 << 14
+MAX_PIXELS = 1 << 12
 """Of an image: the sums of the dense layer stay within 32 bits."""
 
 NORM_EPS = 1e-3

@@ -50,7 +50,8 @@ def upsample(x: Array) -> Array:
 def max_pool(x: Array, periodic: bool = False) -> Array:
     """3x3 maximum of stride 2, "same": rows, then columns, by slices; `periodic` wraps axis 1.
 
-    Ties are common on binary images; their gradient goes to the first maximum, as in TensorFlow.
+    Ties are common on binary images; their gradient goes to the first maximum, as in TensorFlow;
+    reverse mode only.
     """
     return _pooled(pad_same(x, 3, 2, periodic, value=-jnp.inf))
 
@@ -118,7 +119,7 @@ def normalised(x: Array, gamma: Array, beta: Array) -> Array:
 def _normalised(x: Array, gamma: Array, beta: Array) -> tuple[Array, tuple[Array, ...]]:
     values = x.astype(jnp.float32)
     # Variances of differences from a corner, which in sparse images is what most pixels are: one
-    # pass over x, without cancellation.
+    # pass over x, with little cancellation.
     corner = values[:, :1, :1]
     shifted = values - corner
     mean = shifted.mean((1, 2), keepdims=True)

@@ -245,8 +245,7 @@ def compile_programs(task: Task, config: ConfigDict, n_members: int, n_steps: in
     def init_member(data: Rows, index: Array, seed: Array) -> Member:
         batch = _batch(data, index, jnp.ones(index.shape))
         key = streams.key(seed[0], Purpose.INITIAL, seed[1])
-        with compiler.draws_by_kernel():
-            params, state = task.init(key, batch)
+        params, state = task.init(key, batch)
         _, (metrics, _) = jax.eval_shape(lambda: task.loss(params, state, batch, key, True))
         zero = jnp.zeros((), jnp.int32)
         k = max(min(config.keep_best, config.epochs), 1)

@@ -208,7 +208,9 @@ def test_trigger_configs_on_events_of_ones_own(module, tmp_path):
     scorer = load(tmp_path / "run")
     assert scorer.shape == (19, 3)
     metrics = evaluate.evaluate(tmp_path / "run", n_bootstrap=0)
-    assert set(metrics["signals"]["s"]["baselines"]) == {"mass", "multiplicity"}
+    shapes = {"mass", "multiplicity", "girth", "pt_dispersion", "z_max"}
+    two_sided = {f"|{name} - median|" for name in shapes}
+    assert set(metrics["signals"]["s"]["baselines"]) == shapes | two_sided
     scores = scores_of(tmp_path / "run", tmp_path / "own.h5")
     np.testing.assert_array_equal(scores, scorer(x))
     out = tmp_path / "exported"

@@ -131,7 +131,7 @@ def test_stopped_and_resumed_ends_bit_for_bit(dataset, student, tmp_path):
         (REGIONS, {"pixels": "fraction"}, r"inputs\.pixels: cicada takes counts as they are: set"),
         (Layout("image", (17, 14)), {}, r"of one channel, even sides .* found \(17, 14, 1\)"),
         (Layout("image", (18, 14, 3)), {}, r"of one channel, even sides .* found \(18, 14, 3\)"),
-        (Layout("image", (256, 128)), {}, r"at most 16,384 pixels, found \(256, 128, 1\)"),
+        (Layout("image", (256, 128)), {}, r"at most 4,096 pixels, found \(256, 128, 1\)"),
     ],
 )
 def test_other_images_are_refused(layout, changes, message):
