@@ -93,9 +93,9 @@ NOT_EVALUATED = ("codae", "codvae", "cct", "qcd_or_what")
 SHORT = {
     ("vector", "trigger events"): ("rbm", "one_class_svm", "student"),
     ("vector", "trigger integers"): ("pca",),
-    ("vector", "jet observables, EFPs"): ("autoencoder", "gaussian_mixture", "isolation_forest"),
-    ("vector", "jet features"): ("mahalanobis", "two_views"),
-    ("vector", "a table, MeV"): ("trigger_autoencoder", "nearest_neighbours", "cathode"),
+    ("vector", "jet observables, EFPs"): ("gaussian_mixture", "isolation_forest"),
+    ("vector", "jet features"): ("two_views",),
+    ("vector", "a table, MeV"): ("mahalanobis", "nearest_neighbours", "cathode"),
     ("image", "jet images"): ("autoencoder",),
     ("image", "images"): ("pca", "mean_image"),
     ("image", "detector images"): ("dirichlet_vae",),

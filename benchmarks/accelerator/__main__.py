@@ -80,8 +80,9 @@ AS_COMMANDS = ("training", "profile", "scoring", "observables", "convolutions")
 OTHER_SHARES = (
     *(f"{i} of {n}" for n in (4, 8) for i in range(2, n + 1)),
     *("exclude", "deterministic", "cache"),
+    *("float32", "affine", "spline"),
 )
-"""Parts that are left out of --tiny."""
+"""Parts that are left out of --tiny: others run the same code."""
 ENVIRONMENT = {
     "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # many processes share the device's memory
     "TF_CPP_MIN_LOG_LEVEL": "2",

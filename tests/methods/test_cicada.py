@@ -115,7 +115,7 @@ def test_a_student_follows_its_teacher(dataset, teacher, student):
         assert np.mean(errors) < 0.7 * np.mean(np.abs(np.median(target) - target))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_stopped_and_resumed_ends_bit_for_bit(dataset, student, tmp_path):
     (config, undisturbed, _), polls = student, itertools.count()
     with pytest.raises(Preempted):
