@@ -1,6 +1,7 @@
 """CICADA: targets, exposure, training that goes on bit for bit, and scores that are integers."""
 
 import itertools
+import math
 from functools import partial
 
 import jax
@@ -139,6 +140,16 @@ def test_other_images_are_refused(layout, changes, message):
     config.inputs.update(changes)
     with pytest.raises(UserError, match=message):
         cicada.stage_of(config, layout)
+
+
+def test_the_largest_images_that_are_taken_have_a_score():
+    """Their sums are held by the lane that is not asked for by any setting."""
+    side = math.isqrt(models.MAX_PIXELS)
+    params = models.initial(jax.random.key(0), side**2, 50.0)
+    x = np.random.default_rng(0).integers(0, 1024, (3, side, side, 1)).astype(np.float32)
+    norm = models.Statistics(np.zeros(16, np.float32), np.ones(16, np.float32))
+    scores = jax.jit(cicada.integer_scores)(models.integers(params, norm), x)
+    assert scores.shape == (3,) and scores.dtype == np.int32
 
 
 def test_what_is_no_network_for_firmware_is_refused(dataset):

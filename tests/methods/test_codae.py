@@ -92,6 +92,8 @@ def test_block_diagonal_convolution_of_a_gpu_is_that_of_groups(monkeypatch):
     x, kernel = random(2, 6, 5, 8), random(3, 3, 2, 12, seed=1)
     by_groups = grouped_conv(x, kernel, groups=4)
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    program = str(jax.make_jaxpr(lambda x: grouped_conv(x, kernel, groups=4))(x))
+    assert "feature_group_count=1" in program and program.count("conv_general_dilated") == 1
     np.testing.assert_allclose(grouped_conv(x, kernel, groups=4), by_groups, atol=1e-5)
 
 

@@ -49,3 +49,16 @@ def test_too_few_events_and_scores_are_refused():
     assert found.value == {} and "leaves 7, fewer than 10" in found.reason
     with pytest.raises(UserError, match=r"as many scores of each class as weights, found \[2, 3\]"):
         paired_tpr(background, {"s": signal}, [1, -1, 0], 0.02)
+
+
+def test_signals_that_are_no_scores_of_the_same_events_are_refused():
+    background, signal = scores()
+    missing = signal.copy()
+    missing[1, 0] = np.nan
+    for signals, message in (
+        ({}, "expected signals, found none"),
+        ({"s": missing}, "s: "),
+        ({"s": [signal[0], signal[1, 1:]]}, "s: expected scores of the same events"),
+    ):
+        with pytest.raises(UserError, match=message):
+            paired_tpr(background, signals, [1, -1], 0.02)
