@@ -14,9 +14,22 @@ from benchmarks.accelerator import report
 MAY_BE_LEFT_OUT = ("PyTorch", "kernels of")
 
 
+MEASURED = ("machine", "training", "profile", "peers", "scoring", "observables", "convolutions")
+CHECKED = ("agreement", "determinism", "resume", "tests")
+
+
 @pytest.mark.slow
-def test_every_section_runs_at_its_smallest(tmp_path):
+@pytest.mark.parametrize(
+    "sections",
+    [
+        ("machine", "scoring", "determinism", "resume"),
+        pytest.param((*MEASURED, *CHECKED), marks=pytest.mark.long),
+    ],
+    ids=["some", "all"],
+)
+def test_every_section_runs_at_its_smallest(sections, tmp_path):
     command = [sys.executable, "-m", "benchmarks.accelerator", "--tiny", "--out", str(tmp_path)]
+    command += [] if set(CHECKED) < set(sections) else ["--sections", ",".join(sections)]
     environment = os.environ | {"JAX_PLATFORMS": "cpu"}
     done = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600, check=False
@@ -24,10 +37,7 @@ def test_every_section_runs_at_its_smallest(tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
     results = json.loads((tmp_path / "results.json").read_text())
     rows = results["rows"]
-    assert {row["section"] for row in rows} == {
-        *("machine", "training", "profile", "peers", "scoring", "observables", "convolutions"),
-        *("agreement", "determinism", "resume", "tests"),
-    }
+    assert {row["section"] for row in rows} == set(sections)
     for row in rows:
         if row["value"] == "left out":
             assert row["what"].startswith(MAY_BE_LEFT_OUT)

@@ -104,6 +104,7 @@ def test_ways_have_names_of_their_own():
     assert not any(set(way.folder) & set(" /\\:%") for way in WAYS)
 
 
+@pytest.mark.long
 def test_a_front_goes_on_from_the_points_that_it_has(tmp_path):
     parts = [{"x": trigger_data(n, seed)} for seed, n in enumerate((300, 100, 1200))]
     signal = {"A": {"x": trigger_data(200, 4) * np.float32([2, 1, 1])}}

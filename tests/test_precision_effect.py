@@ -30,7 +30,10 @@ def random(*shape: int) -> np.ndarray:
     return RNG.normal(size=shape).astype(np.float32)
 
 
-@pytest.mark.parametrize("bits", rounded.MANTISSA_BITS.values())
+TF32, BFLOAT16 = rounded.MANTISSA_BITS.values()
+
+
+@pytest.mark.parametrize("bits", [TF32, pytest.param(BFLOAT16, marks=pytest.mark.long)])
 def test_products_are_those_of_rounded_operands(bits, as_trained):
     a, b = random(7, 30), random(30, 5)
     exactly = nearest(a, bits).astype(float) @ nearest(b, bits)
@@ -54,7 +57,7 @@ def test_products_are_those_of_rounded_operands(bits, as_trained):
     np.testing.assert_array_equal(half, jnp.asarray(a, jnp.bfloat16) @ jnp.asarray(b, jnp.bfloat16))
 
 
-@pytest.mark.parametrize("bits", rounded.MANTISSA_BITS.values())
+@pytest.mark.parametrize("bits", [pytest.param(TF32, marks=pytest.mark.long), BFLOAT16])
 def test_gradients_round_cotangents_as_well(bits, as_trained):
     x, y, first, second = random(20, 6), random(20, 3), random(6, 8), random(8, 3)
 
@@ -88,6 +91,7 @@ def test_gradients_round_cotangents_as_well(bits, as_trained):
         assert np.abs(plain - wanted).max() > 3 * np.abs(found - wanted).max()
 
 
+@pytest.mark.long
 def test_the_command_prints_a_row_a_network(capsys):
     precision.main(["--tiny", "--seeds", "1", "--configs", "rbm"])
     about, _, header, _, row = capsys.readouterr().out.splitlines()

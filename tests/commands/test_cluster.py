@@ -28,6 +28,7 @@ def content(path):
         return {name: file[name][:].tobytes() for name in file} | dict(file.attrs)
 
 
+@pytest.mark.long
 def test_two_workers_give_the_same_bits(cluster, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(score, "CHUNK", 57 * 32)
     trigger_scorer("dense_ae").save(tmp_path / "run" / "scorer")

@@ -71,7 +71,7 @@ def test_aligned_images_of_a_scorer_are_those_of_rapidity_also_from_the_cache(je
 def test_reconstructions_are_images_of_unit_sum():
     x = jax.random.uniform(jax.random.key(0), (5, 16, 16, 1))
     network = ConvAutoencoder(width=8)
-    result = network.apply(network.init(jax.random.key(1), x), x)
+    result = jax.jit(network.apply)(jax.jit(network.init)(jax.random.key(1), x), x)
     assert result.output.shape == x.shape
     assert result.latent.shape == (5, 2)
     np.testing.assert_allclose(result.output.sum(axis=(1, 2, 3)), 1, rtol=1e-5)
@@ -81,14 +81,15 @@ def test_score_is_the_mean_squared_pixel_difference_of_each_member(jets):
     config = toptagging_ae.get_config("smoke")
     network = autoencoder.model(config)
     keys = jax.random.split(jax.random.key(0), 2)
-    single = [network.init(k, jnp.zeros((1, 16, 16, 1)))["params"] for k in keys]
+    initial = jax.jit(network.init)
+    single = [initial(k, jnp.zeros((1, 16, 16, 1)))["params"] for k in keys]
     fitted = {"params": jax.tree.map(lambda *a: jnp.stack(a)[:, None], *single)}
-    scores = autoencoder.scores(config, LAYOUT)(fitted, jets)["mse"]
+    scores = jax.jit(autoencoder.scores(config, LAYOUT))(fitted, jets)["mse"]
     assert scores.shape == (2, 200)
-    image = autoencoder.outputs(config, LAYOUT)(fitted, jets)["input"][..., 0]
+    image = jax.jit(autoencoder.outputs(config, LAYOUT))(fitted, jets)["input"][..., 0]
     np.testing.assert_allclose(image.sum(axis=(1, 2)), 1, rtol=1e-5)
     for member, params in enumerate(single):
-        output = network.apply({"params": params}, image[..., None]).output[..., 0]
+        output = jax.jit(network.apply)({"params": params}, image[..., None]).output[..., 0]
         expected = np.mean((np.asarray(output) - np.asarray(image)) ** 2, axis=(1, 2))
         np.testing.assert_allclose(scores[member], expected, rtol=1e-4)
 
@@ -96,7 +97,7 @@ def test_score_is_the_mean_squared_pixel_difference_of_each_member(jets):
 def test_scores_ignore_order_and_padding_of_particles(jets):
     config = toptagging_ae.get_config("smoke")
     network = autoencoder.model(config)
-    params = network.init(jax.random.key(0), jnp.zeros((1, 16, 16, 1)))["params"]
+    params = jax.jit(network.init)(jax.random.key(0), jnp.zeros((1, 16, 16, 1)))["params"]
     fitted = {"params": jax.tree.map(lambda a: a[None, None], params)}
     function = jax.jit(autoencoder.scores(config, LAYOUT))
     expected = function(fitted, jets)["mse"]
@@ -165,9 +166,9 @@ def test_images_of_any_size_and_number_of_channels(sides, channels):
     clipped = np.minimum(x, 10)
     np.testing.assert_allclose(images, clipped / clipped.sum((1, 2, 3), keepdims=True), rtol=1e-5)
     network = autoencoder.model(config)
-    params = network.init(jax.random.key(0), images)["params"]
+    params = jax.jit(network.init)(jax.random.key(0), images)["params"]
     fitted = {"params": jax.tree.map(lambda a: a[None, None], params)}
-    found = autoencoder.outputs(config, layout)(fitted, x)
+    found = jax.jit(autoencoder.outputs(config, layout))(fitted, x)
     assert found["reconstruction"].shape == x.shape
     np.testing.assert_allclose(found["reconstruction"].sum((1, 2, 3)), 1, rtol=1e-5)
     config.model.name = "pooled"

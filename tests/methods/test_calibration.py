@@ -36,7 +36,7 @@ def fresh_background(dataset):
     return rows[(mass > low) & (mass < high)]
 
 
-@pytest.mark.parametrize("module", [cathode, iad])
+@pytest.mark.parametrize("module", [pytest.param(cathode, marks=pytest.mark.long), iad])
 def test_the_promised_rate_holds_on_fresh_background(module, source):
     """Trees, which remember what they were trained on, and no signal."""
     changes = {"folds": 2} if module is iad else {}

@@ -18,7 +18,7 @@ def wrong(correction: int = 2) -> tuple[ConfigDict, dict, dict]:
     rng = np.random.default_rng(0)
     flow = density.get_config(n_layers=1, hidden=(4,), correction=correction)
     x = rng.random((N, 2)).astype(np.float32)
-    params = density.network(flow, 2).init(jax.random.key(0), x[:2], x[:2, :1])
+    params = jax.jit(density.network(flow, 2).init)(jax.random.key(0), x[:2], x[:2, :1])
     fitted = {
         "params": jax.tree.map(lambda a: a[None, None], params),
         "scaler": {k: np.asarray(v) for k, v in fit_logit_scaler(x, 1e-6)._asdict().items()},

@@ -46,6 +46,7 @@ def test_the_ideal_finds_what_is_injected():
     assert z[0] > power.SIGMAS[0] and z[-1] > 10
 
 
+@pytest.mark.long
 def test_a_density_is_judged_in_false_windows_once(tmp_path, capsys):
     events, results = tmp_path / "simulated.h5", tmp_path / "results"
     write_frame(events, fake_events(2500, 0), [*lhco.JETS, "label"])
