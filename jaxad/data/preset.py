@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxad.data.dataset import as_mapping
-from jaxad.data.events import DEFAULTS
+from jaxad.data.event_settings import DEFAULTS
 from jaxad.errors import UserError
 from jaxad.storage.paths import expanded
 
