@@ -3,11 +3,11 @@
 from ml_collections import ConfigDict
 
 from jaxad.data import assembled, named
+from jaxad.data.assembled import UNITS
+from jaxad.data.coordinates import COORDINATES
 from jaxad.data.dataset import as_mapping
 from jaxad.data.layout import FORMATS, PARTICLES
 from jaxad.errors import UserError
-
-UNITS = {"GeV": 1.0, "MeV": 1e-3}
 
 DEFAULTS = {
     "format": "ptetaphi",
@@ -21,11 +21,19 @@ DEFAULTS = {
     "preset": "",  # of `jaxad data list`, or FILE.toml: filled in before any reading
     "x_key": "x",  # an array, or columns, of one "X[2],X[0],X[1]" or of several "pt,eta,phi"
     "mask_key": "",  # (N, n) of 0 and 1: where there is a particle; "": where x is not 0
+    "coordinates": "",  # ptetaphim, ...: what files hold where it is not `format`, epxpypz
+    "objects": "",  # FatJet: each object of this collection is a row; "": each event
+    "links": "",  # "FatJetPFCands_jetIdx,FatJetPFCands_pFCandsIdx": which particle is of which
+    "n_particles": 0,  # slots: the hardest are kept; 0: as many as the longest event of the files
+    "max_cut": 0.01,  # of events, that may have more particles than slots
+    "axis_key": "",  # (N, 2): eta and phi of the jet, which are added to those of particles
     "jet_pt_key": "",  # (N,): what the relative pT of particles are multiplied with
     "particle_weight_key": "",  # (N, n): what momenta of particles are multiplied with
     "log_pt": False,  # the files hold the natural logarithm of pT
     "sort_pt": False,  # particles by falling pT, where the files have another order
     "label_key": "",  # "": the whole source is background; several columns: one-hot
+    "label_file": "",  # a text file with the label of each event, a line each
+    "label_names": "",  # "QCD,top": of labels that are texts, in the order of their numbers
     "mass_key": "",  # of features: the resonant mass, in the units of `units`
     "weight_key": "",
     "id_key": "",
@@ -33,6 +41,8 @@ DEFAULTS = {
     "signals": "",  # "t=4,W=2": labels; "t=FILE": a file or glob of its own
     "observables": "",  # "mass=jet_mass,...": field = key in the files, (N,)
     "units": "GeV",  # of momenta, mass and pt in the files; or MeV
+    "split": "random",  # id; or "train=A*.h5,val=B*.h5,test=C*.h5": files, or values of split_key
+    "split_key": "",  # the column that says which part an event is of
     "n_events": 0,  # at most so many random events of each class; 0: all
     "val_fraction": 0.16,
     "test_fraction": 0.2,
@@ -42,7 +52,7 @@ DEFAULTS = {
     "inject": 0,  # signal events in the data of a search
     "on_disk": False,  # x lies in files of the cache folder, not in memory
 }
-WHOLE = {"n_events": 0, "supervised": False}
+WHOLE = {"n_events": 0, "supervised": False, "split": "random", "split_key": "", "max_cut": 1.0}
 """Settings where no event is set apart or left out."""
 
 
@@ -64,16 +74,31 @@ def idle(config: ConfigDict) -> dict[str, str]:
         if config.format == "image" or (config.format == "features" and not _in_units(config)):
             found["units"] = f"nothing of data.format={config.format} has a unit: leave it out"
         if config.format not in PARTICLES:
-            found |= dict.fromkeys(assembled.BESIDE, f"data.format={config.format}: no particles")
-    if config.format == "epxpypz":
+            why = f"data.format={config.format}: no particles"
+            found |= dict.fromkeys((*assembled.BESIDE, "n_particles", "max_cut"), why)
+    if not config.objects:
+        found["links"] = "data.objects is not set: set it"
+    if config.n_particles == 0 and "*" not in config.x_key:
+        found["max_cut"] = "no particle is left out: set data.n_particles"
+    if config.format == "epxpypz" and not config.coordinates.startswith("pt"):
         why = "data.format=epxpypz holds momenta, not pT: leave it out"
-        found |= dict.fromkeys(("jet_pt_key", "log_pt"), why)
-    if not (config.label if config.features else config.label_key):
+        found |= dict.fromkeys(("jet_pt_key", "log_pt", "axis_key"), why)
+    if not (config.label if config.features else config.label_key or config.label_file):
         key = "data.label" if config.features else "data.label_key"
         found["background"] = f"without {key} the whole source is background: set it"
     if config.window:
         why = "the parts of a search are 1/2, 1/6 and 1/3 of the events: leave it out"
         found |= dict.fromkeys(("val_fraction", "test_fraction"), why)
+        found |= dict.fromkeys(("split", "split_key"), why)
+    elif config.split in ("random", "id"):
+        found["split_key"] = f"data.split={config.split} reads no column: name values in data.split"
+    if config.split not in ("random", "id"):
+        unused = (
+            ("test_fraction",) if "val=" not in config.split else ("val_fraction", "test_fraction")
+        )
+        found |= dict.fromkeys(unused, "data.split says which events are tested: leave it out")
+    if not config.label_key:
+        found["label_names"] = "data.label_key is not set: set it"
     if not config.supervised:
         found["supervised_fraction"] = "data.supervised is False: set it to True"
     return found
@@ -98,6 +123,16 @@ def require_settings(config: ConfigDict) -> None:
         )
     if config.units not in UNITS:
         raise UserError(f"data.units: expected {' or '.join(UNITS)}, found {config.units!r}")
+    if config.coordinates and config.coordinates not in COORDINATES:
+        raise UserError(
+            f"data.coordinates: expected one of {', '.join(COORDINATES)}, or nothing, found "
+            f"{config.coordinates!r}"
+        )
+    if config.coordinates and config.format != "epxpypz":
+        raise UserError(
+            f"data.coordinates={config.coordinates}: makes (E, px, py, pz), found "
+            f"data.format={config.format}: set data.format=epxpypz"
+        )
     if config.mass_key and config.format != "features" and not config.features:
         raise UserError(
             f"data.mass_key: a mass stands beside features, found data.format={config.format}; "

@@ -16,6 +16,7 @@ Signals are labels of the source, files of their own (`--config.data.signals=top
 import itertools
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +24,19 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxad.data import checks, named, named_table, stored_events
+from jaxad.data.assembled import objects_of
 from jaxad.data.dataset import Dataset, Rows, take
+from jaxad.data.duplicates import warn_of_duplicates
+from jaxad.data.event_parts import PARTS, hold_out_by_id, parts_in, require_apart
 from jaxad.data.event_settings import DEFAULTS, WHOLE, idle, observable_keys, require_settings
-from jaxad.data.labels import labels_of, limited, parts_of, signals_of
+from jaxad.data.labels import is_labelled, labels_of, limited, parts_of, signals_of
 from jaxad.data.layout import PARTICLES
 from jaxad.data.particles import JET_BASELINES, JET_LABELS
+from jaxad.data.places import open_places
 from jaxad.data.rows import Events, file_of, files_of
 from jaxad.data.splits import hold_out, split_indices
 from jaxad.data.table import Everything, Origin
+from jaxad.data.text_labels import texts_of
 from jaxad.data.window import searched, window_of
 
 __all__ = ["DEFAULTS", "WHOLE", "everything", "idle", "load", "rows_of", "search_table"]
@@ -58,9 +64,33 @@ def load(config: ConfigDict) -> Dataset:
         medians = {name: float(np.median(part["pt"])) for name, part in of_classes.items()}
         checks.require_one_unit(medians, str(config.source))
     about["info"] |= {"name": "events", "source": str(config.source), "seed": config.seed}
+    part = about.pop("part", None)
     if config.window:
         window = window_of(config.window)
         return searched(background, signals, window, config.inject, config.seed, **about)
+    parts = _split(background, part, config)
+    if config.supervised:
+        about["layout"] = replace(about["layout"], classes=("background", *signals))
+        holding = hold_out_by_id if config.split == "id" else hold_out
+        extra, parts["test"], signals = holding(
+            parts["test"], signals, config.supervised_fraction, config.seed
+        )
+        about["extra"] = extra
+    dataset = Dataset(**parts, signals=signals, **about)
+    warn_of_duplicates(dataset)
+    return dataset
+
+
+def _split(background: Rows, part: np.ndarray | None, config: ConfigDict) -> dict[str, Rows]:
+    """train, val and test of the background.
+
+    Args:
+        part: (N,) numbers in `PARTS`; None: at random.
+    """
+    if part is not None:
+        order = np.random.default_rng([config.seed, 0]).permutation(len(part))
+        index = {name: order[part[order] == number] for number, name in enumerate(PARTS)}
+        return {name: take(background, places) for name, places in index.items()}
     fractions = {
         "train": 1 - config.val_fraction - config.test_fraction,
         "val": config.val_fraction,
@@ -68,13 +98,8 @@ def load(config: ConfigDict) -> Dataset:
     }
     split = split_indices(len(background["x"]), fractions, [config.seed, 0])
     parts = {name: take(background, index) for name, index in split.items()}
-    if config.supervised:
-        about["layout"] = replace(about["layout"], classes=("background", *signals))
-        extra, parts["test"], signals = hold_out(
-            parts["test"], signals, config.supervised_fraction, config.seed
-        )
-        about["extra"] = extra
-    return Dataset(**parts, signals=signals, **about)
+    require_apart(parts, config)
+    return parts
 
 
 def _classes(config: ConfigDict) -> tuple[Rows, dict[str, Rows], dict[str, Any]]:
@@ -82,12 +107,14 @@ def _classes(config: ConfigDict) -> tuple[Rows, dict[str, Rows], dict[str, Any]]
     paths = [*map(Path, files_of(config.source))]
     by_label, files_of_signals = signals_of(config, paths)
     by_file = {name: [*map(Path, files)] for name, files in files_of_signals.items()}
+    stored_events.all_events(paths, config)
+    sizes = [stored_events.n_events(path, config) for path in paths]
     labels: np.ndarray | None = None
-    if config.label_key:
-        parts = [labels_of(path, config, stored_events.n_events(path, config)) for path in paths]
+    if is_labelled(config):
+        parts = [labels_of(path, config, n) for path, n in zip(paths, sizes, strict=True)]
         labels = np.concatenate(parts)
-    n_events = len(stored_events.all_events(paths, config)) if labels is None else len(labels)
-    index, left_out = parts_of(n_events, labels, by_label, config)
+    split = parts_in(paths, sizes, config, partial(_column, config=config), config.id_key)
+    index, left_out = parts_of(sum(sizes), labels, by_label, config, split)
     read = np.unique(np.concatenate(list(index.values())))
     n_particles = stored_events.n_particles([*paths, *itertools.chain(*by_file.values())], config)
     rows = stored_events.read(paths, read, config, n_particles)
@@ -116,8 +143,18 @@ def _classes(config: ConfigDict) -> tuple[Rows, dict[str, Rows], dict[str, Any]]
                 "tested_files": own,
                 "left_out": left_out,
             },
-        },
+        }
+        | ({} if split is None else {"part": split.part[index["background"]]}),
     )
+
+
+def _column(path: Path, key: str, config: ConfigDict) -> np.ndarray:
+    """All values of a column that says which part an event is of."""
+    if (texts := texts_of(path, key)) is not None:
+        return texts
+    places = open_places(path, key, "data.split_key", objects_of(config))
+    with places as stored, checks.reading(path, key):
+        return np.asarray(stored[0 : len(stored)])
 
 
 search_table = named_table.search_table
@@ -142,7 +179,7 @@ def everything(config: ConfigDict) -> Everything:
     layout = stored_events.layout_of(rows["x"].shape[1:], config)
     origin = Origin(tuple(map(str, files)), tuple(int(n) for n in np.cumsum([0, *sizes[:-1]])))
     labels: np.ndarray | None = None
-    if config.label_key:
+    if is_labelled(config):
         parts = zip(paths, sizes, strict=False)
         labels = np.concatenate([labels_of(path, config, n) for path, n in parts])
     kept, truth, left_out = named_table.data_among(labels, n_source, n_events, by_label, config)
@@ -158,6 +195,6 @@ def everything(config: ConfigDict) -> Everything:
 def rows_of(path: Path, config: ConfigDict, stack: ExitStack) -> Events:
     """The raw events of a file, open while `stack` is."""
     if config.features:
-        rows, _ = named.rows([str(path)], config, labelled=False)
+        rows, *_ = named.rows([str(path)], config, labelled=False)
         return rows["x"]
     return stack.enter_context(stored_events.opened(path, config))

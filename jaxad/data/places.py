@@ -6,6 +6,11 @@ jets[-6:-1], block[:]   several columns, as of Python
 pt,eta,phi              arrays side by side: column by column, a new last axis
 X[2],X[0],X[1]          columns in this order
 df[:2100]               columns of a pandas frame, as of an array
+E_*,PX_*                columns of a table (pandas, CSV, Parquet) that fit, in natural order
+Muon_pt[0]              of lists the first number; NaN, which is refused, where there is none
+MET_pt,=0,MET_phi       the number 0 in every event
+mass_ptetaphim(Muon_pt[0],...)   invariant mass of all particles, four numbers each
+training_weights|weights         the first of these that the file has
 """
 
 import contextlib
@@ -16,14 +21,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxad.data import checks
-from jaxad.data.array_files import opened
+from jaxad.data import checks, event_text
+from jaxad.data.array_files import SUFFIXES, opened
+from jaxad.data.columns import chosen, no_column, open_columns
+from jaxad.data.coordinates import COORDINATES, invariant_masses
 from jaxad.data.jagged import PARQUET, Jagged, open_branch, open_list
+from jaxad.data.links import Objects, seen
 from jaxad.data.pandas_table import PandasTable, frames_of
 from jaxad.data.rows import file_of, open_array
 from jaxad.errors import UserError
 from jaxad.storage import on_disk
 
+_MASS = re.compile(r"mass_(\w+)\((.+)\)")
+_CONSTANT = re.compile(r"=(-?\d+(?:\.\d*)?)")
 _PLACE = re.compile(r"(?P<key>[^\[\]]+)(?:\[(?P<low>-?\d+)?(?P<colon>:)?(?P<high>-?\d+)?\])?")
 
 
@@ -67,6 +77,7 @@ class Beside:
 
     def __init__(self, arrays: dict[str, Any], places: Sequence[Place], path: Path, setting: str):
         self._arrays, self._places, self._path = arrays, places, path
+        _require_from_start(arrays, places, path, setting)
         shapes = [_shape(arrays[place.key].shape, place, path, setting) for place in places]
         for place, shape in zip(places, shapes, strict=True):
             if shape[:-1] != shapes[0][:-1]:
@@ -76,7 +87,13 @@ class Beside:
                 )
         _require_same_lists(arrays, path)
         self.shape = (*shapes[0][:-1], sum(shape[-1] for shape in shapes))
-        self.dtype = np.result_type(*(arrays[place.key].dtype for place in places))
+        kinds = [arrays[place.key].dtype for place in places]
+        floats = [np.float32] if any(self._of_lists(place) for place in places) else []
+        self.dtype = np.result_type(*kinds, *floats)
+
+    def _of_lists(self, place: Place) -> bool:
+        """Whether a place is one number of each list."""
+        return isinstance(place.columns, int) and isinstance(self._arrays[place.key], Jagged)
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -88,10 +105,69 @@ class Beside:
         for first in range(start, stop, step):
             here = slice(first, min(first + step, stop))
             read = {key: np.asarray(array[here]) for key, array in self._arrays.items()}
-            parts = [_columns(read[place.key], place) for place in self._places]
+            parts = [self._part(read[place.key], place, here) for place in self._places]
             block = values[first - start : here.stop - start]
             np.concatenate(parts, axis=-1, out=block, casting="same_kind")
         return values
+
+    def _part(self, values: np.ndarray, place: Place, rows: slice) -> np.ndarray:
+        part = _columns(values, place)
+        if not self._of_lists(place):
+            return part
+        there = self._arrays[place.key].counts[rows] > place.columns
+        return np.where(there[:, None], part, np.nan)
+
+
+def _require_from_start(
+    arrays: dict[str, Any], places: Sequence[Place], path: Path, setting: str
+) -> None:
+    """Refuses columns of lists counted from the end, where each list has its own."""
+    for place in places:
+        columns = place.columns
+        ends = (columns.start, columns.stop) if isinstance(columns, slice) else (columns,)
+        from_end = any(end is not None and end < 0 for end in ends)
+        if from_end and isinstance(arrays[place.key], Jagged):
+            raise UserError(
+                f"{path}: {place.key}: {setting}: lists of any length are counted from their "
+                f"start, found {_text(place)}: take columns from 0 on"
+            )
+
+
+class _Constant:
+    """One number for each place of other arrays."""
+
+    dtype = np.dtype(np.float32)
+
+    def __init__(self, value: float, shape: tuple[int, ...]):
+        self._value, self.shape = value, shape
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        n = len(range(*rows.indices(len(self))))
+        return np.full((n, *self.shape[1:]), self._value, self.dtype)
+
+
+class _Masses:
+    """Invariant masses (N,) of the particles of each event, (N, 4 n) numbers."""
+
+    dtype = np.dtype(np.float64)
+
+    def __init__(self, numbers: Any, coordinates: str, path: Path, setting: str):
+        if len(numbers.shape) != 2 or numbers.shape[1] % 4:
+            raise UserError(
+                f"{path}: {setting}: mass_{coordinates}: expected four numbers a particle, "
+                f"{COORDINATES[coordinates]}, found shape {numbers.shape}"
+            )
+        self._numbers, self._coordinates, self.shape = numbers, coordinates, numbers.shape[:1]
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        numbers = np.asarray(self._numbers[rows])
+        return invariant_masses(numbers.reshape(len(numbers), -1, 4), self._coordinates)
 
 
 def _require_same_lists(arrays: dict[str, Any], path: Path) -> None:
@@ -145,69 +221,137 @@ def _text(place: Place) -> str:
 
 
 @contextlib.contextmanager
-def open_places(path: Path, text: str, setting: str = "") -> Iterator[Any]:
+def open_places(
+    path: Path, text: str, setting: str = "", objects: Objects | None = None
+) -> Iterator[Any]:
     """What `text` names, sliceable: the array itself where it is the name of one, else `Beside`.
+
+    Args:
+        objects: of which each is a row; None: each event is.
 
     Raises:
         UserError: as `jaxad.data.rows.open_array`; columns or shapes that do not fit.
     """
+    *others, text = text.split("|")
+    for other in others:  # the first that is there
+        with contextlib.ExitStack() as stack:
+            try:
+                found = stack.enter_context(open_places(path, other.strip(), setting, objects))
+            except UserError:
+                continue
+            yield found
+            return
+    mass = _MASS.fullmatch(text.strip())
+    if mass and mass[1] in COORDINATES:
+        with open_places(path, mass[2], setting, objects) as numbers:
+            yield _Masses(numbers, mass[1], path, setting)
+        return
     if not ("," in text or "[" in text) or _is_key(path, text):
-        with _open(path, text, setting, whole=True) as array:
+        with _open(path, text, setting, objects, whole=True) as array:
             yield array
         return
     places = places_of(text, setting)
     with contextlib.ExitStack() as stack:
         arrays = {
-            key: stack.enter_context(_open(path, key, setting))
+            key: stack.enter_context(_open(path, key, setting, objects))
             for key in dict.fromkeys(place.key for place in places)
+            if not _CONSTANT.fullmatch(key)
         }
+        shapes = [_shape(arrays[p.key].shape, p, path, setting) for p in places if p.key in arrays]
+        for place in places:
+            if constant := _CONSTANT.fullmatch(place.key):
+                if not shapes:
+                    raise UserError(f"{setting}: expected an array beside {place.key}, found none")
+                arrays[place.key] = _Constant(float(constant[1]), shapes[0][:-1])
         yield Beside(arrays, places, path, setting)
 
 
 class _Frame:
-    """A pandas frame as an array (N, n_columns)."""
+    """Columns of a pandas frame as an array (N, n_columns), or one of them (N,)."""
 
-    def __init__(self, table: PandasTable):
-        self._table = table
-        self.shape = table.n_rows, len(table.columns)
-        self.dtype = np.result_type(*map(table.dtype_of, table.columns))
+    def __init__(self, table: PandasTable, columns: Sequence[str], whole: bool = True):
+        self._table, self._columns = table, list(columns)
+        self.shape = (table.n_rows, len(columns)) if whole else (table.n_rows,)
+        self.dtype = np.result_type(*map(table.dtype_of, columns))
 
     def __len__(self) -> int:
         return self.shape[0]
 
     def __getitem__(self, rows: slice) -> np.ndarray:
         start, stop, _ = rows.indices(len(self))
-        return self._table.read(self._table.columns, start, stop, self.dtype)
+        return self._table.read(self._columns, start, stop, self.dtype).reshape(-1, *self.shape[1:])
 
 
 @contextlib.contextmanager
-def _open(path: Path, key: str, setting: str, whole: bool = False) -> Iterator[Any]:
+def _open(
+    path: Path, key: str, setting: str, objects: Objects | None, whole: bool = False
+) -> Iterator[Any]:
     """An array, branch or column, or, unless it is wanted as a whole, a pandas frame."""
-    if file_of(str(path))[1] is not None:
-        with open_branch(str(path), key, setting) as branch:
-            yield branch
+    if objects is not None:
+        yield seen(key, objects, lambda name: _read(path, name, setting), str(path))
         return
-    if path.suffix in PARQUET and path.is_file():
-        with open_list(path, key, setting) as column:
-            yield column
-        return
-    frames = []
-    if path.suffix in (".h5", ".hdf5") and not whole:
-        with checks.open_hdf5(path) as file, checks.reading(path, key):
-            frames = frames_of(file)
-    if key in frames:
-        with PandasTable(path, key) as table:
-            yield _Frame(table)
-    else:
+    is_tree = file_of(str(path))[1] is not None
+    if not is_tree and path.suffix in (".h5", ".hdf5"):
+        with _open_hdf5(path, key, setting, whole) as array:
+            yield array
+    elif not (is_tree or path.suffix in (*PARQUET, ".csv", ".txt")):
         with open_array(path, key, setting) as array:
             yield array
+    else:
+        yield _read(path, key, setting)
+
+
+def _read(path: Path, key: str, setting: str) -> np.ndarray | Jagged:
+    """A branch or column; of a glob all that fit, (N, n)."""
+    is_tree = file_of(str(path))[1] is not None
+    if not is_tree and not path.is_file():
+        raise UserError(f"{path}: no such file")
+    if event_text.is_event_text(path):
+        return event_text.column(path, key, setting)
+    if is_tree and not _is_glob(key):
+        with open_branch(str(path), key, setting) as branch:
+            return branch
+    if path.suffix in PARQUET and not _is_glob(key):
+        with open_list(path, key, setting) as column:
+            return column
+    with open_columns(path) as columns:
+        names = chosen(key, columns.names)
+        if not names:
+            raise no_column(str(path), key, columns.names, setting)
+        values = columns.read(names, ())
+    return np.stack([values[name] for name in names], -1) if _is_glob(key) else values[key]
+
+
+def _is_glob(key: str) -> bool:
+    return "*" in key or "?" in key
+
+
+@contextlib.contextmanager
+def _open_hdf5(path: Path, key: str, setting: str, whole: bool) -> Iterator[Any]:
+    """An array, a pandas frame, or columns of the only frame."""
+    with checks.open_hdf5(path) as file, checks.reading(path, key):
+        frames = frames_of(file)
+        is_array = key in file and key not in frames
+    if key in frames and not whole:
+        with PandasTable(path, key) as table:
+            yield _Frame(table, table.columns)
+        return
+    if len(frames) == 1 and not is_array and key not in frames:
+        with PandasTable(path, frames[0]) as table:
+            names = chosen(key, table.columns)
+            if not names:
+                raise no_column(str(path), key, table.columns, setting)
+            yield _Frame(table, names, whole=_is_glob(key))
+        return
+    with open_array(path, key, setting) as array:
+        yield array
 
 
 def _is_key(path: Path, text: str) -> bool:
     """Whether the file has an array of exactly this name."""
-    if path.suffix in (".npy", *PARQUET) or file_of(str(path))[1] is not None:
+    if path.suffix not in SUFFIXES or path.suffix == ".npy" or not path.is_file():
         return False
-    if not path.is_file():
+    if file_of(str(path))[1] is not None:
         return False
     with checks.reading(path, text), opened(path) as file:
         return text in file

@@ -11,9 +11,12 @@ from ml_collections import ConfigDict
 
 from jaxad.data import assembled, checks
 from jaxad.data.array_files import chosen_rows, fill_rows
+from jaxad.data.assembled import UNITS
 from jaxad.data.axes import require_shapes
 from jaxad.data.dataset import Rows, concatenate
-from jaxad.data.event_settings import UNITS, keys_of
+from jaxad.data.event_settings import keys_of
+from jaxad.data.hardest import emptied, require_kept
+from jaxad.data.jet_sums import warn_of_other_sums
 from jaxad.data.layout import PARTICLES, Layout
 from jaxad.data.particles import jet_observables
 from jaxad.data.places import open_places
@@ -36,6 +39,11 @@ class _Rows:
     def __getitem__(self, rows: slice) -> np.ndarray:
         return self.chosen(np.arange(*rows.indices(len(self))), None)
 
+    @property
+    def cut(self) -> np.ndarray | None:
+        """Events (N,) read so far of which particles are left out; None: all slots are kept."""
+        return getattr(self._stored["x"], "cut", None)
+
     def chosen(self, index: np.ndarray, folder: Path | None) -> np.ndarray:
         """The events `index`, sorted, checked, in memory or on the disk of a folder."""
         keys = keys_of(self._config)
@@ -55,6 +63,8 @@ class _Rows:
         step, empty = on_disk.rows_at_once(x), []
         for start in range(0, len(index), step):
             block, rows = x[start : start + step], index[start : start + step]
+            if self._config.format in PARTICLES:
+                block[...] = emptied(block)
             require_events(self._layout, block, self._path, keys["x"], rows)
             empty += rows[checks.zeros(block)].tolist()
         if empty:
@@ -77,7 +87,8 @@ def opened(path: Path, config: ConfigDict, n_particles: int = 0) -> Iterator[_Ro
     with ExitStack() as stack:
         stored = {"x": stack.enter_context(assembled.open_events(path, config))}
         if config.mass_key:
-            mass = open_places(path, config.mass_key, "data.mass_key")
+            objects = assembled.objects_of(config)
+            mass = open_places(path, config.mass_key, "data.mass_key", objects)
             stored["mass"] = stack.enter_context(mass)
         require_shapes(stored, keys, path, config.format)
         yield _Rows(stored, path, config, n_particles)
@@ -123,6 +134,7 @@ def all_events(paths: list[Path], config: ConfigDict) -> np.ndarray:
 def read(paths: list[Path], index: np.ndarray, config: ConfigDict, n_particles: int) -> Rows:
     """The events `index` (sorted, counted through all files), checked, particles padded."""
     parts: list[Rows] = []
+    cut: list[np.ndarray] = []
     folder, first = cache.root(config.cache) if config.on_disk else None, 0
     for path in paths:
         with opened(path, config, n_particles) as events:
@@ -132,12 +144,19 @@ def read(paths: list[Path], index: np.ndarray, config: ConfigDict, n_particles: 
             if not len(here):
                 continue
             rows = {"x": events.chosen(here, folder)}
+            cut += [events.cut[here]] if events.cut is not None else []
         for field, key in keys_of(config).items():
             if field != "x":
                 rows[field] = _column(path, key, here, n_events, field, config)
         if config.format in PARTICLES:
-            rows = _jets(rows["x"], path, config) | rows
+            jets = _jets(rows["x"], path, config)
+            if "pt" in rows:
+                warn_of_other_sums(rows["pt"], jets["pt"], path, keys_of(config)["pt"])
+            rows = jets | rows
         parts.append(rows)
+    if cut:
+        setting = "data.x_key" if not config.n_particles else "data.n_particles"
+        require_kept(cut, config.n_particles or "their slots'", config.max_cut, paths, setting)
     if len({part["x"].shape[1:] for part in parts}) > 1:
         shapes = sorted({part["x"].shape[1:] for part in parts})
         raise UserError(f"{paths[0].parent}: {config.x_key}: files of different shapes {shapes}")
@@ -150,7 +169,8 @@ def _column(
     """One number an event, float32; mass and pt in GeV; of "event" the numbers as they are."""
     setting = {"weight": "data.weight_key", "event": "data.id_key", "mass": "data.mass_key"}
     asked = setting.get(field, "data.observables")
-    with open_places(path, key, asked) as stored, checks.reading(path, key):
+    objects = assembled.objects_of(config)
+    with open_places(path, key, asked, objects) as stored, checks.reading(path, key):
         several = field == "event" and len(stored) == n_events and len(stored.shape) == 2
         if not several:
             x = np.empty((n_events, 1))

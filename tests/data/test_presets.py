@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from documents import ROOT, blocks
 from lhco_events import write_frame
+from published_layouts import CASES as FURTHER
+from published_layouts import massive
 from random_jets import random_jets
 
 from jaxad import data
@@ -104,7 +106,7 @@ def quark_gluon(folder):
         rows = np.concatenate([x, pid], axis=-1)[:, ::-1]  # by rising pT
         file = write(folder / f"{name}.npz", X=rows, y=np.arange(N) % 2.0)
     write(folder / "QG_jets_withbc_0.npz", X=rows[:3], y=np.zeros(3))
-    return folder, file, x[0]
+    return folder, file, massive(x[0], 0.1395704)
 
 
 def aspen(folder):
@@ -158,7 +160,8 @@ def files(tmp_path_factory):
 
 
 def test_every_preset_is_tested():
-    assert sorted([*CASES, "jetclass"]) == preset.names()  # jetclass: test_jagged.py
+    # jetclass: test_jagged.py; the other cases: test_published.py
+    assert sorted([*CASES, "jetclass", *FURTHER]) == preset.names()
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -218,9 +221,9 @@ def test_flags_win_and_the_rest_is_the_presets(files, capsys):
     flags += [f"--config.data.source={source}", "--config.data.signals=gluon=0"]
     assert main(["data", "show", *flags, "--config.data.background=1"]) == 0
     shown = capsys.readouterr().out
-    assert "x (9, 3)" in shown and "gluon" in shown and "quark " not in shown
+    assert "x (9, 4)" in shown and "gluon" in shown and "quark " not in shown
     config = data.get_config("events", preset="atlas_toptag", units="GeV", source="a.h5")
-    assert config.units == "GeV" and config.weight_key == "training_weights"
+    assert config.units == "GeV" and config.weight_key == "training_weights|weights"
 
 
 OWN = """
