@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxad.data.kinds import other
+from jaxad.data.kinds import head_of, other
 from jaxad.errors import UserError
 
 BLOCK = 1 << 25  # bytes that are parsed together
@@ -33,7 +33,8 @@ class Csv:
 
     def __init__(self, path: Path):
         self._path = path
-        header = b""
+        if what := other(path, head_of(path)):
+            raise UserError(f"{path}: line 1: expected the names of the columns, found {what}")
         try:
             with path.open("rb") as stream:
                 header = stream.readline()
@@ -42,10 +43,7 @@ class Csv:
         except OSError as error:
             raise UserError(f"{path}: cannot be read: {error.strerror}") from None
         except UnicodeDecodeError:
-            what = other(path, header) or "other bytes: no CSV file"
-            raise UserError(f"{path}: expected text, found {what}") from None
-        if what := other(path, header[:64]):
-            raise UserError(f"{path}: line 1: expected the names of the columns, found {what}")
+            raise UserError(f"{path}: expected text, found other bytes: no CSV file") from None
         self.names = [name.strip() for name in text.strip().lstrip("#").split(",")]
         if not text.strip():
             raise UserError(f"{path}: line 1: expected the names of the columns, found nothing")

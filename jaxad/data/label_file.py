@@ -10,11 +10,11 @@ from jaxad.storage.paths import expanded
 KEY = ".masterkey"
 
 
-def read(name: str, events: Path, n_events: int) -> np.ndarray:
-    """The labels (n_events,) int64 of the events of a file.
+def numbers(name: str) -> tuple[Path, np.ndarray]:
+    """The file, and its numbers (N,) int64, one a line.
 
     Raises:
-        UserError: no such file, a line that is no whole number, or another number of lines.
+        UserError: no such file, or a line that is no whole number.
     """
     path = expanded(name)
     try:
@@ -35,6 +35,16 @@ def read(name: str, events: Path, n_events: int) -> np.ndarray:
                 f"{path}: line {number + 1}: expected a whole number, the label of an event, found "
                 f"{text.strip()[:40]!r}"
             )
+    return path, labels
+
+
+def read(name: str, events: Path, n_events: int) -> np.ndarray:
+    """The labels (n_events,) int64 of the events of a file.
+
+    Raises:
+        UserError: as `numbers`; another number of lines.
+    """
+    path, labels = numbers(name)
     if len(labels) != n_events:
         raise UserError(
             f"{path}: expected one label a line for each of {n_events} events of {events}, found "

@@ -13,6 +13,7 @@ from jaxad.data import assembled, checks
 from jaxad.data.array_files import chosen_rows, fill_rows
 from jaxad.data.assembled import UNITS
 from jaxad.data.axes import require_shapes
+from jaxad.data.columns import as_integers
 from jaxad.data.dataset import Rows, concatenate
 from jaxad.data.event_settings import keys_of
 from jaxad.data.hardest import emptied, require_kept
@@ -176,7 +177,11 @@ def _column(
             x = np.empty((n_events, 1))
             require_shapes({"x": x, field: stored}, {field: key}, path, "features")
         if field == "event":
-            values = np.asarray(stored[0:n_events])[index]
+            values = np.asarray(stored[0:n_events])
+            if values.dtype.kind == "f":  # as of CSV
+                columns = values.reshape(n_events, -1).T
+                values = np.stack([as_integers(c, str(path), key) for c in columns], -1)
+            values = values[index]
             return values if several and values.shape[1] > 1 else values.reshape(len(index))
         values = chosen_rows(stored, index).reshape(len(index))
     checks.require_finite(values, path, key, index)
