@@ -101,6 +101,22 @@ def stored_array(
     return stored
 
 
+def names_in(path: Path, n: int) -> list[list[str]]:
+    """The lists of `n` texts that an HDF5 file has, as names of columns."""
+    if path.suffix not in (".h5", ".hdf5"):
+        return []
+    found: list[list[str]] = []
+
+    def note(_: str, item: h5py.Group | h5py.Dataset) -> None:
+        is_list = isinstance(item, h5py.Dataset) and item.shape == (n,)
+        if is_list and h5py.check_string_dtype(item.dtype) is not None:
+            found.append([str(name) for name in item.asstr()[()]])
+
+    with checks.open_hdf5(path) as file, checks.reading(path, "names of columns"):
+        file.visititems(note)
+    return found
+
+
 def shapes_of(path: Path) -> dict[str, tuple[int, ...]]:
     """Names and shapes of the arrays of an npz file; () of what cannot be read."""
     shapes: dict[str, tuple[int, ...]] = {}

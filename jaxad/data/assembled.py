@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
+from jaxad.data.beside import Beside
 from jaxad.data.coordinates import COORDINATES, four_vectors
 from jaxad.data.hardest import Hardest, by_pt, emptied
 from jaxad.data.layout import COLUMNS, PARTICLES
 from jaxad.data.links import Objects
-from jaxad.data.places import Beside, open_places
+from jaxad.data.places import open_places
 from jaxad.data.slots import is_slots, open_slots
 from jaxad.errors import UserError
 from jaxad.observables.momenta import wrap_phi

@@ -149,7 +149,13 @@ def absent(
 def nearest(name: str, known: Iterable[str]) -> str:
     """The three names most like one that is not there, for messages; "" where there are no more."""
     names = list(known)
-    close = difflib.get_close_matches(name, names, 3, cutoff=0)
+    matcher = difflib.SequenceMatcher(b=name.lower())
+
+    def likeness(other: str) -> float:
+        matcher.set_seq1(other.lower())
+        return matcher.ratio()
+
+    close = sorted(names, key=likeness, reverse=True)[:3]
     return f"; nearest {', '.join(close)}" if len(names) > 3 else ""
 
 

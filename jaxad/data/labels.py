@@ -9,9 +9,10 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxad.data import assembled, checks, label_file, text_labels
+from jaxad.data.beside import Beside
 from jaxad.data.dataset import as_mapping
 from jaxad.data.event_parts import Parts
-from jaxad.data.places import Beside, from_one_hot, open_places
+from jaxad.data.places import from_one_hot, open_places
 from jaxad.data.rows import file_of, files_of
 from jaxad.data.splits import choose
 from jaxad.errors import UserError

@@ -3,6 +3,7 @@
 constituents            the array
 jets[4], jets[-1]       a column of the last axis, from 0 or from the end
 jets[-6:-1], block[:]   several columns, as of Python
+jets[j_g]               the column of this name, where the file has a list of their names
 pt,eta,phi              arrays side by side: column by column, a new last axis
 X[2],X[0],X[1]          columns in this order
 df[:2100]               columns of a pandas frame, as of an array
@@ -17,31 +18,25 @@ import contextlib
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from jaxad.data import checks, event_text
-from jaxad.data.array_files import SUFFIXES, opened
+from jaxad.data.array_files import SUFFIXES, names_in, opened
+from jaxad.data.beside import Beside, Constant, Masses, Place, shape_of, text_of
 from jaxad.data.columns import chosen, no_column, open_columns
-from jaxad.data.coordinates import COORDINATES, invariant_masses
-from jaxad.data.jagged import PARQUET, Jagged, open_branch, open_list
+from jaxad.data.coordinates import COORDINATES
+from jaxad.data.jagged import PARQUET, Jagged, absent, open_branch, open_list
 from jaxad.data.links import Objects, seen
 from jaxad.data.pandas_table import PandasTable, frames_of
 from jaxad.data.rows import file_of, open_array
 from jaxad.errors import UserError
-from jaxad.storage import on_disk
 
 _MASS = re.compile(r"mass_(\w+)\((.+)\)")
 _CONSTANT = re.compile(r"=(-?\d+(?:\.\d*)?)")
 _PLACE = re.compile(r"(?P<key>[^\[\]]+)(?:\[(?P<low>-?\d+)?(?P<colon>:)?(?P<high>-?\d+)?\])?")
-
-
-class Place(NamedTuple):
-    """Columns `columns` of the last axis of the array `key`; None: the array is one column."""
-
-    key: str
-    columns: slice | int | None
+_NAMED = re.compile(r"([^\[\]]+)\[([A-Za-z_]\w*)\]")
 
 
 def places_of(text: str, setting: str = "") -> list[Place]:
@@ -56,6 +51,9 @@ def places_of(text: str, setting: str = "") -> list[Place]:
     """
     places = []
     for item in text.split(","):
+        if named := _NAMED.fullmatch(item.strip()):
+            places.append(Place(named[1], named[2]))
+            continue
         found = _PLACE.fullmatch(item.strip())
         bare = found is not None and item.strip().endswith("[]")
         if found is None or bare or (found["high"] and not found["colon"]):
@@ -66,158 +64,6 @@ def places_of(text: str, setting: str = "") -> list[Place]:
         columns = slice(low, high) if found["colon"] else low
         places.append(Place(found["key"], columns))
     return places
-
-
-class Beside:
-    """Columns of arrays (N, ...), side by side along the last axis: (N, ..., n_columns).
-
-    Attributes:
-        shape, dtype: of the whole, as of a NumPy array.
-    """
-
-    def __init__(self, arrays: dict[str, Any], places: Sequence[Place], path: Path, setting: str):
-        self._arrays, self._places, self._path = arrays, places, path
-        _require_from_start(arrays, places, path, setting)
-        shapes = [_shape(arrays[place.key].shape, place, path, setting) for place in places]
-        for place, shape in zip(places, shapes, strict=True):
-            if shape[:-1] != shapes[0][:-1]:
-                raise UserError(
-                    f"{path}: {place.key}: expected shape {shapes[0][:-1]} as in {places[0].key}, "
-                    f"found {shape[:-1]}: name arrays of the same events and particles"
-                )
-        _require_same_lists(arrays, path)
-        self.shape = (*shapes[0][:-1], sum(shape[-1] for shape in shapes))
-        kinds = [arrays[place.key].dtype for place in places]
-        floats = [np.float32] if any(self._of_lists(place) for place in places) else []
-        self.dtype = np.result_type(*kinds, *floats)
-
-    def _of_lists(self, place: Place) -> bool:
-        """Whether a place is one number of each list."""
-        return isinstance(place.columns, int) and isinstance(self._arrays[place.key], Jagged)
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, rows: slice) -> np.ndarray:
-        start, stop, _ = rows.indices(len(self))
-        values = np.empty((max(0, stop - start), *self.shape[1:]), self.dtype)
-        step = min(map(on_disk.rows_at_once, self._arrays.values()))
-        for first in range(start, stop, step):
-            here = slice(first, min(first + step, stop))
-            read = {key: np.asarray(array[here]) for key, array in self._arrays.items()}
-            parts = [self._part(read[place.key], place, here) for place in self._places]
-            block = values[first - start : here.stop - start]
-            np.concatenate(parts, axis=-1, out=block, casting="same_kind")
-        return values
-
-    def _part(self, values: np.ndarray, place: Place, rows: slice) -> np.ndarray:
-        part = _columns(values, place)
-        if not self._of_lists(place):
-            return part
-        there = self._arrays[place.key].counts[rows] > place.columns
-        return np.where(there[:, None], part, np.nan)
-
-
-def _require_from_start(
-    arrays: dict[str, Any], places: Sequence[Place], path: Path, setting: str
-) -> None:
-    """Refuses columns of lists counted from the end, where each list has its own."""
-    for place in places:
-        columns = place.columns
-        ends = (columns.start, columns.stop) if isinstance(columns, slice) else (columns,)
-        from_end = any(end is not None and end < 0 for end in ends)
-        if from_end and isinstance(arrays[place.key], Jagged):
-            raise UserError(
-                f"{path}: {place.key}: {setting}: lists of any length are counted from their "
-                f"start, found {_text(place)}: take columns from 0 on"
-            )
-
-
-class _Constant:
-    """One number for each place of other arrays."""
-
-    dtype = np.dtype(np.float32)
-
-    def __init__(self, value: float, shape: tuple[int, ...]):
-        self._value, self.shape = value, shape
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, rows: slice) -> np.ndarray:
-        n = len(range(*rows.indices(len(self))))
-        return np.full((n, *self.shape[1:]), self._value, self.dtype)
-
-
-class _Masses:
-    """Invariant masses (N,) of the particles of each event, (N, 4 n) numbers."""
-
-    dtype = np.dtype(np.float64)
-
-    def __init__(self, numbers: Any, coordinates: str, path: Path, setting: str):
-        if len(numbers.shape) != 2 or numbers.shape[1] % 4:
-            raise UserError(
-                f"{path}: {setting}: mass_{coordinates}: expected four numbers a particle, "
-                f"{COORDINATES[coordinates]}, found shape {numbers.shape}"
-            )
-        self._numbers, self._coordinates, self.shape = numbers, coordinates, numbers.shape[:1]
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, rows: slice) -> np.ndarray:
-        numbers = np.asarray(self._numbers[rows])
-        return invariant_masses(numbers.reshape(len(numbers), -1, 4), self._coordinates)
-
-
-def _require_same_lists(arrays: dict[str, Any], path: Path) -> None:
-    """Refuses lists of different lengths in one event: of two collections."""
-    jagged = {key: array.counts for key, array in arrays.items() if isinstance(array, Jagged)}
-    for key, counts in jagged.items():
-        name, expected = next(iter(jagged.items()))
-        odd = counts != expected
-        if odd.any():
-            row = int(np.argmax(odd))
-            raise UserError(
-                f"{path}: {key}: expected as many values as in {name}, {expected[row]}, found "
-                f"{counts[row]} at row {row}: name branches of one collection"
-            )
-
-
-def _columns(values: np.ndarray, place: Place) -> np.ndarray:
-    if place.columns is None:
-        return values[..., None]
-    if isinstance(place.columns, slice):
-        return values[..., place.columns]
-    return values[..., place.columns][..., None]
-
-
-def _shape(shape: tuple[int, ...], place: Place, path: Path, setting: str) -> tuple[int, ...]:
-    """The shape of a place's part of an array, its columns last."""
-    if place.columns is None:
-        return (*shape, 1)
-    width = shape[-1] if len(shape) > 1 else 0
-    if isinstance(place.columns, slice):
-        n = len(range(width)[place.columns])
-    else:
-        n = int(-width <= place.columns < width)
-    if n == 0:
-        raise UserError(
-            f"{path}: {place.key}: {setting}: expected columns of its last axis, 0 to "
-            f"{width - 1}, found {_text(place)}; the array has the shape {shape}"
-            if width
-            else f"{path}: {place.key}: {setting}: expected an array with columns, found shape "
-            f"{shape}: name it without brackets"
-        )
-    return (*shape[:-1], n)
-
-
-def _text(place: Place) -> str:
-    columns = place.columns
-    if isinstance(columns, slice):
-        low, high = ("" if end is None else end for end in (columns.start, columns.stop))
-        return f"[{low}:{high}]"
-    return f"[{columns}]"
 
 
 @contextlib.contextmanager
@@ -244,7 +90,7 @@ def open_places(
     mass = _MASS.fullmatch(text.strip())
     if mass and mass[1] in COORDINATES:
         with open_places(path, mass[2], setting, objects) as numbers:
-            yield _Masses(numbers, mass[1], path, setting)
+            yield Masses(numbers, mass[1], path, setting)
         return
     if not ("," in text or "[" in text) or _is_key(path, text):
         with _open(path, text, setting, objects, whole=True) as array:
@@ -257,13 +103,39 @@ def open_places(
             for key in dict.fromkeys(place.key for place in places)
             if not _CONSTANT.fullmatch(key)
         }
-        shapes = [_shape(arrays[p.key].shape, p, path, setting) for p in places if p.key in arrays]
+        places = [_numbered(place, arrays, path, setting) for place in places]
+        shapes = [
+            shape_of(arrays[p.key].shape, p, path, setting) for p in places if p.key in arrays
+        ]
         for place in places:
             if constant := _CONSTANT.fullmatch(place.key):
                 if not shapes:
                     raise UserError(f"{setting}: expected an array beside {place.key}, found none")
-                arrays[place.key] = _Constant(float(constant[1]), shapes[0][:-1])
+                arrays[place.key] = Constant(float(constant[1]), shapes[0][:-1])
         yield Beside(arrays, places, path, setting)
+
+
+def _numbered(place: Place, arrays: dict[str, Any], path: Path, setting: str) -> Place:
+    """The place with the number of a column that it names.
+
+    Raises:
+        UserError: the file has no list of names of as many columns, or not this name.
+    """
+    if not isinstance(place.columns, str):
+        return place
+    shape = arrays[place.key].shape
+    lists = names_in(path, shape[-1] if len(shape) > 1 else 0)
+    number = next((names.index(place.columns) for names in lists if place.columns in names), None)
+    if number is None and not lists:
+        raise UserError(
+            f"{path}: {place.key}: {setting}: expected KEY, KEY[3] or KEY[3:6], separated by "
+            f"commas, found {text_of(place)!r}, and no list of names of its {shape[-1]} columns in "
+            "the file"
+        )
+    if number is None:
+        found = [name for names in lists for name in names]
+        raise absent(f"{path}: {place.key}", "column", place.columns, found, setting)
+    return Place(place.key, number)
 
 
 class _Frame:
