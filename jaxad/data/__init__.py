@@ -289,7 +289,7 @@ def open_events(
     """
     path, tree = file_of(file)
     named = config.name == "events" and not (key or branches)
-    named = named and (config.get("features") or "," in config.get("x_key", ""))
+    named = named and (config.get("features") or set(",*?[|") & set(config.get("x_key", "")))
     if tree is not None and not named:
         with open_tree(file, branches or {}) as events:
             yield events

@@ -10,6 +10,7 @@ import glob
 import itertools
 import math
 import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -272,6 +273,17 @@ def require_gev(pt: np.ndarray, path: str | Path, field: str) -> None:
         raise UserError(
             f"{path}: {field}: expected GeV, found a median jet pT of {median:.3g}: "
             "this looks like MeV; convert the file, or set data.units=MeV where the reader has it"
+        )
+
+
+def warn_of_units(medians: Mapping[str, float], what: str) -> None:
+    """Tells of classes whose median masses differ as MeV and GeV do; a resonance may be so far."""
+    low, high = min(medians, key=medians.get), max(medians, key=medians.get)
+    if medians[low] > 0 and medians[high] > 3 * MAX_RATIO * medians[low]:
+        print(
+            f"warning: {what}: mixed units? the median mass of {high} is {medians[high]:.3g}, of "
+            f"{low} {medians[low]:.3g} GeV: all files are read in one unit",
+            file=sys.stderr,
         )
 
 

@@ -63,6 +63,10 @@ def load(config: ConfigDict) -> Dataset:
         of_classes = {"background": background, **signals}
         medians = {name: float(np.median(part["pt"])) for name, part in of_classes.items()}
         checks.require_one_unit(medians, str(config.source))
+    elif "mass" in background:
+        of_classes = {"background": background, **signals}
+        medians = {name: float(np.median(part["mass"])) for name, part in of_classes.items()}
+        checks.warn_of_units(medians, str(config.source))
     about["info"] |= {"name": "events", "source": str(config.source), "seed": config.seed}
     part = about.pop("part", None)
     if config.window:

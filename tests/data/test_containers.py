@@ -170,6 +170,16 @@ def test_other_things_under_the_name_are_named(tmp_path, name, content):
     assert name in str(error.value) and "\n" not in str(error.value)
 
 
+def test_masses_in_two_units_are_told(tmp_path, capsys):
+    values, mass = np.random.default_rng(0).random((N, 2)), np.linspace(90, 110, N)
+    for name, factor in (("a", 1), ("same", 1), ("mev", 1000)):
+        np.savez(tmp_path / f"{name}.npz", x=values, m=factor * mass)
+    for other in ("same", "mev"):
+        source = {"source": str(tmp_path / "a.npz"), "signals": f"s={tmp_path / other}.npz"}
+        data.load(data.get_config("events", **source, format="features", mass_key="m"))
+        assert ("mixed units? the median mass" in capsys.readouterr().err) == (other == "mev")
+
+
 def test_truncated_copies(folder, tmp_path):
     for name, message in (
         ("jets.parquet", r"truncated: only [\d,]+ bytes are here, and a Parquet file ends"),

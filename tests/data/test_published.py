@@ -2,9 +2,10 @@
 
 import re
 
+import h5py
 import numpy as np
 import pytest
-from published_layouts import BACKGROUND, CASES, DARKMACHINES, N
+from published_layouts import BACKGROUND, CASES, DARKMACHINES, N, lists, write_parquet
 
 from jaxad import data
 from jaxad.data.dataset import counts
@@ -42,6 +43,20 @@ def test_published_layouts_give_the_events_in_them(files, name):
     n = counts(dataset)
     assert {k: n[f"signals.{k}"] for k in dataset.signals} == CASES[name][1]
     assert n["train"] + n["val"] + n["test"] == BACKGROUND.get(name, N)
+
+
+def test_real_jets_as_lists_of_parquet_are_the_same_jets(shared_data, tmp_path):
+    with h5py.File(shared_data / "jets_hls4ml_20k.h5") as file:
+        x, label = file["constituents"][:1000], file["label"][:1000]
+    np.savez(tmp_path / "a.npz", x=x, label=label)
+    names, there = ("j1_pt", "j1_etarel", "j1_phirel"), x[..., 0] > 0
+    columns = {name: (lists(x[..., c], there), "float32") for c, name in enumerate(names)}
+    write_parquet(tmp_path / "train.parquet", columns | {"label": (label, "int8")})
+    same = {"n_particles": 60, "max_cut": 0.2}
+    own = {"label_key": "label", "background": "0,1", "signals": "W=2,Z=3,t=4"}
+    expected = data.load(data.get_config("events", source=str(tmp_path / "a.npz"), **own, **same))
+    found = loaded("hls4ml_parquet", tmp_path, **same)
+    assert found.info["digest"] == expected.info["digest"]
 
 
 @pytest.mark.parametrize("name", CASES)

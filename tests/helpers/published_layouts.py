@@ -22,7 +22,7 @@ def lists(columns, there):
     return [[*row[mask]] for row, mask in zip(columns, there, strict=True)]
 
 
-def _parquet(path, columns):
+def write_parquet(path, columns):
     """Columns name -> (values, type), a list of the type where values are lists."""
     pyarrow = pytest.importorskip("pyarrow")
     from pyarrow import parquet
@@ -46,7 +46,9 @@ def jetclass2(folder):
         columns = {f"part_{name}": (lists(v, there), "float32") for name, v in part.items()}
         label = first + np.arange(N) % {"QCD": 27, "Res2P": 15, "Res34P": 146}[kind]
         columns |= {"jet_pt": (np.arange(N), "float32"), "jet_sdmass": (np.arange(N), "float32")}
-        file = _parquet(folder / f"{kind}_0000.parquet", columns | {"jet_label": (label, "int32")})
+        file = write_parquet(
+            folder / f"{kind}_0000.parquet", columns | {"jet_label": (label, "int32")}
+        )
         if kind == "QCD":
             first_file, event = file, four_momenta(x)[0]
     return folder, first_file, event
@@ -102,7 +104,7 @@ def toptagging_parquet(folder):
         columns |= {f"truth{name}": (np.zeros(N), "float32") for name in ("E", "PX", "PY", "PZ")}
         columns["ttv"] = (np.full(N, (0, 2, 1)[seed]), "int64")
         columns["is_signal_new"] = (np.arange(N) % 2, "int64")
-        file = _parquet(folder / "data" / f"{part}-00000-of-00001.parquet", columns)
+        file = write_parquet(folder / "data" / f"{part}-00000-of-00001.parquet", columns)
     return folder, file, x[0]
 
 
@@ -116,7 +118,7 @@ def hls4ml_parquet(folder):
     for c, name in enumerate(("pt", "etarel", "phirel")):
         columns[f"j1_{name}"] = lists(x[..., c], there), "float32"
     columns["label"] = np.arange(N) % 5, "int8"
-    file = _parquet(folder / "train" / "0000.parquet", columns)
+    file = write_parquet(folder / "train" / "0000.parquet", columns)
     return folder, file, x[0]
 
 
