@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxad.data.coordinates import COORDINATES, invariant_masses
-from jaxad.data.jagged import Jagged
+from jaxad.data.lists import Jagged
 from jaxad.errors import UserError
 from jaxad.storage import on_disk
 

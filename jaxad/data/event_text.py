@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxad.data.jagged import Jagged, absent
+from jaxad.data.jagged import absent
+from jaxad.data.lists import Jagged
 from jaxad.errors import UserError
 
 SUFFIXES = (".csv", ".txt")

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxad.data.jagged import Jagged
+from jaxad.data.lists import Jagged
 from jaxad.errors import UserError
 
 

@@ -27,8 +27,9 @@ from jaxad.data.array_files import SUFFIXES, names_in, opened
 from jaxad.data.beside import Beside, Constant, Masses, Place, shape_of, text_of
 from jaxad.data.columns import chosen, no_column, open_columns
 from jaxad.data.coordinates import COORDINATES
-from jaxad.data.jagged import PARQUET, Jagged, absent, open_branch, open_list
+from jaxad.data.jagged import PARQUET, absent, open_branch, open_list
 from jaxad.data.links import Objects, seen
+from jaxad.data.lists import Jagged
 from jaxad.data.pandas_table import PandasTable, frames_of
 from jaxad.data.rows import file_of, open_array
 from jaxad.errors import UserError

@@ -64,8 +64,8 @@ class _Rows:
         step, empty = on_disk.rows_at_once(x), []
         for start in range(0, len(index), step):
             block, rows = x[start : start + step], index[start : start + step]
-            if self._config.format in PARTICLES:
-                block[...] = emptied(block)
+            if self._config.format in PARTICLES and (kept := emptied(block)) is not block:
+                block[...] = kept
             require_events(self._layout, block, self._path, keys["x"], rows)
             empty += rows[checks.zeros(block)].tolist()
         if empty:
