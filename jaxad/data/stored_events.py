@@ -100,8 +100,11 @@ def layout_of(shape: tuple[int, ...], config: ConfigDict, n_masses: int = 0) -> 
     if config.format != "features":
         return Layout(config.format, tuple(shape), unit=UNITS[config.units])
     width, mass = shape[0] + n_masses, "mass" if config.mass_key else ""
-    names = [(f"x[{i}]", "") for i in range(width - bool(mass))]
-    columns = ((mass, config.units), *names) if mass else tuple(names)
+    names, listed = [f"x[{i}]" for i in range(width - bool(mass))], config.x_key.split(",")
+    if len(listed) == len(names) == len(set(listed)) > 1:  # a column each
+        names = [name.strip() for name in listed]
+    features = tuple((name, "") for name in names)
+    columns = ((mass, config.units), *features) if mass else features
     return Layout("features", (width,), unit=UNITS[config.units], columns=columns, mass=mass)
 
 

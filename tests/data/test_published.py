@@ -112,6 +112,12 @@ def test_an_event_with_one_muon_is_refused_not_zero(files):
         loaded("dimuon", source, x_key="Muon_pt[-1],Muon_eta[0]")
 
 
+def test_features_are_called_as_their_columns(files):
+    source, *_ = files("dimuon")
+    names = [name for name, _ in loaded("dimuon", source).layout.columns]
+    assert names[:3] == ["mass", "Muon_pt[0]", "Muon_pt[1]"] and len(names) == 9
+
+
 def test_pickles_are_refused_and_told_where_the_muons_are(tmp_path):
     path = tmp_path / "all_mu_0.pkl"
     path.write_bytes(b"\x80\x04\x95not opened")
