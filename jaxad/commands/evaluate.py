@@ -2,12 +2,14 @@
 
   jaxad evaluate --workdir=runs/toptagging
   jaxad evaluate --workdir=runs/toptagging --data.source='files/*.h5'
+  jaxad evaluate --workdir=runs/box1 --key=events_LHCO2020_BlackBox1.masterkey
 
 The second form scores all events of other files, of the layout that the run was trained on; of the
-files that it was trained on, its test part. Writes metrics.json, scores.h5, figures and report.html
-into the folder eval of the work directory, and prints the table; where a figure cannot be made,
-"left_out" in metrics.json and a line of the report say why, as of all that needs a signal where
-data.signals names none.
+files that it was trained on, its test part. The third opens the key of a black box, a text file
+with a number for each event of the source, 0 for background: nothing else does. Writes
+metrics.json, scores.h5, figures and report.html into the folder eval of the work directory, and
+prints the table; where a figure cannot be made, "left_out" in metrics.json and a line of the report
+say why, as of all that needs a signal where data.signals names none.
 `python evaluate.py` is the same command.
 """
 
@@ -38,10 +40,13 @@ NO_SIGNAL = "they need a signal: name some in data.signals"
 MARK, MEND = "jaxad evaluate", "evaluate in another --workdir"
 
 
-def evaluate(directory: Path, source: str = "", n_bootstrap: int = 200) -> dict:
+def evaluate(directory: Path, source: str = "", n_bootstrap: int = 200, key: str = "") -> dict:
     """Score the test data of a run, or of another `source`, and write `directory/eval`.
 
     Returns the content of `metrics.json`. Prints the table and the path of the report.
+
+    Args:
+        key: the master key of a black box: a file that says which of its events are signal.
 
     Raises:
         UserError: nothing trained there, another process at work there, bad files, no signal for a
@@ -52,10 +57,10 @@ def evaluate(directory: Path, source: str = "", n_bootstrap: int = 200) -> dict:
     _require_own(directory / "eval", ("metrics.json", "scores.h5", "report.html"))
     scorer = load(directory)
     with workdir.opened(directory):
-        return _evaluate(scorer, directory, source, n_bootstrap)
+        return _evaluate(scorer, directory, source, n_bootstrap, key)
 
 
-def _evaluate(scorer: Scorer, directory: Path, source: str, n_bootstrap: int) -> dict:
+def _evaluate(scorer: Scorer, directory: Path, source: str, n_bootstrap: int, key: str) -> dict:
     scorers = {"method": scorer}
     workdir.settle_config(directory, scorer.config)
     config = scorer.config.copy_and_resolve_references()
@@ -71,6 +76,9 @@ def _evaluate(scorer: Scorer, directory: Path, source: str, n_bootstrap: int) ->
                 "its test events may have trained it",
                 file=sys.stderr,
             )
+    if key:
+        is_whole = bool(source) and dataset.info["digest"] != trained_on.get("digest")
+        dataset = data.with_key(config.data, dataset, key, is_whole)
     caution = "" if source else _caution(scorer, dataset)
     if not dataset.signals:
         left_out["AUC, efficiencies and SIC"] = NO_SIGNAL
@@ -281,9 +289,13 @@ def main(argv: Sequence[str]) -> int:
         cli.define_workdir(values, "The work directory of a trained run.")
         source = "Other data: simulation, download, or files."
         flags.DEFINE_string("data.source", "", source, flag_values=values)
+        key = "The master key of a black box: which of its events are signal."
+        flags.DEFINE_string("key", "", key, flag_values=values)
         samples = "Bootstrap samples for errors, 0: none."
         flags.DEFINE_integer("bootstrap", 200, samples, flag_values=values)
 
     values = cli.parsed(define, ["jaxad evaluate", *argv], __doc__)
     source = values["data.source"].value
-    return cli.exit_code(lambda: evaluate(values.workdir, source, values.bootstrap) and None)
+    return cli.exit_code(
+        lambda: evaluate(values.workdir, source, values.bootstrap, values["key"].value) and None
+    )

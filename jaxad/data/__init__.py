@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from jaxad.data import preset
+from jaxad.data import master_key, preset
 from jaxad.data.all_tested import all_tested
 from jaxad.data.dataset import Dataset, Rows, check, concatenate, content_digest, counts, summary
 from jaxad.data.folds import folds
@@ -61,6 +61,7 @@ __all__ = [
     "search_table",
     "summary",
     "table_summary",
+    "with_key",
 ]
 
 
@@ -121,7 +122,10 @@ def load(config: ConfigDict) -> Dataset:
     Raises:
       UserError: unknown name or setting, files that are missing or damaged.
     """
-    return _loaded(_reader(config.get("name", "")).load, _settings(config))
+    settings = _settings(config)
+    if settings.name == "events":
+        master_key.require_closed(settings)
+    return _loaded(_reader(config.get("name", "")).load, settings)
 
 
 def search_table(config: ConfigDict) -> Table:
@@ -188,6 +192,26 @@ def load_all(config: ConfigDict, trained_on: str = "") -> Dataset:
                 return dataset
     dataset = all_tested(_loaded(reading, settings))
     return dataclasses.replace(dataset, info=dataset.info | {"counts": counts(dataset)})
+
+
+def with_key(config: ConfigDict, dataset: Dataset, key: str, is_whole: bool) -> Dataset:
+    """The data set with its test events told apart by a master key, see `jaxad.data.master_key`.
+
+    Args:
+        is_whole: whether it came from `load_all`, as other events than those of the training.
+
+    Raises:
+        UserError: as `master_key.opened`.
+    """
+    reader, settings = _reader(config.name), _settings(config)
+    if is_whole:
+        settings.update(getattr(reader, "WHOLE", {}))
+
+    def loads(labelled: ConfigDict) -> Dataset:
+        again = _loaded(reader.load, labelled)
+        return all_tested(again) if is_whole else again
+
+    return master_key.opened(dataset, key, settings, loads)
 
 
 def _loaded(reading: Callable[[ConfigDict], Dataset], settings: ConfigDict) -> Dataset:
@@ -265,7 +289,7 @@ def open_events(
     """
     path, tree = file_of(file)
     named = config.name == "events" and not (key or branches)
-    named = named and (config.get("features") or "," in config.get("x_key", ""))
+    named = named and (config.get("features") or set(",*?[|") & set(config.get("x_key", "")))
     if tree is not None and not named:
         with open_tree(file, branches or {}) as events:
             yield events

@@ -9,7 +9,7 @@ from typing import BinaryIO
 import h5py
 import numpy as np
 
-from jaxad.data import checks
+from jaxad.data import checks, kinds
 from jaxad.data.whole import require_bytes
 from jaxad.errors import DAMAGED, UserError
 from jaxad.storage import on_disk
@@ -27,7 +27,9 @@ def opened(path: Path) -> Iterator[Mapping]:
     if path.suffix == ".gz":
         raise UserError(f"{path}: is inside gzip: unpack it first, gunzip --keep {path}")
     if path.suffix not in SUFFIXES:
-        raise UserError(f"{path}: expected a file of {', '.join(SUFFIXES)}")
+        what = kinds.other(path, kinds.head_of(path)) if path.is_file() else ""
+        found = f", found {what}" if what else ""
+        raise UserError(f"{path}: expected a file of {', '.join(SUFFIXES)}{found}")
     if path.suffix in (".h5", ".hdf5"):
         with checks.open_hdf5(path) as file:
             yield file
@@ -40,6 +42,9 @@ def opened(path: Path) -> Iterator[Mapping]:
             path, allow_pickle=False, mmap_mode="r" if path.suffix == ".npy" else None
         )
     except DAMAGED as error:
+        found = kinds.other(path, kinds.head_of(path)) if path.is_file() else ""
+        if found not in ("", "an npy file"):
+            raise UserError(f"{path}: expected a NumPy file, found {found}") from None
         raise UserError(
             f"{path}: expected a NumPy file, found a damaged one ({_line(error)})"
         ) from None
@@ -94,6 +99,22 @@ def stored_array(
         raise UserError(f"{path}: {key}: expected an array of numbers, found other bytes")
     checks.require_numbers(stored, path, key)
     return stored
+
+
+def names_in(path: Path, n: int) -> list[list[str]]:
+    """The lists of `n` texts that an HDF5 file has, as names of columns."""
+    if path.suffix not in (".h5", ".hdf5"):
+        return []
+    found: list[list[str]] = []
+
+    def note(_: str, item: h5py.Group | h5py.Dataset) -> None:
+        is_list = isinstance(item, h5py.Dataset) and item.shape == (n,)
+        if is_list and h5py.check_string_dtype(item.dtype) is not None:
+            found.append([str(name) for name in item.asstr()[()]])
+
+    with checks.open_hdf5(path) as file, checks.reading(path, "names of columns"):
+        file.visititems(note)
+    return found
 
 
 def shapes_of(path: Path) -> dict[str, tuple[int, ...]]:

@@ -2,7 +2,7 @@
 
 Columns of arrays are put in the order of `data.format`; what stands in the slots is then made plain
 pT, or (E, px, py, pz): masked slots emptied, logarithms undone, relative pT multiplied with the
-jet's, particles weighted and sorted.
+jet's, angles counted from its axis, particles weighted, made four-momenta, sorted and cut.
 """
 
 import contextlib
@@ -14,12 +14,20 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
+from jaxad.data.beside import Beside
+from jaxad.data.coordinates import COORDINATES, four_vectors
+from jaxad.data.hardest import Hardest, by_pt, emptied
 from jaxad.data.layout import COLUMNS, PARTICLES
-from jaxad.data.places import Beside, open_places
+from jaxad.data.links import Objects
+from jaxad.data.places import open_places
+from jaxad.data.slots import is_slots, open_slots
 from jaxad.errors import UserError
+from jaxad.observables.momenta import wrap_phi
 
-BESIDE = ("mask_key", "jet_pt_key", "particle_weight_key", "log_pt", "sort_pt")
+ARRAYS = ("mask_key", "jet_pt_key", "axis_key", "particle_weight_key")
+BESIDE = (*ARRAYS, "log_pt", "sort_pt", "coordinates")
 """Settings of particles beside `x_key`."""
+UNITS = {"GeV": 1.0, "MeV": 1e-3}
 MAX_RELATIVE = 5.0
 """The relative pT of a jet's particles sum to about 1."""
 
@@ -31,20 +39,37 @@ def open_events(path: Path, config: ConfigDict) -> Iterator[Any]:
     Raises:
         UserError: as `jaxad.data.places.open_places`; arrays beside the particles that do not fit.
     """
+    objects, particles = objects_of(config), config.format in PARTICLES
     with contextlib.ExitStack() as stack:
-        x = stack.enter_context(open_places(path, config.x_key, "data.x_key"))
-        particles = config.format in PARTICLES
+        if particles and is_slots(config.x_key):
+            yield stack.enter_context(open_slots(path, config.x_key, objects))
+            return
+        x = stack.enter_context(open_places(path, config.x_key, "data.x_key", objects))
         if particles and isinstance(x, Beside) and len(x.shape) == 2:
             x = _Folded(x, path, config)
-        if not particles or not any(config[name] for name in BESIDE) or len(x.shape) != 3:
+        if not particles or len(x.shape) != 3:
             yield x
             return
         beside = {
-            name: stack.enter_context(open_places(path, config[name], f"data.{name}"))
-            for name in ("mask_key", "jet_pt_key", "particle_weight_key")
+            name: stack.enter_context(open_places(path, config[name], f"data.{name}", objects))
+            for name in ARRAYS
             if config[name]
         }
-        yield _Particles(x, beside, path, config)
+        if any(config[name] for name in BESIDE):
+            x = _Particles(x, beside, path, config)
+        yield Hardest(x, config.n_particles) if config.n_particles else x
+
+
+def objects_of(config: ConfigDict) -> Objects | None:
+    """The collection of which each object is a row; None where each event is."""
+    return Objects(config.objects, config.links) if config.objects else None
+
+
+def _columns_in(config: ConfigDict) -> tuple[str, ...]:
+    """What the numbers of a particle are in the files."""
+    if config.coordinates:
+        return tuple(COORDINATES[config.coordinates].split(", "))
+    return tuple(name for name, _ in COLUMNS[config.format])
 
 
 class _Folded:
@@ -52,9 +77,9 @@ class _Folded:
 
     def __init__(self, table: Beside, path: Path, config: ConfigDict):
         n_events, width = table.shape
-        n_columns = len(COLUMNS[config.format])
+        n_columns = len(_columns_in(config))
         if width % n_columns:
-            names = ", ".join(name for name, _ in COLUMNS[config.format])
+            names = ", ".join(_columns_in(config))
             raise UserError(
                 f"{path}: {config.x_key}: data.format={config.format}: expected {n_columns} "
                 f"numbers a particle, {names}, found {width} columns, which is no multiple: name "
@@ -76,10 +101,21 @@ class _Particles:
     def __init__(self, x: Any, beside: dict[str, Any], path: Path, config: ConfigDict):
         self._x, self._beside, self._path, self._config = x, beside, path, config
         self.shape = x.shape
+        if config.coordinates and x.shape[2] != 4:
+            raise UserError(
+                f"{path}: {config.x_key}: data.coordinates={config.coordinates}: expected four "
+                f"numbers a particle, {COORDINATES[config.coordinates]}, found shape {x.shape}"
+            )
         self.dtype = np.result_type(np.float32, x.dtype, *(a.dtype for a in beside.values()))
         for name, array in beside.items():
-            slots = x.shape[:2] if name != "jet_pt_key" else x.shape[:1]
-            if tuple(array.shape) not in (slots, (*slots, 1)):
+            slots = x.shape[:1] if name in ("jet_pt_key", "axis_key") else x.shape[:2]
+            if name == "axis_key":
+                if tuple(array.shape) != (*slots, 2):
+                    raise UserError(
+                        f"{path}: {config.axis_key}: data.axis_key: expected eta and phi of each "
+                        f"jet, shape {(*slots, 2)}, found {tuple(array.shape)}"
+                    )
+            elif tuple(array.shape) not in (slots, (*slots, 1)):
                 what = "particle" if len(slots) == 2 else "event"
                 raise UserError(
                     f"{path}: {config[name]}: data.{name}: expected one number for each "
@@ -93,6 +129,7 @@ class _Particles:
         start, stop, _ = rows.indices(len(self))
         stop = max(start, stop)
         x = np.asarray(self._x[start:stop]).astype(self.dtype)  # a copy
+        x = emptied(x, zero_is_none=not self._config.log_pt)
         there = x.any(axis=-1)
         if "mask_key" in self._beside:
             there = self._read("mask_key", start, x.shape[:2])
@@ -100,17 +137,21 @@ class _Particles:
         if self._config.log_pt:
             with np.errstate(over="ignore"):  # infinities are refused later
                 x[..., 0] = np.where(there, np.exp(x[..., 0]), 0)
-        momenta = x[..., :1] if self._config.format == "ptetaphi" else x
+        pt_first = _columns_in(self._config)[0] == "pt"
+        momenta = x[..., :1] if pt_first else x
+        if "axis_key" in self._beside:
+            axis = np.asarray(self._beside["axis_key"][start:stop])
+            x[..., 1:3] += axis[:, None] * there[..., None]
+            x[..., 2] = np.where(abs(x[..., 2]) > np.pi, wrap_phi(x[..., 2]), x[..., 2])
+        if self._config.coordinates:
+            x = four_vectors(x, self._config.coordinates, UNITS[self._config.units])
+            momenta = x
         if "jet_pt_key" in self._beside:
             self._require_relative(x[..., 0], start)
             momenta *= self._read("jet_pt_key", start, (len(x), 1, 1))
         if "particle_weight_key" in self._beside:
             momenta *= self._read("particle_weight_key", start, (*x.shape[:2], 1))
-        if self._config.sort_pt:
-            pt = x[..., 0] if x.shape[-1] == 3 else np.hypot(x[..., 1], x[..., 2])
-            order = np.argsort(-pt, axis=1, kind="stable")
-            x = np.take_along_axis(x, order[..., None], axis=1)
-        return x
+        return by_pt(x) if self._config.sort_pt and not self._config.n_particles else x
 
     def _read(self, name: str, start: int, shape: tuple[int, ...]) -> np.ndarray:
         """What stands beside the events from `start`; a mask as bool.
@@ -141,7 +182,10 @@ class _Particles:
 
 
 def warn_of_relative(pt: np.ndarray, path: Path, config: ConfigDict) -> None:
-    """Tells of jets (N,) whose pT, in the unit of the files, is about 1, as relative ones are."""
+    """Tells of jets (N,) whose pT, in the unit of the files, is about 1, as relative ones are.
+
+    A median of 1 MeV or 1 GeV is no jet that a detector has seen.
+    """
     if config.jet_pt_key or not len(pt):
         return
     median = float(np.median(pt))

@@ -4,17 +4,20 @@ Nothing here repairs anything; nothing here loads a pickle.
 """
 
 import contextlib
+import difflib
 import errno
 import glob
 import itertools
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import h5py
 import numpy as np
 
+from jaxad.data import kinds
 from jaxad.data.dataset import first_not_finite
 from jaxad.data.whole import require_filters, require_whole
 from jaxad.errors import DAMAGED, UserError
@@ -23,7 +26,7 @@ from jaxad.storage.paths import expanded
 MAX_JET_PT = 14_000.0  # GeV: a median jet above this was written in MeV
 MAX_RATIO = 100.0  # between the median pT of two classes of one data set
 MAX_PHI = 4 * math.pi  # an angle may go round, but one beyond this is in degrees, or no angle
-HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+HDF5_MAGIC = kinds.HDF5
 
 
 def resolve(source: str | Path, pattern: str = "*", setting: str = "data.source") -> list[Path]:
@@ -57,11 +60,7 @@ def open_hdf5(path: str | Path) -> h5py.File:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such file")
-    try:
-        with path.open("rb") as stream:
-            head = stream.read(64)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    head = kinds.head_of(path)
     if not head:
         raise UserError(f"{path}: the file is empty; download or copy it again")
     try:
@@ -95,14 +94,7 @@ def _not_opened(path: Path, head: bytes, error: OSError) -> UserError:
         )
     if head.startswith(HDF5_MAGIC):
         return UserError(f"{path}: damaged ({_reason(error)}): download or copy it again")
-    if head.lstrip()[:1] == b"<":
-        found = "a web page"
-    elif head.startswith(b"version https://git-lfs"):
-        found = "a Git LFS pointer, not its content"
-    elif head.startswith(b"\x1f\x8b"):
-        found = f"one inside gzip: unpack it first, gunzip --stdout {path} > NEW.h5"
-    else:
-        found = f"a file that starts with {head[:8]!r}"
+    found = kinds.other(path, head) or f"a file that starts with {head[:8]!r}"
     return UserError(f"{path}: expected an HDF5 file, found {found}")
 
 
@@ -151,7 +143,21 @@ def absent(
     """The error for a file without `key`: what it has instead, and the setting that names it."""
     listed = ", ".join(f"{name} {shape}" for name, shape in list(shapes.items())[:20])
     mend = f"; set {setting} to one of these" if setting and listed else ""
-    return UserError(f"{path}: no {kind} {key!r}; found {listed or 'none'}{mend}")
+    near = nearest(key, shapes)
+    return UserError(f"{path}: no {kind} {key!r}; found {listed or 'none'}{near}{mend}")
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The three names most like one that is not there, for messages; "" where there are no more."""
+    names = list(known)
+    matcher = difflib.SequenceMatcher(b=name.lower())
+
+    def likeness(other: str) -> float:
+        matcher.set_seq1(other.lower())
+        return matcher.ratio()
+
+    close = sorted(names, key=likeness, reverse=True)[:3]
+    return f"; nearest {', '.join(close)}" if len(names) > 3 else ""
 
 
 def _require_links(file: h5py.File, key: str) -> None:
@@ -267,6 +273,17 @@ def require_gev(pt: np.ndarray, path: str | Path, field: str) -> None:
         raise UserError(
             f"{path}: {field}: expected GeV, found a median jet pT of {median:.3g}: "
             "this looks like MeV; convert the file, or set data.units=MeV where the reader has it"
+        )
+
+
+def warn_of_units(medians: Mapping[str, float], what: str) -> None:
+    """Tells of classes whose median masses differ as MeV and GeV do; a resonance may be so far."""
+    low, high = min(medians, key=medians.get), max(medians, key=medians.get)
+    if medians[low] > 0 and medians[high] > 3 * MAX_RATIO * medians[low]:
+        print(
+            f"warning: {what}: mixed units? the median mass of {high} is {medians[high]:.3g}, of "
+            f"{low} {medians[low]:.3g} GeV: all files are read in one unit",
+            file=sys.stderr,
         )
 
 

@@ -18,6 +18,7 @@ from jaxad.data import checks
 from jaxad.data.array_files import header_of, opened, stored_array
 from jaxad.data.csv_file import Csv
 from jaxad.data.jagged import PARQUET
+from jaxad.data.kinds import require_kind
 from jaxad.data.pandas_table import PandasTable, is_frame
 from jaxad.data.rows import file_of, opened_tree, reading_root
 from jaxad.errors import DAMAGED, UserError
@@ -89,8 +90,10 @@ def _natural(name: str) -> list[tuple[int, int, str]]:
 def no_column(file: str, name: str, names: Sequence[str], setting: str) -> UserError:
     """The error for a file without a column."""
     listed = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+    near = checks.nearest(name, names)
     return UserError(
-        f"{file}: no column {name!r}; found {listed or 'none'}; set {setting} to some of these"
+        f"{file}: no column {name!r}; found {listed or 'none'}{near}; set {setting} to some of "
+        "these"
     )
 
 
@@ -252,6 +255,7 @@ def _of_records(file: Mapping, key: str, path: Path) -> np.ndarray:
 
 class _Parquet:
     def __init__(self, path: Path):
+        require_kind(path, "a Parquet file")
         try:
             from pyarrow import parquet
         except ImportError:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxad.data.kinds import head_of, other
 from jaxad.errors import UserError
 
 BLOCK = 1 << 25  # bytes that are parsed together
@@ -32,6 +33,8 @@ class Csv:
 
     def __init__(self, path: Path):
         self._path = path
+        if what := other(path, head_of(path)):
+            raise UserError(f"{path}: line 1: expected the names of the columns, found {what}")
         try:
             with path.open("rb") as stream:
                 header = stream.readline()

@@ -57,6 +57,11 @@ def folds(fold_key: np.ndarray, k: int, salt: int = 0) -> np.ndarray:
     return fold
 
 
+def fractions(key: np.ndarray, salt: int = 0) -> np.ndarray:
+    """A number (N,) from 0 to 1 of each key, the same for equal ones: a salted hash."""
+    return _mixed(key, np.uint64(salt % 2**32)) / 2.0**32
+
+
 def fold_sizes(fold: np.ndarray, k: int) -> np.ndarray:
     """Number of events of each fold, (k,)."""
     return np.bincount(fold, minlength=k)

@@ -10,37 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from jaxad.data import checks
+from jaxad.data.lists import Jagged
 from jaxad.data.parquet_rows import ParquetRows
 from jaxad.data.rows import opened_tree, reading_root
 from jaxad.data.whole import missing
 from jaxad.errors import UserError
 
 PARQUET = (".parquet", ".pq")
-
-
-class Jagged:
-    """Lists of numbers as an array (N, M), zeros after the end of each, M the longest of all.
-
-    Attributes:
-        counts: (N,) how many numbers each list has.
-        shape, dtype: as of a NumPy array.
-    """
-
-    def __init__(self, counts: np.ndarray, values: np.ndarray):
-        self.counts, self._values = counts, values
-        self._starts = np.concatenate([[0], np.cumsum(counts)])
-        self.shape, self.dtype = (len(counts), int(counts.max(initial=1))), values.dtype
-
-    def __len__(self) -> int:
-        return len(self.counts)
-
-    def __getitem__(self, rows: slice) -> np.ndarray:
-        start, stop, _ = rows.indices(len(self))
-        stop = max(start, stop)
-        padded = np.zeros((stop - start, self.shape[1]), self.dtype)
-        there = np.arange(self.shape[1]) < self.counts[start:stop, None]
-        padded[there] = self._values[self._starts[start] : self._starts[stop]]
-        return padded
 
 
 @contextlib.contextmanager
@@ -58,7 +35,7 @@ def open_branch(file: str, name: str, setting: str = "") -> Iterator[np.ndarray 
         with reading_root(file):
             found, n = [str(key) for key in tree.keys()], int(tree.num_entries)  # noqa: SIM118
         if name not in found:
-            raise _absent(file, "branch", name, found, setting)
+            raise absent(file, "branch", name, found, setting)
         with reading_root(f"{file}: {name}"):
             values = tree[name].array(library="ak")
         if len(values) < n:
@@ -76,15 +53,17 @@ def open_list(path: Path, name: str, setting: str = "") -> Iterator[np.ndarray |
     with contextlib.ExitStack() as stack:
         rows = ParquetRows([path], stack)
         if name not in rows.names:
-            raise _absent(str(path), "column", name, rows.names, setting)
+            raise absent(str(path), "column", name, rows.names, setting)
         counts, values = rows.lists([name], 0, len(rows))[name]
         yield Jagged(counts, values) if rows.is_nested(name) else values
 
 
-def _absent(file: str, kind: str, name: str, found: list[str], setting: str) -> UserError:
+def absent(file: str, kind: str, name: str, found: list[str], setting: str) -> UserError:
+    """The error for a file without a branch or column: what it has instead."""
     listed = ", ".join(found[:20]) + (" ..." if len(found) > 20 else "")
     mend = f"; set {setting} to some of these" if setting else ""
-    return UserError(f"{file}: no {kind} {name!r}; found {listed or 'none'}{mend}")
+    near = checks.nearest(name, found)
+    return UserError(f"{file}: no {kind} {name!r}; found {listed or 'none'}{near}{mend}")
 
 
 def _numbers(values: Any, file: str, name: str) -> np.ndarray | Jagged:

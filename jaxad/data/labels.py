@@ -1,5 +1,6 @@
 """Which of the user's own events are background and which a signal, by labels and by files."""
 
+import itertools
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,70 +8,89 @@ from pathlib import Path
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxad.data import checks
+from jaxad.data import assembled, checks, label_file, text_labels
+from jaxad.data.beside import Beside
 from jaxad.data.dataset import as_mapping
-from jaxad.data.places import Beside, from_one_hot, open_places
+from jaxad.data.event_parts import Parts
+from jaxad.data.places import from_one_hot, open_places
 from jaxad.data.rows import file_of, files_of
 from jaxad.data.splits import choose
 from jaxad.errors import UserError
 
 NUMBER = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?")
+RANGE = re.compile(r"([+-]?\d+)-([+-]?\d+)")
+MAX_LABELS = 100_000
 
 
 def label_list(value: str | int | tuple) -> list[int]:
-    """The labels of the background, as `data.background` gives them: "0,1", 0 or (0, 1).
+    """The labels of the background, as `data.background` gives them: "0,1", "161-187", 0, (0, 1).
 
     Raises:
-        UserError: no whole numbers.
+        UserError: no whole numbers, nor ranges of them.
+
+    Examples:
+        >>> label_list("0,5-7")
+        [0, 5, 6, 7]
     """
     items = value.split(",") if isinstance(value, str) else np.atleast_1d(value).tolist()
     try:
-        labels = [_label(str(item)) for item in items]
+        parts = [_labels(str(item)) for item in items]
     except UserError:
-        labels = [None]
-    if None in labels:
-        raise UserError(f"data.background: expected labels like 0,1, found {value!r}")
-    return labels
+        parts = [None]
+    if None in parts:
+        raise UserError(
+            f"data.background: expected labels like 0,1, or a range like 5-7, found {value!r}"
+        )
+    return [label for part in parts for label in part]
 
 
-def _label(text: str) -> int | None:
-    """The label that is written so, "4" or "4.0"; None of what is no number.
+def _labels(text: str) -> list[int] | None:
+    """The labels that are written so, "4", "4.0", "0-14" or "0-14+20"; None of what is a file.
 
     Raises:
-        UserError: a number that is not whole.
+        UserError: a number that is not whole, or a range that ends before it begins.
     """
-    if not NUMBER.fullmatch(text.strip()):
-        return None
-    if float(text) != int(float(text)):
-        raise UserError(f"expected a whole number as label, or a file, found {text}")
-    return int(float(text))
+    labels: list[int] = []
+    for item in (part.strip() for part in text.split("+") if part.strip()):
+        if found := RANGE.fullmatch(item):
+            low, high = int(found[1]), int(found[2])
+            if not low <= high < low + MAX_LABELS:
+                raise UserError(f"expected a range of labels LOW-HIGH, found {item}")
+            labels += range(low, high + 1)
+        elif not NUMBER.fullmatch(item):
+            return None
+        elif float(item) != int(float(item)):
+            raise UserError(f"expected a whole number as label, or a file, found {item}")
+        else:
+            labels.append(int(float(item)))
+    return labels or None
 
 
 def signals_of(
     config: ConfigDict, background: list[Path]
-) -> tuple[dict[str, int], dict[str, list[str]]]:
+) -> tuple[dict[str, list[int]], dict[str, list[str]]]:
     """Signals that are labels of the source, and signals with files of their own.
 
     Raises:
         UserError: a label or file that is also the `background`, no such file, or no label.
     """
-    by_label: dict[str, int] = {}
+    by_label: dict[str, list[int]] = {}
     by_file: dict[str, list[str]] = {}
     for name, value in as_mapping(config.signals, "data.signals").items():
         try:
-            label = _label(value)
+            labels = _labels(value)
         except UserError as error:
             raise UserError(f"data.signals: {name}: {error}") from None
-        if label is None:
+        if labels is None:
             by_file[name] = files_of(value, "data.signals")
         else:
-            by_label[name] = label
-    if by_label and not config.label_key:
+            by_label[name] = labels
+    if by_label and not is_labelled(config):
         name = next(iter(by_label))
         if config.features:
             raise UserError(f"data.signals: {name} is a label, which needs data.label")
         raise UserError(f"data.signals: {name} is a label, which needs data.label_key")
-    if both := set(by_label.values()) & set(label_list(config.background)):
+    if both := set(itertools.chain(*by_label.values())) & set(label_list(config.background)):
         raise UserError(f"data.signals: label {both.pop()} is also in data.background")
     same = {file_of(str(path))[0].resolve() for path in background}
     for name, files in by_file.items():
@@ -84,17 +104,29 @@ def signals_of(
     return by_label, by_file
 
 
+def is_labelled(config: ConfigDict) -> bool:
+    """Whether whole arrays have labels."""
+    return bool(config.label_key or config.get("label_file"))
+
+
 def labels_of(path: Path, config: ConfigDict, n_events: int) -> np.ndarray:
-    """The label (n_events,) of every event of a file; of one-hot columns their number, from 0.
+    """The label (n_events,) of every event of a file; of one-hot columns their number, from 0; of
+    texts their place in `data.label_names`.
 
     Raises:
         UserError: no such array, another number of labels, or labels that are no whole numbers;
             several columns that are not one-hot.
     """
     key = config.label_key
+    if config.label_file:
+        return label_file.read(config.label_file, path, n_events)
     if path.suffix == ".npy":
         raise UserError(f"{path}: an npy file has no {key!r}; use npz or HDF5, or a file a class")
-    with open_places(path, key, "data.label_key") as stored, checks.reading(path, key):
+    objects = assembled.objects_of(config)
+    if objects is None and (texts := text_labels.texts_of(path, key)) is not None:
+        return text_labels.numbers(texts, config.label_names, path, key, n_events)
+    places = open_places(path, key, "data.label_key", objects)
+    with places as stored, checks.reading(path, key):
         labels = np.asarray(stored[0 : len(stored)])
     if isinstance(stored, Beside) and labels.ndim == 2 and labels.shape[1] > 1:
         labels = from_one_hot(labels, path, key)
@@ -131,17 +163,33 @@ def limited(index: np.ndarray, config: ConfigDict, number: int) -> np.ndarray:
 
 
 def parts_of(
-    n_events: int, labels: np.ndarray | None, by_label: Mapping[str, int], config: ConfigDict
+    n_events: int,
+    labels: np.ndarray | None,
+    by_label: Mapping[str, list[int]],
+    config: ConfigDict,
+    split: Parts | None = None,
 ) -> tuple[dict[str, np.ndarray], dict[str, int]]:
     """Row numbers of the background and of each labelled signal, and how many events of each other
-    label there are."""
+    label there are.
+
+    Args:
+        split: leaves out events of no part, and of signals those that are not tested.
+    """
+    everything = np.arange(n_events) if split is None else np.flatnonzero(split.part >= 0)
     if labels is None:
-        return {"background": limited(np.arange(n_events), config, 0)}, {}
-    wanted = {"background": label_list(config.background)}
-    wanted |= {name: [label] for name, label in by_label.items()}
+        return {"background": limited(everything, config, 0)}, {}
+    wanted = {"background": label_list(config.background)} | dict(by_label)
+    is_background = np.isin(labels, wanted["background"])
     parts = {}
     for number, (name, values) in enumerate(wanted.items()):
         index = with_labels(labels, values, name, config)
+        if split is not None:
+            kept = split.part >= 0
+            if number:
+                kept = split.tested(np.isin(labels, values), is_background)
+            index = index[kept[index]]
+            if not len(index):
+                raise UserError(f"{config.source}: {name}: data.split leaves no event of it")
         parts[name] = limited(index, config, number)
     others = labels[~np.isin(labels, [label for values in wanted.values() for label in values])]
     left_out = zip(*np.unique(others, return_counts=True), strict=True)

@@ -4,6 +4,7 @@
 --config.data.mass=mjj --config.data.mass_unit=TeV --config.data.id=run,event
 """
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ from ml_collections import ConfigDict
 from jaxad.data.checks import require_finite
 from jaxad.data.columns import ARRAYS, as_integers, chosen, no_column, open_columns, require_column
 from jaxad.data.dataset import Rows, n_rows, take
+from jaxad.data.event_parts import parts_in
 from jaxad.data.labels import limited, parts_of, signals_of
 from jaxad.data.layout import Layout
 from jaxad.data.raw_events import require_events
@@ -161,6 +163,7 @@ def labels_in(sample: Sample) -> np.ndarray | None:
 def with_keys(config: ConfigDict) -> ConfigDict:
     """The settings with the columns' names under those of whole arrays, *_key."""
     keys = {"label_key": config.label, "weight_key": config.weight, "mass_key": config.mass}
+    keys["label_file"] = ""
     return ConfigDict({**config, **keys, "id_key": config.id, "format": "features"})
 
 
@@ -171,8 +174,11 @@ def layout(named: Named, config: ConfigDict) -> Layout:
     return Layout("features", (len(columns),), columns=columns, mass=named.mass)
 
 
-def rows(files: Sequence[str], config: ConfigDict, labelled: bool) -> tuple[Rows, Layout]:
-    """All events of some files, for training: x float32, mass [GeV], weight, event, label.
+def rows(
+    files: Sequence[str], config: ConfigDict, labelled: bool
+) -> tuple[Rows, Layout, tuple[int, ...]]:
+    """All events of some files, for training: x float32, mass [GeV], weight, event, label; what
+    one is; and where each file begins.
 
     The label is the raw one, int64, of labelled files alone.
 
@@ -212,7 +218,7 @@ def rows(files: Sequence[str], config: ConfigDict, labelled: bool) -> tuple[Rows
         found["event"] = ids[0] if len(ids) == 1 else np.column_stack(ids)
     if labelled and (labels := labels_in(sample)) is not None:
         found["label"] = labels
-    return found, about
+    return found, about, sample.origin.starts
 
 
 def classes(config: ConfigDict) -> tuple[Rows, dict[str, Rows], dict[str, Any]]:
@@ -223,9 +229,11 @@ def classes(config: ConfigDict) -> tuple[Rows, dict[str, Rows], dict[str, Any]]:
     """
     files, keys = files_of(config.source), with_keys(config)
     by_label, by_file = signals_of(keys, [file_of(file)[0] for file in files])
-    everything, about = rows(files, config, labelled=True)
+    everything, about, starts = rows(files, config, labelled=True)
     labels = everything.pop("label", None)
-    index, left_out = parts_of(n_rows(everything), labels, by_label, keys)
+    sizes = [stop - start for start, stop in itertools.pairwise((*starts, n_rows(everything)))]
+    split = parts_in([*map(Path, files)], sizes, config, _columns_of, config.id)
+    index, left_out = parts_of(n_rows(everything), labels, by_label, keys, split)
     found = {}
     for name, place in index.items():
         found[name] = take(everything, place)
@@ -233,7 +241,7 @@ def classes(config: ConfigDict) -> tuple[Rows, dict[str, Rows], dict[str, Any]]:
         found[name]["label"] = label.astype(np.float32)
     background = found.pop("background")
     for number, (name, own) in enumerate(by_file.items(), 1 + len(by_label)):
-        signal, _ = rows(own, config, labelled=False)
+        signal, *_ = rows(own, config, labelled=False)
         signal = take(signal, limited(np.arange(n_rows(signal)), config, number))
         found[name] = signal | {"label": np.ones(n_rows(signal), np.float32)}
     own_files = [str(file_of(file)[0]) for group in by_file.values() for file in group]
@@ -244,8 +252,19 @@ def classes(config: ConfigDict) -> tuple[Rows, dict[str, Rows], dict[str, Any]]:
     return (
         background,
         found,
-        {"layout": about, "labels": mass, "baselines": baselines, "info": info},
+        {"layout": about, "labels": mass, "baselines": baselines, "info": info}
+        | ({} if split is None else {"part": split.part[index["background"]]}),
     )
+
+
+def _columns_of(path: Path, names: str) -> np.ndarray:
+    """The columns (n, k) of a table that a setting names."""
+    with open_columns(path) as columns:
+        wanted = names_of(names)
+        for name in wanted:
+            if name not in columns.names:
+                raise no_column(str(path), name, columns.names, "data.split_key")
+        return np.column_stack([*columns.read(wanted, wanted).values()])
 
 
 def maybe_particles(config: ConfigDict) -> bool:

@@ -1,5 +1,6 @@
 """The table of a search from columns that are named: of files, or of what Python holds."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -75,7 +76,7 @@ def data_among(
     labels: np.ndarray | None,
     n_source: int,
     n_events: int,
-    by_label: Mapping[str, int],
+    by_label: Mapping[str, list[int]],
     config: ConfigDict,
 ) -> tuple[np.ndarray | None, np.ndarray | None, int]:
     """Which events are data of a search, None for all; which of these are signal, None where
@@ -98,7 +99,7 @@ def data_among(
     is_signal[n_source:] = True
     is_background[:n_source] = True
     if labels is not None:
-        is_signal[:n_source] = np.isin(labels, list(by_label.values()))
+        is_signal[:n_source] = np.isin(labels, [*itertools.chain(*by_label.values())])
         is_background[:n_source] = np.isin(labels, label_list(config.background))
     rows = injected_among(is_background, is_signal, config.inject, config.seed)
     return rows, is_signal[rows], int((~is_signal & ~is_background).sum())

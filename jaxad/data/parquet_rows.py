@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxad.data.kinds import require_kind
 from jaxad.errors import UserError
 
 Lists = tuple[np.ndarray, np.ndarray]
@@ -28,6 +29,8 @@ class ParquetRows:
     """
 
     def __init__(self, paths: Sequence[Path], stack: contextlib.ExitStack):
+        for path in paths:
+            require_kind(path, "a Parquet file")
         try:
             from pyarrow import parquet
         except ImportError:
@@ -54,6 +57,28 @@ class ParquetRows:
     def is_nested(self, name: str) -> bool:
         """Whether a column holds lists."""
         return bool(self._files[0].schema_arrow.field(name).type.num_fields)
+
+    def texts(self, name: str) -> np.ndarray | None:
+        """A column of texts (N,); None where it is of something else, or there is none.
+
+        Raises:
+            UserError: rows without a value, a damaged file.
+        """
+        from pyarrow import types
+
+        if name not in self.names:
+            return None
+        kind = self._files[0].schema_arrow.field(name).type
+        kind = kind.value_type if types.is_dictionary(kind) else kind
+        if not (types.is_string(kind) or types.is_large_string(kind) or types.is_binary(kind)):
+            return None
+        found: list[Any] = []
+        for path, file in zip(self.paths, self._files, strict=True):
+            with _reading(path):
+                found += file.read(columns=[name]).column(name).to_pylist()
+        if None in found:
+            raise UserError(f"{self.paths[0]}: {name}: {found.count(None):,} rows have no value")
+        return np.array([v.decode() if isinstance(v, bytes) else v for v in found])
 
     def rows_of(self, path: Path) -> range:
         """The rows that lie in one of the files."""

@@ -3,35 +3,41 @@
 constituents            the array
 jets[4], jets[-1]       a column of the last axis, from 0 or from the end
 jets[-6:-1], block[:]   several columns, as of Python
+jets[j_g]               the column of this name, where the file has a list of their names
 pt,eta,phi              arrays side by side: column by column, a new last axis
 X[2],X[0],X[1]          columns in this order
 df[:2100]               columns of a pandas frame, as of an array
+E_*,PX_*                columns of a table (pandas, CSV, Parquet) that fit, in natural order
+Muon_pt[0]              of lists the first number; NaN, which is refused, where there is none
+MET_pt,=0,MET_phi       the number 0 in every event
+mass_ptetaphim(Muon_pt[0],...)   invariant mass of all particles, four numbers each
+training_weights|weights         the first of these that the file has
 """
 
 import contextlib
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from jaxad.data import checks
-from jaxad.data.array_files import opened
-from jaxad.data.jagged import PARQUET, Jagged, open_branch, open_list
+from jaxad.data import checks, event_text
+from jaxad.data.array_files import SUFFIXES, names_in, opened
+from jaxad.data.beside import Beside, Constant, Masses, Place, shape_of, text_of
+from jaxad.data.columns import chosen, no_column, open_columns
+from jaxad.data.coordinates import COORDINATES
+from jaxad.data.jagged import PARQUET, absent, open_branch, open_list
+from jaxad.data.links import Objects, seen
+from jaxad.data.lists import Jagged
 from jaxad.data.pandas_table import PandasTable, frames_of
 from jaxad.data.rows import file_of, open_array
 from jaxad.errors import UserError
-from jaxad.storage import on_disk
 
+_MASS = re.compile(r"mass_(\w+)\((.+)\)")
+_CONSTANT = re.compile(r"=(-?\d+(?:\.\d*)?)")
 _PLACE = re.compile(r"(?P<key>[^\[\]]+)(?:\[(?P<low>-?\d+)?(?P<colon>:)?(?P<high>-?\d+)?\])?")
-
-
-class Place(NamedTuple):
-    """Columns `columns` of the last axis of the array `key`; None: the array is one column."""
-
-    key: str
-    columns: slice | int | None
+_NAMED = re.compile(r"([^\[\]]+)\[([A-Za-z_]\w*)\]")
 
 
 def places_of(text: str, setting: str = "") -> list[Place]:
@@ -46,6 +52,9 @@ def places_of(text: str, setting: str = "") -> list[Place]:
     """
     places = []
     for item in text.split(","):
+        if named := _NAMED.fullmatch(item.strip()):
+            places.append(Place(named[1], named[2]))
+            continue
         found = _PLACE.fullmatch(item.strip())
         bare = found is not None and item.strip().endswith("[]")
         if found is None or bare or (found["high"] and not found["colon"]):
@@ -58,156 +67,164 @@ def places_of(text: str, setting: str = "") -> list[Place]:
     return places
 
 
-class Beside:
-    """Columns of arrays (N, ...), side by side along the last axis: (N, ..., n_columns).
-
-    Attributes:
-        shape, dtype: of the whole, as of a NumPy array.
-    """
-
-    def __init__(self, arrays: dict[str, Any], places: Sequence[Place], path: Path, setting: str):
-        self._arrays, self._places, self._path = arrays, places, path
-        shapes = [_shape(arrays[place.key].shape, place, path, setting) for place in places]
-        for place, shape in zip(places, shapes, strict=True):
-            if shape[:-1] != shapes[0][:-1]:
-                raise UserError(
-                    f"{path}: {place.key}: expected shape {shapes[0][:-1]} as in {places[0].key}, "
-                    f"found {shape[:-1]}: name arrays of the same events and particles"
-                )
-        _require_same_lists(arrays, path)
-        self.shape = (*shapes[0][:-1], sum(shape[-1] for shape in shapes))
-        self.dtype = np.result_type(*(arrays[place.key].dtype for place in places))
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, rows: slice) -> np.ndarray:
-        start, stop, _ = rows.indices(len(self))
-        values = np.empty((max(0, stop - start), *self.shape[1:]), self.dtype)
-        step = min(map(on_disk.rows_at_once, self._arrays.values()))
-        for first in range(start, stop, step):
-            here = slice(first, min(first + step, stop))
-            read = {key: np.asarray(array[here]) for key, array in self._arrays.items()}
-            parts = [_columns(read[place.key], place) for place in self._places]
-            block = values[first - start : here.stop - start]
-            np.concatenate(parts, axis=-1, out=block, casting="same_kind")
-        return values
-
-
-def _require_same_lists(arrays: dict[str, Any], path: Path) -> None:
-    """Refuses lists of different lengths in one event: of two collections."""
-    jagged = {key: array.counts for key, array in arrays.items() if isinstance(array, Jagged)}
-    for key, counts in jagged.items():
-        name, expected = next(iter(jagged.items()))
-        odd = counts != expected
-        if odd.any():
-            row = int(np.argmax(odd))
-            raise UserError(
-                f"{path}: {key}: expected as many values as in {name}, {expected[row]}, found "
-                f"{counts[row]} at row {row}: name branches of one collection"
-            )
-
-
-def _columns(values: np.ndarray, place: Place) -> np.ndarray:
-    if place.columns is None:
-        return values[..., None]
-    if isinstance(place.columns, slice):
-        return values[..., place.columns]
-    return values[..., place.columns][..., None]
-
-
-def _shape(shape: tuple[int, ...], place: Place, path: Path, setting: str) -> tuple[int, ...]:
-    """The shape of a place's part of an array, its columns last."""
-    if place.columns is None:
-        return (*shape, 1)
-    width = shape[-1] if len(shape) > 1 else 0
-    if isinstance(place.columns, slice):
-        n = len(range(width)[place.columns])
-    else:
-        n = int(-width <= place.columns < width)
-    if n == 0:
-        raise UserError(
-            f"{path}: {place.key}: {setting}: expected columns of its last axis, 0 to "
-            f"{width - 1}, found {_text(place)}; the array has the shape {shape}"
-            if width
-            else f"{path}: {place.key}: {setting}: expected an array with columns, found shape "
-            f"{shape}: name it without brackets"
-        )
-    return (*shape[:-1], n)
-
-
-def _text(place: Place) -> str:
-    columns = place.columns
-    if isinstance(columns, slice):
-        low, high = ("" if end is None else end for end in (columns.start, columns.stop))
-        return f"[{low}:{high}]"
-    return f"[{columns}]"
-
-
 @contextlib.contextmanager
-def open_places(path: Path, text: str, setting: str = "") -> Iterator[Any]:
+def open_places(
+    path: Path, text: str, setting: str = "", objects: Objects | None = None
+) -> Iterator[Any]:
     """What `text` names, sliceable: the array itself where it is the name of one, else `Beside`.
+
+    Args:
+        objects: of which each is a row; None: each event is.
 
     Raises:
         UserError: as `jaxad.data.rows.open_array`; columns or shapes that do not fit.
     """
+    *others, text = text.split("|")
+    for other in others:  # the first that is there
+        with contextlib.ExitStack() as stack:
+            try:
+                found = stack.enter_context(open_places(path, other.strip(), setting, objects))
+            except UserError:
+                continue
+            yield found
+            return
+    mass = _MASS.fullmatch(text.strip())
+    if mass and mass[1] in COORDINATES:
+        with open_places(path, mass[2], setting, objects) as numbers:
+            yield Masses(numbers, mass[1], path, setting)
+        return
     if not ("," in text or "[" in text) or _is_key(path, text):
-        with _open(path, text, setting, whole=True) as array:
+        with _open(path, text, setting, objects, whole=True) as array:
             yield array
         return
     places = places_of(text, setting)
     with contextlib.ExitStack() as stack:
         arrays = {
-            key: stack.enter_context(_open(path, key, setting))
+            key: stack.enter_context(_open(path, key, setting, objects))
             for key in dict.fromkeys(place.key for place in places)
+            if not _CONSTANT.fullmatch(key)
         }
+        places = [_numbered(place, arrays, path, setting) for place in places]
+        shapes = [
+            shape_of(arrays[p.key].shape, p, path, setting) for p in places if p.key in arrays
+        ]
+        for place in places:
+            if constant := _CONSTANT.fullmatch(place.key):
+                if not shapes:
+                    raise UserError(f"{setting}: expected an array beside {place.key}, found none")
+                arrays[place.key] = Constant(float(constant[1]), shapes[0][:-1])
         yield Beside(arrays, places, path, setting)
 
 
-class _Frame:
-    """A pandas frame as an array (N, n_columns)."""
+def _numbered(place: Place, arrays: dict[str, Any], path: Path, setting: str) -> Place:
+    """The place with the number of a column that it names.
 
-    def __init__(self, table: PandasTable):
-        self._table = table
-        self.shape = table.n_rows, len(table.columns)
-        self.dtype = np.result_type(*map(table.dtype_of, table.columns))
+    Raises:
+        UserError: the file has no list of names of as many columns, or not this name.
+    """
+    if not isinstance(place.columns, str):
+        return place
+    shape = arrays[place.key].shape
+    lists = names_in(path, shape[-1] if len(shape) > 1 else 0)
+    number = next((names.index(place.columns) for names in lists if place.columns in names), None)
+    if number is None and not lists:
+        raise UserError(
+            f"{path}: {place.key}: {setting}: expected KEY, KEY[3] or KEY[3:6], separated by "
+            f"commas, found {text_of(place)!r}, and no list of names of its {shape[-1]} columns in "
+            "the file"
+        )
+    if number is None:
+        found = [name for names in lists for name in names]
+        raise absent(f"{path}: {place.key}", "column", place.columns, found, setting)
+    return Place(place.key, number)
+
+
+class _Frame:
+    """Columns of a pandas frame as an array (N, n_columns), or one of them (N,)."""
+
+    def __init__(self, table: PandasTable, columns: Sequence[str], whole: bool = True):
+        self._table, self._columns = table, list(columns)
+        self.shape = (table.n_rows, len(columns)) if whole else (table.n_rows,)
+        self.dtype = np.result_type(*map(table.dtype_of, columns))
 
     def __len__(self) -> int:
         return self.shape[0]
 
     def __getitem__(self, rows: slice) -> np.ndarray:
         start, stop, _ = rows.indices(len(self))
-        return self._table.read(self._table.columns, start, stop, self.dtype)
+        return self._table.read(self._columns, start, stop, self.dtype).reshape(-1, *self.shape[1:])
 
 
 @contextlib.contextmanager
-def _open(path: Path, key: str, setting: str, whole: bool = False) -> Iterator[Any]:
+def _open(
+    path: Path, key: str, setting: str, objects: Objects | None, whole: bool = False
+) -> Iterator[Any]:
     """An array, branch or column, or, unless it is wanted as a whole, a pandas frame."""
-    if file_of(str(path))[1] is not None:
-        with open_branch(str(path), key, setting) as branch:
-            yield branch
+    if objects is not None:
+        yield seen(key, objects, lambda name: _read(path, name, setting), str(path))
         return
-    if path.suffix in PARQUET and path.is_file():
-        with open_list(path, key, setting) as column:
-            yield column
-        return
-    frames = []
-    if path.suffix in (".h5", ".hdf5") and not whole:
-        with checks.open_hdf5(path) as file, checks.reading(path, key):
-            frames = frames_of(file)
-    if key in frames:
-        with PandasTable(path, key) as table:
-            yield _Frame(table)
-    else:
+    is_tree = file_of(str(path))[1] is not None
+    if not is_tree and path.suffix in (".h5", ".hdf5"):
+        with _open_hdf5(path, key, setting, whole) as array:
+            yield array
+    elif not (is_tree or path.suffix in (*PARQUET, ".csv", ".txt")):
         with open_array(path, key, setting) as array:
             yield array
+    else:
+        yield _read(path, key, setting)
+
+
+def _read(path: Path, key: str, setting: str) -> np.ndarray | Jagged:
+    """A branch or column; of a glob all that fit, (N, n)."""
+    is_tree = file_of(str(path))[1] is not None
+    if not is_tree and not path.is_file():
+        raise UserError(f"{path}: no such file")
+    if event_text.is_event_text(path):
+        return event_text.column(path, key, setting)
+    if is_tree and not _is_glob(key):
+        with open_branch(str(path), key, setting) as branch:
+            return branch
+    if path.suffix in PARQUET and not _is_glob(key):
+        with open_list(path, key, setting) as column:
+            return column
+    with open_columns(path) as columns:
+        names = chosen(key, columns.names)
+        if not names:
+            raise no_column(str(path), key, columns.names, setting)
+        values = columns.read(names, ())
+    return np.stack([values[name] for name in names], -1) if _is_glob(key) else values[key]
+
+
+def _is_glob(key: str) -> bool:
+    return "*" in key or "?" in key
+
+
+@contextlib.contextmanager
+def _open_hdf5(path: Path, key: str, setting: str, whole: bool) -> Iterator[Any]:
+    """An array, a pandas frame, or columns of the only frame."""
+    with checks.open_hdf5(path) as file, checks.reading(path, key):
+        frames = frames_of(file)
+        is_array = key in file and key not in frames
+    if key in frames and not whole:
+        with PandasTable(path, key) as table:
+            yield _Frame(table, table.columns)
+        return
+    if len(frames) == 1 and not is_array and key not in frames:
+        with PandasTable(path, frames[0]) as table:
+            names = chosen(key, table.columns)
+            if not names:
+                raise no_column(str(path), key, table.columns, setting)
+            yield _Frame(table, names, whole=_is_glob(key))
+        return
+    with open_array(path, key, setting) as array:
+        yield array
 
 
 def _is_key(path: Path, text: str) -> bool:
     """Whether the file has an array of exactly this name."""
-    if path.suffix in (".npy", *PARQUET) or file_of(str(path))[1] is not None:
+    if path.suffix not in SUFFIXES or path.suffix == ".npy" or not path.is_file():
         return False
-    if not path.is_file():
+    if file_of(str(path))[1] is not None:
         return False
     with checks.reading(path, text), opened(path) as file:
         return text in file

@@ -20,14 +20,14 @@ from pathlib import Path
 from typing import Any
 
 from jaxad.data.dataset import as_mapping
-from jaxad.data.events import DEFAULTS
+from jaxad.data.event_settings import DEFAULTS
 from jaxad.errors import UserError
 from jaxad.storage.paths import expanded
 
 FOLDER = Path(__file__).parent / "presets"
 NOT_LAYOUT = {
     *("preset", "n_events", "val_fraction", "test_fraction", "supervised", "supervised_fraction"),
-    *("window", "inject", "on_disk"),
+    *("window", "inject", "on_disk", "label_file"),
 }
 """Settings of how many events are used, and how: a preset says nothing of these."""
 SETTINGS = {key: value for key, value in DEFAULTS.items() if key not in NOT_LAYOUT}
@@ -64,6 +64,10 @@ class Preset:
         return self.path.stem
 
 
+KINDS = {
+    **{str: "text in quotes", bool: "true or false", dict: "a table"},
+    **{int: "a whole number", float: "a number"},
+}
 TEXTS = ("title", "container", "record", "doi", "reference", "size", "notes")
 TABLES = ("settings", "files", "columns", "md5")
 
@@ -98,7 +102,8 @@ def read(name: str) -> Preset:
                 f"out, and give --config.data.{key}"
             )
         _require_known(path, "settings.", key, SETTINGS)
-        _require_type(path, f"settings.{key}", value, type(SETTINGS[key]))
+        number = type(SETTINGS[key]) is float and type(value) is int
+        _require_type(path, f"settings.{key}", value, int if number else type(SETTINGS[key]))
     for key, value in content.get("files", {}).items():
         _require_known(path, "files.", key, ("background", "signals"))
         _require_type(path, f"files.{key}", value, str if key == "background" else dict)
@@ -140,7 +145,7 @@ def _require_known(path: Path, section: str, key: str, known: Iterable[str]) -> 
 
 def _require_type(path: Path, key: str, value: Any, expected: type) -> None:
     if type(value) is not expected:
-        kind = {str: "text in quotes", bool: "true or false", dict: "a table"}[expected]
+        kind = KINDS[expected]
         raise UserError(f"{path}: {key}: expected {kind}, found {value!r}: write {key} = ...")
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from jaxad.data import checks
 from jaxad.data.array_files import header_of, opened, stored_array
+from jaxad.data.kinds import require_kind
 from jaxad.data.whole import missing
 from jaxad.errors import UserError
 from jaxad.storage.paths import expanded
@@ -189,14 +190,15 @@ def opened_tree(path: str) -> Iterator[Any]:
     Raises:
         UserError: uproot is missing, no such file or tree, or a damaged one.
     """
+    file_name, tree_name = file_of(path)
+    if not file_name.is_file():
+        raise UserError(f"{file_name}: no such file")
+    require_kind(file_name, "a ROOT file")
     try:
         import awkward  # noqa: F401
         import uproot
     except ImportError:
         raise UserError(f"{path}: ROOT files need uproot: pip install 'jaxad[root]'") from None
-    file_name, tree_name = file_of(path)
-    if not file_name.is_file():
-        raise UserError(f"{file_name}: no such file")
     with contextlib.ExitStack() as stack:
         with reading_root(path):
             file = stack.enter_context(uproot.open(file_name))
@@ -230,5 +232,6 @@ def open_tree(path: str, branches: Mapping[str, str]) -> Iterator[Events]:
             absent = [name for name in branches.values() if name not in tree]
             events = None if absent else _Tree(tree, branches, path)
         if absent:
-            raise UserError(f"{path}: no branch {absent[0]!r}; found {', '.join(found[:20])}")
+            near = checks.nearest(absent[0], found)
+            raise UserError(f"{path}: no branch {absent[0]!r}; found {', '.join(found[:20])}{near}")
         yield events

@@ -54,6 +54,8 @@ RANGES = {
     "pt_min": NOT_NEGATIVE,
     "pt_max": POSITIVE,
     "shift": Range("a number", -math.inf),
+    "n_particles": COUNT,
+    "max_cut": Range("a number from 0 to 1", 0, 1),
 }
 
 

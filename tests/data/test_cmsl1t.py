@@ -290,7 +290,7 @@ def test_folders_and_files_that_are_others(samples, tmp_path):
     first = tmp_path / "data/zb/train-00000-of-00002.parquet"
     content = first.read_bytes()
     first.write_bytes(content[:900])
-    refused("train-00000-of-00002.parquet: cannot be read as a Parquet file")
+    refused("train-00000-of-00002.parquet: truncated: only 900 bytes are here, and a Parquet")
     first.unlink()
     refused("zb: train: expected 2 files, found 1: number 0 is missing")
     first.write_bytes(content)

@@ -194,7 +194,7 @@ def test_other_files_are_refused(tmp_path, monkeypatch):
     (tmp_path / "a.txt").write_text("m,a\n")
     with pytest.raises(UserError, match=r"a.txt: expected a file of .h5, .*.csv, .parquet"):
         table_of(tmp_path / "a.txt")
-    (tmp_path / "a.parquet").write_bytes(b"PAR1")
+    (tmp_path / "a.parquet").write_bytes(b"PAR1" * 3)
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(UserError, match=r"Parquet files need pyarrow: pip install 'jaxad\[parq"):
         table_of(tmp_path / "a.parquet")
@@ -225,7 +225,7 @@ def test_what_parquet_alone_can_hold(tmp_path):
         with pytest.raises(UserError, match=message):
             table_of(tmp_path / "a.parquet", **asked | {"features": features})
     (tmp_path / "a.parquet").write_bytes(b"PAR1oops")
-    with pytest.raises(UserError, match="cannot be read as a Parquet file"):
+    with pytest.raises(UserError, match="truncated: only 8 bytes are here, and a Parquet"):
         table_of(tmp_path / "a.parquet", **asked | {"features": "n"})
 
 

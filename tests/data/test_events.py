@@ -312,13 +312,13 @@ def test_damaged_and_foreign_files(jets, tmp_path):
     flipped[len(content) // 2] ^= 255
     (tmp_path / "flipped.npz").write_bytes(flipped)
     np.savez(tmp_path / "object.npz", x=np.array([{}, {}], object))
-    (tmp_path / "x.csv").write_text("1,2\n")
+    (tmp_path / "x.fits").write_text("1,2\n")
     expected = {
         "cut.npz": "expected a NumPy file, found a damaged one",
         "cut.h5": "truncated",
         "flipped.npz": "x: the data cannot be read",
         "object.npz": "x: cannot be read .*Object arrays cannot be loaded",
-        "x.csv": "expected a file of .h5, .hdf5, .npz, .npy",
+        "x.fits": "expected a file of .h5, .hdf5, .npz, .npy",
     }
     for name, message in expected.items():
         with pytest.raises(UserError, match=f"{name}: {message}"):

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from documents import ROOT, blocks
 from lhco_events import write_frame
+from published_layouts import CASES as FURTHER
+from published_layouts import J1, massive
 from random_jets import random_jets
 
 from jaxad import data
@@ -18,6 +20,12 @@ from jaxad.errors import UserError
 from jaxad.observables.momenta import four_momenta
 
 N = 30
+HLS4ML_NAMES = {
+    "particleFeatureNames": np.array([f"j1_{name}" for name in J1.split()], "S"),
+    "jetFeatureNames": np.array(
+        [*(f"j_{i}" for i in range(53)), *(f"j_{name}" for name in "gqwzt"), "j_index"], "S"
+    ),
+}
 
 
 def write(path, **arrays):
@@ -79,6 +87,7 @@ def hls4ml(folder):
         folder / "jetImage_7_100p_0_10000.h5",
         jetConstituentList=lists.astype(np.float32),
         jets=table.astype(np.float32),
+        **HLS4ML_NAMES,
     )
     return folder, file, x[0]
 
@@ -104,7 +113,7 @@ def quark_gluon(folder):
         rows = np.concatenate([x, pid], axis=-1)[:, ::-1]  # by rising pT
         file = write(folder / f"{name}.npz", X=rows, y=np.arange(N) % 2.0)
     write(folder / "QG_jets_withbc_0.npz", X=rows[:3], y=np.zeros(3))
-    return folder, file, x[0]
+    return folder, file, massive(x[0], 0.1395704)
 
 
 def aspen(folder):
@@ -158,7 +167,8 @@ def files(tmp_path_factory):
 
 
 def test_every_preset_is_tested():
-    assert sorted([*CASES, "jetclass"]) == preset.names()  # jetclass: test_jagged.py
+    # jetclass: test_jagged.py; the other cases: test_published.py
+    assert sorted([*CASES, "jetclass", *FURTHER]) == preset.names()
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -202,14 +212,46 @@ def test_real_events_of_the_lhc_olympics(shared_data):
 def test_real_jets_in_the_published_columns_are_the_same_jets(shared_data, tmp_path):
     with h5py.File(shared_data / "jets_hls4ml_20k.h5") as file:
         x, label = file["constituents"][:1000], file["label"][:1000]
-    lists, table = np.zeros((1000, 100, 16), np.float32), np.zeros((1000, 59), np.float32)
-    lists[..., [5, 8, 11]], table[:, -6:-1] = x, np.eye(5)[label]
-    write(tmp_path / "jetImage_7_100p_0_10000.h5", jetConstituentList=lists, jets=table)
+    lists, table = sixteen(x), np.zeros((1000, 59), np.float32)
+    table[:, -6:-1] = np.eye(5)[label]
+    for part in range(2):
+        rows = slice(500 * part, 500 * part + 500)
+        stored = {"jetConstituentList": lists[rows], "jets": table[rows]}
+        write(tmp_path / f"jetImage_7_100p_{part}0000_0.h5", **stored, **HLS4ML_NAMES)
     write(tmp_path / "a.h5", x=x, label=label)
     own = {"label_key": "label", "background": "0,1", "signals": "W=2,Z=3,t=4"}
     expected = data.load(data.get_config("events", source=str(tmp_path / "a.h5"), **own))
     found = data.load(data.get_config("events", preset="hls4ml", source=str(tmp_path)))
     assert found.info["digest"] == expected.info["digest"]
+
+
+def sixteen(x):
+    """The columns of hls4ml's jetConstituentList of (N, n, 3); the axis is that of the jet."""
+    pt, eta, phi = np.moveaxis(x.astype(np.float64), -1, 0)
+    energy, px, py, pz = np.moveaxis(four_momenta(x), -1, 0)
+    total = energy.sum(axis=1, keepdims=True)
+    radius, costheta = np.hypot(eta, phi), np.tanh(eta)
+    columns = (
+        *(px, py, pz, energy, energy / total, pt, pt / pt.sum(axis=1, keepdims=True)),
+        *(eta, eta, eta, phi, phi, phi, radius, costheta, costheta),
+    )
+    return np.stack(columns, -1).astype(np.float32)
+
+
+def test_a_renamed_or_moved_column_is_found_by_its_name(files, tmp_path):
+    _, file, first = files["hls4ml"]
+    names = HLS4ML_NAMES["particleFeatureNames"]
+    with h5py.File(file) as stored:
+        moved = {key: stored[key][()] for key in stored}
+    moved["jetConstituentList"] = moved["jetConstituentList"][..., ::-1]
+    moved["particleFeatureNames"] = names[::-1]
+    write(tmp_path / "jetImage_a.h5", **moved)
+    config = data.get_config("events", preset="hls4ml", source=str(tmp_path))
+    with data.open_events(config, str(tmp_path / "jetImage_a.h5")) as events:
+        np.testing.assert_allclose(events[0:1][0], first, rtol=2e-6, atol=1e-6)
+    config.x_key = config.x_key.replace("j1_pt", "j1_pT")
+    with pytest.raises(UserError, match=r"List: no column 'j1_pT'; found .*; nearest j1_pt, "):
+        data.load(config)
 
 
 def test_flags_win_and_the_rest_is_the_presets(files, capsys):
@@ -218,9 +260,9 @@ def test_flags_win_and_the_rest_is_the_presets(files, capsys):
     flags += [f"--config.data.source={source}", "--config.data.signals=gluon=0"]
     assert main(["data", "show", *flags, "--config.data.background=1"]) == 0
     shown = capsys.readouterr().out
-    assert "x (9, 3)" in shown and "gluon" in shown and "quark " not in shown
+    assert "x (9, 4)" in shown and "gluon" in shown and "quark " not in shown
     config = data.get_config("events", preset="atlas_toptag", units="GeV", source="a.h5")
-    assert config.units == "GeV" and config.weight_key == "training_weights"
+    assert config.units == "GeV" and config.weight_key == "training_weights|weights"
 
 
 OWN = """
@@ -304,7 +346,7 @@ def test_an_array_of_another_name_is_named(files, name):
 
 
 def test_the_example_of_the_docs_reads(tmp_path):
-    page = (ROOT / "docs" / "data.md").read_text()
+    page = (ROOT / "docs" / "formats.md").read_text()
     (example,) = blocks(page, "toml")
     (tmp_path / "mine.toml").write_text(example)
     for seed, name in enumerate(("qcd_0", "top_0", "w_0")):
@@ -315,7 +357,7 @@ def test_the_example_of_the_docs_reads(tmp_path):
     dataset = data.load(data.get_config("events", **mine))
     assert set(dataset.signals) == {"top", "W"}
     np.testing.assert_array_equal(dataset.signals["top"]["weight"], 2 * np.arange(N))
-    assert set(re.findall(r"^\| (`[a-z].*?`) \|", page.partition("| preset |")[2], re.M)[:8]) == {
-        *("`aspen`", "`atlas_toptag`", "`hls4ml`", "`jetnet30`, `jetnet150`"),
-        *("`jetclass`", "`lhco_rnd`, `lhco_blackbox`", "`omnilearned`", "`quark_gluon`"),
-    }
+    table = page.partition("| preset | files | |")[2].partition("\n\n")[0]
+    rows = re.findall(r"^\| (`.*?`) \|", table, re.M)
+    listed = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
+    assert sorted(listed) == preset.names()

@@ -1,0 +1,182 @@
+"""Which events train, choose epochs and test: by a hash of their ids, by a column, or by files.
+
+`data.split` is random; id; or train=...,val=...,test=..., patterns of files or, with
+`data.split_key`, values of a column. Of labelled signals the events of the test part alone are
+tested; events of one id never stand in two parts.
+"""
+
+import fnmatch
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from jaxad.data.columns import as_integers
+from jaxad.data.dataset import Rows, as_mapping, concatenate, n_rows, take
+from jaxad.data.folds import fractions, keys_of
+from jaxad.errors import UserError
+
+PARTS = ("train", "val", "test")
+TRAIN, VAL, TEST = range(3)
+NONE = -1
+Read = Callable[[Path, str], np.ndarray]
+"""The values (n,), or (n, k), of a column of a file."""
+
+
+class Parts(NamedTuple):
+    """Where the events of all files belong.
+
+    Attributes:
+        part: (N,) number in `PARTS`, or NONE.
+        key: (N,) uint64 of their ids; None where these do not decide.
+    """
+
+    part: np.ndarray
+    key: np.ndarray | None = None
+
+    def tested(self, signal: np.ndarray, background: np.ndarray) -> np.ndarray:
+        """Which events (N,) of a signal are tested: those of the test part; with ids, those of
+        which no event of the background trains or validates.
+
+        Args:
+            signal, background: (N,) bool.
+        """
+        if self.key is None:
+            return signal & (self.part == TEST)
+        learned = np.unique(self.key[background & (self.part != TEST)])
+        return signal & ~np.isin(self.key, learned)
+
+
+def parts_in(
+    paths: Sequence[Path], sizes: Sequence[int], config: ConfigDict, read: Read, id_key: str
+) -> Parts | None:
+    """The parts of the events of files, of `sizes`; None: they are drawn at random.
+
+    Args:
+        read: a column of a file.
+        id_key: the setting's value that names the ids.
+
+    Raises:
+        UserError: no ids, a part without files or values, or one that is none of `PARTS`.
+    """
+    if config.split == "random":
+        return None
+    if config.split == "id":
+        if not id_key:
+            raise UserError(
+                "data.split=id: needs the ids of events, such as run, luminosity block and event: "
+                f"set data.{'id' if config.features else 'id_key'}"
+            )
+        key = np.concatenate([_keys(read(path, id_key), path, id_key) for path in paths])
+        edges = np.cumsum([config.test_fraction, config.val_fraction])
+        at = np.digitize(fractions(key, config.seed), edges)
+        return Parts(np.array([TEST, VAL, TRAIN], np.int8)[at], key)
+    wanted = as_mapping(config.split, "data.split")
+    odd = sorted(set(wanted) - set(PARTS))
+    if odd or not {"train", "test"} <= set(wanted):
+        raise UserError(
+            "data.split: expected random, id, or train=...,val=...,test=..., found "
+            f"{config.split!r}"
+        )
+    of_part = {name: [v.strip() for v in value.split("+")] for name, value in wanted.items()}
+    if config.split_key:
+        columns = [_parts_of_values(read(p, config.split_key), of_part) for p in paths]
+    else:
+        columns = [
+            np.full(n, _part_of_file(path, of_part), np.int8)
+            for path, n in zip(paths, sizes, strict=True)
+        ]
+    part = np.concatenate(columns)
+    for name in wanted:
+        if not (part == PARTS.index(name)).any():
+            what = f"no event has {config.split_key}" if config.split_key else "no file fits"
+            raise UserError(f"{config.source}: data.split: {name}: {what} {wanted[name]}")
+    if "val" not in wanted:
+        place = np.flatnonzero(part == TRAIN)
+        order = np.random.default_rng([config.seed, 4]).permutation(place)
+        part[order[: round(config.val_fraction * len(order))]] = VAL
+    return Parts(part)
+
+
+def _keys(ids: np.ndarray, path: Path, name: str) -> np.ndarray:
+    columns = ids.reshape(len(ids), -1).T
+    return keys_of(np.column_stack([as_integers(column, str(path), name) for column in columns]))
+
+
+def _parts_of_values(values: np.ndarray, of_part: dict[str, list[str]]) -> np.ndarray:
+    """The part (n,) of each value of a column: numbers, or texts."""
+    values = values.reshape(len(values))
+    if values.dtype.kind in "SO":
+        values = np.array([v.decode() if isinstance(v, bytes) else str(v) for v in values])
+    part = np.full(len(values), NONE, np.int8)
+    for name, wanted in of_part.items():
+        if values.dtype.kind != "U":
+            wanted = [float(value) if _is_number(value) else np.nan for value in wanted]
+        part[np.isin(values, wanted)] = PARTS.index(name)
+    return part
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _part_of_file(path: Path, of_part: dict[str, list[str]]) -> int:
+    """The part of a file, by patterns of its name, or, with a slash, of the end of its path.
+
+    Raises:
+        UserError: it is of two parts.
+    """
+    fitting = [
+        name
+        for name, patterns in of_part.items()
+        if any(
+            fnmatch.fnmatch(str(path), f"*/{p}") if "/" in p else fnmatch.fnmatch(path.name, p)
+            for p in patterns
+        )
+    ]
+    if len(fitting) > 1:
+        raise UserError(
+            f"{path}: data.split: expected a file of one part, found {' and '.join(fitting)}: "
+            "make the patterns narrower"
+        )
+    return PARTS.index(fitting[0]) if fitting else NONE
+
+
+def require_apart(parts: dict[str, Rows], config: ConfigDict) -> None:
+    """Refuses events of one id in train or val and in test, as two jets of one event.
+
+    Raises:
+        UserError: there are such.
+    """
+    if "event" not in parts["test"]:
+        return
+    key = {name: keys_of(rows["event"].astype(np.int64)) for name, rows in parts.items()}
+    both = np.isin(key["test"], np.concatenate([key["train"], key["val"]]))
+    if both.any():
+        raise UserError(
+            f"{config.source}: {int(both.sum()):,} of {len(both):,} test events have the id of one "
+            "that trains, as two jets of one event: set data.split=id"
+        )
+
+
+def hold_out_by_id(
+    test: Rows, signals: dict[str, Rows], share: float, seed: int
+) -> tuple[dict[str, Rows], Rows, dict[str, Rows]]:
+    """As `jaxad.data.splits.hold_out`, where all events of one id go the same way."""
+    taken: dict[str, list[Rows]] = {"train": [], "val": []}
+    left = []
+    for number, rows in enumerate((test, *signals.values())):
+        key = keys_of(rows["event"].astype(np.int64))
+        at = np.digitize(fractions(key, seed + 1), [0.8 * share, share])
+        for place, name in enumerate(taken):
+            part = take(rows, np.flatnonzero(at == place))
+            taken[name].append(part | {"label": np.full(n_rows(part), number, np.float32)})
+        left.append(take(rows, np.flatnonzero(at == 2)))
+    extra = {f"supervised_{name}": concatenate(parts) for name, parts in taken.items()}
+    return extra, left[0], dict(zip(signals, left[1:], strict=True))

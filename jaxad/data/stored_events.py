@@ -1,0 +1,211 @@
+"""Raw events of the user's files of arrays, and the numbers beside them, checked."""
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from jaxad.data import assembled, checks
+from jaxad.data.array_files import chosen_rows, fill_rows
+from jaxad.data.assembled import UNITS
+from jaxad.data.axes import require_shapes
+from jaxad.data.columns import as_integers
+from jaxad.data.dataset import Rows, concatenate
+from jaxad.data.event_settings import keys_of
+from jaxad.data.hardest import emptied, require_kept
+from jaxad.data.jet_sums import warn_of_other_sums
+from jaxad.data.layout import PARTICLES, Layout
+from jaxad.data.particles import jet_observables
+from jaxad.data.places import open_places
+from jaxad.data.raw_events import require_events
+from jaxad.errors import UserError
+from jaxad.storage import cache, on_disk
+
+
+class _Rows:
+    """Raw events of a file, as float32; the mass, where there is one, before the features."""
+
+    def __init__(self, stored: Mapping[str, Any], path: Path, config: ConfigDict, n_particles: int):
+        self._stored, self._path, self._config = stored, path, config
+        self._n_particles = n_particles
+        self._layout = layout_of(stored["x"].shape[1:], config, n_masses="mass" in stored)
+
+    def __len__(self) -> int:
+        return len(self._stored["x"])
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        return self.chosen(np.arange(*rows.indices(len(self))), None)
+
+    @property
+    def cut(self) -> np.ndarray | None:
+        """Events (N,) read so far of which particles are left out; None: all slots are kept."""
+        return getattr(self._stored["x"], "cut", None)
+
+    def chosen(self, index: np.ndarray, folder: Path | None) -> np.ndarray:
+        """The events `index`, sorted, checked, in memory or on the disk of a folder."""
+        keys = keys_of(self._config)
+        with checks.reading(self._path, ", ".join(keys[name] for name in self._stored)):
+            stored = self._stored["x"]
+            if "mass" in self._stored:
+                x = on_disk.empty((len(index), 1 + stored.shape[1]), np.float32, folder)
+                x[:, 0] = chosen_rows(self._stored["mass"], index).reshape(len(index))
+                fill_rows(x[:, 1:], stored, index)
+            elif stored.shape[1] < self._n_particles:
+                shape = len(index), self._n_particles, stored.shape[2]
+                x = on_disk.empty(shape, np.float32, folder)
+                fill_rows(x[:, : stored.shape[1]], stored, index)
+                x[:, stored.shape[1] :] = 0
+            else:
+                x = chosen_rows(stored, index, folder)
+        step, empty = on_disk.rows_at_once(x), []
+        for start in range(0, len(index), step):
+            block, rows = x[start : start + step], index[start : start + step]
+            if self._config.format in PARTICLES and (kept := emptied(block)) is not block:
+                block[...] = kept
+            require_events(self._layout, block, self._path, keys["x"], rows)
+            empty += rows[checks.zeros(block)].tolist()
+        if empty:
+            print(
+                f"warning: {self._path}: {keys['x']}: only zeros in {len(empty):,} of "
+                f"{len(index):,} events, first at row {empty[0]}: were they ever written?",
+                file=sys.stderr,
+            )
+        return x
+
+
+@contextmanager
+def opened(path: Path, config: ConfigDict, n_particles: int = 0) -> Iterator[_Rows]:
+    """The events of a file, sliceable, padded to `n_particles` slots.
+
+    Raises:
+        UserError: as `assembled.open_events`; arrays whose axes do not fit.
+    """
+    keys = keys_of(config)
+    with ExitStack() as stack:
+        stored = {"x": stack.enter_context(assembled.open_events(path, config))}
+        if config.mass_key:
+            objects = assembled.objects_of(config)
+            mass = open_places(path, config.mass_key, "data.mass_key", objects)
+            stored["mass"] = stack.enter_context(mass)
+        require_shapes(stored, keys, path, config.format)
+        yield _Rows(stored, path, config, n_particles)
+
+
+def layout_of(shape: tuple[int, ...], config: ConfigDict, n_masses: int = 0) -> Layout:
+    """Of events of a shape; `n_masses`: 1 where the shape lacks the mass."""
+    if config.format != "features":
+        return Layout(config.format, tuple(shape), unit=UNITS[config.units])
+    width, mass = shape[0] + n_masses, "mass" if config.mass_key else ""
+    names, listed = [f"x[{i}]" for i in range(width - bool(mass))], config.x_key.split(",")
+    if len(listed) == len(names) == len(set(listed)) > 1:  # a column each
+        names = [name.strip() for name in listed]
+    features = tuple((name, "") for name in names)
+    columns = ((mass, config.units), *features) if mass else features
+    return Layout("features", (width,), unit=UNITS[config.units], columns=columns, mass=mass)
+
+
+def n_events(path: Path, config: ConfigDict) -> int:
+    """The number of events of a file."""
+    with assembled.open_events(path, config) as stored:
+        return len(stored)
+
+
+def n_particles(paths: list[Path], config: ConfigDict) -> int:
+    """The largest number of slots for particles in an event of the files; 0 of other events."""
+    most = 0
+    for path in paths if config.format in PARTICLES else ():
+        with assembled.open_events(path, config) as stored:
+            most = max(most, *stored.shape[1:2])
+    return most
+
+
+def all_events(paths: list[Path], config: ConfigDict) -> np.ndarray:
+    """Numbers of the events of all files.
+
+    Raises:
+        UserError: there is none.
+    """
+    n = sum(n_events(path, config) for path in paths)
+    if n == 0:
+        raise UserError(f"{paths[0]}: {config.x_key}: no events")
+    return np.arange(n)
+
+
+def read(paths: list[Path], index: np.ndarray, config: ConfigDict, n_particles: int) -> Rows:
+    """The events `index` (sorted, counted through all files), checked, particles padded."""
+    parts: list[Rows] = []
+    cut: list[np.ndarray] = []
+    folder, first = cache.root(config.cache) if config.on_disk else None, 0
+    for path in paths:
+        with opened(path, config, n_particles) as events:
+            n_events = len(events)
+            here = index[(index >= first) & (index < first + n_events)] - first
+            first += n_events
+            if not len(here):
+                continue
+            rows = {"x": events.chosen(here, folder)}
+            cut += [events.cut[here]] if events.cut is not None else []
+        for field, key in keys_of(config).items():
+            if field != "x":
+                rows[field] = _column(path, key, here, n_events, field, config)
+        if config.format in PARTICLES:
+            jets = _jets(rows["x"], path, config)
+            if "pt" in rows:
+                warn_of_other_sums(rows["pt"], jets["pt"], path, keys_of(config)["pt"])
+            rows = jets | rows
+        parts.append(rows)
+    if cut:
+        setting = "data.x_key" if not config.n_particles else "data.n_particles"
+        require_kept(cut, config.n_particles or "their slots'", config.max_cut, paths, setting)
+    if len({part["x"].shape[1:] for part in parts}) > 1:
+        shapes = sorted({part["x"].shape[1:] for part in parts})
+        raise UserError(f"{paths[0].parent}: {config.x_key}: files of different shapes {shapes}")
+    return concatenate(parts)
+
+
+def _column(
+    path: Path, key: str, index: np.ndarray, n_events: int, field: str, config: ConfigDict
+) -> np.ndarray:
+    """One number an event, float32; mass and pt in GeV; of "event" the numbers as they are."""
+    setting = {"weight": "data.weight_key", "event": "data.id_key", "mass": "data.mass_key"}
+    asked = setting.get(field, "data.observables")
+    objects = assembled.objects_of(config)
+    with open_places(path, key, asked, objects) as stored, checks.reading(path, key):
+        several = field == "event" and len(stored) == n_events and len(stored.shape) == 2
+        if not several:
+            x = np.empty((n_events, 1))
+            require_shapes({"x": x, field: stored}, {field: key}, path, "features")
+        if field == "event":
+            values = np.asarray(stored[0:n_events])
+            if values.dtype.kind == "f":  # as of CSV
+                columns = values.reshape(n_events, -1).T
+                values = np.stack([as_integers(c, str(path), key) for c in columns], -1)
+            values = values[index]
+            return values if several and values.shape[1] > 1 else values.reshape(len(index))
+        values = chosen_rows(stored, index).reshape(len(index))
+    checks.require_finite(values, path, key, index)
+    return values * np.float32(UNITS[config.units]) if field in ("mass", "pt") else values
+
+
+def _jets(particles: np.ndarray, path: Path, config: ConfigDict) -> Rows:
+    """Mass, pT [GeV] and multiplicity of each event's particles."""
+    step, unit = on_disk.rows_at_once(particles), UNITS[config.units]
+    parts = []
+    for start in range(0, max(len(particles), 1), step):
+        block = particles[start : start + step]
+        parts.append(jet_observables(in_gev(block, config.format, unit)))
+    jets = concatenate(parts)
+    checks.require_gev(jets["pt"], path, config.x_key)
+    assembled.warn_of_relative(jets["pt"] / unit, path, config)
+    return jets
+
+
+def in_gev(particles: np.ndarray, format: str, unit: float) -> np.ndarray:
+    """Particles with momenta in GeV and zeros in padded slots, from momenta in `unit` GeV."""
+    if format == "epxpypz":
+        return particles if unit == 1 else particles * np.float32(unit)
+    return np.where(particles[..., :1] > 0, particles * np.float32((unit, 1, 1)), 0)
