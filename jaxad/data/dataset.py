@@ -147,10 +147,29 @@ def summary(dataset: Dataset) -> str:
     ]
     lines += [f"{'extra ' + name:<24}{n_rows(rows):>10,}" for name, rows in dataset.extra.items()]
     left_out = dataset.info.get("left_out", {})
+    lines += [f"weights of {name}: {_weighed(w)}" for name, w in _weights(dataset).items()]
     if left_out:
         listed = ", ".join(f"{n:,} of label {label}" for label, n in left_out.items())
         lines.append(f"left out: {listed}: neither in data.background nor in data.signals")
     return "\n".join(lines)
+
+
+def _weights(dataset: Dataset) -> dict[str, np.ndarray]:
+    """Weights of all background and of each signal, where they are not all alike."""
+    background = (dataset.train, dataset.val, dataset.test)
+    if not all("weight" in rows for rows in background):
+        return {}
+    found = {"background": np.concatenate([rows["weight"] for rows in background])}
+    found |= {name: rows["weight"] for name, rows in dataset.signals.items()}
+    return {name: w.astype(np.float64) for name, w in found.items() if (w != w[0]).any()}
+
+
+def _weighed(w: np.ndarray) -> str:
+    effective = w.sum() ** 2 / (w**2).sum()
+    negative = f", {(w < 0).mean():.2%} of them negative" if (w < 0).any() else ""
+    return (
+        f"sum {w.sum():.6g}, {len(w):,} events as good as {effective:,.1f} of one weight" + negative
+    )
 
 
 def content_digest(dataset: Dataset) -> str:

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxad.data import assembled, checks, named, named_table
+from jaxad.data import assembled, checks, event_weights, named, named_table
 from jaxad.data.array_files import chosen_rows, fill_rows
 from jaxad.data.dataset import Dataset, Rows, as_mapping, concatenate, take
 from jaxad.data.labels import labels_of, limited, parts_of, signals_of
@@ -66,6 +66,7 @@ DEFAULTS = {
     "label_key": "",  # "": the whole source is background; several columns: one-hot
     "mass_key": "",  # of features: the resonant mass, in the units of `units`
     "weight_key": "",
+    "negative_weights": "",  # where methods learn: absolute | drop | clip_zero; "": refused
     "id_key": "",
     "background": "0",  # labels: "0,1"
     "signals": "",  # "t=4,W=2": labels; "t=FILE": a file or glob of its own
@@ -106,6 +107,8 @@ def idle(config: ConfigDict) -> dict[str, str]:
     if config.format == "epxpypz":
         why = "data.format=epxpypz holds momenta, not pT: leave it out"
         found |= dict.fromkeys(("jet_pt_key", "log_pt"), why)
+    if not (config.weight if config.features else config.weight_key):
+        found["negative_weights"] = "no weights are named: set data.weight_key"
     if not (config.label if config.features else config.label_key):
         key = "data.label" if config.features else "data.label_key"
         found["background"] = f"without {key} the whole source is background: set it"
@@ -330,6 +333,7 @@ def _check_settings(config: ConfigDict) -> None:
             f"data.mass_key: a mass stands beside features, found data.format={config.format}; "
             "of particles the invariant mass is computed"
         )
+    event_weights.require_choice(config.negative_weights)
     if config.supervised and not config.signals:
         raise UserError("data.supervised: needs classes to tell apart: name some in data.signals")
     if config.inject and not config.window:
@@ -413,7 +417,8 @@ def _column(
     """One number an event, float32; mass and pt in GeV; of "event" the numbers as they are."""
     setting = {"weight": "data.weight_key", "event": "data.id_key", "mass": "data.mass_key"}
     asked = setting.get(field, "data.observables")
-    with open_places(path, key, asked) as stored, checks.reading(path, key):
+    lacking, opened = event_weights.for_all_classes(field), open_places(path, key, asked)
+    with lacking, opened as stored, checks.reading(path, key):
         several = field == "event" and len(stored) == n_events and len(stored.shape) == 2
         if not several:
             x = np.empty((n_events, 1))
