@@ -33,6 +33,7 @@ from jaxad.data.particles import JET_BASELINES, JET_LABELS, jet_observables
 from jaxad.data.places import open_places
 from jaxad.data.raw_events import require_events
 from jaxad.data.rows import Events, file_of, files_of
+from jaxad.data.selected import cut, passed
 from jaxad.data.splits import hold_out, split_indices
 from jaxad.data.table import Everything, Origin
 from jaxad.data.window import searched, window_of
@@ -66,6 +67,7 @@ DEFAULTS = {
     "label_key": "",  # "": the whole source is background; several columns: one-hot
     "mass_key": "",  # of features: the resonant mass, in the units of `units`
     "weight_key": "",
+    "selection": "",  # "FatJet_pt[0] > 300 & nMuon == 2": see `jaxad.data.expression`
     "negative_weights": "",  # where methods learn: absolute | drop | clip_zero; "": refused
     "id_key": "",
     "background": "0",  # labels: "0,1"
@@ -177,7 +179,7 @@ def _classes(config: ConfigDict) -> tuple[Rows, dict[str, Rows], dict[str, Any]]
         parts = [labels_of(path, config, _n_events(path, config)) for path in paths]
         labels = np.concatenate(parts)
     n_events = len(_all_events(paths, config)) if labels is None else len(labels)
-    index, left_out = parts_of(n_events, labels, by_label, config)
+    index, left_out, flows = parts_of(paths, n_events, labels, by_label, config)
     read = np.unique(np.concatenate(list(index.values())))
     n_particles = _n_particles([*paths, *itertools.chain(*by_file.values())], config)
     rows = _read(paths, read, config, n_particles)
@@ -188,8 +190,9 @@ def _classes(config: ConfigDict) -> tuple[Rows, dict[str, Rows], dict[str, Any]]
     del rows
     background = signals.pop("background")
     for number, (name, files) in enumerate(by_file.items(), 1 + len(by_label)):
-        chosen = limited(_all_events(files, config), config, number)
-        signals[name] = _read(files, chosen, config, n_particles)
+        own, flow = cut(files, config, {name: _all_events(files, config)})
+        flows |= flow
+        signals[name] = _read(files, limited(own[name], config, number), config, n_particles)
         signals[name]["label"] = np.ones(len(signals[name]["x"]), np.float32)
     jets = config.format in PARTICLES
     fields = {name: JET_LABELS.get(name, (name, "")) for name in _observable_keys(config)}
@@ -205,6 +208,7 @@ def _classes(config: ConfigDict) -> tuple[Rows, dict[str, Rows], dict[str, Any]]
                 "files": [*(str(file_of(str(path))[0]) for path in paths), *own],
                 "tested_files": own,
                 "left_out": left_out,
+                **({"cut_flow": flows} if flows else {}),
             },
         },
     )
@@ -233,7 +237,9 @@ def everything(config: ConfigDict) -> Everything:
     if config.label_key:
         parts = zip(paths, sizes, strict=False)
         labels = np.concatenate([labels_of(path, config, n) for path, n in parts])
-    kept, truth, left_out = named_table.data_among(labels, n_source, n_events, by_label, config)
+    kept, truth, left_out = named_table.data_among(
+        labels, n_source, n_events, by_label, config, passed(files, config)
+    )
     return Everything(
         rows if kept is None else take(rows, kept),
         layout,

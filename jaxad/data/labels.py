@@ -1,7 +1,7 @@
 """Which of the user's own events are background and which a signal, by labels and by files."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ from jaxad.data import checks
 from jaxad.data.dataset import as_mapping
 from jaxad.data.places import Beside, from_one_hot, open_places
 from jaxad.data.rows import file_of, files_of
+from jaxad.data.selected import cut
 from jaxad.data.splits import choose
 from jaxad.errors import UserError
 
@@ -131,18 +132,24 @@ def limited(index: np.ndarray, config: ConfigDict, number: int) -> np.ndarray:
 
 
 def parts_of(
-    n_events: int, labels: np.ndarray | None, by_label: Mapping[str, int], config: ConfigDict
-) -> tuple[dict[str, np.ndarray], dict[str, int]]:
-    """Row numbers of the background and of each labelled signal, and how many events of each other
-    label there are."""
+    files: Sequence[str | Path],
+    n_events: int,
+    labels: np.ndarray | None,
+    by_label: Mapping[str, int],
+    config: ConfigDict,
+) -> tuple[dict[str, np.ndarray], dict[str, int], dict[str, list]]:
+    """Row numbers of the background and of each labelled signal, how many events of each other
+    label there are, and the cut flows of `jaxad.data.selected.cut`."""
     if labels is None:
-        return {"background": limited(np.arange(n_events), config, 0)}, {}
+        classes, flows = cut(files, config, {"background": np.arange(n_events)})
+        return {"background": limited(classes["background"], config, 0)}, {}, flows
     wanted = {"background": label_list(config.background)}
     wanted |= {name: [label] for name, label in by_label.items()}
-    parts = {}
-    for number, (name, values) in enumerate(wanted.items()):
-        index = with_labels(labels, values, name, config)
-        parts[name] = limited(index, config, number)
+    every = {name: with_labels(labels, values, name, config) for name, values in wanted.items()}
+    classes, flows = cut(files, config, every)
+    parts = {
+        name: limited(index, config, number) for number, (name, index) in enumerate(classes.items())
+    }
     others = labels[~np.isin(labels, [label for values in wanted.values() for label in values])]
     left_out = zip(*np.unique(others, return_counts=True), strict=True)
-    return parts, {f"{label:g}": int(n) for label, n in left_out}
+    return parts, {f"{label:g}": int(n) for label, n in left_out}, flows

@@ -18,6 +18,7 @@ from jaxad.data.labels import limited, parts_of, signals_of
 from jaxad.data.layout import Layout
 from jaxad.data.raw_events import require_events
 from jaxad.data.rows import file_of, files_of
+from jaxad.data.selected import cut
 from jaxad.data.table import GEV, Origin
 from jaxad.errors import UserError
 
@@ -225,7 +226,7 @@ def classes(config: ConfigDict) -> tuple[Rows, dict[str, Rows], dict[str, Any]]:
     by_label, by_file = signals_of(keys, [file_of(file)[0] for file in files])
     everything, about = rows(files, config, labelled=True)
     labels = everything.pop("label", None)
-    index, left_out = parts_of(n_rows(everything), labels, by_label, keys)
+    index, left_out, flows = parts_of(files, n_rows(everything), labels, by_label, keys)
     found = {}
     for name, place in index.items():
         found[name] = take(everything, place)
@@ -234,12 +235,15 @@ def classes(config: ConfigDict) -> tuple[Rows, dict[str, Rows], dict[str, Any]]:
     background = found.pop("background")
     for number, (name, own) in enumerate(by_file.items(), 1 + len(by_label)):
         signal, _ = rows(own, config, labelled=False)
-        signal = take(signal, limited(np.arange(n_rows(signal)), config, number))
+        chosen, flow = cut(own, config, {name: np.arange(n_rows(signal))})
+        flows |= flow
+        signal = take(signal, limited(chosen[name], config, number))
         found[name] = signal | {"label": np.ones(n_rows(signal), np.float32)}
     own_files = [str(file_of(file)[0]) for group in by_file.values() for file in group]
     read_files = [str(file_of(file)[0]) for file in files]
     mass = {"mass": (config.mass, "GeV")} if config.mass else {}
     info = {"files": [*read_files, *own_files], "tested_files": own_files, "left_out": left_out}
+    info |= {"cut_flow": flows} if flows else {}
     baselines = tuple(mass)
     return (
         background,

@@ -18,12 +18,22 @@ import numpy as np
 
 from jaxad.data import checks
 from jaxad.data.array_files import opened
-from jaxad.data.jagged import PARQUET, Jagged, open_branch, open_list
+from jaxad.data.expression import Lists
+from jaxad.data.jagged import (
+    AT_ONCE,
+    PARQUET,
+    Column,
+    names_of_columns,
+    open_branch,
+    open_list,
+    padded,
+)
 from jaxad.data.pandas_table import PandasTable, frames_of
-from jaxad.data.rows import file_of, open_array
+from jaxad.data.rows import file_of, open_array, opened_tree, reading_root
 from jaxad.errors import UserError
 from jaxad.storage import on_disk
 
+HDF5 = (".h5", ".hdf5")
 _PLACE = re.compile(r"(?P<key>[^\[\]]+)(?:\[(?P<low>-?\d+)?(?P<colon>:)?(?P<high>-?\d+)?\])?")
 
 
@@ -67,14 +77,21 @@ class Beside:
 
     def __init__(self, arrays: dict[str, Any], places: Sequence[Place], path: Path, setting: str):
         self._arrays, self._places, self._path = arrays, places, path
-        shapes = [_shape(arrays[place.key].shape, place, path, setting) for place in places]
+        lists = [key for key, array in arrays.items() if isinstance(array, Column) and array.nested]
+        self._lists = set(lists)
+        # Lists of one collection have the same lengths, which is checked where they are read.
+        widest = dict.fromkeys(lists, arrays[lists[0]].longest if lists else 0)
+        of_arrays = {
+            key: (len(array), widest[key]) if key in widest else array.shape
+            for key, array in arrays.items()
+        }
+        shapes = [_shape(of_arrays[place.key], place, path, setting) for place in places]
         for place, shape in zip(places, shapes, strict=True):
             if shape[:-1] != shapes[0][:-1]:
                 raise UserError(
                     f"{path}: {place.key}: expected shape {shapes[0][:-1]} as in {places[0].key}, "
                     f"found {shape[:-1]}: name arrays of the same events and particles"
                 )
-        _require_same_lists(arrays, path)
         self.shape = (*shapes[0][:-1], sum(shape[-1] for shape in shapes))
         self.dtype = np.result_type(*(arrays[place.key].dtype for place in places))
 
@@ -84,19 +101,29 @@ class Beside:
     def __getitem__(self, rows: slice) -> np.ndarray:
         start, stop, _ = rows.indices(len(self))
         values = np.empty((max(0, stop - start), *self.shape[1:]), self.dtype)
-        step = min(map(on_disk.rows_at_once, self._arrays.values()))
+        step = min(
+            AT_ONCE if key in self._lists else on_disk.rows_at_once(array)
+            for key, array in self._arrays.items()
+        )
         for first in range(start, stop, step):
             here = slice(first, min(first + step, stop))
-            read = {key: np.asarray(array[here]) for key, array in self._arrays.items()}
+            read = {
+                key: array.read(here.start, here.stop)
+                if key in self._lists
+                else np.asarray(array[here])
+                for key, array in self._arrays.items()
+            }
+            _require_same_lists(read, self._path, first)
+            read |= {key: padded(read[key], self.shape[1]) for key in self._lists}
             parts = [_columns(read[place.key], place) for place in self._places]
             block = values[first - start : here.stop - start]
             np.concatenate(parts, axis=-1, out=block, casting="same_kind")
         return values
 
 
-def _require_same_lists(arrays: dict[str, Any], path: Path) -> None:
+def _require_same_lists(read: dict[str, Any], path: Path, start: int) -> None:
     """Refuses lists of different lengths in one event: of two collections."""
-    jagged = {key: array.counts for key, array in arrays.items() if isinstance(array, Jagged)}
+    jagged = {key: array.counts for key, array in read.items() if isinstance(array, Lists)}
     for key, counts in jagged.items():
         name, expected = next(iter(jagged.items()))
         odd = counts != expected
@@ -104,7 +131,7 @@ def _require_same_lists(arrays: dict[str, Any], path: Path) -> None:
             row = int(np.argmax(odd))
             raise UserError(
                 f"{path}: {key}: expected as many values as in {name}, {expected[row]}, found "
-                f"{counts[row]} at row {row}: name branches of one collection"
+                f"{counts[row]} at row {start + row}: name branches of one collection"
             )
 
 
@@ -152,13 +179,13 @@ def open_places(path: Path, text: str, setting: str = "") -> Iterator[Any]:
         UserError: as `jaxad.data.rows.open_array`; columns or shapes that do not fit.
     """
     if not ("," in text or "[" in text) or _is_key(path, text):
-        with _open(path, text, setting, whole=True) as array:
+        with open_named(path, text, setting, whole=True) as array:
             yield array
         return
     places = places_of(text, setting)
     with contextlib.ExitStack() as stack:
         arrays = {
-            key: stack.enter_context(_open(path, key, setting))
+            key: stack.enter_context(open_named(path, key, setting))
             for key in dict.fromkeys(place.key for place in places)
         }
         yield Beside(arrays, places, path, setting)
@@ -180,8 +207,28 @@ class _Frame:
         return self._table.read(self._table.columns, start, stop, self.dtype)
 
 
+def names_in(path: Path) -> list[str]:
+    """The arrays, branches, columns or frames of a file, by name."""
+    file, tree = file_of(str(path))
+    if tree is not None:
+        with opened_tree(str(path)) as found, reading_root(str(path)):
+            return [str(key) for key in found.keys()]  # noqa: SIM118 - no mapping
+    if file.suffix in PARQUET:
+        return names_of_columns(file)
+    with checks.reading(file, "names"), opened(file) as stored:
+        if file.suffix not in HDF5:
+            return ["x"] if file.suffix == ".npy" else list(stored)
+        names: list[str] = []
+        stored.visititems(lambda name, item: names.append(str(name)) if _is_array(item) else None)
+        return [*frames_of(stored), *names]
+
+
+def _is_array(item: Any) -> bool:
+    return hasattr(item, "dtype") and item.dtype.kind in "fiub"
+
+
 @contextlib.contextmanager
-def _open(path: Path, key: str, setting: str, whole: bool = False) -> Iterator[Any]:
+def open_named(path: Path, key: str, setting: str, whole: bool = False) -> Iterator[Any]:
     """An array, branch or column, or, unless it is wanted as a whole, a pandas frame."""
     if file_of(str(path))[1] is not None:
         with open_branch(str(path), key, setting) as branch:
@@ -192,7 +239,7 @@ def _open(path: Path, key: str, setting: str, whole: bool = False) -> Iterator[A
             yield column
         return
     frames = []
-    if path.suffix in (".h5", ".hdf5") and not whole:
+    if path.suffix in HDF5 and not whole:
         with checks.open_hdf5(path) as file, checks.reading(path, key):
             frames = frames_of(file)
     if key in frames:
