@@ -131,3 +131,4 @@ def fill_rows(values: np.ndarray, stored: h5py.Dataset | np.ndarray, index: np.n
             block = np.asarray(stored[start : min(start + step, last)])
             with np.errstate(over="ignore"):  # infinities are refused later
                 values[low:high] = block[index[low:high] - start]
+            on_disk.release(values)

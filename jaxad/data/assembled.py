@@ -18,6 +18,12 @@ from jaxad.data.layout import COLUMNS, PARTICLES
 from jaxad.data.places import Beside, open_places
 from jaxad.errors import UserError
 
+MEANING = {
+    "ptetaphi": ((None, None, 3), "(events, particles, 3), the 3 being pT, eta, phi"),
+    "epxpypz": ((None, None, 4), "(events, particles, 4), the 4 being E, px, py, pz"),
+    "image": ((None, None, None), "(events, ny, nx) or (events, ny, nx, channels)"),
+    "features": ((None, None), "(events, features)"),
+}
 BESIDE = ("mask_key", "jet_pt_key", "particle_weight_key", "log_pt", "sort_pt")
 """Settings of particles beside `x_key`."""
 MAX_RELATIVE = 5.0
@@ -138,6 +144,23 @@ class _Particles:
                 f"jet's, which sum to about 1, found a median of {total:.4g} from row {start} on: "
                 "leave data.jet_pt_key out"
             )
+
+
+def hint(shape: tuple[int, ...], format: str) -> str:
+    """How an array of another shape might have been meant; "" where nothing suggests itself."""
+    n = MEANING[format][0][-1]
+    other = {width: name for name, ((*_, width), _) in MEANING.items() if width and width != n}
+    if n and len(shape) == 3 and shape[1] == n:
+        return ": are the last two axes exchanged? save x.transpose(0, 2, 1)"
+    if n and len(shape) == 3 and shape[2] in other:
+        return f": set data.format={other[shape[2]]}"
+    if n and len(shape) == 2 and shape[1] % n == 0:
+        return f": save x.reshape(len(x), -1, {n})"
+    if format == "image" and len(shape) == 2:
+        return ": save x.reshape(len(x), ny, nx)"
+    if format == "features" and len(shape) > 2:
+        return ": another data.format, or save x.reshape(len(x), -1)"
+    return ""
 
 
 def warn_of_relative(pt: np.ndarray, path: Path, config: ConfigDict) -> None:

@@ -80,6 +80,7 @@ def first_not_finite(values: np.ndarray) -> int | None:
     for start in range(0, len(values), step):
         block = values[start : start + step]
         finite = np.isfinite(block)
+        on_disk.release(values)
         if not finite.all():
             return start + int(np.argmin(finite.reshape(len(block), -1).all(axis=1)))
     return None

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxad.data import assembled, checks, event_weights, named, named_table
+from jaxad.data import assembled, checks, event_weights, kept, named, named_table
 from jaxad.data.array_files import chosen_rows, fill_rows
 from jaxad.data.dataset import Dataset, Rows, as_mapping, concatenate, take
 from jaxad.data.labels import labels_of, limited, parts_of, signals_of
@@ -40,12 +40,6 @@ from jaxad.data.window import searched, window_of
 from jaxad.errors import UserError
 from jaxad.storage import cache, on_disk
 
-MEANING = {
-    "ptetaphi": ((None, None, 3), "(events, particles, 3), the 3 being pT, eta, phi"),
-    "epxpypz": ((None, None, 4), "(events, particles, 4), the 4 being E, px, py, pz"),
-    "image": ((None, None, None), "(events, ny, nx) or (events, ny, nx, channels)"),
-    "features": ((None, None), "(events, features)"),
-}
 UNITS = {"GeV": 1.0, "MeV": 1e-3}
 
 DEFAULTS = {
@@ -180,7 +174,10 @@ def _classes(config: ConfigDict) -> tuple[Rows, dict[str, Rows], dict[str, Any]]
         labels = np.concatenate(parts)
     n_events = len(_all_events(paths, config)) if labels is None else len(labels)
     index, left_out, flows = parts_of(paths, n_events, labels, by_label, config)
-    read = np.unique(np.concatenate(list(index.values())))
+    wanted = np.zeros(n_events, bool)
+    for place in index.values():
+        wanted[place] = True
+    read = np.flatnonzero(wanted)
     n_particles = _n_particles([*paths, *itertools.chain(*by_file.values())], config)
     rows = _read(paths, read, config, n_particles)
     rows["label"] = np.zeros(len(read), np.float32)
@@ -271,31 +268,35 @@ class _Rows:
     def __getitem__(self, rows: slice) -> np.ndarray:
         return self.chosen(np.arange(*rows.indices(len(self))), None)
 
-    def chosen(self, index: np.ndarray, folder: Path | None) -> np.ndarray:
+    def chosen(
+        self, index: np.ndarray, folder: Path | None, empty: kept.Empty = on_disk.empty
+    ) -> np.ndarray:
         """The events `index`, sorted, checked, in memory or on the disk of a folder."""
         keys = _keys(self._config)
         with checks.reading(self._path, ", ".join(keys[name] for name in self._stored)):
             stored = self._stored["x"]
             if "mass" in self._stored:
-                x = on_disk.empty((len(index), 1 + stored.shape[1]), np.float32, folder)
+                x = empty((len(index), 1 + stored.shape[1]), np.float32, folder)
                 x[:, 0] = chosen_rows(self._stored["mass"], index).reshape(len(index))
                 fill_rows(x[:, 1:], stored, index)
             elif stored.shape[1] < self._n_particles:
                 shape = len(index), self._n_particles, stored.shape[2]
-                x = on_disk.empty(shape, np.float32, folder)
+                x = empty(shape, np.float32, folder)
                 fill_rows(x[:, : stored.shape[1]], stored, index)
                 x[:, stored.shape[1] :] = 0
             else:
-                x = chosen_rows(stored, index, folder)
-        step, empty = on_disk.rows_at_once(x), []
+                x = empty((len(index), *stored.shape[1:]), np.float32, folder)
+                fill_rows(x, stored, index)
+        step, zeros = on_disk.rows_at_once(x), []
         for start in range(0, len(index), step):
             block, rows = x[start : start + step], index[start : start + step]
             require_events(self._layout, block, self._path, keys["x"], rows)
-            empty += rows[checks.zeros(block)].tolist()
-        if empty:
+            zeros += rows[checks.zeros(block)].tolist()
+            on_disk.release(x)
+        if zeros:
             print(
-                f"warning: {self._path}: {keys['x']}: only zeros in {len(empty):,} of "
-                f"{len(index):,} events, first at row {empty[0]}: were they ever written?",
+                f"warning: {self._path}: {keys['x']}: only zeros in {len(zeros):,} of "
+                f"{len(index):,} events, first at row {zeros[0]}: were they ever written?",
                 file=sys.stderr,
             )
         return x
@@ -400,11 +401,12 @@ def _read(paths: list[Path], index: np.ndarray, config: ConfigDict, n_particles:
     for path in paths:
         with _opened(path, config, n_particles) as events:
             n_events = len(events)
-            here = index[(index >= first) & (index < first + n_events)] - first
+            low, high = np.searchsorted(index, (first, first + n_events))
+            here = index[low:high] - first
             first += n_events
             if not len(here):
                 continue
-            rows = {"x": events.chosen(here, folder)}
+            rows = {"x": kept.events(path, config, n_particles, here, folder, events.chosen)}
         for field, key in _keys(config).items():
             if field != "x":
                 rows[field] = _column(path, key, here, n_events, field, config)
@@ -438,14 +440,14 @@ def _column(
 
 
 def _check_shapes(stored: Mapping, keys: Mapping[str, str], path: Path, format: str) -> None:
-    expected, meaning = MEANING[format]
+    expected, meaning = assembled.MEANING[format]
     shape = stored["x"].shape
     if format == "image" and len(shape) == 4:
         expected = (None,) * 4
     if len(shape) != len(expected) or (expected[-1] or shape[-1]) != shape[-1]:
         raise UserError(
             f"{path}: {keys['x']}: data.format={format} expects the axes {meaning}; found shape "
-            f"{shape}{_hint(shape, format)}"
+            f"{shape}{assembled.hint(shape, format)}"
         )
     for field, array in stored.items():
         if len(array) != shape[0]:
@@ -459,23 +461,6 @@ def _check_shapes(stored: Mapping, keys: Mapping[str, str], path: Path, format: 
             )
 
 
-def _hint(shape: tuple[int, ...], format: str) -> str:
-    """How an array of another shape might have been meant; "" where nothing suggests itself."""
-    n = MEANING[format][0][-1]
-    other = {width: name for name, ((*_, width), _) in MEANING.items() if width and width != n}
-    if n and len(shape) == 3 and shape[1] == n:
-        return ": are the last two axes exchanged? save x.transpose(0, 2, 1)"
-    if n and len(shape) == 3 and shape[2] in other:
-        return f": set data.format={other[shape[2]]}"
-    if n and len(shape) == 2 and shape[1] % n == 0:
-        return f": save x.reshape(len(x), -1, {n})"
-    if format == "image" and len(shape) == 2:
-        return ": save x.reshape(len(x), ny, nx)"
-    if format == "features" and len(shape) > 2:
-        return ": another data.format, or save x.reshape(len(x), -1)"
-    return ""
-
-
 def _jets(particles: np.ndarray, path: Path, config: ConfigDict) -> Rows:
     """Mass, pT [GeV] and multiplicity of each event's particles."""
     step, unit = on_disk.rows_at_once(particles), UNITS[config.units]
@@ -483,6 +468,7 @@ def _jets(particles: np.ndarray, path: Path, config: ConfigDict) -> Rows:
     for start in range(0, max(len(particles), 1), step):
         block = particles[start : start + step]
         parts.append(jet_observables(in_gev(block, config.format, unit)))
+        on_disk.release(particles)
     jets = concatenate(parts)
     checks.require_gev(jets["pt"], path, config.x_key)
     assembled.warn_of_relative(jets["pt"] / unit, path, config)

@@ -127,6 +127,8 @@ def with_labels(labels: np.ndarray, wanted: list[int], name: str, config: Config
 
 def limited(index: np.ndarray, config: ConfigDict, number: int) -> np.ndarray:
     """At most `data.n_events` random ones of `index`, of the class `number`."""
+    if not config.n_events:
+        return index
     limit = min(config.n_events, len(index))
     return index[choose(len(index), limit, [config.seed, 1, number])]
 
