@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxad.data import lists
 from jaxad.data.coordinates import COORDINATES, invariant_masses
-from jaxad.data.lists import Jagged
+from jaxad.data.lists import Lists, entry, is_lists, padded, require_same
 from jaxad.errors import UserError
 from jaxad.storage import on_disk
 
@@ -32,14 +33,22 @@ class Beside:
     def __init__(self, arrays: dict[str, Any], places: Sequence[Place], path: Path, setting: str):
         self._arrays, self._places, self._path = arrays, places, path
         _require_from_start(arrays, places, path, setting)
-        shapes = [shape_of(arrays[place.key].shape, place, path, setting) for place in places]
+        self._lists = {key for key, array in arrays.items() if is_lists(array)}
+        # Lists of one collection have the same lengths, which is checked where they are read.
+        same = [p.key for p in places if p.key in self._lists and not isinstance(p.columns, int)]
+        self._same = list(dict.fromkeys(same))
+        widest = arrays[same[0]].shape if same else ()
+        shapes = [
+            shape_of(widest if place.key in same else arrays[place.key].shape, place, path, setting)
+            for place in places
+        ]
         for place, shape in zip(places, shapes, strict=True):
             if shape[:-1] != shapes[0][:-1]:
                 raise UserError(
                     f"{path}: {place.key}: expected shape {shapes[0][:-1]} as in {places[0].key}, "
                     f"found {shape[:-1]}: name arrays of the same events and particles"
                 )
-        _require_same_lists(arrays, path)
+        self._width = widest[-1] if same else 0
         self.shape = (*shapes[0][:-1], sum(shape[-1] for shape in shapes))
         kinds = [arrays[place.key].dtype for place in places]
         floats = [np.float32] if any(self._of_lists(place) for place in places) else []
@@ -47,7 +56,7 @@ class Beside:
 
     def _of_lists(self, place: Place) -> bool:
         """Whether a place is one number of each list."""
-        return isinstance(place.columns, int) and isinstance(self._arrays[place.key], Jagged)
+        return isinstance(place.columns, int) and place.key in self._lists
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -55,21 +64,34 @@ class Beside:
     def __getitem__(self, rows: slice) -> np.ndarray:
         start, stop, _ = rows.indices(len(self))
         values = np.empty((max(0, stop - start), *self.shape[1:]), self.dtype)
-        step = min(map(on_disk.rows_at_once, self._arrays.values()))
+        step = min(
+            lists.AT_ONCE if key in self._lists else on_disk.rows_at_once(array)
+            for key, array in self._arrays.items()
+        )
         for first in range(start, stop, step):
-            here = slice(first, min(first + step, stop))
-            read = {key: np.asarray(array[here]) for key, array in self._arrays.items()}
-            parts = [self._part(read[place.key], place, here) for place in self._places]
-            block = values[first - start : here.stop - start]
+            last = min(first + step, stop)
+            read = {
+                key: array.read(first, last)
+                if key in self._lists
+                else np.asarray(array[first:last])
+                for key, array in self._arrays.items()
+            }
+            for key in self._same:
+                expected = read[self._same[0]].counts
+                where = f"{self._path}: {key}"
+                require_same(read[key].counts, expected, where, self._same[0], first)
+            parts = [self._part(read[place.key], place) for place in self._places]
+            block = values[first - start : last - start]
             np.concatenate(parts, axis=-1, out=block, casting="same_kind")
         return values
 
-    def _part(self, values: np.ndarray, place: Place, rows: slice) -> np.ndarray:
-        part = _columns(values, place)
-        if not self._of_lists(place):
-            return part
-        there = self._arrays[place.key].counts[rows] > place.columns
-        return np.where(there[:, None], part, np.nan)
+    def _part(self, values: np.ndarray | Lists, place: Place) -> np.ndarray:
+        if not isinstance(values, Lists):
+            return _columns(values, place)
+        if not isinstance(place.columns, int):
+            return _columns(padded(values, self._width), place)
+        found, there = entry(values, place.columns)
+        return np.where(there, found, np.nan)[:, None]
 
 
 def _require_from_start(
@@ -80,7 +102,7 @@ def _require_from_start(
         columns = place.columns
         ends = (columns.start, columns.stop) if isinstance(columns, slice) else (columns,)
         from_end = any(end is not None and end < 0 for end in ends)
-        if from_end and isinstance(arrays[place.key], Jagged):
+        if from_end and is_lists(arrays[place.key]):
             raise UserError(
                 f"{path}: {place.key}: {setting}: lists of any length are counted from their "
                 f"start, found {text_of(place)}: take columns from 0 on"
@@ -122,20 +144,6 @@ class Masses:
     def __getitem__(self, rows: slice) -> np.ndarray:
         numbers = np.asarray(self._numbers[rows])
         return invariant_masses(numbers.reshape(len(numbers), -1, 4), self._coordinates)
-
-
-def _require_same_lists(arrays: dict[str, Any], path: Path) -> None:
-    """Refuses lists of different lengths in one event: of two collections."""
-    jagged = {key: array.counts for key, array in arrays.items() if isinstance(array, Jagged)}
-    for key, counts in jagged.items():
-        name, expected = next(iter(jagged.items()))
-        odd = counts != expected
-        if odd.any():
-            row = int(np.argmax(odd))
-            raise UserError(
-                f"{path}: {key}: expected as many values as in {name}, {expected[row]}, found "
-                f"{counts[row]} at row {row}: name branches of one collection"
-            )
 
 
 def _columns(values: np.ndarray, place: Place) -> np.ndarray:

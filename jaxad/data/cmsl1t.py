@@ -23,7 +23,8 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from jaxad.data.dataset import Dataset, Rows, as_mapping, concatenate
-from jaxad.data.parquet_rows import Lists, ParquetRows
+from jaxad.data.lists import Lists
+from jaxad.data.parquet_rows import ParquetRows
 from jaxad.data.rows import Events
 from jaxad.data.splits import choose
 from jaxad.data.trigger_rows import BASELINES, LABELS, LAYOUT, trigger_rows

@@ -18,8 +18,8 @@ from jaxad.data import checks
 from jaxad.data.array_files import header_of, opened, stored_array
 from jaxad.data.csv_file import Csv
 from jaxad.data.jagged import PARQUET
-from jaxad.data.kinds import require_kind
 from jaxad.data.pandas_table import PandasTable, is_frame
+from jaxad.data.parquet_rows import opened_parquet, reading_parquet
 from jaxad.data.rows import file_of, opened_tree, reading_root
 from jaxad.errors import DAMAGED, UserError
 
@@ -57,7 +57,7 @@ def open_columns(file: str | Path) -> Iterator[Columns]:
         elif path.suffix == ".csv":
             yield Csv(path)
         elif path.suffix in PARQUET:
-            yield _Parquet(path)
+            yield _Parquet(path, stack.enter_context(opened_parquet(path)))
         elif is_frame(path):
             yield _Frame(stack.enter_context(PandasTable(path)))
         elif path.suffix in ARRAYS:
@@ -254,32 +254,14 @@ def _of_records(file: Mapping, key: str, path: Path) -> np.ndarray:
 
 
 class _Parquet:
-    def __init__(self, path: Path):
-        require_kind(path, "a Parquet file")
-        try:
-            from pyarrow import parquet
-        except ImportError:
-            raise UserError(
-                f"{path}: Parquet files need pyarrow: pip install 'jaxad[parquet]'"
-            ) from None
-        self._path = path
-        try:
-            self._file = parquet.ParquetFile(path)
-        except Exception as error:
-            raise self._damaged(error) from None
-        names = self._file.schema_arrow.names
+    def __init__(self, path: Path, file: Any):
+        self._path, self._file = path, file
+        names = file.schema_arrow.names
         self.names = [name for name in names if not name.startswith("__index_level")]
 
-    def _damaged(self, error: Exception) -> UserError:
-        """For pyarrow, which raises whatever damaged bytes lead to."""
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        return UserError(f"{self._path}: cannot be read as a Parquet file ({reason})")
-
     def read(self, names: Sequence[str], whole: Collection[str]) -> dict[str, np.ndarray]:
-        try:
+        with reading_parquet(self._path):
             table = self._file.read(columns=list(dict.fromkeys(names)))
-        except Exception as error:
-            raise self._damaged(error) from None
         read = {}
         for name in names:
             column = table.column(name)

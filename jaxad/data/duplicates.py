@@ -36,4 +36,5 @@ def _digests(x: np.ndarray) -> np.ndarray:
         words = np.ascontiguousarray(rows, np.float32).view(np.uint32).astype(np.uint64)
         words ^= words >> np.uint64(15)
         digests[start : start + len(rows)] = (words * factors).sum(axis=1, dtype=np.uint64)
+        on_disk.release(x)
     return digests

@@ -37,16 +37,16 @@ class Parts(NamedTuple):
     key: np.ndarray | None = None
 
     def tested(self, signal: np.ndarray, background: np.ndarray) -> np.ndarray:
-        """Which events (N,) of a signal are tested: those of the test part; with ids, those of
-        which no event of the background trains or validates.
+        """Which events of a signal are tested: those of the test part; with ids, those of which no
+        event of the background trains or validates.
 
         Args:
-            signal, background: (N,) bool.
+            signal, background: numbers of events.
         """
         if self.key is None:
-            return signal & (self.part == TEST)
-        learned = np.unique(self.key[background & (self.part != TEST)])
-        return signal & ~np.isin(self.key, learned)
+            return signal[self.part[signal] == TEST]
+        learned = np.unique(self.key[background[self.part[background] != TEST]])
+        return signal[~np.isin(self.key[signal], learned)]
 
 
 def parts_in(

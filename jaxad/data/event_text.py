@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxad.data.jagged import absent
-from jaxad.data.lists import Jagged
+from jaxad.data.lists import Column, Lists, in_memory
 from jaxad.errors import UserError
 
 SUFFIXES = (".csv", ".txt")
@@ -32,7 +32,7 @@ def is_event_text(path: Path) -> bool:
         return bool(_LINE.match(stream.readline(1 << 16).decode("utf-8", "replace").strip()))
 
 
-def column(path: Path, name: str, setting: str = "") -> np.ndarray | Jagged:
+def column(path: Path, name: str, setting: str = "") -> np.ndarray | Column:
     """Numbers (N,) of the events of a file, texts (N,), or a list an event.
 
     Args:
@@ -54,7 +54,7 @@ def column(path: Path, name: str, setting: str = "") -> np.ndarray | Jagged:
     chosen = kinds == TYPES.index(kind)
     event = np.repeat(np.arange(len(counts)), counts)[chosen]
     values = objects[chosen, OBJECT.index(number)]
-    return Jagged(np.bincount(event, minlength=len(counts)), values)
+    return in_memory(path, name, Lists(np.bincount(event, minlength=len(counts)), values))
 
 
 @functools.lru_cache(maxsize=1)

@@ -1,27 +1,26 @@
-"""Branches of ROOT trees, columns of Parquet files: numbers, or zero-padded lists of any length.
-
-Each is read whole each time that its file is opened: 20 MB of 100,000 jets of 50 particles.
-"""
+"""Branches of ROOT trees, columns of Parquet files: numbers or lists, read block by block."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from jaxad.data import checks
-from jaxad.data.lists import Jagged
-from jaxad.data.parquet_rows import ParquetRows
+from jaxad.data import checks, lists
+from jaxad.data.lists import Blocks, Column, Lists, Stored
+from jaxad.data.parquet_rows import lists_of, opened_parquet, reading_parquet
 from jaxad.data.rows import opened_tree, reading_root
 from jaxad.data.whole import missing
 from jaxad.errors import UserError
 
 PARQUET = (".parquet", ".pq")
+BUFFER = 1 << 16
+"""Bytes of a Parquet file that are read at once."""
 
 
 @contextlib.contextmanager
-def open_branch(file: str, name: str, setting: str = "") -> Iterator[np.ndarray | Jagged]:
+def open_branch(file: str, name: str, setting: str = "") -> Iterator[Column]:
     """A branch of "FILE.root[:TREE]".
 
     Args:
@@ -37,28 +36,82 @@ def open_branch(file: str, name: str, setting: str = "") -> Iterator[np.ndarray 
         if name not in found:
             raise absent(file, "branch", name, found, setting)
         with reading_root(f"{file}: {name}"):
-            values = tree[name].array(library="ak")
-        if len(values) < n:
-            raise missing(file, name, n, [(len(values), n)], "the tree has them")
-        yield _numbers(values, file, name)
+            branch = tree[name]
+            stored = int(getattr(branch, "num_entries", n))
+            count = getattr(branch, "count_branch", None)
+        if stored < n:
+            raise missing(file, name, n, [(stored, n)], "the tree has them")
+        counts = None if count is None else _baskets(tree, count, n, file, name)
+        yield Column(Stored(file, name, n, _baskets(tree, branch, n, file, name), counts))
+
+
+def _baskets(tree: Any, branch: Any, n: int, file: str, name: str) -> Callable[[int], Blocks]:
+    """Blocks of a branch whose borders are those of its baskets, or of the tree's clusters."""
+    with reading_root(f"{file}: {name}"):
+        if hasattr(branch, "entry_offsets"):
+            borders = [int(border) for border in branch.entry_offsets]
+        else:
+            borders = [int(one.num_first_entry) for one in tree.cluster_summaries]
+    chosen = [0]
+    for border in borders:
+        if chosen[-1] + lists.AT_ONCE <= border < n:
+            chosen.append(border)
+    edges = np.array([*chosen, n])
+
+    def blocks(row: int) -> Blocks:
+        first = int(np.searchsorted(edges[1:-1], row, side="right"))
+        for start, stop in zip(edges[first:-1], edges[first + 1 :], strict=True):
+            with reading_root(f"{file}: {name}"):
+                values = branch.array(entry_start=int(start), entry_stop=int(stop), library="ak")
+            if len(values) < stop - start:
+                raise missing(file, name, n, [(int(start) + len(values), n)], "the tree has them")
+            yield int(start), _numbers(values, file, name)
+
+    return blocks
 
 
 @contextlib.contextmanager
-def open_list(path: Path, name: str, setting: str = "") -> Iterator[np.ndarray | Jagged]:
+def open_list(path: Path, name: str, setting: str = "") -> Iterator[Column]:
     """A column of a Parquet file.
 
     Raises:
-        UserError: as `ParquetRows`; no such column, or one of other things than numbers.
+        UserError: as `jaxad.data.parquet_rows.opened_parquet`; no such column, or one of other
+            things than numbers.
     """
-    with contextlib.ExitStack() as stack:
-        rows = ParquetRows([path], stack)
-        if name not in rows.names:
-            raise absent(str(path), "column", name, rows.names, setting)
-        counts, values = rows.lists([name], 0, len(rows))[name]
-        yield Jagged(counts, values) if rows.is_nested(name) else values
+    with opened_parquet(path, pre_buffer=False, buffer_size=BUFFER) as file:
+        with reading_parquet(path):
+            names = [str(field) for field in file.schema_arrow.names]
+            sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
+        if name not in names:
+            raise absent(str(path), "column", name, names, setting)
+        nested = bool(file.schema_arrow.field(name).type.num_fields)
+        ends = np.cumsum([0, *sizes])
+
+        def values_of(batch: Any) -> np.ndarray | Lists:
+            found = lists_of(batch.column(0), path, name)
+            return found if nested else found.values
+
+        def blocks(row: int) -> Blocks:
+            first = int(np.searchsorted(ends[1:-1], row, side="right"))
+            groups, start = list(range(first, len(sizes))), int(ends[first])
+            with reading_parquet(path):
+                batches = file.iter_batches(lists.AT_ONCE, row_groups=groups, columns=[name])
+            empty = True
+            while True:
+                with reading_parquet(path):
+                    batch = next(batches, None)
+                if batch is None:
+                    break
+                empty = False
+                yield start, values_of(batch)
+                start += batch.num_rows
+            if empty:
+                yield start, values_of(file.schema_arrow.empty_table().select([name]))
+
+        yield Column(Stored(str(path), name, int(ends[-1]), blocks))
 
 
-def absent(file: str, kind: str, name: str, found: list[str], setting: str) -> UserError:
+def absent(file: str, kind: str, name: str, found: Sequence[str], setting: str) -> UserError:
     """The error for a file without a branch or column: what it has instead."""
     listed = ", ".join(found[:20]) + (" ..." if len(found) > 20 else "")
     mend = f"; set {setting} to some of these" if setting else ""
@@ -66,13 +119,13 @@ def absent(file: str, kind: str, name: str, found: list[str], setting: str) -> U
     return UserError(f"{file}: no {kind} {name!r}; found {listed or 'none'}{near}{mend}")
 
 
-def _numbers(values: Any, file: str, name: str) -> np.ndarray | Jagged:
+def _numbers(values: Any, file: str, name: str) -> np.ndarray | Lists:
     import awkward as ak
 
     if values.ndim == 2 and not values.layout.is_regular:
         flat = ak.flatten(values)
         if flat.layout.is_numpy and flat.layout.dtype.kind in "fiub":
-            return Jagged(ak.to_numpy(ak.num(values)), ak.to_numpy(flat))
+            return Lists(ak.to_numpy(ak.num(values)), ak.to_numpy(flat))
     elif values.layout.is_numpy or values.layout.is_regular:
         with contextlib.suppress(ValueError, TypeError):
             plain = ak.to_numpy(values)

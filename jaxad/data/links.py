@@ -5,11 +5,11 @@ table of links, FatJetPFCands_jetIdx and FatJetPFCands_pFCandsIdx: which candida
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxad.data.lists import Jagged
+from jaxad.data.lists import Blocks, Column, Lists, Stored, is_lists, require_same
 from jaxad.errors import UserError
 
 
@@ -26,74 +26,82 @@ class Objects(NamedTuple):
     links: str = ""
 
 
-def seen(
-    key: str, objects: Objects, read: Callable[[str], np.ndarray | Jagged], file: str
-) -> np.ndarray | Jagged:
+def seen(key: str, objects: Objects, read: Callable[[str], Any], file: str) -> Column:
     """The branch `key` with an object a row: numbers (N,) of objects, or lists of their particles.
 
     What an event has once, every object of it has.
 
     Args:
-        read: the branch of a name, an event a row.
-        file: for messages.
+        read: the branch of a name, sliceable, an event a row.
+        file: as the user has it.
 
     Raises:
         UserError: no such collection or links, links beyond it, or lists of something else.
     """
-    first = read(f"{objects.name}_pt")
-    if not isinstance(first, Jagged):
+    first_key, links = f"{objects.name}_pt", [name.strip() for name in objects.links.split(",")]
+    first = read(first_key)
+    if not is_lists(first):
         raise UserError(
-            f"{file}: {objects.name}_pt: data.objects: expected a list an event, found one number"
+            f"{file}: {first_key}: data.objects: expected a list an event, found one number"
         )
-    values = first if key == f"{objects.name}_pt" else read(key)
-    if not isinstance(values, Jagged):
-        return np.repeat(np.asarray(values), first.counts, axis=0)
-    if key.startswith(f"{objects.name}_"):
-        _require_same(values.counts, first.counts, key, f"{objects.name}_pt", file)
-        return values.values
-    if not objects.links:
+    values = first if key == first_key else read(key)
+    own = key.startswith(f"{objects.name}_")
+    of_particles = is_lists(values) and not own
+    if of_particles and not objects.links:
         raise UserError(
             f"{file}: {key}: a list that is not of {objects.name}: name the branches of the links "
             "in data.links, or another branch"
         )
-    jet_key, _, candidate_key = (name.strip() for name in objects.links.partition(","))
-    jet = read(jet_key)
-    number = _global(jet, first.counts, jet_key, f"{objects.name}_pt", file)
-    if candidate_key:
-        candidate = read(candidate_key)
-        _require_same(candidate.counts, jet.counts, candidate_key, jet_key, file)
-        place = _global(candidate, values.counts, candidate_key, key, file)
-    else:
-        _require_same(values.counts, jet.counts, key, jet_key, file)
-        place = np.arange(len(values.values))
-    linked = (number >= 0) & (place >= 0)  # -1: of no jet
-    order = np.argsort(number[linked], kind="stable")
-    counts = np.bincount(number[linked], minlength=len(first.values))
-    return Jagged(counts, values.values[place[linked][order]])
+    linked = [read(name) for name in links] if of_particles else []
+    for name, column in zip(links, linked, strict=False):
+        if not is_lists(column):
+            raise UserError(
+                f"{file}: {name}: data.links: expected a list an event, found one number"
+            )
+
+    def block(start: int, stop: int) -> np.ndarray | Lists:
+        counts = first.read(start, stop).counts
+        if not is_lists(values):
+            return np.repeat(np.asarray(values[start:stop]), counts, axis=0)
+        here = values.read(start, stop)
+        if own:
+            require_same(here.counts, counts, f"{file}: {key}", first_key, start)
+            return here.values
+        jet, *candidates = (column.read(start, stop) for column in linked)
+        number = _global(jet, counts, f"{file}: {links[0]}", first_key, start)
+        place = np.arange(len(here.values))
+        for candidate in candidates:
+            require_same(candidate.counts, jet.counts, f"{file}: {links[1]}", links[0], start)
+            place = _global(candidate, here.counts, f"{file}: {links[1]}", key, start)
+        if not candidates:
+            require_same(here.counts, jet.counts, f"{file}: {key}", links[0], start)
+        kept = (number >= 0) & (place >= 0)  # -1: of no jet
+        order = np.argsort(number[kept], kind="stable")
+        of_each = np.bincount(number[kept], minlength=int(counts.sum()))
+        return Lists(of_each, here.values[place[kept][order]])
+
+    sizes = first.sizes
+
+    def blocks(row: int) -> Blocks:
+        at = int(np.searchsorted(sizes.values[1:-1], row, side="right"))
+        for i in range(at, len(sizes.rows) - 1):
+            yield int(sizes.values[i]), block(int(sizes.rows[i]), int(sizes.rows[i + 1]))
+
+    name = f"{key} of each {objects.name}" + (f" by {objects.links}" if objects.links else "")
+    return Column(Stored(file, name, int(sizes.values[-1]), blocks))
 
 
-def _global(links: Jagged, counts: np.ndarray, key: str, of: str, file: str) -> np.ndarray:
+def _global(links: Lists, counts: np.ndarray, where: str, of: str, start: int) -> np.ndarray:
     """Places in the values of all events of links to those of their own; -1 stays."""
-    if not isinstance(links, Jagged):
-        raise UserError(f"{file}: {key}: data.links: expected a list an event, found one number")
-    event = np.repeat(np.arange(len(links)), links.counts)
+    event = np.repeat(np.arange(len(counts)), links.counts)
     number = links.values.astype(np.int64)
     odd = (number < -1) | (number >= counts[event])
     if odd.any():
         row = int(np.argmax(odd))
         raise UserError(
-            f"{file}: {key}: data.links: expected numbers of {of}, which has {counts[event[row]]} "
-            f"in row {event[row]}, found {number[row]}: are these the links of that collection?"
+            f"{where}: data.links: expected numbers of {of}, which has {counts[event[row]]} "
+            f"in row {start + event[row]}, found {number[row]}: are these the links of that "
+            "collection?"
         )
     starts = np.cumsum(counts) - counts
     return np.where(number < 0, -1, starts[event] + number)
-
-
-def _require_same(counts: np.ndarray, expected: np.ndarray, key: str, name: str, file: str) -> None:
-    odd = counts != expected
-    if odd.any():
-        row = int(np.argmax(odd))
-        raise UserError(
-            f"{file}: {key}: expected as many values as in {name}, {expected[row]}, found "
-            f"{counts[row]} at row {row}: name branches of one collection"
-        )

@@ -11,10 +11,30 @@ from typing import Any
 import numpy as np
 
 from jaxad.data.kinds import require_kind
+from jaxad.data.lists import Lists
 from jaxad.errors import UserError
 
-Lists = tuple[np.ndarray, np.ndarray]
-"""Lengths (n,) of the lists of n rows, and all their values (m,) one after another."""
+
+@contextlib.contextmanager
+def opened_parquet(path: Path, **options: Any) -> Iterator[Any]:
+    """A file as pyarrow has it, with its options.
+
+    Raises:
+        UserError: pyarrow is missing, no such file, or a damaged one.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    require_kind(path, "a Parquet file")
+    try:
+        from pyarrow import parquet
+    except ImportError:
+        raise UserError(
+            f"{path}: Parquet files need pyarrow: pip install 'jaxad[parquet]'"
+        ) from None
+    with contextlib.ExitStack() as stack:
+        with reading_parquet(path):
+            file = stack.enter_context(parquet.ParquetFile(path, **options))
+        yield file
 
 
 class ParquetRows:
@@ -25,23 +45,15 @@ class ParquetRows:
         stack: closes them.
 
     Raises:
-        UserError: pyarrow is missing, or a damaged file.
+        UserError: as `opened_parquet`.
     """
 
     def __init__(self, paths: Sequence[Path], stack: contextlib.ExitStack):
-        for path in paths:
-            require_kind(path, "a Parquet file")
-        try:
-            from pyarrow import parquet
-        except ImportError:
-            raise UserError(
-                f"{paths[0]}: Parquet files need pyarrow: pip install 'jaxad[parquet]'"
-            ) from None
         self.paths, self._files = list(paths), []
         groups: list[tuple[int, int, int]] = []  # file, group of rows in it, its number of rows
         for number, path in enumerate(paths):
-            with _reading(path):
-                file = stack.enter_context(parquet.ParquetFile(path))
+            file = stack.enter_context(opened_parquet(path))
+            with reading_parquet(path):
                 metadata = file.metadata
                 sizes = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
             groups += [(number, group, size) for group, size in enumerate(sizes)]
@@ -53,10 +65,6 @@ class ParquetRows:
 
     def __len__(self) -> int:
         return int(self._ends[-1])
-
-    def is_nested(self, name: str) -> bool:
-        """Whether a column holds lists."""
-        return bool(self._files[0].schema_arrow.field(name).type.num_fields)
 
     def texts(self, name: str) -> np.ndarray | None:
         """A column of texts (N,); None where it is of something else, or there is none.
@@ -74,7 +82,7 @@ class ParquetRows:
             return None
         found: list[Any] = []
         for path, file in zip(self.paths, self._files, strict=True):
-            with _reading(path):
+            with reading_parquet(path):
                 found += file.read(columns=[name]).column(name).to_pylist()
         if None in found:
             raise UserError(f"{self.paths[0]}: {name}: {found.count(None):,} rows have no value")
@@ -92,7 +100,9 @@ class ParquetRows:
         Raises:
             UserError: no such column, one that holds no numbers or no value, a damaged file.
         """
-        pieces: dict[str, list[Lists]] = {name: [(np.zeros(0, int), np.zeros(0))] for name in names}
+        pieces: dict[str, list[Lists]] = {
+            name: [Lists(np.zeros(0, int), np.zeros(0))] for name in names
+        }
         first = int(np.searchsorted(self._ends, start, side="right")) - 1
         for group in range(first, len(self._groups)):
             low, high = self._ends[group : group + 2]
@@ -102,9 +112,9 @@ class ParquetRows:
             chosen = table.slice(max(start - low, 0), min(stop, high) - max(start, low))
             path = self.paths[self._groups[group][0]]
             for name in names:
-                pieces[name].append(_lists(chosen.column(name), path, name))
+                pieces[name].append(lists_of(chosen.column(name), path, name))
         return {
-            name: tuple(np.concatenate(each) for each in zip(*found[1:] or found, strict=True))
+            name: Lists(*map(np.concatenate, zip(*found[1:] or found, strict=True)))
             for name, found in pieces.items()
         }
 
@@ -117,13 +127,13 @@ class ParquetRows:
             if missing:
                 found = ", ".join(self._files[number].schema_arrow.names)
                 raise UserError(f"{path}: no column {min(missing)!r}; found {found}")
-            with _reading(path):
+            with reading_parquet(path):
                 self._last = (group, names), self._files[number].read_row_group(own, list(names))
         return self._last[1]
 
 
 @contextlib.contextmanager
-def _reading(path: Path) -> Iterator[None]:
+def reading_parquet(path: Path) -> Iterator[None]:
     """For pyarrow, which raises whatever damaged bytes lead to."""
     try:
         yield
@@ -132,10 +142,16 @@ def _reading(path: Path) -> Iterator[None]:
         raise UserError(f"{path}: cannot be read as a Parquet file ({reason})") from None
 
 
-def _lists(column: Any, path: Path, name: str) -> Lists:
+def lists_of(column: Any, path: Path, name: str) -> Lists:
+    """Lengths and values of a column of Arrow; a number is a list of one.
+
+    Raises:
+        UserError: what is no number, or a row without a value.
+    """
     from pyarrow import compute, types
 
-    nested = types.is_list(column.type) or types.is_large_list(column.type)
+    kinds = (types.is_list, types.is_large_list, types.is_fixed_size_list)
+    nested = any(fits(column.type) for fits in kinds)
     values = compute.list_flatten(column) if nested else column
     if empty := column.null_count + values.null_count:
         raise UserError(f"{path}: {name}: {empty:,} rows have no value")
@@ -143,5 +159,11 @@ def _lists(column: Any, path: Path, name: str) -> Lists:
     known = types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind)
     if len(values) and not known:
         raise UserError(f"{path}: {name}: expected numbers or lists of numbers, found {kind}")
-    lengths = compute.list_value_length(column).to_numpy() if nested else np.ones(len(column), int)
-    return lengths, values.to_numpy() if known else np.zeros(0)
+    lengths = _plain(compute.list_value_length(column)) if nested else np.ones(len(column), int)
+    return Lists(lengths, _plain(values) if known else np.zeros(0))
+
+
+def _plain(values: Any) -> np.ndarray:
+    """NumPy's, of an array or a chunked one of Arrow."""
+    chunked = hasattr(values, "chunks")
+    return values.to_numpy() if chunked else values.to_numpy(zero_copy_only=False)

@@ -23,17 +23,18 @@ from typing import Any
 import numpy as np
 
 from jaxad.data import checks, event_text
-from jaxad.data.array_files import SUFFIXES, names_in, opened
+from jaxad.data.array_files import SUFFIXES, lists_of_names, opened
 from jaxad.data.beside import Beside, Constant, Masses, Place, shape_of, text_of
 from jaxad.data.columns import chosen, no_column, open_columns
 from jaxad.data.coordinates import COORDINATES
 from jaxad.data.jagged import PARQUET, absent, open_branch, open_list
 from jaxad.data.links import Objects, seen
-from jaxad.data.lists import Jagged
 from jaxad.data.pandas_table import PandasTable, frames_of
 from jaxad.data.rows import file_of, open_array
 from jaxad.errors import UserError
 
+HDF5 = (".h5", ".hdf5")
+TEXT = (".csv", ".txt")
 _MASS = re.compile(r"mass_(\w+)\((.+)\)")
 _CONSTANT = re.compile(r"=(-?\d+(?:\.\d*)?)")
 _PLACE = re.compile(r"(?P<key>[^\[\]]+)(?:\[(?P<low>-?\d+)?(?P<colon>:)?(?P<high>-?\d+)?\])?")
@@ -94,25 +95,24 @@ def open_places(
             yield Masses(numbers, mass[1], path, setting)
         return
     if not ("," in text or "[" in text) or _is_key(path, text):
-        with _open(path, text, setting, objects, whole=True) as array:
+        with open_named(path, text, setting, objects, whole=True) as array:
             yield array
         return
     places = places_of(text, setting)
     with contextlib.ExitStack() as stack:
         arrays = {
-            key: stack.enter_context(_open(path, key, setting, objects))
+            key: stack.enter_context(open_named(path, key, setting, objects))
             for key in dict.fromkeys(place.key for place in places)
             if not _CONSTANT.fullmatch(key)
         }
         places = [_numbered(place, arrays, path, setting) for place in places]
-        shapes = [
-            shape_of(arrays[p.key].shape, p, path, setting) for p in places if p.key in arrays
-        ]
+        stored = next((place for place in places if place.key in arrays), None)
         for place in places:
             if constant := _CONSTANT.fullmatch(place.key):
-                if not shapes:
+                if stored is None:
                     raise UserError(f"{setting}: expected an array beside {place.key}, found none")
-                arrays[place.key] = Constant(float(constant[1]), shapes[0][:-1])
+                shape = shape_of(arrays[stored.key].shape, stored, path, setting)
+                arrays[place.key] = Constant(float(constant[1]), shape[:-1])
         yield Beside(arrays, places, path, setting)
 
 
@@ -125,7 +125,7 @@ def _numbered(place: Place, arrays: dict[str, Any], path: Path, setting: str) ->
     if not isinstance(place.columns, str):
         return place
     shape = arrays[place.key].shape
-    lists = names_in(path, shape[-1] if len(shape) > 1 else 0)
+    lists = lists_of_names(path, shape[-1] if len(shape) > 1 else 0)
     number = next((names.index(place.columns) for names in lists if place.columns in names), None)
     if number is None and not lists:
         raise UserError(
@@ -155,38 +155,66 @@ class _Frame:
         return self._table.read(self._columns, start, stop, self.dtype).reshape(-1, *self.shape[1:])
 
 
+def names_in(path: Path) -> list[str]:
+    """The arrays, branches, columns or frames of a file, by name."""
+    file, tree = file_of(str(path))
+    if event_text.is_event_text(file):
+        return event_text.NAMES
+    if tree is not None or file.suffix in (*PARQUET, *TEXT):
+        with open_columns(path) as columns:
+            return list(columns.names)
+    with checks.reading(file, "names"), opened(file) as stored:
+        if file.suffix not in HDF5:
+            return ["x"] if file.suffix == ".npy" else list(stored)
+        names: list[str] = []
+        stored.visititems(lambda name, item: names.append(str(name)) if _is_array(item) else None)
+        frames = frames_of(stored)
+    if len(frames) == 1:
+        with PandasTable(file, frames[0]) as table:
+            names += table.columns
+    return [*frames, *names]
+
+
+def _is_array(item: Any) -> bool:
+    return hasattr(item, "dtype") and item.dtype.kind in "fiub"
+
+
 @contextlib.contextmanager
-def _open(
-    path: Path, key: str, setting: str, objects: Objects | None, whole: bool = False
+def open_named(
+    path: Path, key: str, setting: str, objects: Objects | None = None, whole: bool = False
 ) -> Iterator[Any]:
-    """An array, branch or column, or, unless it is wanted as a whole, a pandas frame."""
-    if objects is not None:
-        yield seen(key, objects, lambda name: _read(path, name, setting), str(path))
-        return
+    """An array, branch or column, or, unless it is wanted as a whole, a pandas frame; of a glob all
+    columns that fit, (N, n).
+
+    Args:
+        objects: of which each is a row; None: each event is.
+    """
     is_tree = file_of(str(path))[1] is not None
-    if not is_tree and path.suffix in (".h5", ".hdf5"):
-        with _open_hdf5(path, key, setting, whole) as array:
-            yield array
-    elif not (is_tree or path.suffix in (*PARQUET, ".csv", ".txt")):
-        with open_array(path, key, setting) as array:
-            yield array
-    else:
-        yield _read(path, key, setting)
+    with contextlib.ExitStack() as stack:
+        if objects is not None:
+
+            def read(name: str) -> Any:
+                return stack.enter_context(open_named(path, name, setting))
+
+            yield seen(key, objects, read, str(path))
+        elif not is_tree and path.suffix in HDF5:
+            yield stack.enter_context(_open_hdf5(path, key, setting, whole))
+        elif not is_tree and path.suffix not in (*PARQUET, *TEXT):
+            yield stack.enter_context(open_array(path, key, setting))
+        elif not is_tree and not path.is_file():
+            raise UserError(f"{path}: no such file")
+        elif event_text.is_event_text(path):
+            yield event_text.column(path, key, setting)
+        elif is_tree and not _is_glob(key):
+            yield stack.enter_context(open_branch(str(path), key, setting))
+        elif path.suffix in PARQUET and not _is_glob(key):
+            yield stack.enter_context(open_list(path, key, setting))
+        else:
+            yield _of_table(path, key, setting)
 
 
-def _read(path: Path, key: str, setting: str) -> np.ndarray | Jagged:
-    """A branch or column; of a glob all that fit, (N, n)."""
-    is_tree = file_of(str(path))[1] is not None
-    if not is_tree and not path.is_file():
-        raise UserError(f"{path}: no such file")
-    if event_text.is_event_text(path):
-        return event_text.column(path, key, setting)
-    if is_tree and not _is_glob(key):
-        with open_branch(str(path), key, setting) as branch:
-            return branch
-    if path.suffix in PARQUET and not _is_glob(key):
-        with open_list(path, key, setting) as column:
-            return column
+def _of_table(path: Path, key: str, setting: str) -> np.ndarray:
+    """A column (N,) of a table; of a glob all that fit, (N, n)."""
     with open_columns(path) as columns:
         names = chosen(key, columns.names)
         if not names:

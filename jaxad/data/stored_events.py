@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxad.data import assembled, checks
+from jaxad.data import assembled, checks, event_weights, kept
 from jaxad.data.array_files import chosen_rows, fill_rows
 from jaxad.data.assembled import UNITS
 from jaxad.data.axes import require_shapes
@@ -45,33 +45,37 @@ class _Rows:
         """Events (N,) read so far of which particles are left out; None: all slots are kept."""
         return getattr(self._stored["x"], "cut", None)
 
-    def chosen(self, index: np.ndarray, folder: Path | None) -> np.ndarray:
+    def chosen(
+        self, index: np.ndarray, folder: Path | None, empty: kept.Empty = on_disk.empty
+    ) -> np.ndarray:
         """The events `index`, sorted, checked, in memory or on the disk of a folder."""
         keys = keys_of(self._config)
         with checks.reading(self._path, ", ".join(keys[name] for name in self._stored)):
             stored = self._stored["x"]
             if "mass" in self._stored:
-                x = on_disk.empty((len(index), 1 + stored.shape[1]), np.float32, folder)
+                x = empty((len(index), 1 + stored.shape[1]), np.float32, folder)
                 x[:, 0] = chosen_rows(self._stored["mass"], index).reshape(len(index))
                 fill_rows(x[:, 1:], stored, index)
             elif stored.shape[1] < self._n_particles:
                 shape = len(index), self._n_particles, stored.shape[2]
-                x = on_disk.empty(shape, np.float32, folder)
+                x = empty(shape, np.float32, folder)
                 fill_rows(x[:, : stored.shape[1]], stored, index)
                 x[:, stored.shape[1] :] = 0
             else:
-                x = chosen_rows(stored, index, folder)
-        step, empty = on_disk.rows_at_once(x), []
+                x = empty((len(index), *stored.shape[1:]), np.float32, folder)
+                fill_rows(x, stored, index)
+        step, zeros = on_disk.rows_at_once(x), []
         for start in range(0, len(index), step):
             block, rows = x[start : start + step], index[start : start + step]
-            if self._config.format in PARTICLES and (kept := emptied(block)) is not block:
-                block[...] = kept
+            if self._config.format in PARTICLES and (clean := emptied(block)) is not block:
+                block[...] = clean
             require_events(self._layout, block, self._path, keys["x"], rows)
-            empty += rows[checks.zeros(block)].tolist()
-        if empty:
+            zeros += rows[checks.zeros(block)].tolist()
+            on_disk.release(x)
+        if zeros:
             print(
-                f"warning: {self._path}: {keys['x']}: only zeros in {len(empty):,} of "
-                f"{len(index):,} events, first at row {empty[0]}: were they ever written?",
+                f"warning: {self._path}: {keys['x']}: only zeros in {len(zeros):,} of "
+                f"{len(index):,} events, first at row {zeros[0]}: were they ever written?",
                 file=sys.stderr,
             )
         return x
@@ -143,12 +147,14 @@ def read(paths: list[Path], index: np.ndarray, config: ConfigDict, n_particles: 
     for path in paths:
         with opened(path, config, n_particles) as events:
             n_events = len(events)
-            here = index[(index >= first) & (index < first + n_events)] - first
+            low, high = np.searchsorted(index, (first, first + n_events))
+            here = index[low:high] - first
             first += n_events
             if not len(here):
                 continue
-            rows = {"x": events.chosen(here, folder)}
-            cut += [events.cut[here]] if events.cut is not None else []
+            x, cut_here = kept.events(path, config, n_particles, here, folder, events)
+            rows = {"x": x}
+            cut += [] if cut_here is None else [cut_here]
         for field, key in keys_of(config).items():
             if field != "x":
                 rows[field] = _column(path, key, here, n_events, field, config)
@@ -174,7 +180,8 @@ def _column(
     setting = {"weight": "data.weight_key", "event": "data.id_key", "mass": "data.mass_key"}
     asked = setting.get(field, "data.observables")
     objects = assembled.objects_of(config)
-    with open_places(path, key, asked, objects) as stored, checks.reading(path, key):
+    lacking, opened = event_weights.for_all_classes(field), open_places(path, key, asked, objects)
+    with lacking, opened as stored, checks.reading(path, key):
         several = field == "event" and len(stored) == n_events and len(stored.shape) == 2
         if not several:
             x = np.empty((n_events, 1))
@@ -198,6 +205,7 @@ def _jets(particles: np.ndarray, path: Path, config: ConfigDict) -> Rows:
     for start in range(0, max(len(particles), 1), step):
         block = particles[start : start + step]
         parts.append(jet_observables(in_gev(block, config.format, unit)))
+        on_disk.release(particles)
     jets = concatenate(parts)
     checks.require_gev(jets["pt"], path, config.x_key)
     assembled.warn_of_relative(jets["pt"] / unit, path, config)
