@@ -77,9 +77,8 @@ class Beside:
                 for key, array in self._arrays.items()
             }
             for key in self._same:
-                expected = read[self._same[0]].counts
-                where = f"{self._path}: {key}"
-                require_same(read[key].counts, expected, where, self._same[0], first)
+                name = self._same[0]
+                require_same(read[key].counts, read[name].counts, self._path, key, name, first)
             parts = [self._part(read[place.key], place) for place in self._places]
             block = values[first - start : last - start]
             np.concatenate(parts, axis=-1, out=block, casting="same_kind")

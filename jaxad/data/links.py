@@ -65,16 +65,16 @@ def seen(key: str, objects: Objects, read: Callable[[str], Any], file: str) -> C
             return np.repeat(np.asarray(values[start:stop]), counts, axis=0)
         here = values.read(start, stop)
         if own:
-            require_same(here.counts, counts, f"{file}: {key}", first_key, start)
+            require_same(here.counts, counts, file, key, first_key, start)
             return here.values
         jet, *candidates = (column.read(start, stop) for column in linked)
-        number = _global(jet, counts, f"{file}: {links[0]}", first_key, start)
+        number = _global(jet, counts, file, links[0], first_key, start)
         place = np.arange(len(here.values))
         for candidate in candidates:
-            require_same(candidate.counts, jet.counts, f"{file}: {links[1]}", links[0], start)
-            place = _global(candidate, here.counts, f"{file}: {links[1]}", key, start)
+            require_same(candidate.counts, jet.counts, file, links[1], links[0], start)
+            place = _global(candidate, here.counts, file, links[1], key, start)
         if not candidates:
-            require_same(here.counts, jet.counts, f"{file}: {key}", links[0], start)
+            require_same(here.counts, jet.counts, file, key, links[0], start)
         kept = (number >= 0) & (place >= 0)  # -1: of no jet
         order = np.argsort(number[kept], kind="stable")
         of_each = np.bincount(number[kept], minlength=int(counts.sum()))
@@ -91,15 +91,22 @@ def seen(key: str, objects: Objects, read: Callable[[str], Any], file: str) -> C
     return Column(Stored(file, name, int(sizes.values[-1]), blocks))
 
 
-def _global(links: Lists, counts: np.ndarray, where: str, of: str, start: int) -> np.ndarray:
-    """Places in the values of all events of links to those of their own; -1 stays."""
+def _global(
+    links: Lists, counts: np.ndarray, file: str, key: str, of: str, start: int
+) -> np.ndarray:
+    """Places in the values of all events of links to those of their own; -1 stays.
+
+    Args:
+        counts: how many `of` has in each event, the first of which is `start`.
+        file, key: where the links stand, for messages.
+    """
     event = np.repeat(np.arange(len(counts)), links.counts)
     number = links.values.astype(np.int64)
     odd = (number < -1) | (number >= counts[event])
     if odd.any():
         row = int(np.argmax(odd))
         raise UserError(
-            f"{where}: data.links: expected numbers of {of}, which has {counts[event[row]]} "
+            f"{file}: {key}: data.links: expected numbers of {of}, which has {counts[event[row]]} "
             f"in row {start + event[row]}, found {number[row]}: are these the links of that "
             "collection?"
         )

@@ -174,12 +174,14 @@ def entry(lists: Lists, place: int) -> tuple[np.ndarray, np.ndarray]:
     return (lists.values[at] if len(lists.values) else none), there
 
 
-def require_same(counts: np.ndarray, expected: np.ndarray, where: str, name: str, row: int) -> None:
+def require_same(
+    counts: np.ndarray, expected: np.ndarray, file: str | Path, key: str, name: str, start: int
+) -> None:
     """Refuses lists of other lengths than those of `name` in one event: of two collections.
 
     Args:
-        where: file and column, for the message.
-        row: number of the first event.
+        counts, expected: (n,) of the column `key`, and of `name`.
+        start: number of the first event, for the message, as are file and names.
 
     Raises:
         UserError: some differ.
@@ -188,8 +190,8 @@ def require_same(counts: np.ndarray, expected: np.ndarray, where: str, name: str
     if odd.any():
         i = int(np.argmax(odd))
         raise UserError(
-            f"{where}: expected as many values as in {name}, {expected[i]}, found {counts[i]} at "
-            f"row {row + i}: name branches of one collection"
+            f"{file}: {key}: expected as many values as in {name}, {expected[i]}, found "
+            f"{counts[i]} at row {start + i}: name branches of one collection"
         )
 
 
