@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxad.data import checks, lists
 from jaxad.data.lists import Blocks, Column, Lists, Stored
-from jaxad.data.parquet_rows import lists_of, opened_parquet, reading_parquet
+from jaxad.data.parquet_rows import lists_of, opened_parquet, plain, reading_parquet
 from jaxad.data.rows import opened_tree, reading_root
 from jaxad.data.whole import missing
 from jaxad.errors import UserError
@@ -81,34 +81,71 @@ def open_list(path: Path, name: str, setting: str = "") -> Iterator[Column]:
     with opened_parquet(path, pre_buffer=False, buffer_size=BUFFER) as file:
         with reading_parquet(path):
             names = [str(field) for field in file.schema_arrow.names]
-            sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
         if name not in names:
             raise absent(str(path), "column", name, names, setting)
         nested = bool(file.schema_arrow.field(name).type.num_fields)
-        ends = np.cumsum([0, *sizes])
 
         def values_of(batch: Any) -> np.ndarray | Lists:
             found = lists_of(batch.column(0), path, name)
             return found if nested else found.values
 
-        def blocks(row: int) -> Blocks:
-            first = int(np.searchsorted(ends[1:-1], row, side="right"))
-            groups, start = list(range(first, len(sizes))), int(ends[first])
-            with reading_parquet(path):
-                batches = file.iter_batches(lists.AT_ONCE, row_groups=groups, columns=[name])
-            empty = True
-            while True:
-                with reading_parquet(path):
-                    batch = next(batches, None)
-                if batch is None:
-                    break
-                empty = False
-                yield start, values_of(batch)
-                start += batch.num_rows
-            if empty:
-                yield start, values_of(file.schema_arrow.empty_table().select([name]))
+        yield Column(_groups(file, path, name, [name], values_of))
 
-        yield Column(Stored(str(path), name, int(ends[-1]), blocks))
+
+@contextlib.contextmanager
+def open_beside(path: Path, pattern: str, names: Sequence[str]) -> Iterator[Column]:
+    """Columns (N, n) of one number an event, NaN where a float has no value, of a Parquet file.
+
+    Args:
+        pattern: that `names` fit, for messages.
+
+    Raises:
+        UserError: as `open_list`.
+    """
+
+    def values_of(batch: Any) -> np.ndarray:
+        columns = []
+        for name, column in zip(names, batch.columns, strict=True):
+            values = plain(column)
+            if column.null_count and not types.is_floating(column.type):
+                raise UserError(f"{path}: {name}: {column.null_count:,} rows have no value")
+            if values.dtype.kind not in "fiub":
+                raise UserError(f"{path}: {name}: expected numbers, found {column.type}")
+            columns.append(values)
+        return np.stack(columns, -1)
+
+    with opened_parquet(path, pre_buffer=False, buffer_size=BUFFER) as file:
+        from pyarrow import types
+
+        yield Column(_groups(file, path, pattern, names, values_of))
+
+
+def _groups(
+    file: Any, path: Path, name: str, columns: Sequence[str], values_of: Callable[[Any], Any]
+) -> Stored:
+    """Columns of a Parquet file, from any group of rows on in batches of these."""
+    with reading_parquet(path):
+        sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
+    ends = np.cumsum([0, *sizes])
+
+    def blocks(row: int) -> Blocks:
+        first = int(np.searchsorted(ends[1:-1], row, side="right"))
+        groups, start = list(range(first, len(sizes))), int(ends[first])
+        with reading_parquet(path):
+            batches = file.iter_batches(lists.AT_ONCE, row_groups=groups, columns=list(columns))
+        empty = True
+        while True:
+            with reading_parquet(path):
+                batch = next(batches, None)
+            if batch is None:
+                break
+            empty = False
+            yield start, values_of(batch)
+            start += batch.num_rows
+        if empty:
+            yield start, values_of(file.schema_arrow.empty_table().select(list(columns)))
+
+    return Stored(str(path), name, int(ends[-1]), blocks)
 
 
 def absent(file: str, kind: str, name: str, found: Sequence[str], setting: str) -> UserError:

@@ -159,11 +159,11 @@ def lists_of(column: Any, path: Path, name: str) -> Lists:
     known = types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind)
     if len(values) and not known:
         raise UserError(f"{path}: {name}: expected numbers or lists of numbers, found {kind}")
-    lengths = _plain(compute.list_value_length(column)) if nested else np.ones(len(column), int)
-    return Lists(lengths, _plain(values) if known else np.zeros(0))
+    lengths = plain(compute.list_value_length(column)) if nested else np.ones(len(column), int)
+    return Lists(lengths, plain(values) if known else np.zeros(0))
 
 
-def _plain(values: Any) -> np.ndarray:
+def plain(values: Any) -> np.ndarray:
     """NumPy's, of an array or a chunked one of Arrow."""
     chunked = hasattr(values, "chunks")
     return values.to_numpy() if chunked else values.to_numpy(zero_copy_only=False)

@@ -27,7 +27,7 @@ from jaxad.data.array_files import SUFFIXES, lists_of_names, opened
 from jaxad.data.beside import Beside, Constant, Masses, Place, shape_of, text_of
 from jaxad.data.columns import chosen, no_column, open_columns
 from jaxad.data.coordinates import COORDINATES
-from jaxad.data.jagged import PARQUET, absent, open_branch, open_list
+from jaxad.data.jagged import PARQUET, absent, open_beside, open_branch, open_list
 from jaxad.data.links import Objects, seen
 from jaxad.data.pandas_table import PandasTable, frames_of
 from jaxad.data.rows import file_of, open_array
@@ -210,17 +210,15 @@ def open_named(
         elif path.suffix in PARQUET and not _is_glob(key):
             yield stack.enter_context(open_list(path, key, setting))
         else:
-            yield _of_table(path, key, setting)
-
-
-def _of_table(path: Path, key: str, setting: str) -> np.ndarray:
-    """A column (N,) of a table; of a glob all that fit, (N, n)."""
-    with open_columns(path) as columns:
-        names = chosen(key, columns.names)
-        if not names:
-            raise no_column(str(path), key, columns.names, setting)
-        values = columns.read(names, ())
-    return np.stack([values[name] for name in names], -1) if _is_glob(key) else values[key]
+            columns = stack.enter_context(open_columns(path))
+            names = chosen(key, columns.names)
+            if not names:
+                raise no_column(str(path), key, columns.names, setting)
+            if path.suffix in PARQUET:
+                yield stack.enter_context(open_beside(path, key, names))
+            else:
+                values = columns.read(names, ())
+                yield np.stack([values[n] for n in names], -1) if _is_glob(key) else values[key]
 
 
 def _is_glob(key: str) -> bool:

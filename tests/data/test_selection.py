@@ -201,6 +201,27 @@ def test_a_table_is_cut(tmp_path):
     assert "c > 0" in data.table_summary(table)
 
 
+def test_parts_are_of_what_is_kept(events, tmp_path):
+    """Weights, a selection and ids: jets of one event that fail do not keep the others apart."""
+    x, numbers = events
+    event, good = np.arange(N) // 2, np.arange(N) % 4 != 0
+    np.savez(tmp_path / "x.npz", x=x, **numbers, event=event, good=good)
+    own = {"weight_key": "w", "label_key": "label", "signals": "s=1", "id_key": "event"}
+    own |= {"source": str(tmp_path / "x.npz"), "selection": "good", "val_fraction": 0.3}
+    dataset = data.load(data.get_config("events", split="id", **own))
+    signal, background = (good & (numbers["label"] == label) for label in (1, 0))
+    parts = [dataset.train, dataset.val, dataset.test]
+    assert sum(len(rows["x"]) for rows in parts) == background.sum() == N // 4
+    learned = np.concatenate([rows["event"] for rows in parts[:2]])
+    tested = np.flatnonzero(signal & ~np.isin(event, learned))
+    assert N // 4 <= len(tested) < signal.sum()  # events whose background is cut are all there
+    found = dataset.signals["s"]
+    np.testing.assert_array_equal(found["event"], event[tested])
+    np.testing.assert_array_equal(found["weight"], numbers["w"][tested])
+    flow = dataset.info["cut_flow"]["s"]
+    assert [line["events"] for line in flow] == [N // 2, signal.sum()]
+
+
 def test_a_trigger_that_one_file_lacks(events, tmp_path):
     x, numbers = events
     for name, trigger in (("a", "HLT_Mu50"), ("b", "HLT_Mu55")):

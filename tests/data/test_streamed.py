@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from published_layouts import pfnano
 
 from benchmarks import streaming
 from jaxad import data
@@ -97,6 +98,70 @@ def test_no_room(source, tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"the events of .* take .* GB, and .* GB are free: set"):
         data.load(section(source, tmp_path, on_disk=True))
     assert not entries(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def jets(tmp_path_factory):
+    """Jets with candidates by links, as a tree of one basket and as row groups of 7 events."""
+    uproot, awkward = pytest.importorskip("uproot"), pytest.importorskip("awkward")
+    pytest.importorskip("pyarrow")
+    folder = tmp_path_factory.mktemp("jets")
+    tree, *_ = pfnano(folder)
+    with uproot.open(tree) as events:
+        awkward.to_parquet(events.arrays(), folder / "jets.parquet", row_group_size=7)
+    return tree, folder / "jets.parquet"
+
+
+def of_jets(source, **settings):
+    return data.load(data.get_config("events", preset="pfnano", source=str(source), **settings))
+
+
+def test_links_are_followed_block_by_block(jets, monkeypatch):
+    tree, groups = jets
+    cuts = {"selection": "FatJet_msoftdrop > 9 & count(PFCands_pt > 50) > 2"}
+    expected = [of_jets(tree), of_jets(tree, **cuts)]
+    monkeypatch.setattr(lists, "AT_ONCE", 5)
+    found = [of_jets(groups), of_jets(groups, **cuts)]
+    for one, other in zip(found, expected, strict=True):
+        assert one.info["digest"] == other.info["digest"]
+    flow = found[1].info["cut_flow"]
+    assert flow == expected[1].info["cut_flow"]
+    read, first, last = (line["events"] for line in flow["background"])
+    assert read - first == 10 and 0 < last < first
+    assert last == sum(len(rows["x"]) for _, rows in found[1].parts())
+
+
+def test_particles_that_were_left_out_are_told_of_what_was_kept(jets, tmp_path, capsys):
+    own = {"on_disk": True, "cache": str(tmp_path), "n_particles": 4}
+    told = []
+    for _ in range(2):
+        of_jets(jets[1], max_cut=1.0, **own)
+        told.append([line for line in capsys.readouterr().err.splitlines() if "note:" in line])
+    assert told[0] == told[1] and "have more than 4 particles" in told[0][0]
+    with pytest.raises(UserError, match=r"data.n_particles: .* have more than 4 particles"):
+        of_jets(jets[1], **own)
+    assert len(entries(tmp_path)) == 2
+
+
+def test_columns_of_a_glob(tmp_path):
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    x = np.random.default_rng(0).random((N, 4, 3), np.float32)
+    names = {
+        f"{name}_{i}": x[:, i, c] for c, name in enumerate(("pt", "eta", "phi")) for i in range(4)
+    }
+    pq.write_table(pa.table(names | {"n": np.arange(N)}), tmp_path / "a.parquet", row_group_size=50)
+    np.savez(tmp_path / "a.npz", x=x)
+    found, expected = (
+        data.load(data.get_config("events", source=str(tmp_path / file), x_key=key))
+        for file, key in (("a.parquet", "pt_*,eta_*,phi_*"), ("a.npz", "x"))
+    )
+    assert found.info["digest"] == expected.info["digest"]
+    for values, message in (([1, None], "1 rows have no value"), (["a", "b"], "expected numbers")):
+        pq.write_table(pa.table({"pt_0": pa.array(values)}), tmp_path / "b.parquet")
+        config = data.get_config("events", source=str(tmp_path / "b.parquet"), format="features")
+        config.x_key = "pt_*"
+        with pytest.raises(UserError, match=rf"pt_0: {message}"):
+            data.load(config)
 
 
 @pytest.mark.long
