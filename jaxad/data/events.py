@@ -112,8 +112,7 @@ def _classes(config: ConfigDict) -> tuple[Rows, dict[str, Rows], dict[str, Any]]
     paths = [*map(Path, files_of(config.source))]
     by_label, files_of_signals = signals_of(config, paths)
     by_file = {name: [*map(Path, files)] for name, files in files_of_signals.items()}
-    stored_events.all_events(paths, config)
-    sizes = [stored_events.n_events(path, config) for path in paths]
+    sizes = stored_events.sizes_of(paths, config)
     labels: np.ndarray | None = None
     if is_labelled(config):
         parts = [labels_of(path, config, n) for path, n in zip(paths, sizes, strict=True)]
@@ -133,9 +132,10 @@ def _classes(config: ConfigDict) -> tuple[Rows, dict[str, Rows], dict[str, Any]]
     del rows
     background = signals.pop("background")
     for number, (name, files) in enumerate(by_file.items(), 1 + len(by_label)):
-        own, flow = cut(files, config, {name: stored_events.all_events(files, config)})
+        every = np.arange(sum(stored_events.sizes_of(files, config)))
+        passing, flow = cut(files, config, {name: every})
         flows |= flow
-        chosen = limited(own[name], config, number)
+        chosen = limited(passing[name], config, number)
         signals[name] = stored_events.read(files, chosen, config, n_particles)
         signals[name]["label"] = np.ones(len(signals[name]["x"]), np.float32)
     jets = config.format in PARTICLES
@@ -182,7 +182,7 @@ def everything(config: ConfigDict) -> Everything:
     paths = [*map(Path, files_of(config.source))]
     by_label, by_file = signals_of(config, paths)
     files = [*paths, *(Path(file) for group in by_file.values() for file in group)]
-    sizes = [stored_events.n_events(path, config) for path in files]
+    sizes = stored_events.sizes_of(files, config)
     n_source, n_events = sum(sizes[: len(paths)]), sum(sizes)
     rows = stored_events.read(
         files, np.arange(n_events), config, stored_events.n_particles(files, config)
@@ -193,15 +193,19 @@ def everything(config: ConfigDict) -> Everything:
     if is_labelled(config):
         parts = zip(paths, sizes, strict=False)
         labels = np.concatenate([labels_of(path, config, n) for path, n in parts])
+    chosen = passed(files, config)
     kept, truth, left_out = named_table.data_among(
-        labels, n_source, n_events, by_label, config, passed(files, config)
+        labels, n_source, n_events, by_label, config, chosen
     )
+    info = {"name": "events", "source": str(config.source), "left_out": left_out}
+    if chosen is not None:
+        info["cut_flow"] = {"all files": chosen.flow(None, rows.get("weight"))}
     return Everything(
         rows if kept is None else take(rows, kept),
         layout,
         truth,
         origin._replace(rows=kept),
-        {"name": "events", "source": str(config.source), "left_out": left_out},
+        info,
     )
 
 

@@ -100,7 +100,7 @@ class Everything(NamedTuple):
         layout: what one event is.
         label: (N,) bool; None: unknown.
         origin: where each event stands.
-        info: JSON-able: "name", "source", perhaps "left_out".
+        info: JSON-able: "name", "source", perhaps "left_out", and "cut_flow" as of a `Dataset`.
     """
 
     rows: Rows

@@ -201,6 +201,17 @@ def test_a_table_is_cut(tmp_path):
     assert "c > 0" in data.table_summary(table)
 
 
+def test_all_data_of_a_search_is_cut(events, tmp_path):
+    x, numbers = events
+    np.savez(tmp_path / "x.npz", x=x, **numbers)
+    config = data.get_config("events", source=str(tmp_path / "x.npz"), weight_key="w")
+    config.selection = "n >= 2"
+    found, kept = data.everything(config), numbers["n"] >= 2
+    np.testing.assert_array_equal(found.rows["x"], x[kept])
+    line = {"term": "n >= 2", "events": kept.sum(), "weight": numbers["w"][kept].sum(dtype=float)}
+    assert found.info["cut_flow"]["all files"][1] == line
+
+
 def test_parts_are_of_what_is_kept(events, tmp_path):
     """Weights, a selection and ids: jets of one event that fail do not keep the others apart."""
     x, numbers = events
