@@ -20,7 +20,7 @@ TESTED := .[simulation,export,onnx,dask,statistics,dev]
 # installation. What else EnergyFlow needs, jaxad needs as well.
 ENERGYFLOW := energyflow>=1.3.3
 
-.PHONY: demo adc2021 trigger test test-newest lint docs extras accelerator
+.PHONY: demo adc2021 trigger test test-newest lint docs extras dist accelerator
 
 demo: $(INSTALLED)
 	$(PYTHON) train.py --config=configs/toptagging_ae.py --workdir=$(DEMO)
@@ -101,6 +101,12 @@ extras:
 	  && .venv-extra/bin/python -m pip check \
 	  && .venv-extra/bin/python -c "import jaxad; print('$$extra: installed')" || exit 1; \
 	done; rm -rf .venv-extra
+
+# The sdist and the wheel of a release, into dist/.
+dist:
+	test -x .venv-dist/bin/python || $(BASE_PYTHON) -m venv .venv-dist
+	.venv-dist/bin/python -m pip install --quiet build
+	.venv-dist/bin/python -m build --outdir dist .
 
 # The lock leaves out wasserstein, too. An active environment keeps its own versions where they fit.
 $(INSTALLED): pyproject.toml requirements.lock

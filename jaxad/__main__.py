@@ -15,7 +15,7 @@ VERBS = {
     "latency": "how fast trained runs score",
     "export": "C++, StableHLO, ONNX, TFLite or HLS of a trained run",
     "simulate": "simulated data sets in their published layouts",
-    "data": "what a config reads, and raw LHC Olympics events clustered",
+    "data": "known data sets listed and fetched, and what a config reads",
 }
 
 
