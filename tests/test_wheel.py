@@ -35,8 +35,10 @@ def installed(tmp_path_factory) -> Path:
 
 @pytest.mark.slow
 def test_wheel_holds_every_module_and_config(installed):
-    modules, presets = (ROOT / "jaxad").rglob("*.py"), (ROOT / "jaxad").rglob("*.toml")
-    for path in [*modules, *presets, *(ROOT / "configs").glob("*.py")]:
+    package = [
+        path for kind in ("py", "toml", "css", "js") for path in ROOT.glob(f"jaxad/**/*.{kind}")
+    ]
+    for path in [*package, *(ROOT / "configs").glob("*.py")]:
         place = path.relative_to(ROOT)
         place = Path("jaxad") / place if place.parts[0] == "configs" else place
         assert (installed / place).read_bytes() == path.read_bytes(), place
