@@ -30,8 +30,7 @@ def build(source: Path, out: Path) -> None:
     for cell in notebook.cells:
         if cell.cell_type == "code":
             quiet = "quiet" in cell.metadata.get("tags", [])
-            kept = [one for one in cell.outputs if one.get("name") != "stderr" and not quiet]
-            cell.outputs = kept
+            cell.outputs = [] if quiet else _shown(cell.outputs)
     resources = {"unique_key": source.stem, "output_files_dir": f"{source.stem}_files"}
     body, resources = MarkdownExporter().from_notebook_node(notebook, resources)
     title, _, rest = body.lstrip().partition("\n")
@@ -40,6 +39,17 @@ def build(source: Path, out: Path) -> None:
         f"{title}\n\n{download}\n{_described(rest)}", resources, notebook_name=source.stem
     )
     nbformat.write(plain, out / f"{source.stem}.ipynb")
+
+
+def _shown(outputs: list) -> list:
+    """Outputs without stderr, what was printed in one piece."""
+    kept: list = []
+    for one in outputs:
+        if one.get("name") == "stdout" and kept and kept[-1].get("name") == "stdout":
+            kept[-1]["text"] += one["text"]
+        elif one.get("name") != "stderr":
+            kept.append(one)
+    return kept
 
 
 def _described(body: str) -> str:

@@ -68,7 +68,27 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         target = (folder / link[2]).resolve()
         return f"{link[1]}{depth}{_in_site(target)}" if target.is_file() else link[0]
 
-    return LINK.sub(turned, markdown)
+    markdown = LINK.sub(turned, markdown)
+    return _cards(markdown) if page.file.src_uri == "gallery/index.md" else markdown
+
+
+def _cards(markdown: str) -> str:
+    """The list of notebooks as cards, each with the last figure of its page."""
+
+    def card(item: re.Match) -> str:
+        title, stem, text = item.groups()
+        figures = (EXECUTED / f"{stem}_files").glob("*.png")
+        last = max(figures, key=lambda path: [int(n) for n in re.findall(r"\d+", path.stem)])
+        picture = f"![{title}]({stem}_files/{last.name})"
+        return f"- [{picture}]({stem}.md)\n\n    [{title}]({stem}.md): {text}\n"
+
+    items = re.compile(r"^- \[([^\]]+)\]\(\.\./gallery/(\w+)\.md\): (.+)$", re.MULTILINE)
+    first, last = (list(items.finditer(markdown))[i] for i in (0, -1))
+    cards = items.sub(card, markdown[first.start() : last.end()])
+    return (
+        f'{markdown[: first.start()]}<div class="grid cards" markdown>\n\n{cards}\n</div>\n'
+        f"{markdown[last.end() :]}"
+    )
 
 
 def _folder(page: str) -> Path:

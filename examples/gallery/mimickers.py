@@ -59,8 +59,8 @@ plt.show()
 if not smoke:
     config.method.passes = 3
     config.method.max_degree = 4
-    config.teacher.train.epochs = 20
-    config.train.epochs = 60
+    config.teacher.train.epochs, config.teacher.train.batch_size = 30, 32
+    config.train.epochs, config.train.batch_size = 100, 32
 run = Path("runs/mimicker")
 train(config, run)
 
