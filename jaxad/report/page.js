@@ -23,7 +23,7 @@ function sortable(table) {
   const body = table.tBodies[0], given = [...body.rows];
   const headers = [...table.tHead.rows[0].cells];
   headers.forEach((header, column) => {
-    const keys = new Map(given.map(row => [row, key(row.cells[column].textContent.trim())]));
+    const keys = new Map(given.map(row => [row, key(row.cells[column]?.textContent.trim() ?? "")]));
     const first = given.some(row => keys.get(row)[0] === 0) ? "descending" : "ascending";
     const second = first === "ascending" ? "descending" : "ascending";
     const button = document.createElement("button");
@@ -38,7 +38,7 @@ function sortable(table) {
       table.classList.toggle("sorted", next !== null);
       const sign = next === "ascending" ? 1 : -1;
       const compare = (a, b) => order(keys.get(a), keys.get(b), sign);
-      body.append(...(next ? given.toSorted(compare) : given));
+      body.append(...(next ? [...given].sort(compare) : given));
     });
   });
 }
