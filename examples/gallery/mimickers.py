@@ -33,7 +33,7 @@ smoke = os.environ.get("JAXAD_GALLERY") == "smoke"  # seconds instead of minutes
 
 # %%
 config = interpretable_hln.get_config("smoke" if smoke else "")
-config.data.n_simulated = 100 if smoke else 1500
+config.data.n_simulated = 100 if smoke else 3000
 dataset = data.load(config.data)
 print(data.summary(dataset))
 
@@ -59,8 +59,9 @@ plt.show()
 if not smoke:
     config.method.passes = 3
     config.method.max_degree = 4
-    config.teacher.train.epochs, config.teacher.train.batch_size = 30, 32
-    config.train.epochs, config.train.batch_size = 100, 32
+    config.teacher.inputs.n_pixels = 20
+    config.teacher.train.epochs, config.teacher.train.batch_size = 40, 64
+    config.train.epochs, config.train.batch_size = 100, 64
 run = Path("runs/mimicker")
 train(config, run)
 

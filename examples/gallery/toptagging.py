@@ -104,7 +104,10 @@ report.roc_figure(
 # Is the score a disguise of the mass? Cuts on it change the mass spectrum of QCD jets:
 
 # %%
-report.sculpting_figure(mass_sculpting(jets["QCD"]["mass"], scores["QCD"]), observable="jet mass")
+carved = mass_sculpting(
+    jets["QCD"]["mass"], scores["QCD"], efficiencies=(0.5, 0.1), edges=np.arange(0, 265, 20)
+)
+report.sculpting_figure(carved, observable="jet mass")
 
 # %% [markdown]
 # ## What a note would say
