@@ -82,15 +82,22 @@ lint: $(INSTALLED)
 accelerator:
 	$(if $(wildcard $(PYTHON)),$(PYTHON),python3) -m benchmarks.accelerator --out runs/accelerator
 
-# The site, into site/. Docstrings are read, not imported: the environment holds none of jaxad's
-# own dependencies.
-docs: .venv-docs/.installed
+# The site, into site/, with the notebooks of the gallery executed on the CPU, each again after a
+# change of it or of the package. They simulate into cache/, which takes minutes once.
+NOTEBOOKS := $(wildcard examples/gallery/*.py)
+SOURCES := $(shell find jaxad configs -name '*.py')
+
+docs: .venv-docs/.installed $(NOTEBOOKS:examples/gallery/%.py=build/gallery/%.md)
 	.venv-docs/bin/python -m mkdocs build --strict
+
+build/gallery/%.md: examples/gallery/%.py $(SOURCES) | .venv-docs/.installed
+	JAX_PLATFORMS=cpu JAXAD_CACHE="$${JAXAD_CACHE:-$(CURDIR)/cache}" \
+	  .venv-docs/bin/python docs/site_gallery.py build/gallery $<
 
 .venv-docs/.installed: pyproject.toml
 	test -x .venv-docs/bin/python || $(BASE_PYTHON) -m venv .venv-docs
-	$(BASE_PYTHON) -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['docs'])" \
-	  | xargs .venv-docs/bin/python -m pip install --quiet
+	.venv-docs/bin/python -m pip install --quiet --editable '.[docs,simulation]'
+	.venv-docs/bin/python -m pip install --quiet --no-deps '$(ENERGYFLOW)'
 	touch $@
 
 # Each extra beside jaxad's own versions, in an environment that is removed: it resolves and imports.

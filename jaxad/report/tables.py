@@ -112,7 +112,7 @@ def selection_rows(metrics: Mapping[str, Any]) -> tuple[list[str], list[list[str
         for entry in metrics.get("selection", [])
     ]
     if rows:
-        rows.append(["", "teacher", "", *(f"{metrics['teacher'][s]['auc']:.3f}" for s in signals)])
+        rows.append(["-", "teacher", "", *(f"{metrics['teacher'][s]['auc']:.3f}" for s in signals)])
     return ["pass", "observable", "ADO", *(f"AUC {signal}" for signal in signals)], rows
 
 
