@@ -14,7 +14,8 @@ A method module has
                                    "latent"} for figures
     RESONANT = True                of those that search a window of a mass
     caution(config, dataset) -> str
-                                   optional: which events of the test trained, "" for none
+                                   optional: what a reader of the figures has to know, "" for
+                                   nothing: events of the test that trained, a prior on signals
     calibration(config, dataset) -> Calibration
                                    optional: events that trained nothing and chose no epoch
 
@@ -41,6 +42,7 @@ NAMES = (
     *("two_views", "student", "hln", "pnn"),
     *("feature_autoencoder", "flow_norm", "quantized", "cicada"),
     *("codae", "dirichlet_vae", "qcd_or_what", "cct"),
+    *("set_autoencoder", "masked_particles", "contrastive"),
     *("cathode", "iad", "supervised", "cwola", "anode", "lacathode", "ranode"),
 )
 

@@ -36,6 +36,7 @@ RANGES = {
     **dict.fromkeys(("hidden", "widths", "features"), WIDTHS),
     **dict.fromkeys(("n_latent", "latent", "width", "n_hidden", "n_layers"), POSITIVE_COUNT),
     **dict.fromkeys(("layers", "heads", "groups", "mask_groups", "n_steps"), POSITIVE_COUNT),
+    **dict.fromkeys(("n_slots", "n_gaussians"), POSITIVE_COUNT),
     "n_bins": Range("2 or more", 2, whole=True),
     "bound": POSITIVE,
     # ensembles of classifiers
@@ -64,9 +65,11 @@ RANGES = {
     **dict.fromkeys(("passes", "folds", "correction"), COUNT),
     "n_events": Range("2 or more", 2, whole=True),
     "n_taus": Range("0 to 5", 0, 5, whole=True),
+    "hidden_fraction": FRACTION,
+    "temperature": POSITIVE,
     # inputs and trigger
-    "n_pixels": POSITIVE_COUNT,
-    **dict.fromkeys(("half_width", "max_energy", "input_rate", "rates"), POSITIVE),
+    **dict.fromkeys(("n_pixels", "n_particles"), POSITIVE_COUNT),
+    **dict.fromkeys(("half_width", "radius", "max_energy", "input_rate", "rates"), POSITIVE),
     "fpr": FRACTION,
 }
 """Of every section but `data`, whose readers know their own."""
@@ -114,10 +117,10 @@ METHODS_OF = {
     "n_trees": ("isolation_forest",),
     "nu": ("one_class_svm",),
     "n_components": ("gaussian_mixture",),
-    "n_neighbours": ("nearest_neighbours", "two_views"),
+    "n_neighbours": ("nearest_neighbours", "two_views", "contrastive"),
     "n_fit": (
         *("isolation_forest", "one_class_svm", "gaussian_mixture", "nearest_neighbours"),
-        *("mahalanobis", "two_views"),
+        *("mahalanobis", "two_views", "contrastive"),
     ),
     "decorrelation": ("codae",),
     "samples": ("codae",),
@@ -129,13 +132,17 @@ METHODS_OF = {
     **dict.fromkeys(("corrupted", "noise"), ("feature_autoencoder",)),
     "k": ("rbm",),
     "time": ("flow_norm",),
-    "loss": ("trigger_autoencoder",),
+    "loss": ("trigger_autoencoder", "set_autoencoder", "contrastive"),
+    "radius": ("set_autoencoder", "contrastive"),
+    "hidden_fraction": ("masked_particles",),
+    "temperature": ("contrastive",),
     "beta": ("trigger_autoencoder", "codae", "quantized"),
     "teacher": ("student", "hln", "pnn", "quantized", "cicada"),
     "outliers": ("cicada",),
     **dict.fromkeys(("weight_bits", "activation_bits", "code_bits", "rounding"), ("quantized",)),
     **dict.fromkeys(("target", "input_type", "granularity", "learned"), ("quantized",)),
-    **dict.fromkeys(("beta_start", "score"), ("quantized",)),
+    "beta_start": ("quantized",),
+    "score": ("quantized", "contrastive"),
 }
 """Settings of `method` and the methods that read them; all methods read the others they have."""
 
@@ -150,6 +157,7 @@ SECTIONS_OF = {
 """Sections that some methods alone read."""
 
 INPUTS_OF = {
+    "n_particles": ("particle_set",),
     **dict.fromkeys(("n_pixels", "half_width", "align"), ("jet_image",)),
     **dict.fromkeys(("max_degree", "n_taus"), ("jet_observables",)),
     **dict.fromkeys(("efp_degree", "unskew"), ("jet_features",)),
@@ -190,9 +198,11 @@ def _reasons(config: ConfigDict) -> Iterator[tuple[str, str]]:
         for key in config.get(section, ()):
             if method not in names:
                 yield f"{section}.{key}", f"method.name={method} does not read it"
-    image = {"mean_image", "two_views"} & {method, *config.baselines}
+    also = {"jet_image"} if {"mean_image", "two_views"} & {method, *config.baselines} else set()
+    if method == "set_autoencoder" and config.method.loss == "summaries":
+        also.add("jet_features")
     for key, names in INPUTS_OF.items():
-        if config.inputs.name not in names and not (image and "jet_image" in names):
+        if not {config.inputs.name, *also} & {*names}:
             yield f"inputs.{key}", f"it is of inputs.name={names[0]}"
     for section in ("flow", "signal_flow"):
         if section in config:
@@ -228,6 +238,12 @@ def _of_model(config: ConfigDict, method: str) -> Iterator[tuple[str, str]]:
         yield from ((f"train.{key}", "model.weights replace the training") for key in config.train)
     if method == "trigger_autoencoder" and name not in VARIATIONAL:
         yield "method.beta", f"model.name={name} is not variational"
+    if name == "deep_sets":
+        for key in ("layers", "heads"):
+            yield f"model.{key}", "it is of model.name=transformer"
+    if method == "set_autoencoder" and config.method.loss == "summaries":
+        for key in ("method.radius", "model.n_slots"):
+            yield key, "method.loss=summaries decodes no particles"
     if method == "autoencoder":
         for key, owner in (("width", "conv"), ("widths", "dense")):
             if key in config.model and name != owner:
