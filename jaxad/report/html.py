@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from jaxad.report.captions import caption
 from jaxad.report.style import styled
 from jaxad.report.tables import (
+    excess_rows,
     following_notes,
     following_rows,
     metrics_notes,
@@ -127,6 +128,9 @@ def html_report(
     """The page of a run: tables of `metrics` (of `summarise_all`); `contents` as of `page`."""
     header, rows = metrics_rows(metrics)
     results = (table_html(header, rows) if rows else "") + notes_html(metrics_notes(metrics))
+    header, rows = excess_rows(metrics)
+    if rows:
+        results += f"<h2>Excess in the window</h2>{table_html(header, rows)}"
     header, rows = rates_rows(metrics)
     if rows:
         results += f"<h2>Thresholds of a trigger</h2>{table_html(header, rows)}"
