@@ -28,7 +28,6 @@ from jaxad.data.raw_events import trained_energies
 from jaxad.devices import hosts
 from jaxad.errors import UserError
 from jaxad.evaluation import closure, references
-from jaxad.evaluation.resonant import EFFICIENCIES
 from jaxad.methods import Bench, settings
 from jaxad.scorer import Scorer, load, require_free
 from jaxad.storage.provenance import provenance
@@ -131,7 +130,7 @@ def train(config: ConfigDict, directory: Path) -> None:
             folder = "scorer" if name == config.method.name else f"baselines/{name}"
             scorer = build_scorer(config, name, fitted, dataset)
             if false and name == config.method.name:
-                tested = closure.measure(config, dataset, works, EFFICIENCIES)
+                tested = closure.measure(config, dataset, works)
                 scorer = dataclasses.replace(scorer, info=scorer.info | {"closure": tested})
             if hosts.leads():
                 scorer.save(directory / folder)

@@ -7,7 +7,6 @@ has seen neither the false nor the true one; the events of the test part that pa
 """
 
 import dataclasses
-from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -33,6 +32,8 @@ DENSITY_RATIOS = ("anode", "ranode")
 """Whose score says nothing outside the window."""
 STAGE = "closure "
 """What the names of all its stages begin with."""
+SHARES = np.geomspace(1e-4, 0.5, 75)
+"""Of the samples, that pass the cuts which are counted: steps of 12 %."""
 
 
 def scores_of_features(scorer: Scorer, m: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -47,19 +48,13 @@ def scores_of_features(scorer: Scorer, m: np.ndarray, x: np.ndarray) -> np.ndarr
     return in_batches(mean, np.column_stack([m, x]).astype(np.float32))
 
 
-def cuts(
-    scorer: Scorer, m: np.ndarray, beside: np.ndarray, stage: str, efficiencies: Sequence[float]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Thresholds (cuts,), and the scores of fresh background samples at the masses `m` (N,) [TeV].
+def template_scores(scorer: Scorer, m: np.ndarray, stage: str) -> np.ndarray:
+    """Scores of fresh background samples at the masses `m` (N,) [TeV].
 
-    A cut has its efficiency among the scores `beside` the window, or, where those say nothing, of
-    the samples.
+    They are neither those that the classifiers were trained on, nor those that are tested.
     """
-    # Not the samples that the classifiers were trained on, nor those that are tested.
     samples = cathode.template(scorer.config, scorer.params["background"], m, stage)
-    template = scores_of_features(scorer, samples["m"], samples["x"])
-    reference = template if scorer.method in DENSITY_RATIOS else beside
-    return np.quantile(reference, 1 - np.asarray(efficiencies)), template
+    return scores_of_features(scorer, samples["m"], samples["x"])
 
 
 def windows(config: ConfigDict, dataset: Dataset) -> list[Window]:
@@ -85,33 +80,25 @@ def _window(dataset: Dataset) -> Window:
     return Window(*(1000 * edge for edge in dataset.info["window"]))
 
 
-def measure(
-    config: ConfigDict, dataset: Dataset, bench: Bench, efficiencies: Sequence[float]
-) -> dict[str, Any]:
+def measure(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict[str, Any]:
     """Trains in every false window, and counts there: JSON-able, {} without any.
 
     Keys: "windows" (W, 2) [GeV]; "size" (W,) events of the test part in them, "drawn" (W,)
-    background samples; "n", "passed" (W, cuts) those of both that pass cuts of `efficiencies`.
-    Stages begin with `STAGE` in the work directory: stopped, the same call goes on.
+    background samples; "n", "passed" (W, len(SHARES)) those of both that pass cuts which `SHARES`
+    of the samples pass. Stages begin with `STAGE` in the work directory: stopped, the same call
+    goes on.
 
     Raises:
         UserError: as `windows`, or a window with so few events that nothing can be learned.
     """
     found: dict[str, Any] = {}
     for window in windows(config, dataset):
-        one = _counted(config, dataset, window, bench, efficiencies)
-        for name, value in one.items():
+        for name, value in _counted(config, dataset, window, bench).items():
             found.setdefault(name, []).append(value)
-    return found | {"efficiencies": [*efficiencies]} if found else {}
+    return found
 
 
-def _counted(
-    config: ConfigDict,
-    dataset: Dataset,
-    window: Window,
-    bench: Bench,
-    efficiencies: Sequence[float],
-) -> dict[str, Any]:
+def _counted(config: ConfigDict, dataset: Dataset, window: Window, bench: Bench) -> dict[str, Any]:
     true = _window(dataset)
     print(f"{STAGE}{window.name} GeV, blind to {true.name} GeV too", flush=True)
     blind = dataclasses.replace(
@@ -127,25 +114,25 @@ def _counted(
     def fit(*args: Any, stage: str, **kwargs: Any) -> Any:
         return bench.fit(*args, stage=prefix + stage, **kwargs)
 
+    rows = held_out_data(dataset)
+    rows = take(rows, window.holds(rows["mass"]))
+    size = len(rows["mass"])
+    if size < density.MIN_MASSES:
+        raise UserError(
+            f"{SETTING}: {window.name} GeV: expected {density.MIN_MASSES} or more events of the "
+            f"test part in it, found {size}: ask for fewer windows, or 0 for none"
+        )
     name = config.method.name
     fitted = methods.get(name).fit(own, blind, bench._replace(fit=fit))
     scorer = Scorer(name, own, jax.tree.map(np.asarray, fitted), dataset.layout)
-    rows = _without(held_out_data(dataset), true)
-    inside, score = window.holds(rows["mass"]), scorer(rows["x"])
-    if inside.sum() < density.MIN_MASSES:
-        raise UserError(
-            f"{SETTING}: {window.name} GeV: expected {density.MIN_MASSES} or more events of the "
-            f"test part in it, found {int(inside.sum())}: ask for fewer windows, or 0 for none"
-        )
-    thresholds, template = cuts(
-        scorer, rows["mass"][inside] / 1000, score[~inside], "closure", efficiencies
-    )
+    template = template_scores(scorer, rows["mass"] / 1000, "closure")
+    cuts, score = np.quantile(template, 1 - SHARES), scorer(rows["x"])
     return {
         "windows": [*window],
-        "size": int(inside.sum()),
+        "size": size,
         "drawn": len(template),
-        "n": [int((score[inside] >= cut).sum()) for cut in thresholds],
-        "passed": [int((template >= cut).sum()) for cut in thresholds],
+        "n": [int((score >= cut).sum()) for cut in cuts],
+        "passed": [int((template >= cut).sum()) for cut in cuts],
     }
 
 
@@ -153,43 +140,37 @@ def _without(rows: Rows, window: Window) -> Rows:
     return take(rows, ~window.holds(rows["mass"]))
 
 
-def summaries(measured: dict[str, Any]) -> dict[str, dict[str, Any] | None]:
-    """`jaxad.metrics.closure.summary` of what `measure` counted, by cut; {} of nothing.
+def summary(measured: dict[str, Any], share: float) -> dict[str, Any] | None:
+    """`jaxad.metrics.closure.summary` at the cut that a `share` of the samples passes.
 
     A false window's own events are its normalisation, so that no fit is tested with the template.
-    None where in some window no sample passes.
+    None of nothing measured; the nearest of `SHARES`.
     """
     if not measured:
-        return {}
-    size, drawn = (np.array(measured[name], float)[:, None] for name in ("size", "drawn"))
-    n, passed = (np.array(measured[name], float) for name in ("n", "passed"))
-    found: dict[str, dict[str, Any] | None] = {}
-    for i, efficiency in enumerate(measured["efficiencies"]):
-        share = passed[:, i] / drawn[:, 0]
-        found[f"{efficiency:g}"] = (
-            closure.summary(
-                *(n[:, i], size[:, 0] * share, passed[:, i]), efficiency=float(share.mean())
-            )
-            if share.all()
-            else None
-        )
-    return found
+        return None
+    at = int(np.argmin(np.abs(np.log(SHARES / max(share, SHARES[0])))))
+    size, drawn = (np.array(measured[name], np.float64) for name in ("size", "drawn"))
+    n, passed = (np.array(measured[name], np.float64)[:, at] for name in ("n", "passed"))
+    return closure.summary(
+        n, size * passed / drawn, passed, efficiency=float((passed / drawn).mean())
+    )
 
 
-def said(measured: dict[str, Any]) -> str:
-    """What the errors of the expectations hold, for the report."""
-    if not measured:
+def said(tested: dict[str, dict[str, Any] | None]) -> str:
+    """What the errors of the expectations hold, for the report, by their summaries by cut."""
+    known = {name: one for name, one in tested.items() if one is not None}
+    if not known:
         return (
             f"statistical error of the template only: what else is wrong with it, {SETTING}=6 "
             "measures in false windows, each a training of its own"
         )
     parts = [
-        f"{float(name):.2g}: n / b - 1 = {one['mean']:+.1%} ± {one['sigma']:.1%}"
+        f"{name}: n / b - 1 = {one['mean']:+.1%} ± {one['sigma']:.1%}"
         + (f" (no claim: {one['refused']})" if one["refused"] else "")
-        for name, one in summaries(measured).items()
-        if one is not None
+        for name, one in known.items()
     ]
+    n_windows = len(next(iter(known.values()))["delta"])
     return (
-        f"error of the template by {len(measured['windows'])} false windows, taken off and added "
-        f"to that of the samples; cut of {'; '.join(parts)}"
+        f"error of the template by {n_windows} false windows, taken off and added to that of the "
+        f"samples; cut of {'; '.join(parts)}"
     )

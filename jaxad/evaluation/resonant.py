@@ -103,7 +103,8 @@ def discovery(config: ConfigDict, scorer: Scorer, dataset: Dataset) -> dict[str,
 
     The error of the normalisation is in that of the template's counts. What false windows said of
     the template (`closure.measure`, in the scorer's info) is taken off and added to the error:
-    "closure", by cut; "errors" says in words what they hold.
+    "closure", by cut, of as large a share of the samples; None where that was not measured.
+    "errors" says in words what they hold.
 
     Raises:
         UserError: the data set holds no data that were held out.
@@ -119,26 +120,25 @@ def discovery(config: ConfigDict, scorer: Scorer, dataset: Dataset) -> dict[str,
     found = {"sideband": fits}
     if config.method.name not in ("cathode", *closure.DENSITY_RATIOS):
         return found
-    measured = scorer.info.get("closure", {})
-    tested = closure.summaries(measured)
-    found |= {"closure": tested, "errors": closure.said(measured)}
     expected, why = fits["1"].get("expected"), fits["1"].get("reason")
     if inside.sum() < density.MIN_MASSES:
         why = f"{int(inside.sum())} events of held-out data in the window"
     if why:
         found["template"] = {f"{e:g}": {"reason": why} for e in EFFICIENCIES}
         return found
-    cuts, template = closure.cuts(scorer, mass[inside], score[~inside], "discovery", EFFICIENCIES)
-    background = score[inside & (rows["label"] == 0)]
-    found["template"] = {
-        f"{efficiency:g}": resonance.count_above(
-            *(score[inside], template, cut, expected, fits["1"]["error"]),
-            tested=tested.get(f"{efficiency:g}"),
+    template = closure.template_scores(scorer, mass[inside], "discovery")
+    reference = score[~inside] if everywhere else template
+    background, measured = score[inside & (rows["label"] == 0)], scorer.info.get("closure", {})
+    found |= {"closure": {}, "template": {}}
+    for efficiency in EFFICIENCIES:
+        cut, name = np.quantile(reference, 1 - efficiency), f"{efficiency:g}"
+        tested = closure.summary(measured, (template >= cut).mean())
+        counted = resonance.count_above(
+            score[inside], template, cut, expected, fits["1"]["error"], tested
         )
-        | {"true_background": int((background >= cut).sum())}
-        for efficiency, cut in zip(EFFICIENCIES, cuts, strict=True)
-    }
-    return found
+        truth = {"true_background": int((background >= cut).sum())}
+        found["template"][name], found["closure"][name] = counted | truth, tested
+    return found | {"errors": closure.said(found["closure"])}
 
 
 def measure(scorer: Scorer, dataset: Dataset) -> dict[str, Any]:
