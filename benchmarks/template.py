@@ -25,12 +25,13 @@ from tqdm import tqdm
 
 from jaxad import training
 from jaxad.configs import search
+from jaxad.data.false_windows import false_windows
 from jaxad.methods import Bench
 from jaxad.metrics import moments
 from jaxad.search import pool, run, template, toys
 from jaxad.search.settings import recipe, settled
 from jaxad.search.table import search_table
-from jaxad.search.windows import false_windows, windows_of
+from jaxad.search.windows import windows_of
 from jaxad.storage.atomic import write_text
 from jaxad.training import streams
 from jaxad.training.streams import Purpose

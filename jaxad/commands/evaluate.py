@@ -29,7 +29,7 @@ from jaxad import data, methods, report, workdir
 from jaxad.commands import cli
 from jaxad.data.dataset import Dataset, Rows
 from jaxad.errors import DAMAGED, UserError
-from jaxad.evaluation import general, mimickers, references, resonant
+from jaxad.evaluation import closure, general, mimickers, references, resonant
 from jaxad.evaluation.general import Table
 from jaxad.scorer import Scorer, load
 from jaxad.storage.atomic import named, replacing, write_text
@@ -95,7 +95,12 @@ def _evaluate(scorer: Scorer, directory: Path, source: str, n_bootstrap: int, ke
     if medians:
         metrics["medians"] = medians
     shown = _without(table, [*map(references.two_sided, medians)])
-    measured, figures = _measured(scorers, dataset, classes, shown, workdir.read_history(directory))
+    history = [
+        record
+        for record in workdir.read_history(directory)
+        if not record["stage"].startswith(closure.STAGE)
+    ]
+    measured, figures = _measured(scorers, dataset, classes, shown, history)
     background = general.part(next(iter(table.values())), False)
     try:
         metrics |= general.rates(config, background)

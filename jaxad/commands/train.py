@@ -27,7 +27,7 @@ from jaxad.data.dataset import Dataset
 from jaxad.data.raw_events import trained_energies
 from jaxad.devices import hosts
 from jaxad.errors import UserError
-from jaxad.evaluation import references
+from jaxad.evaluation import closure, references
 from jaxad.methods import Bench, settings
 from jaxad.scorer import Scorer, load, require_free
 from jaxad.storage.provenance import provenance
@@ -121,12 +121,17 @@ def train(config: ConfigDict, directory: Path) -> None:
             dataset = data.load(config.data)
         say(data.summary(dataset), flush=True)
         references.names_of(config, dataset)
+        false = closure.windows(config, dataset)
         fitted_first = [name for name in config.baselines if name in methods.NAMES]
         for name in [*fitted_first, config.method.name]:
             methods.check(name, config, dataset)
-            fitted = methods.get(name).fit(config, dataset, bench(fitter(directory)))
+            works = bench(fitter(directory))
+            fitted = methods.get(name).fit(config, dataset, works)
             folder = "scorer" if name == config.method.name else f"baselines/{name}"
             scorer = build_scorer(config, name, fitted, dataset)
+            if false and name == config.method.name:
+                tested = closure.measure(config, dataset, works)
+                scorer = dataclasses.replace(scorer, info=scorer.info | {"closure": tested})
             if hosts.leads():
                 scorer.save(directory / folder)
         say(f"trained: {directory}/scorer; next: jaxad evaluate --workdir={directory}")

@@ -111,7 +111,7 @@ def _sections(config: Mapping, prefix: str = "") -> Iterator[tuple[str, Mapping]
 
 METHODS_OF = {
     "oversampling": ("cathode", "anode", "lacathode", "ranode"),
-    "bandwidth": ("cathode", "anode", "ranode"),
+    **dict.fromkeys(("bandwidth", "closure_windows"), ("cathode", "anode", "ranode")),
     "initial_fraction": ("ranode",),
     "sideband": ("cwola",),
     "n_trees": ("isolation_forest",),

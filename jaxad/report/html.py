@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from jaxad.report.captions import caption
 from jaxad.report.style import styled
 from jaxad.report.tables import (
+    excess_rows,
     following_notes,
     following_rows,
     metrics_notes,
@@ -172,6 +173,7 @@ def html_report(
     table = table_html(header, rows) if rows else ""
     sections = {"Results": table + notes_html(metrics_notes(metrics))}
     for name, (header, rows), notes in (
+        ("Excess in the window", excess_rows(metrics), []),
         ("Thresholds of a trigger", rates_rows(metrics), rates_notes(metrics)),
         ("Thresholds that follow observables", following_rows(metrics), following_notes(metrics)),
         ("Observables, one by one", selection_rows(metrics), []),
