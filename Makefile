@@ -15,7 +15,7 @@ DEMO := runs/demo
 ADC2021 := runs/adc2021
 
 EXTRAS := simulation efp export onnx tflite hls dask root parquet statistics docs dev
-TESTED := .[simulation,export,onnx,dask,statistics,dev]
+TESTED := .[simulation,export,onnx,dask,root,parquet,statistics,dev]
 # The extra efp less wasserstein, which EnergyFlow asks for and EFPs do not need: it is compiled on
 # installation. What else EnergyFlow needs, jaxad needs as well.
 ENERGYFLOW := energyflow>=1.3.3
