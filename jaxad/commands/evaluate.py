@@ -113,6 +113,7 @@ def _evaluate(scorer: Scorer, directory: Path, source: str, n_bootstrap: int, ke
     if "following" in metrics:
         figures |= report.following_figures(metrics["following"], dataset.labels)
     left_out |= measured.pop("left_out", {})
+    metrics |= _convergence(scorer)
     if caution:
         metrics["caution"] = caution
         print(f"warning: {caution}", file=sys.stderr)
@@ -141,6 +142,14 @@ def _caution(scorer: Scorer, dataset: Dataset) -> str:
     """Which test events trained the method, whose figures are then too good; "" for none."""
     module = methods.get(scorer.method)
     return module.caution(scorer.config, dataset) if hasattr(module, "caution") else ""
+
+
+def _convergence(scorer: Scorer) -> dict[str, Any]:
+    """{"convergence": ...}: what a method says of its own training; {} where it says nothing."""
+    module = methods.get(scorer.method)
+    if not hasattr(module, "convergence"):
+        return {}
+    return {"convergence": module.convergence(scorer.params)}
 
 
 def _load_references(scorers: dict[str, Scorer], directory: Path) -> dict[str, str]:

@@ -48,6 +48,8 @@ def get_config(name: str, **changes: Any) -> ConfigDict:
         "n_pixels": 16,  # jet_image: a side
         "half_width": 0.8,  # jet_image: half the side in eta and phi
         "align": False,  # jet_image: centred, rotated and reflected
+        "smear": 0.0,  # jet_image, image: width of a Gaussian filter in pixels; 0: none
+        "power": 1.0,  # jet_image, image: of each pixel, after the filter; then divided by the sum
         "max_degree": 3,  # jet_observables: of the EFPs; 0: none
         "n_taus": 0,  # jet_observables: tau_1 ... tau_n
         "efp_degree": 0,  # jet_features: of the EFPs whose logarithms join; 0: none

@@ -18,6 +18,8 @@ A method module has
                                    nothing: events of the test that trained, a prior on signals
     calibration(config, dataset) -> Calibration
                                    optional: events that trained nothing and chose no epoch
+    convergence(fitted) -> dict    optional: {"converged", "reason", figures}, of a training whose
+                                   end says nothing by itself
 
 where x is raw input, as `layout` says: everything between an event and its score is inside.
 """
@@ -40,7 +42,7 @@ NAMES = (
     *("autoencoder", "pca", "trigger_autoencoder", "rbm", "one_class_svm", "gaussian_mixture"),
     *("isolation_forest", "nearest_neighbours", "mahalanobis", "mean_image"),
     *("two_views", "student", "hln", "pnn"),
-    *("feature_autoencoder", "flow_norm", "quantized", "cicada"),
+    *("feature_autoencoder", "normalised_autoencoder", "flow_norm", "quantized", "cicada"),
     *("codae", "dirichlet_vae", "qcd_or_what", "cct"),
     *("set_autoencoder", "masked_particles", "contrastive"),
     *("cathode", "iad", "supervised", "cwola", "anode", "lacathode", "ranode"),

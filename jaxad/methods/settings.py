@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from ml_collections import ConfigDict
 
-from jaxad import data
+from jaxad import data, inputs
 from jaxad.data.settings import (
     COUNT,
     FRACTION,
@@ -65,10 +65,18 @@ RANGES = {
     **dict.fromkeys(("passes", "folds", "correction"), COUNT),
     "n_events": Range("2 or more", 2, whole=True),
     "n_taus": Range("0 to 5", 0, 5, whole=True),
+    # normalised autoencoders, sets
+    **dict.fromkeys(("gamma", "l2", "latent_noise", "input_noise"), NOT_NEGATIVE),
+    **dict.fromkeys(("temperature", "latent_rate", "input_rate"), POSITIVE),
+    **dict.fromkeys(("latent_steps", "input_steps"), COUNT),
+    **dict.fromkeys(("projections", "buffer"), POSITIVE_COUNT),
+    "limit": Range("0 (none) or more", 0),
+    "restart": Range("0 to 1", 0, 1),
     "hidden_fraction": FRACTION,
-    "temperature": POSITIVE,
     # inputs and trigger
     **dict.fromkeys(("n_pixels", "n_particles"), POSITIVE_COUNT),
+    "smear": Range("0 (none) or more", 0),
+    "power": POSITIVE,
     **dict.fromkeys(("half_width", "radius", "max_energy", "input_rate", "rates"), POSITIVE),
     "fpr": FRACTION,
 }
@@ -130,12 +138,16 @@ METHODS_OF = {
     "concentration": ("dirichlet_vae",),
     "alpha": ("dirichlet_vae",),
     **dict.fromkeys(("corrupted", "noise"), ("feature_autoencoder",)),
+    **dict.fromkeys(
+        ("normalisation", "energy_scale", "gamma", "l2", "transport", "projections"),
+        ("normalised_autoencoder",),
+    ),
     "k": ("rbm",),
     "time": ("flow_norm",),
     "loss": ("trigger_autoencoder", "set_autoencoder", "contrastive"),
     "radius": ("set_autoencoder", "contrastive"),
     "hidden_fraction": ("masked_particles",),
-    "temperature": ("contrastive",),
+    "temperature": ("contrastive", "normalised_autoencoder"),
     "beta": ("trigger_autoencoder", "codae", "quantized"),
     "teacher": ("student", "hln", "pnn", "quantized", "cicada"),
     "outliers": ("cicada",),
@@ -152,6 +164,7 @@ SECTIONS_OF = {
     "flow_train": DENSITY,
     "signal_flow": ("ranode",),
     "feature_train": ("feature_autoencoder",),
+    **dict.fromkeys(("chains", "normalise_train"), ("normalised_autoencoder",)),
     "classifier": ("cathode", "lacathode", "anode", "ranode", "cwola", "iad", "supervised"),
 }
 """Sections that some methods alone read."""
@@ -164,6 +177,7 @@ INPUTS_OF = {
     "rotate": ("trigger_event",),
     "type": ("trigger_integer",),
     **dict.fromkeys(("pixels", "max_energy"), ("image",)),
+    **dict.fromkeys(("smear", "power"), ("jet_image", "image")),
 }
 """Settings of `inputs` and the inputs that read them."""
 
@@ -211,13 +225,16 @@ def _reasons(config: ConfigDict) -> Iterator[tuple[str, str]]:
         yield from _of_search(config)
     elif "classifier" in config:
         yield from _of_classifier(config, method)
-    for section in ("train", "flow_train", "feature_train"):
+    for section in ("train", "flow_train", "feature_train", "normalise_train"):
         if section in config:
             yield from _of_training(config[section], section)
     if "pca" in config and not {"pca", "two_views"} & {method, *config.baselines}:
         yield "pca.components", "it is of the method or reference pca"
-    if "feature_train" in config:
-        yield "feature_train.ensemble", "train.ensemble says how many"
+    for section in ("feature_train", "normalise_train"):
+        if section in config:
+            yield f"{section}.ensemble", "train.ensemble says how many"
+    if method == "normalised_autoencoder":
+        yield from _of_chains(config)
     if "model" in config:
         yield from _of_model(config, method)
     if method == "quantized":
@@ -248,6 +265,24 @@ def _of_model(config: ConfigDict, method: str) -> Iterator[tuple[str, str]]:
         for key, owner in (("width", "conv"), ("widths", "dense")):
             if key in config.model and name != owner:
                 yield f"model.{key}", f"it is of model.name={owner}"
+
+
+def _of_chains(config: ConfigDict) -> Iterator[tuple[str, str]]:
+    """Settings of a normalised autoencoder that its other settings leave unread."""
+    if config.method.normalisation == "wasserstein":
+        why = "it is of method.normalisation=langevin"
+        for key in ("latent_steps", "latent_rate", "latent_noise"):
+            yield f"chains.{key}", why
+        yield from ((f"method.{key}", why) for key in ("gamma", "l2"))
+    else:
+        yield "method.transport", "it is of method.normalisation=wasserstein"
+    if config.chains.tied:
+        for key in ("latent_noise", "input_noise", "annealed"):
+            yield f"chains.{key}", "chains.tied sets the noise"
+    if "image" in inputs.INPUTS[config.inputs.name][1]:
+        yield "chains.bound", "pixels lie between 0 and 1"
+    if config.model.name == "conv40":
+        yield "model.widths", "it is of model.name=dense"
 
 
 def _of_quantized(config: ConfigDict) -> Iterator[tuple[str, str]]:
