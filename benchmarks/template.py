@@ -54,6 +54,7 @@ WAYS: dict[str, dict] = {
     "one": _ONE,
     "ensemble": {"flow.correction": 0},
     "one, corrected": {"flow_train.ensemble": 1},
+    "twelve": {"flow_train.ensemble": 12},
     "affine": {**_AFFINE, "flow.n_layers": 6, "flow_train.learning_rate": 5e-3},
     "realnvp": {**_REALNVP, "flow_train.batch_size": 1024},
     "narrow": {"flow.hidden": (32, 32)},
