@@ -67,7 +67,7 @@ RANGES = {
     "n_taus": Range("0 to 5", 0, 5, whole=True),
     # normalised autoencoders, sets
     **dict.fromkeys(("gamma", "l2", "latent_noise", "input_noise"), NOT_NEGATIVE),
-    **dict.fromkeys(("temperature", "latent_rate", "input_rate"), POSITIVE),
+    **dict.fromkeys(("temperature", "latent_rate"), POSITIVE),
     **dict.fromkeys(("latent_steps", "input_steps"), COUNT),
     **dict.fromkeys(("projections", "buffer"), POSITIVE_COUNT),
     "limit": Range("0 (none) or more", 0),
@@ -95,7 +95,10 @@ def check(config: ConfigDict) -> None:
         own = {"eps": Range("a number above 0, below 0.5", 0, 0.5, True)} if "flow" in name else {}
         if name.endswith("inputs."):
             own = {"max_degree": Range("0 (none) or more", 0, whole=True), "n_taus": COUNT}
-        require_ranges(section, name, RANGES | own)
+        ranges = RANGES | own
+        if name == "search.":  # numbers of signal events, which `jaxad.search.settings` checks
+            ranges.pop("power")
+        require_ranges(section, name, ranges)
     if "classifier" in config and config.classifier.folds == 1:
         raise UserError(
             "classifier.folds: expected 0 (every member sees every event) or 2 and more, found 1"
