@@ -11,6 +11,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from jaxad.data.dataset import cut_flow_rows
 from jaxad.report.captions import caption
 from jaxad.report.style import styled
 from jaxad.report.tables import (
@@ -127,6 +128,9 @@ def html_report(
     """The page of a run: tables of `metrics` (of `summarise_all`); `contents` as of `page`."""
     header, rows = metrics_rows(metrics)
     results = (table_html(header, rows) if rows else "") + notes_html(metrics_notes(metrics))
+    if flows := metrics.get("data", {}).get("cut_flow"):
+        header, *rows = cut_flow_rows(flows)
+        results += f"<h2>Selection</h2>{table_html(header, rows)}"
     header, rows = rates_rows(metrics)
     if rows:
         results += f"<h2>Thresholds of a trigger</h2>{table_html(header, rows)}"

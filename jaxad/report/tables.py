@@ -88,7 +88,29 @@ def metrics_notes(metrics: Mapping[str, Any]) -> list[str]:
         f"{value_text(one['score_auc'], one['score_auc_err'])}"
         for name, one in metrics.get("beaten", {}).items()
     ]
+    notes += weights_notes(metrics)
     notes += [f"no {name}: {reason}" for name, reason in metrics.get("left_out", {}).items()]
+    return notes
+
+
+def weights_notes(metrics: Mapping[str, Any]) -> list[str]:
+    """What the weights of the classes are, and what they do not enter; none without weights."""
+    found = metrics.get("weights")
+    if not found:
+        return []
+    notes = []
+    for name, one in found.items():
+        negative = f", {one['negative']:.2%} negative" if one["negative"] else ""
+        notes.append(
+            f"weights of {name}: sum {one['sum']:.6g}, {one['n']:,} events as good as "
+            f"{one['effective']:,.1f} of one weight{negative}"
+        )
+    notes.append(
+        "AUC, TPR, FPR, SIC, ROC curves, correlations, histograms and thresholds are weighted; "
+        "profiles, mass sculpting and thresholds that follow observables count events once"
+    )
+    if any(one["negative"] for one in found.values()):
+        notes.append("AUC with negative weights is not bounded by 0 and 1, nor are TPR and FPR")
     return notes
 
 
