@@ -154,10 +154,10 @@ def export(
     scorer = load(run)
     dataset = cache(lambda: data.load(scorer.config.data))
     if score and score != scorer.names[0]:
-        x, sample = methods.calibration(scorer.method, scorer.config, dataset())
+        x, sample, weight = methods.calibration(scorer.method, scorer.config, dataset())
         if x is None:
             raise UserError(f"--score {score}: no calibration sample: {sample}")
-        scorer = scorer.with_default(score, x)
+        scorer = scorer.with_default(score, x, weight)
     if "hls" in formats:
         hls.check(scorer)
     about = contract(scorer, run.resolve().name, fpr, name)
