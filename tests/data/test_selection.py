@@ -213,6 +213,19 @@ def test_a_trigger_that_one_file_lacks(events, tmp_path):
     )
 
 
+def test_signals_of_files_of_their_own_are_cut_too(events, tmp_path):
+    x, numbers = events
+    for name in "ab":
+        np.savez(tmp_path / f"{name}.npz", x=x, n=numbers["n"])
+    own = {"source": str(tmp_path / "a.npz"), "signals": f"s={tmp_path}/b.npz"}
+    dataset = data.load(data.get_config("events", selection="n >= 3", n_events=9, **own))
+    kept = x[numbers["n"] >= 3]
+    assert len(dataset.signals["s"]["x"]) == 9
+    assert {row.tobytes() for row in dataset.signals["s"]["x"]} <= {row.tobytes() for row in kept}
+    flows = dataset.info["cut_flow"]
+    assert flows["s"] == flows["background"] and flows["s"][-1]["events"] == len(kept)
+
+
 def test_nothing_passes(events, tmp_path):
     x, numbers = events
     np.savez(tmp_path / "x.npz", x=x, **numbers)
