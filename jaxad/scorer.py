@@ -35,13 +35,14 @@ from jaxad.devices.batches import AT_ONCE, SHARDED, in_chunks, over_devices
 from jaxad.devices.forks import require_unforked
 from jaxad.devices.stream import stream
 from jaxad.errors import DAMAGED, UserError
-from jaxad.metrics import MIN_BACKGROUND, binomial_error, checked_scores, threshold_at_fpr
+from jaxad.metrics import rate_above, threshold_at_fpr, weighted
 from jaxad.storage.atomic import replacing_folder
 from jaxad.storage.digest import digest
 from jaxad.storage.own import is_json_with, require_own_folder
 from jaxad.storage.paths import expanded
 
 FORMAT = 2
+FILES = ("params.npz", "background.npy", "background_weight.npy", "scorer.json")
 
 
 def _flatten(tree: Any) -> dict[str, np.ndarray]:
@@ -71,6 +72,7 @@ class Scorer:
         layout: what one raw event is, e.g. particles (E, px, py, pz) in GeV.
         background: default scores of the calibration sample, sorted, for thresholds: background
             that trained nothing and chose no epoch.
+        background_weight: their weights, in the same order; None: each counts once.
         info: provenance (data set, versions); "calibration", what that sample was; "energies",
             where those of the training events lie (`jaxad.data.raw_events.trained_energies`).
         default: name of the default score; "": the method's first.
@@ -105,6 +107,7 @@ class Scorer:
     params: Any
     layout: Layout
     background: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
+    background_weight: np.ndarray | None = None
     info: dict = field(default_factory=dict)
     default: str = ""
     program: bytes = b""
@@ -221,7 +224,21 @@ class Scorer:
             return {}
         return {name: np.moveaxis(v, -1, 0) for name, v in self._run("outputs", x).items()}
 
-    def with_default(self, name: str, background: ArrayLike) -> "Scorer":
+    def calibrated(self, scores: np.ndarray, weight: np.ndarray | None = None) -> "Scorer":
+        """The scorer with thresholds set on default scores (N,) of background, and their weights.
+
+        Raises:
+            UserError: weights of which a sample cannot be made.
+        """
+        weight = weighted.checked(weight, len(scores), "background")
+        if weight is None:
+            return replace(self, background=np.sort(scores), background_weight=None)
+        order = np.argsort(scores, kind="stable")
+        return replace(self, background=scores[order], background_weight=weight[order])
+
+    def with_default(
+        self, name: str, background: ArrayLike, weight: np.ndarray | None = None
+    ) -> "Scorer":
         """The scorer whose default score is another of its `names`, calibrated on raw background.
 
         Raises:
@@ -230,7 +247,7 @@ class Scorer:
         if name not in self.names:
             raise UserError(f"score: expected one of {', '.join(self.names)}, found {name!r}")
         chosen = replace(self, default=name)
-        return replace(chosen, background=np.sort(chosen(background)))
+        return chosen.calibrated(chosen(background), weight)
 
     def threshold(self, fpr: float) -> dict:
         """Score above which a fraction `fpr` of background lies, with its error.
@@ -241,7 +258,8 @@ class Scorer:
             UserError: nothing was held out that could calibrate it.
         """
         sample = self._sample()
-        return threshold_at_fpr(self.background, fpr) | {"sample": sample}
+        cut = threshold_at_fpr(self.background, fpr, self.background_weight)
+        return cut | {"sample": sample}
 
     def _sample(self) -> str:
         """What the thresholds are set on; refused where there is nothing."""
@@ -260,21 +278,7 @@ class Scorer:
             UserError: nothing was held out that could calibrate it.
         """
         self._sample()
-        scores = checked_scores(self.background, "background")
-        flagged, n = int((scores >= threshold).sum()), len(scores)
-        if flagged < MIN_BACKGROUND:
-            reason = f"{flagged} of {n} background events flagged, fewer than {MIN_BACKGROUND}"
-            refused = dict.fromkeys(("rate", "rate_error", "fpr", "error"))
-            return refused | {"n_background": flagged, "reason": reason}
-        fpr, error = flagged / n, float(binomial_error(flagged, n))
-        return {
-            "rate": fpr * input_hz,
-            "rate_error": error * input_hz,
-            "fpr": fpr,
-            "error": error,
-            "n_background": flagged,
-            "reason": None,
-        }
+        return rate_above(self.background, threshold, input_hz, self.background_weight)
 
     def _events(self, x: ArrayLike) -> np.ndarray | Array:
         """Raw events of the right shape, order and unit, real numbers of NumPy or JAX."""
@@ -372,10 +376,14 @@ class Scorer:
             "default": self.default,
         }
         description = json.loads(json.dumps(description))
-        description["digest"] = digest(description, arrays | {"background": self.background})
+        calibration = {"background": self.background}
+        if self.background_weight is not None:
+            calibration["background_weight"] = self.background_weight
+        description["digest"] = digest(description, arrays | calibration)
         with replacing_folder(folder) as temporary:
             np.savez(temporary / "params.npz", **arrays)
-            np.save(temporary / "background.npy", self.background)
+            for name, values in calibration.items():
+                np.save(temporary / f"{name}.npy", values)
             (temporary / "scorer.json").write_text(
                 json.dumps(description, indent=2), encoding="utf-8"
             )
@@ -406,8 +414,7 @@ def require_free(folder: Path) -> None:
         UserError: what it holds.
     """
     written = is_json_with(folder / "scorer.json", "format_version", "layout")
-    names = ("params.npz", "background.npy", "scorer.json") if written else ()
-    require_own_folder(folder, names, "choose another folder")
+    require_own_folder(folder, FILES if written else (), "choose another folder")
 
 
 def _mean_over_members(values: Array) -> Array:
@@ -430,8 +437,12 @@ def load(path: str | os.PathLike, name: str = "scorer") -> Scorer:
         description = json.loads((folder / "scorer.json").read_text(encoding="utf-8"))
         with np.load(folder / "params.npz", allow_pickle=False) as stored:
             arrays = {key: stored[key] for key in stored.files}
-        background = np.load(folder / "background.npy", allow_pickle=False)
-        sealed = digest(description, arrays | {"background": background})
+        calibration = {
+            name: np.load(folder / f"{name}.npy", allow_pickle=False)
+            for name in ("background", "background_weight")
+            if name == "background" or (folder / f"{name}.npy").is_file()
+        }
+        sealed = digest(description, arrays | calibration)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise UserError(
             f"{path}: no trained scorer here ({Path(error.filename).name} is missing): "
@@ -461,7 +472,8 @@ def load(path: str | os.PathLike, name: str = "scorer") -> Scorer:
         config=ConfigDict(description["config"]),
         params=_unflatten(arrays),
         layout=from_dict(description["layout"]),
-        background=background,
+        background=calibration["background"],
+        background_weight=calibration.get("background_weight"),
         info=description["info"],
         default="" if program else description.get("default", ""),
         program=program,

@@ -52,6 +52,26 @@ def test_rate_and_threshold_are_inverse(scorer):
     assert "5 of 2000" in refused["reason"]
 
 
+def test_weighted_events_set_the_thresholds(scorer, tmp_path):
+    weight = 1.0 + np.arange(len(scorer.background)) % 3
+    order = np.random.default_rng(0).permutation(len(weight))
+    weighted = scorer.calibrated(scorer.background[order], weight[order])
+    twice = scorer.calibrated(np.repeat(scorer.background, weight.astype(int)))
+    assert twice.background_weight is None
+    one, other = weighted.threshold(0.05), twice.threshold(0.05)
+    assert one["threshold"] == other["threshold"]
+    assert one["fpr"] == pytest.approx(other["fpr"])
+    rate = weighted.rate(one["threshold"], input_hz=1e6)
+    assert rate["rate"] == pytest.approx(1e6 * one["fpr"])
+    weighted.save(tmp_path / "scorer")
+    again = load(tmp_path)
+    np.testing.assert_array_equal(again.background_weight, weighted.background_weight)
+    assert again.threshold(0.05) == one
+    (tmp_path / "scorer" / "background_weight.npy").unlink()
+    with pytest.raises(UserError, match="its files are not those that were saved together"):
+        load(tmp_path)
+
+
 def test_a_scorer_without_background_has_no_rate(scorer):
     with pytest.raises(UserError, match="no calibration sample: given by the caller"):
         dataclasses.replace(scorer, background=np.zeros(0, np.float32)).rate(0.0)

@@ -90,7 +90,8 @@ def _evaluate(scorer: Scorer, directory: Path, source: str, n_bootstrap: int, ke
     classes = general.classes_of(dataset, baselines)
     medians = references.medians(dataset, baselines)
     table = general.scores_of(scorers, baselines, classes, medians)
-    metrics = general.measure(table, n_bootstrap)
+    weights = general.weights_of(classes)
+    metrics = general.measure(table, n_bootstrap, weights)
     metrics |= references.beaten(metrics, [b for b in baselines if b not in scorers])
     if medians:
         metrics["medians"] = medians
@@ -103,7 +104,7 @@ def _evaluate(scorer: Scorer, directory: Path, source: str, n_bootstrap: int, ke
     measured, figures = _measured(scorers, dataset, classes, shown, history)
     background = general.part(next(iter(table.values())), False)
     try:
-        metrics |= general.rates(config, background)
+        metrics |= general.rates(config, background, weights.get(next(iter(table))))
     except UserError as error:
         left_out["rates"] = str(error)
     try:
@@ -238,15 +239,16 @@ def _measured(
     scorer = scorers["method"]
     background, *signals = table
     rows, default = classes[background], general.default_scores(table)
+    weights = general.weights_of(classes)
     colors = report.class_colors(list(table))
     drawn = {
         name: dataset.labels.get(name, (name, ""))
         for name in references.names_of(scorer.config, dataset)
         if name in rows
     }
-    found = general.correlations(table, rows, list(drawn))
+    found = general.correlations(table, rows, list(drawn), weights.get(background))
     drawn = {name: label for name, label in drawn.items() if name in dataset.test}
-    figures = report.run_figures(table, default, classes, history, drawn, colors)
+    figures = report.run_figures(table, default, classes, history, drawn, colors, weights)
     score = next(iter(general.part(table[background], False)))
     names = {
         method: scorer.config.method.name if method == "method" else method.upper()
@@ -258,10 +260,11 @@ def _measured(
     if getattr(methods.get(scorer.method), "RESONANT", False):
         search = resonant.measure(scorer, dataset)
         curves = {name: (table[background][score], table[name][score]) for name in signals}
+        own = {name: (weights.get(background), weights.get(name)) for name in signals}
         mass, _ = dataset.labels.get("mass", ("mass", "GeV"))
         names = resonant.names_of(scorer)
         drawn = report.search_figures(search, dataset.info["window"], names, mass)
-        return found | search, figures | {"sic": report.sic_figure(curves)} | drawn
+        return found | search, figures | {"sic": report.sic_figure(curves, weights=own)} | drawn
     if "teacher" in scorers:
         taught = {name: scores[general.BASELINE + "teacher"] for name, scores in table.items()}
         explained, last = mimickers.measure(scorer, taught, classes)

@@ -23,6 +23,7 @@ ten events is refused.
 """
 
 import argparse
+import contextlib
 import functools
 import json
 from collections.abc import Mapping, Sequence
@@ -142,6 +143,17 @@ def _detectors(args: argparse.Namespace) -> list[Detector]:
     return found
 
 
+def _tell_of_weights(text: str, n: int) -> None:
+    """Says that events with weights beside their scores count once."""
+    with contextlib.suppress(UserError):
+        weight = column("weight", text)
+        if len(weight) == n and (weight != weight[0]).any():
+            print(
+                f"note: {text}: its events have weights, which change nothing here: rates are of "
+                "events of zero bias, which count once"
+            )
+
+
 def _column_of(text: str, args: argparse.Namespace, n: int, flag: str) -> np.ndarray:
     values = column(text, args.scores[0])
     if len(values) != n:
@@ -158,6 +170,7 @@ def measured(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Figure
     wanted, input_rate = _fractions(args)
     detectors = _detectors(args)
     n = len(detectors[0].scores)
+    _tell_of_weights(args.scores[0], n)
     found: dict[str, Any] = {"n_events": n, "input_rate": input_rate, "detectors": []}
     figures, lines = {}, []
     for i, (name, scores) in enumerate(detectors):

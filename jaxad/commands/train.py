@@ -26,6 +26,7 @@ from ml_collections import ConfigDict
 from jaxad import data, methods, workdir
 from jaxad.commands import cli
 from jaxad.data.dataset import Dataset
+from jaxad.data.event_weights import for_training
 from jaxad.data.raw_events import trained_energies
 from jaxad.devices import hosts
 from jaxad.errors import UserError
@@ -81,7 +82,7 @@ def bench(fitting: Callable[..., Fitted]) -> Bench:
 
 def build_scorer(config: ConfigDict, method: str, fitted: dict, dataset: Dataset) -> Scorer:
     """The scorer of fitted parameters, its thresholds set on what the method says."""
-    x, sample = methods.calibration(method, config, dataset)
+    x, sample, weight = methods.calibration(method, config, dataset)
     about = {"sample": sample, "n_events": 0 if x is None else len(x)}
     # An evaluation from another folder has to find them.
     files = [os.path.abspath(file) for file in dataset.info.get("files", [])]
@@ -99,7 +100,7 @@ def build_scorer(config: ConfigDict, method: str, fitted: dict, dataset: Dataset
     )
     if x is None:
         return uncalibrated
-    return dataclasses.replace(uncalibrated, background=np.sort(uncalibrated(x)))
+    return uncalibrated.calibrated(uncalibrated(x), weight)
 
 
 def _check_folders(config: ConfigDict, directory: Path) -> None:
@@ -147,6 +148,7 @@ def train(
         with hosts.leader_first("data"):
             dataset = data.load(config.data)
         say(data.summary(dataset), flush=True)
+        dataset = for_training(dataset, config.data)
         references.names_of(config, dataset)
         false = closure.windows(config, dataset)
         fitting = fitter(directory, log, with_tensorboard)

@@ -101,7 +101,7 @@ def stored_array(
     return stored
 
 
-def names_in(path: Path, n: int) -> list[list[str]]:
+def texts_in(path: Path, n: int) -> list[list[str]]:
     """The lists of `n` texts that an HDF5 file has, as names of columns."""
     if path.suffix not in (".h5", ".hdf5"):
         return []
@@ -152,3 +152,4 @@ def fill_rows(values: np.ndarray, stored: h5py.Dataset | np.ndarray, index: np.n
             block = np.asarray(stored[start : min(start + step, last)])
             with np.errstate(over="ignore"):  # infinities are refused later
                 values[low:high] = block[index[low:high] - start]
+            on_disk.release(values)

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxad.data.coordinates import COORDINATES, invariant_masses
-from jaxad.data.lists import Jagged
+from jaxad.data.expression import Lists
+from jaxad.data.jagged import AT_ONCE, padded
 from jaxad.errors import UserError
 from jaxad.storage import on_disk
 
@@ -32,14 +33,20 @@ class Beside:
     def __init__(self, arrays: dict[str, Any], places: Sequence[Place], path: Path, setting: str):
         self._arrays, self._places, self._path = arrays, places, path
         _require_from_start(arrays, places, path, setting)
-        shapes = [shape_of(arrays[place.key].shape, place, path, setting) for place in places]
+        lists = [key for key, array in arrays.items() if is_lists(array)]
+        self._lists, self._width = set(lists), arrays[lists[0]].longest if lists else 0
+        # Lists of one collection have the same lengths, which is checked where they are read.
+        of_arrays = {
+            key: (len(array), self._width) if key in self._lists else array.shape
+            for key, array in arrays.items()
+        }
+        shapes = [shape_of(of_arrays[place.key], place, path, setting) for place in places]
         for place, shape in zip(places, shapes, strict=True):
             if shape[:-1] != shapes[0][:-1]:
                 raise UserError(
                     f"{path}: {place.key}: expected shape {shapes[0][:-1]} as in {places[0].key}, "
                     f"found {shape[:-1]}: name arrays of the same events and particles"
                 )
-        _require_same_lists(arrays, path)
         self.shape = (*shapes[0][:-1], sum(shape[-1] for shape in shapes))
         kinds = [arrays[place.key].dtype for place in places]
         floats = [np.float32] if any(self._of_lists(place) for place in places) else []
@@ -47,7 +54,7 @@ class Beside:
 
     def _of_lists(self, place: Place) -> bool:
         """Whether a place is one number of each list."""
-        return isinstance(place.columns, int) and isinstance(self._arrays[place.key], Jagged)
+        return isinstance(place.columns, int) and place.key in self._lists
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -55,21 +62,31 @@ class Beside:
     def __getitem__(self, rows: slice) -> np.ndarray:
         start, stop, _ = rows.indices(len(self))
         values = np.empty((max(0, stop - start), *self.shape[1:]), self.dtype)
-        step = min(map(on_disk.rows_at_once, self._arrays.values()))
+        step = min(
+            AT_ONCE if key in self._lists else on_disk.rows_at_once(array)
+            for key, array in self._arrays.items()
+        )
         for first in range(start, stop, step):
             here = slice(first, min(first + step, stop))
-            read = {key: np.asarray(array[here]) for key, array in self._arrays.items()}
-            parts = [self._part(read[place.key], place, here) for place in self._places]
+            read = {
+                key: array.read(here.start, here.stop)
+                if key in self._lists
+                else np.asarray(array[here])
+                for key, array in self._arrays.items()
+            }
+            _require_same_lists(read, self._path, first)
+            parts = [self._part(read[place.key], place) for place in self._places]
             block = values[first - start : here.stop - start]
             np.concatenate(parts, axis=-1, out=block, casting="same_kind")
         return values
 
-    def _part(self, values: np.ndarray, place: Place, rows: slice) -> np.ndarray:
-        part = _columns(values, place)
+    def _part(self, read: np.ndarray | Lists, place: Place) -> np.ndarray:
+        if not isinstance(read, Lists):
+            return _columns(read, place)
+        part = _columns(padded(read, self._width), place)
         if not self._of_lists(place):
             return part
-        there = self._arrays[place.key].counts[rows] > place.columns
-        return np.where(there[:, None], part, np.nan)
+        return np.where((read.counts > place.columns)[:, None], part, np.nan)
 
 
 def _require_from_start(
@@ -80,7 +97,7 @@ def _require_from_start(
         columns = place.columns
         ends = (columns.start, columns.stop) if isinstance(columns, slice) else (columns,)
         from_end = any(end is not None and end < 0 for end in ends)
-        if from_end and isinstance(arrays[place.key], Jagged):
+        if from_end and place.key in arrays and is_lists(arrays[place.key]):
             raise UserError(
                 f"{path}: {place.key}: {setting}: lists of any length are counted from their "
                 f"start, found {text_of(place)}: take columns from 0 on"
@@ -124,9 +141,14 @@ class Masses:
         return invariant_masses(numbers.reshape(len(numbers), -1, 4), self._coordinates)
 
 
-def _require_same_lists(arrays: dict[str, Any], path: Path) -> None:
+def is_lists(array: Any) -> bool:
+    """Whether an array, branch or column is read as lists of any length."""
+    return getattr(array, "nested", False)
+
+
+def _require_same_lists(read: dict[str, Any], path: Path, start: int) -> None:
     """Refuses lists of different lengths in one event: of two collections."""
-    jagged = {key: array.counts for key, array in arrays.items() if isinstance(array, Jagged)}
+    jagged = {key: array.counts for key, array in read.items() if isinstance(array, Lists)}
     for key, counts in jagged.items():
         name, expected = next(iter(jagged.items()))
         odd = counts != expected
@@ -134,7 +156,7 @@ def _require_same_lists(arrays: dict[str, Any], path: Path) -> None:
             row = int(np.argmax(odd))
             raise UserError(
                 f"{path}: {key}: expected as many values as in {name}, {expected[row]}, found "
-                f"{counts[row]} at row {row}: name branches of one collection"
+                f"{counts[row]} at row {start + row}: name branches of one collection"
             )
 
 

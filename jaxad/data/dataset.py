@@ -36,7 +36,8 @@ class Dataset:
       baselines: observables that are trivial scores, the first ones the most telling.
       info: JSON-able: "name", "source", "files", perhaps "tested_files", those whose events train
         nothing but supervised methods, "selection", "seed"; of a search "window" [TeV]; where
-        events of other labels than those asked for were left out "left_out", label -> number.
+        events of other labels than those asked for were left out "left_out", label -> number; of a
+        selection "cut_flow", class -> {"term", "events", perhaps "weight"}, term by term.
     """
 
     train: Rows
@@ -79,6 +80,7 @@ def first_not_finite(values: np.ndarray) -> int | None:
     for start in range(0, len(values), step):
         block = values[start : start + step]
         finite = np.isfinite(block)
+        on_disk.release(values)
         if not finite.all():
             return start + int(np.argmin(finite.reshape(len(block), -1).all(axis=1)))
     return None
@@ -147,10 +149,51 @@ def summary(dataset: Dataset) -> str:
     ]
     lines += [f"{'extra ' + name:<24}{n_rows(rows):>10,}" for name, rows in dataset.extra.items()]
     left_out = dataset.info.get("left_out", {})
+    lines += [f"weights of {name}: {_weighed(w)}" for name, w in _weights(dataset).items()]
+    lines += cut_flow_lines(flows) if (flows := dataset.info.get("cut_flow")) else []
     if left_out:
         listed = ", ".join(f"{n:,} of label {label}" for label, n in left_out.items())
         lines.append(f"left out: {listed}: neither in data.background nor in data.signals")
     return "\n".join(lines)
+
+
+def cut_flow_rows(flows: Mapping[str, Sequence[Mapping]]) -> list[list[str]]:
+    """A head and a row a term, of `info["cut_flow"]`: events, and sums of weights in brackets."""
+    names = list(flows)
+    found = [["selection", *names]]
+    for lines in zip(*flows.values(), strict=True):
+        weights = [f" ({line['weight']:.6g})" if "weight" in line else "" for line in lines]
+        cells = [f"{line['events']:,}{w}" for line, w in zip(lines, weights, strict=True)]
+        found.append([lines[0]["term"], *cells])
+    return found
+
+
+def cut_flow_lines(flows: Mapping[str, Sequence[Mapping]]) -> list[str]:
+    """The rows as lines of aligned columns."""
+    rows = cut_flow_rows(flows)
+    wide = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return [
+        "  ".join([row[0].ljust(wide[0]), *map(str.rjust, row[1:], wide[1:])]).rstrip()
+        for row in rows
+    ]
+
+
+def _weights(dataset: Dataset) -> dict[str, np.ndarray]:
+    """Weights of all background and of each signal, where they are not all alike."""
+    background = (dataset.train, dataset.val, dataset.test)
+    if not all("weight" in rows for rows in background):
+        return {}
+    found = {"background": np.concatenate([rows["weight"] for rows in background])}
+    found |= {name: rows["weight"] for name, rows in dataset.signals.items()}
+    return {name: w.astype(np.float64) for name, w in found.items() if (w != w[0]).any()}
+
+
+def _weighed(w: np.ndarray) -> str:
+    effective = w.sum() ** 2 / (w**2).sum()
+    negative = f", {(w < 0).mean():.2%} of them negative" if (w < 0).any() else ""
+    return (
+        f"sum {w.sum():.6g}, {len(w):,} events as good as {effective:,.1f} of one weight" + negative
+    )
 
 
 def content_digest(dataset: Dataset) -> str:

@@ -2,7 +2,7 @@
 
 from ml_collections import ConfigDict
 
-from jaxad.data import assembled, named
+from jaxad.data import assembled, event_weights, named
 from jaxad.data.assembled import UNITS
 from jaxad.data.coordinates import COORDINATES
 from jaxad.data.dataset import as_mapping
@@ -36,6 +36,8 @@ DEFAULTS = {
     "label_names": "",  # "QCD,top": of labels that are texts, in the order of their numbers
     "mass_key": "",  # of features: the resonant mass, in the units of `units`
     "weight_key": "",
+    "selection": "",  # "FatJet_pt[0] > 300 & nMuon == 2": see `jaxad.data.expression`
+    "negative_weights": "",  # where methods learn: absolute | drop | clip_zero; "": refused
     "id_key": "",
     "background": "0",  # labels: "0,1"
     "signals": "",  # "t=4,W=2": labels; "t=FILE": a file or glob of its own
@@ -83,6 +85,8 @@ def idle(config: ConfigDict) -> dict[str, str]:
     if config.format == "epxpypz" and not config.coordinates.startswith("pt"):
         why = "data.format=epxpypz holds momenta, not pT: leave it out"
         found |= dict.fromkeys(("jet_pt_key", "log_pt", "axis_key"), why)
+    if not (config.weight if config.features else config.weight_key):
+        found["negative_weights"] = "no weights are named: set data.weight_key"
     if not (config.label if config.features else config.label_key or config.label_file):
         key = "data.label" if config.features else "data.label_key"
         found["background"] = f"without {key} the whole source is background: set it"
@@ -138,6 +142,7 @@ def require_settings(config: ConfigDict) -> None:
             f"data.mass_key: a mass stands beside features, found data.format={config.format}; "
             "of particles the invariant mass is computed"
         )
+    event_weights.require_choice(config.negative_weights)
     if config.supervised and not config.signals:
         raise UserError("data.supervised: needs classes to tell apart: name some in data.signals")
     if config.inject and not config.window:

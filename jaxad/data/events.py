@@ -34,6 +34,7 @@ from jaxad.data.layout import PARTICLES
 from jaxad.data.particles import JET_BASELINES, JET_LABELS
 from jaxad.data.places import open_places
 from jaxad.data.rows import Events, file_of, files_of
+from jaxad.data.selected import cut, passed
 from jaxad.data.splits import hold_out, split_indices
 from jaxad.data.table import Everything, Origin
 from jaxad.data.text_labels import texts_of
@@ -118,8 +119,11 @@ def _classes(config: ConfigDict) -> tuple[Rows, dict[str, Rows], dict[str, Any]]
         parts = [labels_of(path, config, n) for path, n in zip(paths, sizes, strict=True)]
         labels = np.concatenate(parts)
     split = parts_in(paths, sizes, config, partial(_column, config=config), config.id_key)
-    index, left_out = parts_of(sum(sizes), labels, by_label, config, split)
-    read = np.unique(np.concatenate(list(index.values())))
+    index, left_out, flows = parts_of(paths, sum(sizes), labels, by_label, config, split)
+    wanted = np.zeros(sum(sizes), bool)
+    for place in index.values():
+        wanted[place] = True
+    read = np.flatnonzero(wanted)
     n_particles = stored_events.n_particles([*paths, *itertools.chain(*by_file.values())], config)
     rows = stored_events.read(paths, read, config, n_particles)
     rows["label"] = np.zeros(len(read), np.float32)
@@ -129,7 +133,9 @@ def _classes(config: ConfigDict) -> tuple[Rows, dict[str, Rows], dict[str, Any]]
     del rows
     background = signals.pop("background")
     for number, (name, files) in enumerate(by_file.items(), 1 + len(by_label)):
-        chosen = limited(stored_events.all_events(files, config), config, number)
+        own, flow = cut(files, config, {name: stored_events.all_events(files, config)})
+        flows |= flow
+        chosen = limited(own[name], config, number)
         signals[name] = stored_events.read(files, chosen, config, n_particles)
         signals[name]["label"] = np.ones(len(signals[name]["x"]), np.float32)
     jets = config.format in PARTICLES
@@ -146,6 +152,7 @@ def _classes(config: ConfigDict) -> tuple[Rows, dict[str, Rows], dict[str, Any]]
                 "files": [*(str(file_of(str(path))[0]) for path in paths), *own],
                 "tested_files": own,
                 "left_out": left_out,
+                **({"cut_flow": flows} if flows else {}),
             },
         }
         | ({} if split is None else {"part": split.part[index["background"]]}),
@@ -186,7 +193,9 @@ def everything(config: ConfigDict) -> Everything:
     if is_labelled(config):
         parts = zip(paths, sizes, strict=False)
         labels = np.concatenate([labels_of(path, config, n) for path, n in parts])
-    kept, truth, left_out = named_table.data_among(labels, n_source, n_events, by_label, config)
+    kept, truth, left_out = named_table.data_among(
+        labels, n_source, n_events, by_label, config, passed(files, config)
+    )
     return Everything(
         rows if kept is None else take(rows, kept),
         layout,

@@ -2,7 +2,7 @@
 
 import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from jaxad.data.dataset import as_mapping
 from jaxad.data.event_parts import Parts
 from jaxad.data.places import from_one_hot, open_places
 from jaxad.data.rows import file_of, files_of
+from jaxad.data.selected import cut
 from jaxad.data.splits import choose
 from jaxad.errors import UserError
 
@@ -158,39 +159,44 @@ def with_labels(labels: np.ndarray, wanted: list[int], name: str, config: Config
 
 def limited(index: np.ndarray, config: ConfigDict, number: int) -> np.ndarray:
     """At most `data.n_events` random ones of `index`, of the class `number`."""
+    if not config.n_events:
+        return index
     limit = min(config.n_events, len(index))
     return index[choose(len(index), limit, [config.seed, 1, number])]
 
 
 def parts_of(
+    files: Sequence[str | Path],
     n_events: int,
     labels: np.ndarray | None,
     by_label: Mapping[str, list[int]],
     config: ConfigDict,
     split: Parts | None = None,
-) -> tuple[dict[str, np.ndarray], dict[str, int]]:
-    """Row numbers of the background and of each labelled signal, and how many events of each other
-    label there are.
+) -> tuple[dict[str, np.ndarray], dict[str, int], dict[str, list]]:
+    """Row numbers of the background and of each labelled signal, how many events of each other
+    label there are, and the cut flows of `jaxad.data.selected.cut`.
 
     Args:
         split: leaves out events of no part, and of signals those that are not tested.
     """
     everything = np.arange(n_events) if split is None else np.flatnonzero(split.part >= 0)
     if labels is None:
-        return {"background": limited(everything, config, 0)}, {}
+        classes, flows = cut(files, config, {"background": everything})
+        return {"background": limited(classes["background"], config, 0)}, {}, flows
     wanted = {"background": label_list(config.background)} | dict(by_label)
     is_background = np.isin(labels, wanted["background"])
-    parts = {}
-    for number, (name, values) in enumerate(wanted.items()):
-        index = with_labels(labels, values, name, config)
-        if split is not None:
-            kept = split.part >= 0
-            if number:
-                kept = split.tested(np.isin(labels, values), is_background)
-            index = index[kept[index]]
-            if not len(index):
-                raise UserError(f"{config.source}: {name}: data.split leaves no event of it")
-        parts[name] = limited(index, config, number)
+    every = {name: with_labels(labels, values, name, config) for name, values in wanted.items()}
+    for name, index in every.items() if split is not None else ():
+        kept = split.part >= 0
+        if name != "background":
+            kept = split.tested(np.isin(labels, wanted[name]), is_background)
+        every[name] = index[kept[index]]
+        if not len(every[name]):
+            raise UserError(f"{config.source}: {name}: data.split leaves no event of it")
+    classes, flows = cut(files, config, every)
+    parts = {
+        name: limited(index, config, number) for number, (name, index) in enumerate(classes.items())
+    }
     others = labels[~np.isin(labels, [label for values in wanted.values() for label in values])]
     left_out = zip(*np.unique(others, return_counts=True), strict=True)
-    return parts, {f"{label:g}": int(n) for label, n in left_out}
+    return parts, {f"{label:g}": int(n) for label, n in left_out}, flows

@@ -20,6 +20,7 @@ from jaxad.data.labels import limited, parts_of, signals_of
 from jaxad.data.layout import Layout
 from jaxad.data.raw_events import require_events
 from jaxad.data.rows import file_of, files_of
+from jaxad.data.selected import cut
 from jaxad.data.table import GEV, Origin
 from jaxad.errors import UserError
 
@@ -233,7 +234,7 @@ def classes(config: ConfigDict) -> tuple[Rows, dict[str, Rows], dict[str, Any]]:
     labels = everything.pop("label", None)
     sizes = [stop - start for start, stop in itertools.pairwise((*starts, n_rows(everything)))]
     split = parts_in([*map(Path, files)], sizes, config, _columns_of, config.id)
-    index, left_out = parts_of(n_rows(everything), labels, by_label, keys, split)
+    index, left_out, flows = parts_of(files, n_rows(everything), labels, by_label, keys, split)
     found = {}
     for name, place in index.items():
         found[name] = take(everything, place)
@@ -242,12 +243,15 @@ def classes(config: ConfigDict) -> tuple[Rows, dict[str, Rows], dict[str, Any]]:
     background = found.pop("background")
     for number, (name, own) in enumerate(by_file.items(), 1 + len(by_label)):
         signal, *_ = rows(own, config, labelled=False)
-        signal = take(signal, limited(np.arange(n_rows(signal)), config, number))
+        chosen, flow = cut(own, config, {name: np.arange(n_rows(signal))})
+        flows |= flow
+        signal = take(signal, limited(chosen[name], config, number))
         found[name] = signal | {"label": np.ones(n_rows(signal), np.float32)}
     own_files = [str(file_of(file)[0]) for group in by_file.values() for file in group]
     read_files = [str(file_of(file)[0]) for file in files]
     mass = {"mass": (config.mass, "GeV")} if config.mass else {}
     info = {"files": [*read_files, *own_files], "tested_files": own_files, "left_out": left_out}
+    info |= {"cut_flow": flows} if flows else {}
     baselines = tuple(mass)
     return (
         background,

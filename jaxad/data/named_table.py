@@ -11,6 +11,7 @@ from jaxad.data.columns import as_integers, chosen, require_column
 from jaxad.data.labels import label_list, signals_of
 from jaxad.data.named import Sample, labels_in, names_of, read, resolved, with_keys
 from jaxad.data.rows import file_of, files_of
+from jaxad.data.selected import Passed, passed
 from jaxad.data.table import Origin, Table, is_value, make_table
 from jaxad.data.window import injected_among
 from jaxad.errors import UserError
@@ -59,8 +60,12 @@ def search_table(config: ConfigDict) -> Table:
         own = [file_of(file)[0] for file in sample.origin.files]
         by_label, by_file = signals_of(with_keys(config), own)
         sample = _extended(sample, [file for group in by_file.values() for file in group], config)
-    kept, truth, left_out = data_among(label, n_source, len(sample), by_label, config)
-    return _table(sample, truth, sample.origin._replace(rows=kept), config, {"left_out": left_out})
+    chosen = passed(sample.origin.files, config)
+    kept, truth, left_out = data_among(label, n_source, len(sample), by_label, config, chosen)
+    info: dict[str, Any] = {"left_out": left_out}
+    if chosen is not None:
+        info["cut_flow"] = {"all files": chosen.flow(None, sample.columns.get(sample.named.weight))}
+    return _table(sample, truth, sample.origin._replace(rows=kept), config, info)
 
 
 def require_all(config: ConfigDict) -> None:
@@ -78,6 +83,7 @@ def data_among(
     n_events: int,
     by_label: Mapping[str, list[int]],
     config: ConfigDict,
+    chosen: Passed | None = None,
 ) -> tuple[np.ndarray | None, np.ndarray | None, int]:
     """Which events are data of a search, None for all; which of these are signal, None where
     nothing says so; how many are left out.
@@ -86,6 +92,7 @@ def data_among(
         labels: (n_source,) of the source; None without.
         n_events: with those behind the source's, which are signal.
         by_label: the labels of `data.signals`.
+        chosen: what `data.selection` says of these events; the others are no data.
 
     Raises:
         UserError: more signal to inject than there is, or none.
@@ -94,15 +101,22 @@ def data_among(
         if config.inject:
             raise UserError("data.inject: there is no signal to inject: name some in data.signals")
         truth = None if labels is None else ~np.isin(labels, label_list(config.background))
-        return None, truth, 0
+        if chosen is None:
+            return None, truth, 0
+        rows = np.flatnonzero(chosen.kept)
+        return rows, None if truth is None else truth[rows], 0
     is_signal, is_background = np.zeros((2, n_events), bool)
     is_signal[n_source:] = True
     is_background[:n_source] = True
     if labels is not None:
         is_signal[:n_source] = np.isin(labels, [*itertools.chain(*by_label.values())])
         is_background[:n_source] = np.isin(labels, label_list(config.background))
+    left_out = int((~is_signal & ~is_background).sum())
+    if chosen is not None:
+        is_signal &= chosen.kept
+        is_background &= chosen.kept
     rows = injected_among(is_background, is_signal, config.inject, config.seed)
-    return rows, is_signal[rows], int((~is_signal & ~is_background).sum())
+    return rows, is_signal[rows], left_out
 
 
 def _extended(sample: Sample, files: Sequence[str], config: ConfigDict) -> Sample:
@@ -207,6 +221,7 @@ def from_mapping(
             "weight": weight,
             "label": label,
             "id": ",".join(names_of(id)),
+            "selection": "",
         }
     )
     where = type(table).__name__

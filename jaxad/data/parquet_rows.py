@@ -40,7 +40,7 @@ class ParquetRows:
         self.paths, self._files = list(paths), []
         groups: list[tuple[int, int, int]] = []  # file, group of rows in it, its number of rows
         for number, path in enumerate(paths):
-            with _reading(path):
+            with reading_parquet(path):
                 file = stack.enter_context(parquet.ParquetFile(path))
                 metadata = file.metadata
                 sizes = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
@@ -74,7 +74,7 @@ class ParquetRows:
             return None
         found: list[Any] = []
         for path, file in zip(self.paths, self._files, strict=True):
-            with _reading(path):
+            with reading_parquet(path):
                 found += file.read(columns=[name]).column(name).to_pylist()
         if None in found:
             raise UserError(f"{self.paths[0]}: {name}: {found.count(None):,} rows have no value")
@@ -102,7 +102,7 @@ class ParquetRows:
             chosen = table.slice(max(start - low, 0), min(stop, high) - max(start, low))
             path = self.paths[self._groups[group][0]]
             for name in names:
-                pieces[name].append(_lists(chosen.column(name), path, name))
+                pieces[name].append(lists_of(chosen.column(name), path, name))
         return {
             name: tuple(np.concatenate(each) for each in zip(*found[1:] or found, strict=True))
             for name, found in pieces.items()
@@ -117,13 +117,13 @@ class ParquetRows:
             if missing:
                 found = ", ".join(self._files[number].schema_arrow.names)
                 raise UserError(f"{path}: no column {min(missing)!r}; found {found}")
-            with _reading(path):
+            with reading_parquet(path):
                 self._last = (group, names), self._files[number].read_row_group(own, list(names))
         return self._last[1]
 
 
 @contextlib.contextmanager
-def _reading(path: Path) -> Iterator[None]:
+def reading_parquet(path: Path) -> Iterator[None]:
     """For pyarrow, which raises whatever damaged bytes lead to."""
     try:
         yield
@@ -132,10 +132,16 @@ def _reading(path: Path) -> Iterator[None]:
         raise UserError(f"{path}: cannot be read as a Parquet file ({reason})") from None
 
 
-def _lists(column: Any, path: Path, name: str) -> Lists:
+def lists_of(column: Any, path: Path, name: str) -> Lists:
+    """Lengths and values of a column of Arrow; a number is a list of one.
+
+    Raises:
+        UserError: what is no number, or a row without a value.
+    """
     from pyarrow import compute, types
 
-    nested = types.is_list(column.type) or types.is_large_list(column.type)
+    kinds = (types.is_list, types.is_large_list, types.is_fixed_size_list)
+    nested = any(fits(column.type) for fits in kinds)
     values = compute.list_flatten(column) if nested else column
     if empty := column.null_count + values.null_count:
         raise UserError(f"{path}: {name}: {empty:,} rows have no value")
@@ -143,5 +149,11 @@ def _lists(column: Any, path: Path, name: str) -> Lists:
     known = types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind)
     if len(values) and not known:
         raise UserError(f"{path}: {name}: expected numbers or lists of numbers, found {kind}")
-    lengths = compute.list_value_length(column).to_numpy() if nested else np.ones(len(column), int)
-    return lengths, values.to_numpy() if known else np.zeros(0)
+    lengths = _plain(compute.list_value_length(column)) if nested else np.ones(len(column), int)
+    return lengths, _plain(values) if known else np.zeros(0)
+
+
+def _plain(values: Any) -> np.ndarray:
+    """NumPy's, of an array or a chunked one of Arrow."""
+    chunked = hasattr(values, "chunks")
+    return values.to_numpy() if chunked else values.to_numpy(zero_copy_only=False)

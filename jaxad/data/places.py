@@ -23,17 +23,18 @@ from typing import Any
 import numpy as np
 
 from jaxad.data import checks, event_text
-from jaxad.data.array_files import SUFFIXES, names_in, opened
-from jaxad.data.beside import Beside, Constant, Masses, Place, shape_of, text_of
+from jaxad.data.array_files import SUFFIXES, opened, texts_in
+from jaxad.data.beside import Beside, Constant, Masses, Place, is_lists, shape_of, text_of
 from jaxad.data.columns import chosen, no_column, open_columns
 from jaxad.data.coordinates import COORDINATES
-from jaxad.data.jagged import PARQUET, absent, open_branch, open_list
+from jaxad.data.jagged import PARQUET, absent, names_of_columns, open_branch, open_list
 from jaxad.data.links import Objects, seen
 from jaxad.data.lists import Jagged
 from jaxad.data.pandas_table import PandasTable, frames_of
-from jaxad.data.rows import file_of, open_array
+from jaxad.data.rows import file_of, open_array, opened_tree, reading_root
 from jaxad.errors import UserError
 
+HDF5, TEXT = (".h5", ".hdf5"), (".csv", ".txt")
 _MASS = re.compile(r"mass_(\w+)\((.+)\)")
 _CONSTANT = re.compile(r"=(-?\d+(?:\.\d*)?)")
 _PLACE = re.compile(r"(?P<key>[^\[\]]+)(?:\[(?P<low>-?\d+)?(?P<colon>:)?(?P<high>-?\d+)?\])?")
@@ -94,13 +95,13 @@ def open_places(
             yield Masses(numbers, mass[1], path, setting)
         return
     if not ("," in text or "[" in text) or _is_key(path, text):
-        with _open(path, text, setting, objects, whole=True) as array:
+        with open_named(path, text, setting, objects, whole=True) as array:
             yield array
         return
     places = places_of(text, setting)
     with contextlib.ExitStack() as stack:
         arrays = {
-            key: stack.enter_context(_open(path, key, setting, objects))
+            key: stack.enter_context(open_named(path, key, setting, objects))
             for key in dict.fromkeys(place.key for place in places)
             if not _CONSTANT.fullmatch(key)
         }
@@ -125,7 +126,7 @@ def _numbered(place: Place, arrays: dict[str, Any], path: Path, setting: str) ->
     if not isinstance(place.columns, str):
         return place
     shape = arrays[place.key].shape
-    lists = names_in(path, shape[-1] if len(shape) > 1 else 0)
+    lists = texts_in(path, shape[-1] if len(shape) > 1 else 0)
     number = next((names.index(place.columns) for names in lists if place.columns in names), None)
     if number is None and not lists:
         raise UserError(
@@ -155,38 +156,75 @@ class _Frame:
         return self._table.read(self._columns, start, stop, self.dtype).reshape(-1, *self.shape[1:])
 
 
+def names_in(path: Path) -> list[str]:
+    """The arrays, branches, columns or frames of a file, by name."""
+    file, tree = file_of(str(path))
+    if tree is not None:
+        with opened_tree(str(path)) as found, reading_root(str(path)):
+            return [str(key) for key in found.keys()]  # noqa: SIM118 - no mapping
+    if file.suffix in PARQUET:
+        return names_of_columns(file)
+    if event_text.is_event_text(file):
+        return event_text.NAMES
+    if file.suffix in TEXT:
+        with open_columns(file) as columns:
+            return list(columns.names)
+    with checks.reading(file, "names"), opened(file) as stored:
+        if file.suffix not in HDF5:
+            return ["x"] if file.suffix == ".npy" else list(stored)
+        names: list[str] = []
+        stored.visititems(lambda name, item: names.append(str(name)) if _is_array(item) else None)
+        frames = frames_of(stored)
+    if len(frames) == 1:
+        with PandasTable(file, frames[0]) as table:
+            names += table.columns
+    return [*frames, *names]
+
+
+def _is_array(item: Any) -> bool:
+    return hasattr(item, "dtype") and item.dtype.kind in "fiub"
+
+
 @contextlib.contextmanager
-def _open(
-    path: Path, key: str, setting: str, objects: Objects | None, whole: bool = False
+def open_named(
+    path: Path, key: str, setting: str, objects: Objects | None = None, whole: bool = False
 ) -> Iterator[Any]:
-    """An array, branch or column, or, unless it is wanted as a whole, a pandas frame."""
+    """An array, branch or column, or, unless it is wanted as a whole, a pandas frame.
+
+    Args:
+        objects: of which each is a row; None: each event is.
+    """
     if objects is not None:
-        yield seen(key, objects, lambda name: _read(path, name, setting), str(path))
+        yield seen(key, objects, lambda name: _in_memory(path, name, setting), str(path))
         return
     is_tree = file_of(str(path))[1] is not None
-    if not is_tree and path.suffix in (".h5", ".hdf5"):
-        with _open_hdf5(path, key, setting, whole) as array:
-            yield array
-    elif not (is_tree or path.suffix in (*PARQUET, ".csv", ".txt")):
-        with open_array(path, key, setting) as array:
-            yield array
-    else:
-        yield _read(path, key, setting)
+    with contextlib.ExitStack() as stack:
+        if event_text.is_event_text(path):
+            yield event_text.column(path, key, setting)
+        elif is_tree and not _is_glob(key):
+            yield stack.enter_context(open_branch(str(path), key, setting))
+        elif path.suffix in PARQUET and not _is_glob(key):
+            yield stack.enter_context(open_list(path, key, setting))
+        elif is_tree or path.suffix in (*PARQUET, *TEXT):
+            yield _of_table(path, key, setting)
+        elif path.suffix in HDF5:
+            yield stack.enter_context(_open_hdf5(path, key, setting, whole))
+        else:
+            yield stack.enter_context(open_array(path, key, setting))
 
 
-def _read(path: Path, key: str, setting: str) -> np.ndarray | Jagged:
-    """A branch or column; of a glob all that fit, (N, n)."""
-    is_tree = file_of(str(path))[1] is not None
-    if not is_tree and not path.is_file():
+def _in_memory(path: Path, key: str, setting: str) -> np.ndarray | Jagged:
+    """All of an array, branch or column."""
+    with open_named(path, key, setting) as stored:
+        if is_lists(stored):
+            return Jagged(*stored.read(0, len(stored)))
+        return np.asarray(stored[0 : len(stored)])
+
+
+def _of_table(path: Path, key: str, setting: str) -> np.ndarray:
+    """A column (N,) of a table; of a glob all that fit, (N, n)."""
+    if not path.is_file() and file_of(str(path))[1] is None:
         raise UserError(f"{path}: no such file")
-    if event_text.is_event_text(path):
-        return event_text.column(path, key, setting)
-    if is_tree and not _is_glob(key):
-        with open_branch(str(path), key, setting) as branch:
-            return branch
-    if path.suffix in PARQUET and not _is_glob(key):
-        with open_list(path, key, setting) as column:
-            return column
     with open_columns(path) as columns:
         names = chosen(key, columns.names)
         if not names:

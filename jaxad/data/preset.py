@@ -28,7 +28,7 @@ from jaxad.storage.paths import expanded
 FOLDER = Path(__file__).parent / "presets"
 NOT_LAYOUT = {
     *("preset", "n_events", "val_fraction", "test_fraction", "supervised", "supervised_fraction"),
-    *("window", "inject", "on_disk", "label_file"),
+    *("window", "inject", "on_disk", "label_file", "negative_weights"),
 }
 """Settings of how many events are used, and how: a preset says nothing of these."""
 SETTINGS = {key: value for key, value in DEFAULTS.items() if key not in NOT_LAYOUT}

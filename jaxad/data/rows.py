@@ -201,7 +201,9 @@ def opened_tree(path: str) -> Iterator[Any]:
         raise UserError(f"{path}: ROOT files need uproot: pip install 'jaxad[root]'") from None
     with contextlib.ExitStack() as stack:
         with reading_root(path):
-            file = stack.enter_context(uproot.open(file_name))
+            # Without caches: what was read is not kept.
+            opened = uproot.open(file_name, object_cache=None, array_cache=None)
+            file = stack.enter_context(opened)
             trees = file.keys(filter_classname=["TTree", "ROOT::RNTuple"], cycle=False)
             chosen = [tree for tree in trees if tree_name in ("", tree)]
             tree = file[chosen[0]] if len(chosen) == 1 else None

@@ -3,13 +3,14 @@
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxad.data import assembled, checks
+from jaxad.data import assembled, checks, event_weights, kept
 from jaxad.data.array_files import chosen_rows, fill_rows
 from jaxad.data.assembled import UNITS
 from jaxad.data.axes import require_shapes
@@ -40,38 +41,50 @@ class _Rows:
     def __getitem__(self, rows: slice) -> np.ndarray:
         return self.chosen(np.arange(*rows.indices(len(self))), None)
 
-    @property
-    def cut(self) -> np.ndarray | None:
-        """Events (N,) read so far of which particles are left out; None: all slots are kept."""
-        return getattr(self._stored["x"], "cut", None)
+    def chosen(
+        self,
+        index: np.ndarray,
+        folder: Path | None,
+        empty: kept.Empty = on_disk.empty,
+        is_training: bool = False,
+    ) -> np.ndarray:
+        """The events `index`, sorted, checked, in memory or on the disk of a folder.
 
-    def chosen(self, index: np.ndarray, folder: Path | None) -> np.ndarray:
-        """The events `index`, sorted, checked, in memory or on the disk of a folder."""
+        Args:
+            is_training: refuses to leave out particles of many events.
+        """
         keys = keys_of(self._config)
         with checks.reading(self._path, ", ".join(keys[name] for name in self._stored)):
             stored = self._stored["x"]
             if "mass" in self._stored:
-                x = on_disk.empty((len(index), 1 + stored.shape[1]), np.float32, folder)
+                x = empty((len(index), 1 + stored.shape[1]), np.float32, folder)
                 x[:, 0] = chosen_rows(self._stored["mass"], index).reshape(len(index))
                 fill_rows(x[:, 1:], stored, index)
             elif stored.shape[1] < self._n_particles:
                 shape = len(index), self._n_particles, stored.shape[2]
-                x = on_disk.empty(shape, np.float32, folder)
+                x = empty(shape, np.float32, folder)
                 fill_rows(x[:, : stored.shape[1]], stored, index)
                 x[:, stored.shape[1] :] = 0
             else:
-                x = chosen_rows(stored, index, folder)
-        step, empty = on_disk.rows_at_once(x), []
+                x = empty((len(index), *stored.shape[1:]), np.float32, folder)
+                fill_rows(x, stored, index)
+        config, cut = self._config, getattr(self._stored["x"], "cut", None)
+        if is_training and cut is not None:
+            setting = "data.n_particles" if config.n_particles else "data.x_key"
+            slots = config.n_particles or "their slots'"
+            require_kept([cut[index]], slots, config.max_cut, [self._path], setting)
+        step, zeros = on_disk.rows_at_once(x), []
         for start in range(0, len(index), step):
             block, rows = x[start : start + step], index[start : start + step]
-            if self._config.format in PARTICLES and (kept := emptied(block)) is not block:
-                block[...] = kept
+            if config.format in PARTICLES and (filled := emptied(block)) is not block:
+                block[...] = filled
             require_events(self._layout, block, self._path, keys["x"], rows)
-            empty += rows[checks.zeros(block)].tolist()
-        if empty:
+            zeros += rows[checks.zeros(block)].tolist()
+            on_disk.release(x)
+        if zeros:
             print(
-                f"warning: {self._path}: {keys['x']}: only zeros in {len(empty):,} of "
-                f"{len(index):,} events, first at row {empty[0]}: were they ever written?",
+                f"warning: {self._path}: {keys['x']}: only zeros in {len(zeros):,} of "
+                f"{len(index):,} events, first at row {zeros[0]}: were they ever written?",
                 file=sys.stderr,
             )
         return x
@@ -138,17 +151,17 @@ def all_events(paths: list[Path], config: ConfigDict) -> np.ndarray:
 def read(paths: list[Path], index: np.ndarray, config: ConfigDict, n_particles: int) -> Rows:
     """The events `index` (sorted, counted through all files), checked, particles padded."""
     parts: list[Rows] = []
-    cut: list[np.ndarray] = []
     folder, first = cache.root(config.cache) if config.on_disk else None, 0
     for path in paths:
         with opened(path, config, n_particles) as events:
             n_events = len(events)
-            here = index[(index >= first) & (index < first + n_events)] - first
+            low, high = np.searchsorted(index, (first, first + n_events))
+            here = index[low:high] - first
             first += n_events
             if not len(here):
                 continue
-            rows = {"x": events.chosen(here, folder)}
-            cut += [events.cut[here]] if events.cut is not None else []
+            reading = partial(events.chosen, is_training=True)
+            rows = {"x": kept.events(path, config, n_particles, here, folder, reading)}
         for field, key in keys_of(config).items():
             if field != "x":
                 rows[field] = _column(path, key, here, n_events, field, config)
@@ -158,9 +171,6 @@ def read(paths: list[Path], index: np.ndarray, config: ConfigDict, n_particles: 
                 warn_of_other_sums(rows["pt"], jets["pt"], path, keys_of(config)["pt"])
             rows = jets | rows
         parts.append(rows)
-    if cut:
-        setting = "data.x_key" if not config.n_particles else "data.n_particles"
-        require_kept(cut, config.n_particles or "their slots'", config.max_cut, paths, setting)
     if len({part["x"].shape[1:] for part in parts}) > 1:
         shapes = sorted({part["x"].shape[1:] for part in parts})
         raise UserError(f"{paths[0].parent}: {config.x_key}: files of different shapes {shapes}")
@@ -174,7 +184,9 @@ def _column(
     setting = {"weight": "data.weight_key", "event": "data.id_key", "mass": "data.mass_key"}
     asked = setting.get(field, "data.observables")
     objects = assembled.objects_of(config)
-    with open_places(path, key, asked, objects) as stored, checks.reading(path, key):
+    lacking = event_weights.for_all_classes(field)
+    places = open_places(path, key, asked, objects)
+    with lacking, places as stored, checks.reading(path, key):
         several = field == "event" and len(stored) == n_events and len(stored.shape) == 2
         if not several:
             x = np.empty((n_events, 1))
@@ -198,6 +210,7 @@ def _jets(particles: np.ndarray, path: Path, config: ConfigDict) -> Rows:
     for start in range(0, max(len(particles), 1), step):
         block = particles[start : start + step]
         parts.append(jet_observables(in_gev(block, config.format, unit)))
+        on_disk.release(particles)
     jets = concatenate(parts)
     checks.require_gev(jets["pt"], path, config.x_key)
     assembled.warn_of_relative(jets["pt"] / unit, path, config)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxad.data.dataset import Rows
+from jaxad.data.dataset import Rows, cut_flow_lines
 from jaxad.data.folds import fold_sizes, folds, keys_of
 from jaxad.data.layout import Layout
 from jaxad.errors import UserError
@@ -384,6 +384,7 @@ def table_summary(table: Table, k: int = 0, salt: int = 0) -> str:
             f"{n:,} events are equal to another in the mass and all features, which ids would tell "
             "apart (data.id): copies in several folds are taken for a signal"
         )
+    lines += cut_flow_lines(flows) if (flows := table.info.get("cut_flow")) else []
     if left_out := table.info.get("left_out"):
         lines.append(f"left out: {left_out:,} events of other labels")
     if k:

@@ -9,7 +9,7 @@ from tqdm import tqdm
 from jaxad.data.dataset import Dataset, Rows, take
 from jaxad.errors import UserError
 from jaxad.evaluation import references
-from jaxad.metrics import decorrelated, summarise_all, threshold_at_rate
+from jaxad.metrics import decorrelated, summarise_all, threshold_at_rate, weighted
 from jaxad.metrics.sculpting import correlation, mass_sculpting
 from jaxad.scorer import Scorer
 
@@ -105,22 +105,42 @@ def mean_of_members(scores: np.ndarray) -> np.ndarray:
     return np.atleast_2d(scores).mean(axis=0)
 
 
-def measure(table: Table, n_bootstrap: int) -> dict:
-    """`metrics.json`: figures of merit of every signal, score and baseline; first class against."""
+def weights_of(classes: Mapping[str, Rows]) -> dict[str, np.ndarray]:
+    """Weights (n,) of the events of each class; {} where they are alike within every class."""
+    found = {name: rows["weight"] for name, rows in classes.items() if "weight" in rows}
+    differ = any((weight != weight[0]).any() for weight in found.values())
+    return found if differ else {}
+
+
+def measure(
+    table: Table, n_bootstrap: int, weights: Mapping[str, np.ndarray] | None = None
+) -> dict:
+    """`metrics.json`: figures of merit of every signal, score and baseline; first class against.
+
+    weights: of the events of the classes, where they differ; {"weights"} says what they are.
+    """
     background, *signals = table
-    return summarise_all(
+    weights = weights or {}
+    found = summarise_all(
         part(table[background], False),
         {name: part(table[name], False) for name in signals},
         part(table[background], True),
         {name: part(table[name], True) for name in signals},
+        weights.get(background),
+        {name: weights[name] for name in signals if name in weights},
         n_bootstrap=n_bootstrap,
     )
+    if weights:
+        found["weights"] = {name: weighted.summary(w) for name, w in weights.items()}
+    return found
 
 
-def rates(config: ConfigDict, background: dict[str, np.ndarray]) -> dict:
+def rates(
+    config: ConfigDict, background: dict[str, np.ndarray], weight: np.ndarray | None = None
+) -> dict:
     """{SCORE: {RATE: threshold}} for the accepted rates [Hz] of `config.trigger`; {} without.
 
-    background: score -> (n,) or (members, n).
+    background: score -> (n,) or (members, n); weight: (n,) of its events.
     """
     if "trigger" not in config:
         return {}
@@ -128,7 +148,7 @@ def rates(config: ConfigDict, background: dict[str, np.ndarray]) -> dict:
         "rates": {
             name: {
                 f"{rate:g}": threshold_at_rate(
-                    mean_of_members(values), rate, config.trigger.input_rate
+                    mean_of_members(values), rate, config.trigger.input_rate, weight
                 )
                 for rate in config.trigger.rates
             }
@@ -168,13 +188,19 @@ def following(config: ConfigDict, table: Table, classes: Mapping[str, Rows]) -> 
     return {"following": {"score": score} | found}
 
 
-def correlations(table: Table, background: Rows, observables: Sequence[str]) -> dict:
+def correlations(
+    table: Table,
+    background: Rows,
+    observables: Sequence[str],
+    weight: np.ndarray | None = None,
+) -> dict:
     """{"correlations": {SCORE: {OBSERVABLE: ...}}} on the background's test rows."""
     scores = part(next(iter(table.values())), False)
     return {
         "correlations": {
             column: {
-                name: correlation(first_member(values), background[name]) for name in observables
+                name: correlation(first_member(values), background[name], weight)
+                for name in observables
             }
             for column, values in scores.items()
         }

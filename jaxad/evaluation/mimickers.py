@@ -4,6 +4,7 @@ After Bradshaw, Chang, Ostdiek (arXiv:2203.01343, section IV): the average decis
 the teacher and the AUC of every signal after each pass of the selection, and the chosen graphs.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax.numpy as jnp
@@ -16,7 +17,7 @@ from jaxad.devices.batches import in_batches
 from jaxad.errors import UserError
 from jaxad.methods.stages import mimicker
 from jaxad.methods.stages.teacher import own_config
-from jaxad.metrics import auc_with_error
+from jaxad.metrics import Weights, auc_with_error
 from jaxad.observables.graphs import formula
 from jaxad.observables.ordering import ado_with_error, decision_ordering
 from jaxad.scorer import Scorer, load
@@ -58,9 +59,9 @@ def pass_scores(scorer: Scorer, classes: dict[str, Rows]) -> Scores:
     }
 
 
-def _auc(background: np.ndarray, signal: np.ndarray) -> dict[str, Any]:
+def _auc(background: np.ndarray, signal: np.ndarray, weights: Weights) -> dict[str, Any]:
     """Median over members (members, n), the first one's statistical error, and all."""
-    found = [auc_with_error(b, s) for b, s in zip(background, signal, strict=True)]
+    found = [auc_with_error(b, s, weights) for b, s in zip(background, signal, strict=True)]
     values = [value for value, _ in found]
     return {"auc": float(np.median(values)), "auc_err": found[0][1], "auc_members": values}
 
@@ -72,12 +73,15 @@ def _formula(observable: mimicker.Observable | None) -> str:
     return formula(observable.edges) if observable.edges else rf"\tau_{number}"
 
 
-def selection(scorer: Scorer, found: Scores, taught: dict[str, np.ndarray]) -> list[dict[str, Any]]:
+def selection(
+    scorer: Scorer, found: Scores, taught: dict[str, np.ndarray], weights: Mapping[str, Weights]
+) -> list[dict[str, Any]]:
     """One entry a pass: the observable that joined, ADO on background, AUC of every signal.
 
     Args:
         found: of `pass_scores`.
         taught: the teacher's scores (n,) of the same classes.
+        weights: of the events of the background and of each signal.
     """
     name, *signals = found
     shown, truth = found[name][..., :N_EVENTS], taught[name][:N_EVENTS]
@@ -95,7 +99,7 @@ def selection(scorer: Scorer, found: Scores, taught: dict[str, np.ndarray]) -> l
                 "ado": float(np.median(orderings[k])),
                 "ado_err": error,
                 "ado_members": orderings[k].tolist(),
-                "signals": {s: _auc(found[name][k], found[s][k]) for s in signals},
+                "signals": {s: _auc(found[name][k], found[s][k], weights[s]) for s in signals},
             }
         )
     return entries
@@ -112,10 +116,13 @@ def measure(
     """
     found = pass_scores(scorer, classes)
     background, *signals = classes
+    weights = {s: tuple(classes[c].get("weight") for c in (background, s)) for s in signals}
     last = {name: scores[-1] for name, scores in found.items()}
     numbers = {
-        "selection": selection(scorer, found, taught),
-        "teacher": {s: _auc(taught[background][None], taught[s][None]) for s in signals},
+        "selection": selection(scorer, found, taught, weights),
+        "teacher": {
+            s: _auc(taught[background][None], taught[s][None], weights[s]) for s in signals
+        },
         "ordering": {
             name: float(decision_ordering(taught[name][:N_EVENTS], scores[:1, :N_EVENTS].T)[0])
             for name, scores in last.items()

@@ -146,6 +146,8 @@ def measure(scorer: Scorer, dataset: Dataset) -> dict[str, Any]:
     config, found, left_out = scorer.config, {}, {}
     wanted: dict[str, Callable[[], dict]] = {}
     wanted["discovery"] = lambda: discovery(config, scorer, dataset)
+    if any(len(np.unique(rows["weight"])) > 1 for rows in [dataset.test] if "weight" in rows):
+        wanted["discovery"] = _refuse_weights
     if "background" in scorer.params:
         background = scorer.params["background"]
         wanted["template"] = lambda: template_quality(config, background, dataset)
@@ -157,6 +159,10 @@ def measure(scorer: Scorer, dataset: Dataset) -> dict[str, Any]:
         except UserError as error:
             left_out[name] = str(error)
     return found | {"left_out": left_out}
+
+
+def _refuse_weights() -> dict[str, Any]:
+    raise UserError("its counts are of events, and these have weights: jaxad search counts them")
 
 
 def sculpting(scorer: Scorer, dataset: Dataset) -> dict[str, Any]:
@@ -179,11 +185,12 @@ def names_of(scorer: Scorer) -> list[str]:
 def summary(scorer: Scorer, dataset: Dataset, found: dict[str, Any]) -> dict[str, Any]:
     """SIC and maximal SIC of every run, and the significance after the 1 % cut."""
     first = lambda scores: next(iter(scores.values()))  # noqa: E731
-    background = first(scorer.member_scores(dataset.test["x"]))
-    signal = first(scorer.member_scores(next(iter(dataset.signals.values()))["x"]))
+    rows = dataset.test, next(iter(dataset.signals.values()))
+    background, signal = (first(scorer.member_scores(part["x"])) for part in rows)
+    weights = tuple(part.get("weight") for part in rows)
     sics, maxima = [], []
     for b, s in zip(background, signal, strict=True):
-        one = metrics.summarise(b, s, fprs=(1e-2,))
+        one = metrics.summarise(b, s, fprs=(1e-2,), weights=weights)
         sics.append(one["sic_at_fpr"]["1e-2"]["value"])
         maxima.append(one["max_sic"])
     way = "template" if scorer.method in closure.DENSITY_RATIOS else "sideband"

@@ -35,23 +35,30 @@ N_GOLDEN = 32
 N_KNOTS = 64
 
 
-def knots(background: np.ndarray) -> dict[str, list[float]]:
+def knots(background: np.ndarray, weight: np.ndarray | None = None) -> dict[str, list[float]]:
     """At most 64 scores in ascending order, and the fraction of background at or above each.
 
     Evenly spaced in the logarithm of the number of events, from all of them to one; beyond the
-    largest score the rate of that one event stands, as its upper limit.
+    largest score the rate of that one event stands, as its upper limit. With the weights (N,) of
+    the events fractions are of their sum.
 
     Examples:
         >>> knots(np.array([1.0, 2.0, 3.0, 4.0]))
         {'score': [1.0, 2.0, 3.0, 4.0], 'fpr': [1.0, 0.75, 0.5, 0.25]}
     """
-    scores = np.sort(background)[::-1]
+    order = np.argsort(background, kind="stable")[::-1]
+    scores, up_to = background[order], np.arange(1, len(background) + 1)
+    if weight is not None:
+        up_to = np.maximum.accumulate(np.cumsum(weight[order]))
     ranks = np.unique(np.geomspace(1, len(scores), N_KNOTS).round().astype(int))
     # Of tied scores the last one, so that a rate is never too small.
     found = {float(scores[rank - 1]): rank for rank in ranks}
     found = {s: int(np.searchsorted(-scores, -np.float32(s), side="right")) for s in found}
     ordered = sorted(found)
-    return {"score": ordered, "fpr": [found[score] / len(scores) for score in ordered]}
+    return {
+        "score": ordered,
+        "fpr": [float(up_to[found[score] - 1] / up_to[-1]) for score in ordered],
+    }
 
 
 def function(scorer: Scorer, about: dict) -> Callable[[jax.Array], jax.Array]:
@@ -159,7 +166,7 @@ def contract(
             "target": target_fpr,
             "reached": cut["fpr"],
             "error": cut["error"],
-            "knots": knots(scorer.background),
+            "knots": knots(scorer.background, scorer.background_weight),
             "n_calibration": len(scorer.background),
             "calibration": f"{data.get('name')} ({data.get('source')}): {cut['sample']}",
         },

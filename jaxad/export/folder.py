@@ -22,7 +22,7 @@ from jaxad.export.verify import (
     read_contract,
     write_contract,
 )
-from jaxad.scorer import Scorer, load
+from jaxad.scorer import FILES, Scorer, load
 from jaxad.storage.atomic import replacing_folder
 from jaxad.storage.own import require_own_folder, same
 
@@ -37,7 +37,7 @@ FORMATS = {
 DEFAULT = ("cpp", "stablehlo")
 ALWAYS = (
     *("export.json", "golden.npz"),
-    *(f"scorer/{name}" for name in ("params.npz", "background.npy", "scorer.json")),
+    *(f"scorer/{name}" for name in FILES),
 )
 N_POOL = 2000  # events of a class that golden rows are chosen from
 N_EVENTS = 100_000  # of a file, to verify with
@@ -161,10 +161,10 @@ def export(
     scorer = load(run)
     dataset = cache(lambda: data.load(scorer.config.data))
     if score and score != scorer.names[0]:
-        x, sample = methods.calibration(scorer.method, scorer.config, dataset())
+        x, sample, weight = methods.calibration(scorer.method, scorer.config, dataset())
         if x is None:
             raise UserError(f"--score {score}: no calibration sample: {sample}")
-        scorer = scorer.with_default(score, x)
+        scorer = scorer.with_default(score, x, weight)
     if "hls" in formats:
         hls.check(scorer)
     about = contract(scorer, run.resolve().name, fpr, name)

@@ -64,10 +64,14 @@ class Bench(NamedTuple):
 
 
 class Calibration(NamedTuple):
-    """Raw events that thresholds are set on, and what they are; None where there are none."""
+    """Raw events that thresholds are set on, what they are, and their weights (N,).
+
+    None where there are none.
+    """
 
     x: np.ndarray | None
     sample: str
+    weight: np.ndarray | None = None
 
 
 def get(name: str) -> ModuleType:
@@ -115,5 +119,7 @@ def calibration(name: str, config: ConfigDict, dataset: Dataset) -> Calibration:
     if hasattr(module, "calibration"):
         return module.calibration(config, dataset)
     return Calibration(
-        dataset.test["x"], "test background, which trained nothing and chose no epoch"
+        dataset.test["x"],
+        "test background, which trained nothing and chose no epoch",
+        dataset.test.get("weight"),
     )

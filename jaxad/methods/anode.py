@@ -28,7 +28,11 @@ def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
     """
     data = weak.data_events(config, dataset)
     train, val = (
-        {key: data[key][data["inside"] & (data["part"] == part)] for key in ("x", "m")}
+        {
+            key: data[key][data["inside"] & (data["part"] == part)]
+            for key in ("x", "m", "weight")
+            if key in data
+        }
         for part in (0, 1)
     )
     if not (len(train["m"]) and len(val["m"])):

@@ -29,7 +29,11 @@ def fit_background(config: ConfigDict, data: Rows, bench: Bench) -> dict:
         UserError: no data there to learn from, or none to choose epochs by.
     """
     train, val = (
-        {key: data[key][~data["inside"] & (data["part"] == part)] for key in ("x", "m")}
+        {
+            key: data[key][~data["inside"] & (data["part"] == part)]
+            for key in ("x", "m", "weight")
+            if key in data
+        }
         for part in (0, 1)
     )
     if not (len(train["m"]) and len(val["m"])):
@@ -42,15 +46,21 @@ def fit_background(config: ConfigDict, data: Rows, bench: Bench) -> dict:
     return density.corrected(config, fitted, sidebands, "background density")
 
 
-def template(config: ConfigDict, background: dict, m: np.ndarray, stage: str) -> Rows:
+def template(
+    config: ConfigDict,
+    background: dict,
+    m: np.ndarray,
+    stage: str,
+    weight: np.ndarray | None = None,
+) -> Rows:
     """Background samples in the signal region, a fresh set for every run.
 
-    Masses follow those of the data `m` (N,) [TeV]; `method.oversampling` x N samples a run.
-    Samples follow from the seed and `stage`.
+    Masses follow those of the data `m` (N,) [TeV] with their `weight` (N,);
+    `method.oversampling` x N samples a run. Samples follow from the seed and `stage`.
     """
     runs, n = config.classifier.runs, round(config.method.oversampling * len(m))
     rng = streams.generator(config.seed, Purpose.MASSES, stage)
-    masses = density.sample_mass(m, runs * n, rng, config.method.bandwidth)
+    masses = density.sample_mass(m, runs * n, rng, config.method.bandwidth, weight)
     x = density.sample(config, background, stage, masses)
     return {"x": x, "m": masses, "run": np.arange(runs * n) % runs}
 
@@ -60,7 +70,7 @@ def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
     data = weak.data_events(config, dataset)
     background = fit_background(config, data, bench)
     region = take(data, data["inside"])
-    samples = template(config, background, region["m"], "template")
+    samples = template(config, background, region["m"], "template", region.get("weight"))
     return {"background": background, "classifier": weak.fit(config, bench, region, samples)}
 
 

@@ -74,7 +74,7 @@ def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
         if config.method.augment:
             require_augmentable(stage, rows.shape_of(stage)[1:])
         _, found = prepared(stage, {part: events["x"]})
-        return {"x": found[part], "y": events["label"].astype(np.int32)}
+        return {"x": found[part], "y": events["label"].astype(np.int32), **rows.weight_of(events)}
 
     train, val = labelled("supervised_train"), labelled("supervised_val")
     network = task(config, len(dataset.layout.classes))

@@ -150,6 +150,9 @@ def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
     for name, events in raw.items():
         own = targets(teacher(events), teacher.method)
         parts.append({"x": inputs.values_of(stage, events, name, folder), "target": own})
+        for key, weight in rows.weight_of(getattr(dataset, name)).items():
+            made = np.ones(len(events) - len(weight), np.float32)
+            parts[-1][key] = np.concatenate([weight, made])
     train, val = parts
     steps = config.train.epochs * -(-len(train["x"]) // config.train.batch_size)
     pixels, mean = int(np.prod(train["x"].shape[1:])), float(val["target"].mean())

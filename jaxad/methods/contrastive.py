@@ -173,9 +173,10 @@ def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
     found = bench.fit(made, train, val, config.train, config.seed, stage="contrastive")
     best = np.arange(config.train.ensemble), np.argmin(found.value, axis=1)
     params = jax.tree.map(lambda a: a[best], found.params)
-    values = rows.chosen(
+    _, values, weight = rows.chosen(
         config, sets.unscaled(stage), dataset, config.method.n_fit, at_least="n_neighbours"
-    )[1]
+    )
+    rows.tell_unweighted(dataset, "nearest_neighbours", "distances know no weights")
     members = []
     for i in best[0]:
         own = jax.tree.map(lambda a, i=i: a[i], params)
@@ -183,7 +184,7 @@ def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
         spread = x.std(axis=0)
         spread = np.maximum(spread, max(LEAST_SPREAD * float(spread.max()), 1e-6))
         x = (x / spread).astype(np.float32)
-        members.append({"spread": spread, "reference": x} | mahalanobis.whitened(x))
+        members.append({"spread": spread, "reference": x} | mahalanobis.whitened(x, weight))
     stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *members)
     return stacked | {"params": params, "inputs": learnt}
 

@@ -38,5 +38,5 @@ def fit(config, dataset: Dataset, bench: Bench) -> dict:
         )
     group = np.repeat([0, 1, 2], [len(rows["m"]) for rows in (region, *sides)])
     background = {key: np.concatenate([s[key] for s in sides]) for key in sides[0]}
-    weight = weak.balanced(group, SHARES)
+    weight = weak.balanced(group, SHARES, weak.of_events(region, background))
     return {"classifier": weak.fit(config, bench, region, background, weight)}

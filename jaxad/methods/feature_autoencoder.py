@@ -162,9 +162,14 @@ def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
         features["val"].append(np.asarray(encoder(config).apply(params, val["x"])))
     own = {name: len(parts[0]) for name, parts in features.items()}
     index = {n: members[:, None] * own[n] + np.arange(own[n]) for n in own}
+    weights = {"train": rows.weight_of(train), "val": rows.weight_of(val)}
     fitted = bench.fit(
         reconstruction_task(config),
-        *({"x": np.concatenate(parts)} for parts in features.values()),
+        *(
+            {"x": np.concatenate(parts)}
+            | {key: np.tile(values, len(parts)) for key, values in weights[name].items()}
+            for name, parts in features.items()
+        ),
         config.train,
         config.seed,
         stage="autoencoder",

@@ -29,7 +29,9 @@ KINDS = ("vector",)
 def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict[str, np.ndarray]:
     """Means times precisions (c, d), Cholesky precisions (c, d, d), log norms (c,)."""
     stage = inputs.stage(config.inputs, dataset.layout, KINDS, "gaussian_mixture")
-    learnt, x = rows.chosen(config, stage, dataset, config.method.n_fit, at_least="n_components")
+    n_fit = config.method.n_fit
+    learnt, x, _ = rows.chosen(config, stage, dataset, n_fit, at_least="n_components")
+    rows.tell_unweighted(dataset, "gaussian_mixture", "scikit-learn's mixture takes none")
     mixture = GaussianMixture(config.method.n_components, reg_covar=FLOOR, random_state=config.seed)
     # Threads would share thousands of small products, spinning between them, and order the sums.
     with threadpool_limits(1):

@@ -35,10 +35,14 @@ def calibration(config: ConfigDict, dataset: Dataset) -> Calibration:
     """The test background, if it trained nothing, or is scored out of fold."""
     if "background" in dataset.extra:
         return Calibration(
-            dataset.test["x"], "test background, which trained nothing and chose no epoch"
+            dataset.test["x"],
+            "test background, which trained nothing and chose no epoch",
+            dataset.test.get("weight"),
         )
     if config.classifier.folds:
         return Calibration(
-            dataset.test["x"], "test background, each event by members that it did not train"
+            dataset.test["x"],
+            "test background, each event by members that it did not train",
+            dataset.test.get("weight"),
         )
     return Calibration(None, "the test background trained the classifiers: set classifier.folds")

@@ -27,8 +27,11 @@ def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict[str, np.ndar
     "norm" (): number of trees times the mean depth of a random tree.
     """
     stage = inputs.stage(config.inputs, dataset.layout, KINDS, "isolation_forest")
-    learnt, x = rows.chosen(config, stage, dataset, config.method.n_fit)
-    forest = IsolationForest(n_estimators=config.method.n_trees, random_state=config.seed).fit(x)
+    learnt, x, weight = rows.chosen(config, stage, dataset, config.method.n_fit)
+    if weight is not None:
+        x, weight = x[weight > 0], weight[weight > 0]
+    forest = IsolationForest(n_estimators=config.method.n_trees, random_state=config.seed)
+    forest.fit(x, sample_weight=weight)
     found = [model.tree_ for model in forest.estimators_]
     shape = (1, len(found), max(tree.node_count for tree in found))
     arrays = {name: np.zeros(shape, dtype) for name, (_, dtype) in trees.FIELDS.items()}

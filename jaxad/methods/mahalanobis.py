@@ -25,15 +25,20 @@ FLOOR = 1e-3
 def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict[str, np.ndarray]:
     """Mean (d,) and whitening (d, d), W with W W^T = (C + FLOOR)^-1, float32; {"inputs"}."""
     stage = inputs.stage(config.inputs, dataset.layout, KINDS, "mahalanobis")
-    learnt, x = rows.chosen(config, stage, dataset, config.method.n_fit)
-    return whitened(x) | {"inputs": learnt}
+    learnt, x, weight = rows.chosen(config, stage, dataset, config.method.n_fit)
+    return whitened(x, weight) | {"inputs": learnt}
 
 
-def whitened(x: np.ndarray) -> dict[str, np.ndarray]:
-    """ "mean" (d,) and "whitening" (d, d) of rows x (n, d)."""
+def whitened(x: np.ndarray, weight: np.ndarray | None = None) -> dict[str, np.ndarray]:
+    """ "mean" (d,) and "whitening" (d, d) of rows x (n, d), perhaps of weights (n,)."""
     x = x.astype(np.float64)
-    mean = x.mean(axis=0)
-    covariance = (x - mean).T @ (x - mean) / len(x) + FLOOR * np.eye(x.shape[1])
+    if weight is None:
+        mean = x.mean(axis=0)
+        covariance = (x - mean).T @ (x - mean) / len(x)
+    else:
+        mean = np.average(x, axis=0, weights=weight)
+        covariance = (x - mean).T @ ((x - mean) * weight[:, None]) / weight.sum()
+    covariance += FLOOR * np.eye(x.shape[1])
     variances, axes = np.linalg.eigh(covariance)
     return {
         "mean": mean.astype(np.float32),

@@ -49,7 +49,11 @@ def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
     """{"mean": (h, w, c) float32} of the background's training images; {"inputs"}."""
     stage = _stage(config, dataset.layout)
     learnt, found = inputs.prepared(stage, {"train": dataset.train["x"]})
-    mean = found["train"].mean(axis=0, dtype=np.float64)
+    weight = dataset.train.get("weight")
+    if weight is None:
+        mean = found["train"].mean(axis=0, dtype=np.float64)
+    else:
+        mean = np.average(found["train"], axis=0, weights=weight.astype(np.float64))
     return {"mean": mean.astype(np.float32), "inputs": learnt}
 
 

@@ -24,7 +24,9 @@ KINDS = ("vector",)
 def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict[str, np.ndarray]:
     """The reference events' vectors (n_fit, d)."""
     stage = inputs.stage(config.inputs, dataset.layout, KINDS, "nearest_neighbours")
-    learnt, x = rows.chosen(config, stage, dataset, config.method.n_fit, at_least="n_neighbours")
+    n_fit = config.method.n_fit
+    learnt, x, _ = rows.chosen(config, stage, dataset, n_fit, at_least="n_neighbours")
+    rows.tell_unweighted(dataset, "nearest_neighbours", "distances know no weights")
     return {"reference": x, "inputs": learnt}
 
 

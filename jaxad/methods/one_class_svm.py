@@ -23,8 +23,9 @@ KINDS = ("vector",)
 def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict[str, np.ndarray]:
     """Support vectors (v, d), their coefficients (v,), offset () and kernel width gamma ()."""
     stage = inputs.stage(config.inputs, dataset.layout, KINDS, "one_class_svm")
-    learnt, x = rows.chosen(config, stage, dataset, config.method.n_fit)
-    machine = OneClassSVM(nu=config.method.nu, gamma="scale").fit(x.astype(np.float64))
+    learnt, x, weight = rows.chosen(config, stage, dataset, config.method.n_fit)
+    machine = OneClassSVM(nu=config.method.nu, gamma="scale")
+    machine.fit(x.astype(np.float64), sample_weight=weight)
     return {
         "vectors": machine.support_vectors_.astype(np.float32),
         "coefficients": machine.dual_coef_[0].astype(np.float32),

@@ -15,6 +15,7 @@ from jaxad.errors import UserError
 from jaxad.methods import Bench
 
 KINDS = ("image", "vector")
+BLOCK = 4096  # events
 N_COMPONENTS = 2
 """Without `pca.components`, and of which fewer are taken of events of two numbers."""
 
@@ -38,13 +39,28 @@ def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
             f"pca.components: expected at most {x.shape[1] - 1} of {x.shape[1]} numbers an event, "
             f"found {n}"
         )
-    pca = PCA(min(n, x.shape[1] - 1), svd_solver="covariance_eigh").fit(
-        x.astype(np.float32, copy=False)
-    )
+    n, weight = min(n, x.shape[1] - 1), dataset.train.get("weight")
+    if weight is not None:
+        return {**_weighted(x, weight.astype(np.float64), n), "inputs": learnt}
+    pca = PCA(n, svd_solver="covariance_eigh").fit(x.astype(np.float32, copy=False))
     return {
         "mean": pca.mean_.astype(np.float32),
         "components": pca.components_.astype(np.float32),
         "inputs": learnt,
+    }
+
+
+def _weighted(x: np.ndarray, weight: np.ndarray, n: int) -> dict[str, np.ndarray]:
+    """Mean and the first n components of the covariance of weighted rows (N, d)."""
+    mean = np.average(x, axis=0, weights=weight)
+    moment = np.zeros((x.shape[1], x.shape[1]))
+    for start in range(0, len(x), BLOCK):
+        part = x[start : start + BLOCK] - mean
+        moment += part.T @ (part * weight[start : start + BLOCK, None])
+    _, axes = np.linalg.eigh(moment / weight.sum())
+    return {
+        "mean": mean.astype(np.float32),
+        "components": axes.T[::-1][:n].astype(np.float32),
     }
 
 

@@ -32,6 +32,7 @@ from jaxad.errors import UserError
 from jaxad.fixed import from_float, to_float
 from jaxad.methods import Bench, get, trigger_autoencoder
 from jaxad.methods.settings import INPUTS_OF
+from jaxad.methods.stages import rows
 from jaxad.methods.stages.integers import FORMS, Form, input_type, integer_score, require_lane
 from jaxad.methods.stages.teacher import own_config, teach
 from jaxad.metrics.agreement import drift, overlap
@@ -257,7 +258,7 @@ def rows_of(
 
     for name, events in (("train", dataset.train), ("val", dataset.val)):
         x = in_batches(on_grid, inputs.values_of(stage, events["x"], name, folder))
-        parts.append({"x": x, "codes": in_batches(codes, x)})
+        parts.append({"x": x, "codes": in_batches(codes, x), **rows.weight_of(events)})
     return tuple(parts)
 
 

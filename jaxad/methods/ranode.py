@@ -19,6 +19,7 @@ from jaxad.data.dataset import Dataset, take
 from jaxad.inputs import logit as scaling
 from jaxad.methods import Bench, cathode
 from jaxad.methods.stages import density, weak
+from jaxad.methods.stages.rows import weight_of
 from jaxad.models.flow import RealNVP
 from jaxad.training import Task, weighted_mean
 
@@ -56,7 +57,7 @@ def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
     scaler = scaling.fit_logit_scaler(joint, config.flow.eps)
     fitted = {
         "background": background,
-        "mass": _spectrum(region["m"], dataset.info["window"]),
+        "mass": _spectrum(region["m"], dataset.info["window"], region.get("weight")),
         "scaler": {k: np.asarray(v) for k, v in scaler._asdict().items()},
     }
     rows = {
@@ -65,6 +66,7 @@ def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
             _log_background(config, fitted, region["x"], region["m"])
             - scaling.log_jacobian(scaler, joint)
         ),
+        **weight_of(region),
     }
     everything = np.full(len(joint), -1)
     folds = np.asarray(weak.fold_of(region["raw"], config.classifier.folds))
@@ -88,10 +90,12 @@ def _signal_flow(config: ConfigDict, n_features: int) -> RealNVP:
     return density.network(config.signal_flow, n_features)
 
 
-def _spectrum(m: np.ndarray, window: Sequence[float]) -> dict[str, np.ndarray]:
+def _spectrum(
+    m: np.ndarray, window: Sequence[float], weight: np.ndarray | None = None
+) -> dict[str, np.ndarray]:
     """Smooth log density of m over the window: a quadratic fitted to the log of the counts."""
     low, high = window
-    counts, edges = np.histogram(m, MASS_BINS, (low, high))
+    counts, edges = np.histogram(m, MASS_BINS, (low, high), weights=weight)
     centres = (edges[1:] + edges[:-1]) / 2 - low
     kept = counts > 0
     shape = np.polyfit(centres[kept], np.log(counts[kept]), 2, w=np.sqrt(counts[kept]))

@@ -4,6 +4,7 @@ from jaxad.metrics.bands import band, bootstrap, roc_band
 from jaxad.metrics.roc import (
     MIN_BACKGROUND,
     Array,
+    Weights,
     auc,
     auc_with_error,
     binomial_error,
@@ -12,12 +13,20 @@ from jaxad.metrics.roc import (
     fpr_at_tpr,
     level_key,
     members,
+    rate_above,
     roc,
     threshold_at_fpr,
     threshold_at_rate,
     tpr_at_fpr,
 )
-from jaxad.metrics.sic import max_of_median_sic, max_sic, min_sic_fpr, sic_at_fpr, sic_curve
+from jaxad.metrics.sic import (
+    lowest_fpr,
+    max_of_median_sic,
+    max_sic,
+    min_sic_fpr,
+    sic_at_fpr,
+    sic_curve,
+)
 from jaxad.metrics.summary import FPRS, TPRS, summarise, summarise_all
 
 __all__ = [
@@ -25,6 +34,7 @@ __all__ = [
     "MIN_BACKGROUND",
     "TPRS",
     "Array",
+    "Weights",
     "auc",
     "auc_with_error",
     "band",
@@ -34,10 +44,12 @@ __all__ = [
     "checked_values",
     "fpr_at_tpr",
     "level_key",
+    "lowest_fpr",
     "max_of_median_sic",
     "max_sic",
     "members",
     "min_sic_fpr",
+    "rate_above",
     "roc",
     "roc_band",
     "sic_at_fpr",

@@ -10,7 +10,17 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from jaxad.devices.arrays import numbers
-from jaxad.metrics.roc import Array, allowed, checked_scores, counts, level_key, members, roc
+from jaxad.metrics import weighted
+from jaxad.metrics.roc import (
+    Array,
+    Weights,
+    allowed,
+    checked_scores,
+    counts,
+    level_key,
+    members,
+    roc,
+)
 
 
 def bootstrap(
@@ -21,14 +31,20 @@ def bootstrap(
     tprs: Sequence[float] = (),
     n: int = 200,
     seed: int = 0,
+    weights: Weights | None = None,
 ) -> dict[str, Any]:
     """`n` replicas of AUC, TPR at FPR and FPR at TPR, both classes resampled with replacement.
 
     Blocks of replicas are counted at once on the ranked scores. Thresholds are set anew in every
     replica, so the spread holds the background's statistics too, which the binomial error omits.
+    Weighted events are drawn with their weights.
     Returns {"auc": (n,), "tpr_at_fpr": {key: (n,)}, "fpr_at_tpr": {key: (n,)}}.
     """
     background, signal = checked_scores(background, "background"), checked_scores(signal, "signal")
+    differing = weighted.pair(weights, len(background), len(signal))
+    if any(w is not None for w in differing):
+        found = weighted.bootstrap(background, signal, differing, fprs, tprs, n, seed)
+        return _named(*found, fprs, tprs)
     values, *groups = counts(background, signal)
     n_b, n_s, n_groups = len(background), len(signal), len(values)
     rng = np.random.default_rng(seed)
@@ -61,6 +77,12 @@ def bootstrap(
         for row, tpr in zip(fpr_rows, tprs, strict=True):
             flagged = crossing(cumulative_s, np.ceil(tpr * n_s * (1 - 1e-9)), "left") + 1
             row[rows] = passed(cumulative_b, flagged) / n_b
+    return _named(aucs, tpr_rows, fpr_rows, fprs, tprs)
+
+
+def _named(
+    aucs: Array, tpr_rows: Array, fpr_rows: Array, fprs: Sequence[float], tprs: Sequence[float]
+) -> dict[str, Any]:
     return {
         "auc": aucs,
         "tpr_at_fpr": dict(zip(map(level_key, fprs), tpr_rows, strict=True)),
@@ -82,11 +104,15 @@ def band(values: ArrayLike, axis: int = 0) -> tuple[Array, Array, Array]:
 
 
 def roc_band(
-    background: ArrayLike, signal: ArrayLike, grid: ArrayLike
+    background: ArrayLike,
+    signal: ArrayLike,
+    grid: ArrayLike,
+    weights: Weights | None = None,
 ) -> tuple[Array, Array, Array]:
     """Median and 16-84 % band of TPR over the members, on a common grid of FPR (K,).
 
-    Each member's curve is interpolated linearly in FPR. Returns three (K,) arrays.
+    Each member's curve is interpolated linearly in FPR, which weights below 0 make fall in places:
+    there it is the largest up to a point. Returns three (K,) arrays.
     """
-    curves = [roc(b, s) for b, s in members(background, signal)]
-    return band([np.interp(grid, fpr, tpr) for fpr, tpr, _ in curves])
+    curves = [roc(b, s, weights) for b, s in members(background, signal)]
+    return band([np.interp(grid, np.maximum.accumulate(fpr), tpr) for fpr, tpr, _ in curves])

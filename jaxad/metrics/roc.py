@@ -1,7 +1,8 @@
 """Figures of merit from plain arrays of scores: AUC, TPR at FPR, rates, SIC, with errors.
 
 Conventions. A larger score is more anomalous, whatever the labels say; an event is flagged when
-`score >= threshold`. FPR and TPR are the flagged fractions of background and signal. Scores are
+`score >= threshold`. FPR and TPR are the flagged fractions of background and signal, of their
+weights where they have some (`jaxad.metrics.weighted`). Scores are
 (N,) arrays, or (M, N) for an ensemble of M members. Thresholds are *conservative*: the loosest one
 whose measured FPR does not exceed the target, chosen on the background alone; with tied scores the
 FPR reached can be lower, and is returned. NaN scores raise `UserError`; infinite ones are ranked.
@@ -17,9 +18,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from jaxad.devices.arrays import numbers
 from jaxad.errors import UserError
+from jaxad.metrics import weighted
 
 MIN_BACKGROUND = 10  # flagged background events below which a TPR at an FPR is refused
 Array = NDArray[Any]
+Weights = tuple[ArrayLike | None, ArrayLike | None]
+"""Of the events of background and signal, (N,) each; None: every event counts once."""
 
 
 def level_key(fpr: float) -> str:
@@ -98,31 +102,38 @@ def counts(background: Array, signal: Array) -> tuple[Array, Array, Array]:
     return values[::-1], group[: len(background)], group[len(background) :]
 
 
-def roc(background: ArrayLike, signal: ArrayLike) -> tuple[Array, Array, Array]:
+def roc(
+    background: ArrayLike, signal: ArrayLike, weights: Weights | None = None
+) -> tuple[Array, Array, Array]:
     """Every point of the ROC curve: (fpr, tpr, threshold), each (G + 1,) for G distinct scores.
 
     Starts at (0, 0) with an infinite threshold; equals scikit-learn's `roc_curve` with
     `drop_intermediate=False`.
     """
     background, signal = checked_scores(background, "background"), checked_scores(signal, "signal")
+    w_b, w_s = weighted.pair(weights, len(background), len(signal))
     threshold, group_b, group_s = counts(background, signal)
     n = len(threshold)
-    fpr = np.cumsum(np.bincount(group_b, minlength=n)) / len(background)
-    tpr = np.cumsum(np.bincount(group_s, minlength=n)) / len(signal)
+    fpr, tpr = (
+        np.cumsum(np.bincount(group, w, n)) / (len(group) if w is None else w.sum())
+        for group, w in ((group_b, w_b), (group_s, w_s))
+    )
     return np.r_[0.0, fpr], np.r_[0.0, tpr], np.r_[np.inf, threshold]
 
 
-def auc(background: ArrayLike, signal: ArrayLike) -> float:
+def auc(background: ArrayLike, signal: ArrayLike, weights: Weights | None = None) -> float:
     """Area under the ROC curve, P(s > b) + P(s = b) / 2: the Mann-Whitney statistic, ties 1/2.
 
     Examples:
         >>> auc(background=[0.1, 0.2, 0.3], signal=[0.2, 0.4])
         0.75
     """
-    return auc_with_error(background, signal)[0]
+    return auc_with_error(background, signal, weights)[0]
 
 
-def auc_with_error(background: ArrayLike, signal: ArrayLike) -> tuple[float, float]:
+def auc_with_error(
+    background: ArrayLike, signal: ArrayLike, weights: Weights | None = None
+) -> tuple[float, float]:
     """AUC and its standard error after DeLong et al. (1988), by midranks; ties count 1/2.
 
     sigma^2 = var_s(V10) / N_s + var_b(V01) / N_b, where V10 is the fraction of background below a
@@ -134,6 +145,9 @@ def auc_with_error(background: ArrayLike, signal: ArrayLike) -> tuple[float, flo
     n_b, n_s = len(background), len(signal)
     # Ranks have the type of the values, and single precision holds those of 17 million events.
     background, signal = background.astype(np.float64), signal.astype(np.float64)
+    differing = weighted.pair(weights, n_b, n_s)
+    if any(w is not None for w in differing):
+        return weighted.auc_with_error(background, signal, differing)
     rank = rankdata(np.concatenate([background, signal]))
     v10 = (rank[n_b:] - rankdata(signal)) / n_b
     v01 = 1 - (rank[:n_b] - rankdata(background)) / n_s
@@ -144,6 +158,14 @@ def auc_with_error(background: ArrayLike, signal: ArrayLike) -> tuple[float, flo
 # Working points
 
 
+def _passed(flagged: Array, weight: Array | None) -> tuple[float, float]:
+    """The fraction that is flagged, (N,) bool, and its error."""
+    if weight is not None:
+        return weighted.fraction(flagged, weight)
+    n = int(flagged.sum())
+    return n / len(flagged), float(binomial_error(n, len(flagged)))
+
+
 def allowed(fpr: float, n_background: ArrayLike) -> Any:
     """Background events that an FPR lets through: floor(fpr N), safe against rounding."""
     if not 0 < fpr < 1:
@@ -151,13 +173,17 @@ def allowed(fpr: float, n_background: ArrayLike) -> Any:
     return np.floor(fpr * np.asarray(n_background) * (1 + 1e-9)).astype(np.int64)
 
 
-def threshold_at_fpr(background: ArrayLike, fpr: float) -> dict[str, Any]:
+def threshold_at_fpr(
+    background: ArrayLike, fpr: float, weight: ArrayLike | None = None
+) -> dict[str, Any]:
     """Loosest threshold whose measured FPR stays at or below `fpr`.
 
     With k = floor(fpr N) it lies just above the (k+1)-th largest background score. `low` and
     `high` are the thresholds for k + sqrt(k) and k - sqrt(k) events: its statistical error.
     `fpr` is the one reached and `error` its binomial error. `reason` says why the point is
-    refused (fewer than 10 background events flagged, by statistics or by ties), else None.
+    refused (fewer than 10 background events flagged, by statistics or by ties), else None. With
+    weights the FPR is that of sums of weights, up to which no tighter threshold exceeds it; ten
+    events are then effective ones, `n_effective`.
 
     Examples:
         >>> background = np.arange(1000) / 1000
@@ -167,8 +193,12 @@ def threshold_at_fpr(background: ArrayLike, fpr: float) -> dict[str, Any]:
         >>> threshold_at_fpr(background, fpr=1e-3)["reason"]
         'FPR 1e-3 of 1000 background events leaves 1, fewer than 10'
     """
-    scores = np.sort(checked_scores(background, "background"))[::-1]
+    scores = checked_scores(background, "background")
     n, k = len(scores), int(allowed(fpr, len(scores)))
+    differing = weighted.checked(weight, n, "background")
+    if differing is not None:
+        return _weighted_threshold(scores, differing, fpr)
+    scores = np.sort(scores)[::-1]
 
     def just_above(rank: int) -> float:
         return float(np.nextafter(scores[min(max(rank, 0), n - 1)], scores.dtype.type(np.inf)))
@@ -199,7 +229,29 @@ def threshold_at_fpr(background: ArrayLike, fpr: float) -> dict[str, Any]:
     }
 
 
-def threshold_at_rate(background: ArrayLike, rate: float, input_rate: float = 40e6) -> dict:
+def _weighted_threshold(scores: Array, weight: Array, fpr: float) -> dict[str, Any]:
+    found = weighted.loosest(scores, weight, fpr)
+    flagged, n = scores >= found["threshold"], found.pop("effective")
+    reached, error = weighted.fraction(flagged, weight)
+    reason = None
+    if n < MIN_BACKGROUND:
+        reason = (
+            f"FPR {level_key(fpr)} of {len(scores)} weighted background events leaves "
+            f"{n:.3g} effective ones, fewer than {MIN_BACKGROUND}"
+        )
+    return {
+        **{name: value if np.isfinite(value) else None for name, value in found.items()},
+        "fpr": reached,
+        "error": error,
+        "n_background": int(flagged.sum()),
+        "n_effective": n,
+        "reason": reason,
+    }
+
+
+def threshold_at_rate(
+    background: ArrayLike, rate: float, input_rate: float = 40e6, weight: ArrayLike | None = None
+) -> dict:
     """Threshold that accepts `rate` [Hz] of background out of `input_rate` [Hz].
 
     As `threshold_at_fpr` at rate / input_rate, with the `rate` reached and its `rate_error` [Hz].
@@ -209,11 +261,43 @@ def threshold_at_rate(background: ArrayLike, rate: float, input_rate: float = 40
         >>> cut["n_background"], cut["rate"]
         (10, 400000.0)
     """
-    cut = threshold_at_fpr(background, rate / input_rate)
+    cut = threshold_at_fpr(background, rate / input_rate, weight)
     return cut | {"rate": cut["fpr"] * input_rate, "rate_error": cut["error"] * input_rate}
 
 
-def tpr_at_fpr(background: ArrayLike, signal: ArrayLike, fpr: float) -> dict[str, Any]:
+def rate_above(
+    background: ArrayLike, threshold: float, input_rate: float, weight: ArrayLike | None = None
+) -> dict[str, Any]:
+    """Rate [Hz] of background at or above a threshold, of `input_rate` [Hz] before it.
+
+    Keys: rate and rate_error, fpr and error (binomial), all None where fewer than 10 events are
+    flagged, effective ones if weights differ, and `reason` says so; n_background.
+    """
+    scores = checked_scores(background, "background")
+    weight = weighted.checked(weight, len(scores), "background")
+    flagged = scores >= threshold
+    n = int(flagged.sum())
+    enough = n if weight is None else weighted.effective(weight[flagged])
+    if enough < MIN_BACKGROUND:
+        reason = (
+            f"{enough:.4g} of {len(scores)} background events flagged, fewer than {MIN_BACKGROUND}"
+        )
+        refused = dict.fromkeys(("rate", "rate_error", "fpr", "error"))
+        return refused | {"n_background": n, "reason": reason}
+    fpr, error = _passed(flagged, weight)
+    return {
+        "rate": fpr * input_rate,
+        "rate_error": error * input_rate,
+        "fpr": fpr,
+        "error": error,
+        "n_background": n,
+        "reason": None,
+    }
+
+
+def tpr_at_fpr(
+    background: ArrayLike, signal: ArrayLike, fpr: float, weights: Weights | None = None
+) -> dict[str, Any]:
     """TPR at the conservative threshold for `fpr`, with its binomial error.
 
     Equals the ROC curve's TPR at its last point with FPR <= fpr: no interpolation. `value` and
@@ -224,17 +308,19 @@ def tpr_at_fpr(background: ArrayLike, signal: ArrayLike, fpr: float) -> dict[str
         >>> tpr_at_fpr(background, signal, fpr=0.05)["value"]
         0.55
     """
-    signal = checked_scores(signal, "signal")
-    cut = threshold_at_fpr(background, fpr)
+    signal, own = checked_scores(signal, "signal"), weights or (None, None)
+    weight = weighted.checked(own[1], len(signal), "signal")
+    cut = threshold_at_fpr(background, fpr, own[0])
     point = {key: cut[key] for key in ("fpr", "threshold", "n_background", "reason")}
     if cut["reason"]:
         return {"value": None, "error": None, **point}
-    n_passed = int((signal >= cut["threshold"]).sum())
-    error = float(binomial_error(n_passed, len(signal)))
-    return {"value": n_passed / len(signal), "error": error, **point}
+    value, error = _passed(signal >= cut["threshold"], weight)
+    return {"value": value, "error": error, **point}
 
 
-def fpr_at_tpr(background: ArrayLike, signal: ArrayLike, tpr: float) -> dict[str, Any]:
+def fpr_at_tpr(
+    background: ArrayLike, signal: ArrayLike, tpr: float, weights: Weights | None = None
+) -> dict[str, Any]:
     """FPR at the tightest threshold that keeps at least `tpr` of the signal, with binomial error.
 
     The threshold is the ceil(tpr N_s)-th largest signal score; `tpr` is the one reached.
@@ -247,14 +333,18 @@ def fpr_at_tpr(background: ArrayLike, signal: ArrayLike, tpr: float) -> dict[str
     if not 0 < tpr <= 1:
         raise UserError(f"tpr: expected a number between 0 and 1, found {tpr}")
     background, signal = checked_scores(background, "background"), checked_scores(signal, "signal")
+    w_b, w_s = weighted.pair(weights, len(background), len(signal))
     rank = int(np.ceil(tpr * len(signal) * (1 - 1e-9)))
-    threshold = np.sort(signal)[::-1][rank - 1]
-    n_flagged = int((background >= threshold).sum())
+    threshold = (
+        np.sort(signal)[::-1][rank - 1] if w_s is None else weighted.tightest(signal, w_s, tpr)
+    )
+    flagged = background >= threshold
+    value, error = _passed(flagged, w_b)
     return {
-        "value": n_flagged / len(background),
-        "error": float(binomial_error(n_flagged, len(background))),
-        "tpr": float((signal >= threshold).mean()),
+        "value": value,
+        "error": error,
+        "tpr": _passed(signal >= threshold, w_s)[0],
         "threshold": float(threshold) if np.isfinite(threshold) else None,
-        "n_background": n_flagged,
+        "n_background": int(flagged.sum()),
         "reason": None,
     }

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import chdtrc
 
-from jaxad.metrics import Array, checked_scores, checked_values, threshold_at_fpr
+from jaxad.metrics import Array, checked_scores, checked_values, threshold_at_fpr, weighted
 
 
 def jensen_shannon(p: ArrayLike, q: ArrayLike) -> Array:
@@ -95,8 +95,12 @@ def mass_sculpting(
     return {"edges": edges.tolist(), "counts": total.tolist(), "cuts": cuts}
 
 
-def correlation(score: ArrayLike, observable: ArrayLike) -> dict[str, Any]:
+def correlation(
+    score: ArrayLike, observable: ArrayLike, weight: ArrayLike | None = None
+) -> dict[str, Any]:
     """Pearson's and Spearman's correlation of two (N,) arrays; None where one is constant.
+
+    weight: (N,) of the events.
 
     Examples:
         >>> correlation([1, 2, 3, 4], [1, 4, 9, 16])["spearman"]
@@ -106,6 +110,9 @@ def correlation(score: ArrayLike, observable: ArrayLike) -> dict[str, Any]:
 
     x = checked_scores(score, "score").astype(np.float64)
     y = checked_values(observable, "observable", x.shape)
+    differing = weighted.checked(weight, len(x), "background")
+    if differing is not None:
+        return weighted.correlation(x, y, differing)
 
     def coefficient(a: Array, b: Array) -> float | None:
         if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:

@@ -10,6 +10,7 @@ from jaxad.errors import UserError
 from jaxad.metrics.bands import band, bootstrap
 from jaxad.metrics.roc import (
     Array,
+    Weights,
     auc_with_error,
     fpr_at_tpr,
     level_key,
@@ -30,26 +31,38 @@ def _summarise_member(
     n_bootstrap: int,
     seed: int,
     sic_error: float,
+    weights: Weights | None,
 ) -> dict[str, Any]:
-    value, error = auc_with_error(background, signal)
+    value, error = auc_with_error(background, signal, weights)
+    own = {"weights": weights}
     summary = {
         "n_background": len(background),
         "n_signal": len(signal),
         "auc": value,
         "auc_err": error,
-        "tpr_at_fpr": {level_key(f): tpr_at_fpr(background, signal, f) for f in fprs},
-        "fpr_at_tpr": {f"{t:g}": fpr_at_tpr(background, signal, t) for t in tprs},
-        "sic_at_fpr": {level_key(f): sic_at_fpr(background, signal, f, sic_error) for f in fprs},
-        **max_sic(background, signal, sic_error),
+        "tpr_at_fpr": {level_key(f): tpr_at_fpr(background, signal, f, **own) for f in fprs},
+        "fpr_at_tpr": {f"{t:g}": fpr_at_tpr(background, signal, t, **own) for t in tprs},
+        "sic_at_fpr": {
+            level_key(f): sic_at_fpr(background, signal, f, sic_error, **own) for f in fprs
+        },
+        **max_sic(background, signal, sic_error, **own),
     }
     if n_bootstrap:
-        replicas = bootstrap(background, signal, fprs=fprs, tprs=tprs, n=n_bootstrap, seed=seed)
-        summary["auc_bootstrap_err"] = float(replicas["auc"].std(ddof=1))
+        replicas = bootstrap(
+            background, signal, fprs=fprs, tprs=tprs, n=n_bootstrap, seed=seed, **own
+        )
+        summary["auc_bootstrap_err"] = _spread(replicas["auc"])
         for kind in ("tpr_at_fpr", "fpr_at_tpr"):
             for key, point in summary[kind].items():
-                spread = float(replicas[kind][key].std(ddof=1))
+                spread = _spread(replicas[kind][key])
                 point["bootstrap_error"] = None if point["reason"] else spread
     return summary
+
+
+def _spread(replicas: Array) -> float | None:
+    """Standard deviation; None where most replicas of weighted events are none."""
+    kept = replicas[np.isfinite(replicas)]
+    return float(kept.std(ddof=1)) if 2 * len(kept) > len(replicas) else None
 
 
 def _median(values: Sequence[float | None]) -> float | None:
@@ -81,6 +94,7 @@ def summarise(
     n_bootstrap: int = 0,
     seed: int = 0,
     sic_error: float = 0.2,
+    weights: Weights | None = None,
 ) -> dict[str, Any]:
     """All figures of one score for one signal, ready for JSON (None where refused, never NaN).
 
@@ -89,7 +103,7 @@ def summarise(
     also auc_bootstrap_err and bootstrap_error. An ensemble, (M, N): the same keys hold medians over
     the members (errors: the median statistical error), joined by auc_members, auc_band, members and
     band (16 and 84 %), max_sic_members, max_sic_band and max_sic_of_median_curve; max_sic is then
-    the median of the maxima.
+    the median of the maxima. weights: of the events of both classes, see `jaxad.metrics.weighted`.
 
     Examples:
         >>> summary = summarise(np.arange(1000) / 1000, np.arange(500, 1500) / 1000)
@@ -97,7 +111,9 @@ def summarise(
         (0.875, 0.51)
     """
     pairs = members(background, signal)
-    found = [_summarise_member(*p, fprs, tprs, n_bootstrap, seed, sic_error) for p in pairs]
+    found = [
+        _summarise_member(*p, fprs, tprs, n_bootstrap, seed, sic_error, weights) for p in pairs
+    ]
     if len(found) == 1:
         return {"n_members": 1, **found[0]}
     summary: dict[str, Any] = {"n_members": len(found)}
@@ -109,7 +125,7 @@ def summarise(
             summary[key] = first if key.startswith("n_") else _median(values)
             if key in ("auc", "max_sic"):
                 summary |= {f"{key}_members": values, f"{key}_band": _band(values)}
-    summary["max_sic_of_median_curve"] = max_of_median_sic(background, signal, sic_error)
+    summary["max_sic_of_median_curve"] = max_of_median_sic(background, signal, sic_error, weights)
     return summary
 
 
@@ -118,26 +134,37 @@ def summarise_all(
     signals: Mapping[str, Mapping[str, ArrayLike]],
     background_baselines: Mapping[str, ArrayLike] | None = None,
     signal_baselines: Mapping[str, Mapping[str, ArrayLike]] | None = None,
+    background_weight: ArrayLike | None = None,
+    signal_weights: Mapping[str, ArrayLike] | None = None,
     **options: Any,
 ) -> dict[str, Any]:
     """The body of metrics.json: signals -> NAME -> {n_events, scores, baselines} -> SCORE -> {...}.
 
     background: score -> (N,) or (M, N); signals: NAME -> score -> the same; the baselines likewise,
-    score by score an observable such as the mass. options: the keywords of `summarise`.
+    score by score an observable such as the mass. background_weight (N,), signal_weights NAME ->
+    (N,): of the events. options: the other keywords of `summarise`.
     """
 
-    def compare(reference: Mapping[str, ArrayLike], flagged: Mapping[str, ArrayLike]) -> dict:
+    def compare(
+        reference: Mapping[str, ArrayLike], flagged: Mapping[str, ArrayLike], name: str
+    ) -> dict:
         missing = set(reference) ^ set(flagged)
         if missing:
             raise UserError(f"scores: {sorted(missing)} not given for both background and signal")
-        return {key: summarise(reference[key], flagged[key], **options) for key in reference}
+        weights = background_weight, (signal_weights or {}).get(name)
+        return {
+            key: summarise(reference[key], flagged[key], weights=weights, **options)
+            for key in reference
+        }
 
     result: dict[str, Any] = {}
     for name, scores in signals.items():
-        baselines = compare(background_baselines or {}, (signal_baselines or {}).get(name, {}))
+        baselines = compare(
+            background_baselines or {}, (signal_baselines or {}).get(name, {}), name
+        )
         result[name] = {
             "n_events": int(np.shape(next(iter(scores.values())))[-1]),
-            "scores": compare(background, scores),
+            "scores": compare(background, scores, name),
             "baselines": baselines,
         }
     n_background = int(np.shape(next(iter(background.values())))[-1])

@@ -17,9 +17,20 @@ Curves = Mapping[str, tuple[ArrayLike, ArrayLike]]  # label -> (background, sign
 LEGEND_INSIDE = 8  # longer legends go beside the axes
 
 
-def _n_background(background: ArrayLike) -> int:
-    first = background[0]
-    return len(first) if np.ndim(first) else len(background)
+def _first(background: ArrayLike, weights: metrics.Weights | None) -> tuple[np.ndarray, Any]:
+    """Background scores (N,) of the first member, and the weights of its events."""
+    first = np.asarray(background[0] if np.ndim(background[0]) else background)
+    return first, metrics.weighted.checked(
+        weights[0] if weights else None, len(first), "background"
+    )
+
+
+def _start(background: ArrayLike, weights: metrics.Weights | None) -> float:
+    """FPR above which ten background events are flagged, effective ones where weights differ."""
+    first, weight = _first(background, weights)
+    if weight is None:
+        return metrics.MIN_BACKGROUND / len(first)
+    return metrics.weighted.lowest_fpr(first, weight, metrics.MIN_BACKGROUND)
 
 
 def _spread_text(values: ArrayLike, decimals: int) -> str:
@@ -29,16 +40,21 @@ def _spread_text(values: ArrayLike, decimals: int) -> str:
     return f"{median:.{decimals}f} (+{up:.{decimals}f} −{down:.{decimals}f})"
 
 
-def _auc_text(background: ArrayLike, signal: ArrayLike) -> str:
-    pairs = [metrics.auc_with_error(b, s) for b, s in metrics.members(background, signal)]
+def _auc_text(background: ArrayLike, signal: ArrayLike, weights: metrics.Weights | None) -> str:
+    pairs = [metrics.auc_with_error(b, s, weights) for b, s in metrics.members(background, signal)]
     if len(pairs) > 1:
         return _spread_text([value for value, _ in pairs], 3)
     return value_text(*pairs[0])
 
 
-def _sic_text(background: ArrayLike, signal: ArrayLike, max_relative_error: float) -> str:
+def _sic_text(
+    background: ArrayLike,
+    signal: ArrayLike,
+    max_relative_error: float,
+    weights: metrics.Weights | None,
+) -> str:
     pairs = metrics.members(background, signal)
-    found = [metrics.max_sic(*pair, max_relative_error) for pair in pairs]
+    found = [metrics.max_sic(*pair, max_relative_error, weights) for pair in pairs]
     found = [point for point in found if point["max_sic"] is not None]
     if not found:
         return "-, too few events"
@@ -82,25 +98,29 @@ def roc_figure(
     dashed: Collection[str] = (),
     title: str = "",
     tpr_scale: str = "linear",
+    weights: Mapping[str, metrics.Weights] | None = None,
 ) -> Figure:
     """ROC curves as triggers are judged: TPR against FPR on a logarithmic axis.
 
     curves: label -> (background, signal) scores, (N,) or (M, N); an ensemble is drawn as the median
     with the 16-84 % band. Curves start at the FPR of 10 background events; the shaded part of the
     axis lies below. The legend gives the AUC. dashed: labels of baselines.
-    tpr_scale: "linear" or "log", the latter to compare with chance at low FPR.
+    tpr_scale: "linear" or "log", the latter to compare with chance at low FPR. weights: label ->
+    weights of the events of both classes; ten events are then effective ones.
     """
     figure = _page(len(curves))
     axes = figure.add_subplot()
     colors = {**signal_colors(curves), **(colors or {})}
     starts = []
     for i, (label, (background, signal)) in enumerate(curves.items()):
-        start = min(metrics.MIN_BACKGROUND / _n_background(background), 0.5)
+        own = (weights or {}).get(label)
+        start = min(_start(background, own), 0.5)
         starts.append(start)
         grid = np.geomspace(start, 1, 400)
-        text = f"{label}, AUC {_auc_text(background, signal)}"
+        text = f"{label}, AUC {_auc_text(background, signal, own)}"
         style = _style_of(label, i, colors, dashed)
-        draw_band(axes, grid, metrics.roc_band(background, signal, grid), label=text, **style)
+        band = metrics.roc_band(background, signal, grid, own)
+        draw_band(axes, grid, band, label=text, **style)
     lowest = 10.0 ** math.floor(math.log10(min(starts)) + 1e-9)
     chance = np.geomspace(lowest, 1, 100)
     axes.plot(chance, chance, color="black", linestyle="dotted", linewidth=1, label="random")
@@ -123,25 +143,27 @@ def sic_figure(
     dashed: Collection[str] = (),
     title: str = "",
     max_relative_error: float = 0.2,
+    weights: Mapping[str, metrics.Weights] | None = None,
 ) -> Figure:
     """Significance improvement TPR / sqrt(FPR) against FPR, with the statistics cut drawn.
 
-    curves: as in `roc_figure`. Each curve starts where its background leaves a relative error of
-    FPR below `max_relative_error`; the legend gives its maximum (of an ensemble: the median of the
-    maxima with the 68 % band).
+    curves, weights: as in `roc_figure`. Each curve starts where its background leaves a
+    relative error of FPR below `max_relative_error`; the legend gives its maximum (of an ensemble:
+    the median of the maxima with the 68 % band).
     """
     figure = _page(len(curves))
     axes = figure.add_subplot()
     colors = {**signal_colors(curves), **(colors or {})}
     cuts = set()
     for i, (label, (background, signal)) in enumerate(curves.items()):
-        cut = metrics.min_sic_fpr(_n_background(background), max_relative_error)
+        own = (weights or {}).get(label)
+        cut = metrics.lowest_fpr(*_first(background, own), max_relative_error)
         cuts.add(min(cut, 1.0))
         grid = np.geomspace(min(cut, 1.0), 1, 400)
-        band = [tpr / np.sqrt(grid) for tpr in metrics.roc_band(background, signal, grid)]
+        band = [tpr / np.sqrt(grid) for tpr in metrics.roc_band(background, signal, grid, own)]
         if cut >= 1:
             band = [np.full(len(grid), np.nan)] * 3
-        text = f"{label}, max {_sic_text(background, signal, max_relative_error)}"
+        text = f"{label}, max {_sic_text(background, signal, max_relative_error, own)}"
         draw_band(axes, grid, band, label=text, **_style_of(label, i, colors, dashed))
     lowest = 10.0 ** math.floor(math.log10(min(cuts)) - 0.05)
     chance = np.geomspace(lowest, 1, 100)

@@ -63,12 +63,14 @@ def score_figure(
     background_name: str = "background",
     colors: Mapping[str, str] | None = None,
     title: str = "",
+    weights: Mapping[str, ArrayLike] | None = None,
 ) -> Figure:
     """Histogram of a score: background filled, signals as lines, log y, statistical errors.
 
     Scores are (N,) or (M, N); the members' histograms are averaged. Each class is normalised to
     its events, those outside the axis included. Errors are sqrt(n) of the events in a bin; with
-    more than five signals only the background shows them.
+    more than five signals only the background shows them. weights: class -> (N,): sums of these
+    and sqrt(sum w^2) for events and sqrt(n); a bin below 0 is not drawn.
     """
     classes = {background_name: background, **signals}
     colors = {**class_colors(classes), **(colors or {})}
@@ -80,8 +82,14 @@ def score_figure(
     smallest = []
     for i, (name, found) in enumerate(values.items()):
         n_members = np.asarray(classes[name]).shape[0] if np.ndim(classes[name]) == 2 else 1
-        counts, total = np.histogram(found, edges)[0], max(len(found), 1)
-        density, error = counts / total, np.sqrt(counts * n_members) / total
+        own = (weights or {}).get(name)
+        if own is None:
+            counts, total = np.histogram(found, edges)[0], max(len(found), 1)
+            density, error = counts / total, np.sqrt(counts * n_members) / total
+        else:
+            density, error = _weighted_histogram(classes[name], own, edges)
+            counts = np.maximum(density, 0)
+            density = counts.copy()
         smallest.extend(density[counts > 0])
         if i == 0:
             style = {"fill": True, "facecolor": colors[name], "alpha": 0.3, "linewidth": 0}
@@ -116,6 +124,18 @@ def score_figure(
     axes.set_ylabel("fraction of events per bin")
     _beside(axes, len(classes))
     return figure
+
+
+def _weighted_histogram(
+    scores: ArrayLike, weight: ArrayLike, edges: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Shares of the weights (N,) of scores (N,) or (M, N) in bins, and their errors."""
+    members = np.atleast_2d(np.asarray(scores, np.float64))
+    w = np.tile(np.asarray(weight, np.float64), len(members))
+    kept = np.isfinite(members.ravel())
+    values, w, n = members.ravel()[kept], w[kept], len(members)
+    sums, squares = (np.histogram(values, edges, weights=w**i)[0] for i in (1, 2))
+    return sums / w.sum(), np.sqrt(squares * n) / w.sum()
 
 
 def _contour_levels(density: np.ndarray, fractions: tuple[float, ...]) -> list[float]:

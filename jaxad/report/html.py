@@ -17,6 +17,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from jaxad.data.dataset import cut_flow_rows
 from jaxad.report.captions import caption
 from jaxad.report.style import styled
 from jaxad.report.tables import (
@@ -172,6 +173,9 @@ def html_report(
     header, rows = metrics_rows(metrics)
     table = table_html(header, rows) if rows else ""
     sections = {"Results": table + notes_html(metrics_notes(metrics))}
+    if flows := metrics.get("data", {}).get("cut_flow"):
+        header, *rows = cut_flow_rows(flows)
+        sections["Selection"] = table_html(header, rows)
     for name, (header, rows), notes in (
         ("Excess in the window", excess_rows(metrics), []),
         ("Thresholds of a trigger", rates_rows(metrics), rates_notes(metrics)),

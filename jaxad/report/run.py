@@ -30,6 +30,7 @@ def run_figures(
     history: Sequence[Mapping[str, Any]],
     observables: Mapping[str, tuple[str, str]],
     colors: Mapping[str, str],
+    weights: Mapping[str, np.ndarray] | None = None,
 ) -> dict[str, Figure]:
     """ROC curves, distribution of the default score, its profiles over observables, training.
 
@@ -39,17 +40,20 @@ def run_figures(
         default: class -> default score (n,).
         rows: class -> observable -> (n,).
         observables: name -> (text, unit), those to draw.
+        weights: class -> (n,), of its events, where these differ.
     """
     background, *signals = table
+    weights = weights or {}
     score = next(name for name in table[background] if not name.startswith(BASELINE))
     curves = {name: (table[background][score], table[name][score]) for name in signals}
-    figures = _roc_figures(table, curves, colors) | {
+    figures = _roc_figures(table, curves, colors, weights) | {
         "scores": score_figure(
             table[background][score],
             {name: table[name][score] for name in signals},
             score=score,
             background_name=background,
             colors=colors,
+            weights=weights,
         )
     }
     if history:
@@ -112,16 +116,23 @@ def output_figures(
 
 
 def _roc_figures(
-    table: Table, curves: Mapping[str, tuple], colors: Mapping[str, str]
+    table: Table,
+    curves: Mapping[str, tuple],
+    colors: Mapping[str, str],
+    weights: Mapping[str, np.ndarray],
 ) -> dict[str, Figure]:
     """One figure a signal with all its scores and baselines; with several, one of all signals."""
     background, *signals = table
-    figures = {"roc": roc_figure(curves, colors=colors)} if len(signals) > 1 else {}
+    pairs = {name: (weights.get(background), weights.get(name)) for name in signals}
+    figures = {}
+    if len(signals) > 1:
+        figures["roc"] = roc_figure(curves, colors=colors, weights=pairs)
     for name in signals:
         columns = {c.removeprefix(BASELINE): c for c in table[name]}
         figures[f"roc_{name}" if len(signals) > 1 else "roc"] = roc_figure(
             {label: (table[background][c], table[name][c]) for label, c in columns.items()},
             dashed=[label for label, c in columns.items() if c != label],
             title=name,
+            weights=dict.fromkeys(columns, pairs[name]),
         )
     return figures

@@ -91,6 +91,7 @@ def metrics_notes(metrics: Mapping[str, Any]) -> list[str]:
     ]
     errors = metrics.get("discovery", {}).get("errors")
     notes += [f"excess over the template: {errors}"] if errors else []
+    notes += weights_notes(metrics)
     notes += [f"no {name}: {reason}" for name, reason in metrics.get("left_out", {}).items()]
     return notes
 
@@ -118,6 +119,27 @@ def excess_rows(metrics: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]
     names = {"sideband": "fit of the sidebands", "template": "template"}
     header = [text for way in ways for text in (names[way], "sigma")]
     return ["cut", "observed", *header], rows
+
+
+def weights_notes(metrics: Mapping[str, Any]) -> list[str]:
+    """What the weights of the classes are, and what they do not enter; none without weights."""
+    found = metrics.get("weights")
+    if not found:
+        return []
+    notes = []
+    for name, one in found.items():
+        negative = f", {one['negative']:.2%} negative" if one["negative"] else ""
+        notes.append(
+            f"weights of {name}: sum {one['sum']:.6g}, {one['n']:,} events as good as "
+            f"{one['effective']:,.1f} of one weight{negative}"
+        )
+    notes.append(
+        "AUC, TPR, FPR, SIC, ROC curves, correlations, histograms and thresholds are weighted; "
+        "profiles, mass sculpting and thresholds that follow observables count events once"
+    )
+    if any(one["negative"] for one in found.values()):
+        notes.append("AUC with negative weights is not bounded by 0 and 1, nor are TPR and FPR")
+    return notes
 
 
 def rates_rows(metrics: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:

@@ -5,7 +5,9 @@ files vanish with their last use, of a killed process too.
 """
 
 import math
+import mmap
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -15,6 +17,8 @@ from jaxad.errors import UserError
 
 BLOCK_BYTES = 1 << 26
 """Rows that are copied or computed with at once."""
+TOGETHER = 1024
+"""Rows anywhere in an array that are looked up together."""
 
 
 def folder_of(*arrays: np.ndarray) -> Path | None:
@@ -47,6 +51,27 @@ def _extend(file: int, _: int, n_bytes: int) -> None:
     os.ftruncate(file, n_bytes)
 
 
+def release(array: np.ndarray) -> None:
+    """Gives back the memory that an array on disk has taken; it is read again where it is used."""
+    held = getattr(array, "_mmap", None)
+    if held is not None and array.mode != "c" and hasattr(mmap, "MADV_DONTNEED"):
+        held.madvise(mmap.MADV_DONTNEED)
+
+
+def require_free(folder: Path, n_bytes: int, what: str) -> None:
+    """Refuses work that a disk has no room for, before it begins.
+
+    Raises:
+      UserError: fewer bytes than that are free.
+    """
+    free = shutil.disk_usage(folder).free
+    if n_bytes > free:
+        raise UserError(
+            f"{folder}: {what} take {n_bytes / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free: set "
+            "data.cache or $JAXAD_CACHE to a folder on a larger disk, or take fewer events"
+        )
+
+
 def rows_at_once(array: np.ndarray) -> int:
     """Number of its rows that make a block."""
     return max(1, BLOCK_BYTES // max(1, math.prod(array.shape[1:]) * array.dtype.itemsize))
@@ -60,7 +85,14 @@ def take(array: np.ndarray, index: np.ndarray | slice) -> np.ndarray:
     index = np.flatnonzero(index) if index.dtype == bool else index
     chosen, step = empty((len(index), *array.shape[1:]), array.dtype, folder), rows_at_once(array)
     for start in range(0, len(index), step):
-        chosen[start : start + step] = array[index[start : start + step]]
+        here, block = index[start : start + step], chosen[start : start + step]
+        # In their order on the disk, of which few pages are held at a time.
+        order = np.argsort(here, kind="stable")
+        for first in range(0, len(here), TOGETHER):
+            few = order[first : first + TOGETHER]
+            block[few] = array[here[few]]
+            release(array)
+        release(chosen)
     return chosen
 
 
@@ -74,6 +106,11 @@ def concatenate(arrays: list[np.ndarray], folder: Path | None = None) -> np.ndar
     n = sum(len(array) for array in arrays)
     joined, start = empty((n, *arrays[0].shape[1:]), np.result_type(*arrays), folder), 0
     for array in arrays:
-        joined[start : start + len(array)] = array
+        step = rows_at_once(array)
+        for first in range(0, len(array), step):
+            part = array[first : first + step]
+            joined[start + first : start + first + len(part)] = part
+            release(joined)
+            release(array)
         start += len(array)
     return joined

@@ -306,7 +306,8 @@ def fit(
         on_epoch: called with the history so far, when (re)starting and after every epoch.
 
     Raises:
-        UserError: non-finite loss (the last good checkpoint is kept), unknown settings.
+        UserError: non-finite loss (the last good checkpoint is kept), unknown settings, weights
+            below 0.
         Preempted: `stop()` was true.
 
     Examples:
@@ -323,6 +324,9 @@ def fit(
         >>> print(fitted.params["slope"].round(1))
         [[3.]]
     """
+    for part, rows in (("training", train), ("validation", val)):
+        if (rows.get("weight", np.zeros(1)) < 0).any():
+            raise UserError(f"{stage}: {part} rows with negative weights: a loss has no minimum")
     seeds = [seed + i for i in range(config.ensemble)]
     numbers = np.asarray([[s, streams.number_of(stage)] for s in seeds], np.uint32)
     train_rows = _rows_of_members(train_index, train, config.ensemble)

@@ -239,6 +239,14 @@ def test_cpp_refuses_what_it_cannot_express(function, shape, message):
         cpp.header(function, shape, ABOUT)
 
 
+def test_knots_of_weighted_background():
+    background = np.random.default_rng(0).normal(size=500).astype(np.float32)
+    weight = 1.0 + np.arange(500) % 3
+    points = knots(background, weight)
+    for score, fpr in zip(points["score"], points["fpr"], strict=True):
+        assert fpr == pytest.approx(weight[background >= score].sum() / weight.sum())
+
+
 def test_knots_follow_the_background_and_never_promise_too_little():
     background = np.sort(RNG.normal(size=5000)).astype(np.float32)
     points = knots(background)

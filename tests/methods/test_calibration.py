@@ -56,7 +56,7 @@ def test_calibration_events_trained_nothing(source):
     config = experiment(cathode, source)
     dataset = data.load(config.data)
     for name in ("cathode", "cwola", "anode", "supervised", "lacathode", "ranode"):
-        x, _ = methods.calibration(name, config, dataset)
+        x, *_ = methods.calibration(name, config, dataset)
         used = np.concatenate([dataset.train["x"], dataset.val["x"]])
         assert not {row.tobytes() for row in x} & {row.tobytes() for row in used}
 

@@ -24,6 +24,7 @@ from jaxad.errors import UserError
 from jaxad.inputs.observables import observables
 from jaxad.inputs.particles import efps, subjettiness
 from jaxad.methods import Bench, autoencoder
+from jaxad.methods.stages.rows import weight_of
 from jaxad.methods.stages.teacher import load_teacher, own_config
 from jaxad.models.dense import Mimicker
 from jaxad.observables.graphs import Edges, Graphs, standard_graphs
@@ -122,8 +123,12 @@ def fit(
     graphs = standard_graphs(config.method.max_degree, config.method.prime)
     n_taus, folder = config.method.n_taus, cache.root(config.data.cache)
     train, val = (
-        {"x": observables(_on_host(stage.values(x)), graphs, folder, n_taus), "teacher": score(x)}
-        for x in (dataset.train["x"], dataset.val["x"])
+        {
+            "x": observables(_on_host(stage.values(part["x"])), graphs, folder, n_taus),
+            "teacher": score(part["x"]),
+            **weight_of(part),
+        }
+        for part in (dataset.train, dataset.val)
     )
     candidates = graphs | {f"tau_{n}": () for n in range(1, n_taus + 1)}
     mean, scale = train["x"].mean(axis=0), train["x"].std(axis=0)
@@ -166,7 +171,9 @@ def select(
     passes: dict[str, Any] = {}
     key, columns, best = "00", [0, 1], -np.inf
     while True:
-        rows = ({"x": part["x"][:, columns], "y": part["y"]} for part in (train, val))
+        rows = (
+            {"x": part["x"][:, columns], "y": part["y"], **weight_of(part)} for part in (train, val)
+        )
         stage = f"pass {len(columns) - 2:02d}"
         params = bench.fit(task(network), *rows, config.train, config.seed, stage=stage).params
         current = np.asarray(jax.jit(_mean_score)(params, pairs["x"][:, columns]))

@@ -7,6 +7,7 @@ from jax import Array
 from ml_collections import ConfigDict
 
 from jaxad.data.dataset import Dataset, Rows
+from jaxad.devices import hosts
 from jaxad.errors import UserError
 from jaxad.inputs import Stage, prepared
 from jaxad.storage import cache
@@ -17,18 +18,34 @@ from jaxad.training.streams import Purpose
 def background(
     config: ConfigDict, stage: Stage, dataset: Dataset
 ) -> tuple[dict[str, np.ndarray], Rows, Rows]:
-    """What the stage learns, and {"x": network input} of the training and validation part."""
+    """What the stage learns, and {"x": network input} of the training and validation part.
+
+    Beside them their "weight", where they have any.
+    """
     parts = {"train": dataset.train["x"], "val": dataset.val["x"]}
     learnt, found = prepared(stage, parts, cache.root(config.data.cache))
-    return learnt, {"x": found["train"]}, {"x": found["val"]}
+    train = {"x": found["train"], **weight_of(dataset.train)}
+    return learnt, train, {"x": found["val"], **weight_of(dataset.val)}
+
+
+def weight_of(rows: Rows) -> Rows:
+    """{"weight": (N,)} of rows that have any, else {}."""
+    return {"weight": rows["weight"]} if "weight" in rows else {}
+
+
+def tell_unweighted(dataset: Dataset, method: str, why: str) -> None:
+    """Says of a method that each training event counts once, whatever its weight."""
+    if "weight" in dataset.train and hosts.leads():
+        print(f"note: {method}: weights of events change nothing here: {why}", flush=True)
 
 
 def chosen(
     config: ConfigDict, stage: Stage, dataset: Dataset, n: int, at_least: str = ""
-) -> tuple[dict[str, np.ndarray], np.ndarray]:
+) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray | None]:
     """What the stage learns of `n` random training events, at most, and their vectors (n, d).
 
-    The run's seed decides which; they stay in their order.
+    And their weights (n,) float64, None of events without. The run's seed decides which; they stay
+    in their order.
 
     Args:
         at_least: a setting of `method`; as many events are needed.
@@ -36,7 +53,7 @@ def chosen(
     Raises:
         UserError: fewer events than that.
     """
-    x = dataset.train["x"]
+    x, weight = dataset.train["x"], dataset.train.get("weight")
     if at_least and config.method[at_least] > min(n, len(x)):
         raise UserError(
             f"method.{at_least}: expected at most the {min(n, len(x))} training events, found "
@@ -44,9 +61,10 @@ def chosen(
         )
     if n < len(x):
         rng = streams.generator(config.seed, Purpose.EVENTS, "training events")
-        x = x[np.sort(rng.choice(len(x), n, replace=False))]
+        index = np.sort(rng.choice(len(x), n, replace=False))
+        x, weight = x[index], None if weight is None else weight[index]
     learnt, found = prepared(stage, {"train": x})
-    return learnt, found["train"]
+    return learnt, found["train"], None if weight is None else weight.astype(np.float64)
 
 
 def shape_of(stage: Stage) -> tuple[int, ...]:

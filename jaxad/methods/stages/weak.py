@@ -27,6 +27,7 @@ from jaxad.inputs.features import require_varied
 from jaxad.methods import Bench
 from jaxad.methods.stages import bagging, trees
 from jaxad.methods.stages.density import MIN_MASSES
+from jaxad.methods.stages.rows import weight_of
 from jaxad.models.dense import Classifier
 from jaxad.training import Task, streams, weighted_mean
 from jaxad.training.streams import Purpose
@@ -63,7 +64,10 @@ def train_config(**changes: Any) -> ConfigDict:
 
 
 def events(config: ConfigDict, dataset: Dataset, rows: Rows) -> Rows:
-    """Rows with "m" (N,) [TeV], features "x" (N, F), "raw", "label" and "inside" (N,) bool."""
+    """Rows with "m" (N,) [TeV], features "x" (N, F), "raw", "label" and "inside" (N,) bool.
+
+    And the "weight" (N,) of events that have any.
+    """
     stage, raw = vectors(config, dataset.layout), jnp.asarray(rows["x"])
     return {
         "m": np.asarray(stage.mass(raw), np.float32),
@@ -71,6 +75,7 @@ def events(config: ConfigDict, dataset: Dataset, rows: Rows) -> Rows:
         "raw": rows["x"],
         "label": rows["label"],
         "inside": in_window(rows, dataset.info["window"]),
+        **weight_of(rows),
     }
 
 
@@ -134,13 +139,39 @@ def fold_of(raw: Array, folds: int) -> Array:
     return jax.lax.rem(value, jnp.uint32(max(folds, 1))).astype(jnp.int32)
 
 
-def balanced(group: np.ndarray, shares: dict[int, float]) -> np.ndarray:
-    """Weights (N,) float32 of mean 1 that give every `group` (N,) its share of the total."""
-    weight = np.zeros(len(group), np.float32)
+def balanced(
+    group: np.ndarray, shares: dict[int, float], weight: np.ndarray | None = None
+) -> np.ndarray:
+    """Weights (N,) float32 of mean 1 that give every `group` (N,) its share of the total.
+
+    Within a group in proportion to `weight` (N,), where that is given.
+    """
+    found = np.zeros(len(group), np.float32)
     for name, share in shares.items():
         chosen = group == name
-        weight[chosen] = share * len(group) / max(chosen.sum(), 1)
-    return weight / sum(shares.values())
+        if weight is None:
+            found[chosen] = share * len(group) / max(chosen.sum(), 1)
+        else:
+            own = weight[chosen].astype(np.float64)
+            found[chosen] = share * len(group) * own / max(own.sum(), 1e-30)
+    return found / sum(shares.values())
+
+
+def of_events(*parts: Rows) -> np.ndarray | None:
+    """Weights of the events of all parts, 1 in parts without; None where no part has any.
+
+    Raises:
+        UserError: some below 0.
+    """
+    if not any("weight" in rows for rows in parts):
+        return None
+    found = np.concatenate([rows.get("weight", np.ones(len(rows["x"]))) for rows in parts])
+    if (found < 0).any():
+        raise UserError(
+            f"data: {int((found < 0).sum())} events with negative weights would train: leave "
+            "them out of the files, or set data.negative_weights"
+        )
+    return found
 
 
 def task(network: Classifier, fraction: float = 1.0) -> Task:
@@ -219,7 +250,8 @@ def fit(
     run = np.concatenate(
         [rows.get("run", np.full(len(rows["x"]), -1)) for rows in (data, background)]
     )
-    weight = balanced(y.astype(int), {0: 0.5, 1: 0.5}) if weight is None else weight
+    if weight is None:
+        weight = balanced(y.astype(int), {0: 0.5, 1: 0.5}, of_events(data, background))
     # A member sees one run's share of the rows that are kept to a run.
     weight = weight * np.where(run == -1, 1, config.classifier.runs).astype(np.float32)
     members = member_rows(config, fold, run, stage)

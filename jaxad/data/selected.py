@@ -1,0 +1,179 @@
+"""Which events of files a selection keeps, and how many pass each of its terms: the cut flow."""
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from jaxad.data.assembled import objects_of
+from jaxad.data.beside import is_lists
+from jaxad.data.columns import no_column, open_columns
+from jaxad.data.expression import SETTING, Lists, Selection, absent, parsed
+from jaxad.data.links import Objects
+from jaxad.data.places import names_in, open_named, open_places
+from jaxad.errors import UserError
+from jaxad.storage import on_disk
+
+AT_ONCE = 1 << 16
+"""Rows that are looked at together."""
+
+
+class Passed(NamedTuple):
+    """What a selection says of the events of some files, (N,) in all.
+
+    Attributes:
+        terms: of the selection.
+        number: (N,) uint8, how many of them, from the first on, each event passes.
+    """
+
+    terms: tuple[str, ...]
+    number: np.ndarray
+
+    @property
+    def kept(self) -> np.ndarray:
+        """Which events pass all, (N,) bool."""
+        return self.number == len(self.terms)
+
+    def flow(self, index: np.ndarray | None, weight: np.ndarray | None) -> list[dict[str, Any]]:
+        """The cut flow of the events `index`, None for all: {"term", "events", perhaps "weight"}.
+
+        weight: (N,) of all events; sums of it are "weight".
+        """
+        number = self.number if index is None else self.number[index]
+        lines = []
+        for i, term in enumerate(("read", *self.terms)):
+            passing = number >= i
+            lines.append({"term": term, "events": int(passing.sum())})
+            if weight is not None:
+                own = weight if index is None else weight[index]
+                lines[-1]["weight"] = float(own[passing].sum(dtype=np.float64))
+        return lines
+
+
+def passed(files: Sequence[str | Path], config: ConfigDict) -> Passed | None:
+    """What `data.selection` says of the events of the files; None without one.
+
+    Raises:
+        UserError: as `jaxad.data.expression.parsed` and `Selection.passed`; a file that lacks a
+            column, with the nearest names; columns of different lengths.
+    """
+    if not config.selection:
+        return None
+    selection = parsed(config.selection)
+    reading = _of_columns if config.features else partial(_of_arrays, objects=objects_of(config))
+    numbers: list[np.ndarray] = []
+    for i, file in enumerate(files):
+        with reading(str(file), selection, [str(other) for other in files[:i]]) as parts:
+            numbers += parts
+    return Passed(selection.terms, np.concatenate(numbers))
+
+
+def cut(
+    files: Sequence[str | Path], config: ConfigDict, classes: Mapping[str, np.ndarray]
+) -> tuple[dict[str, np.ndarray], dict[str, list[dict[str, Any]]]]:
+    """The events of each class, numbers among all of the files, that pass, and the cut flows.
+
+    All of them and {} without a selection.
+
+    Raises:
+        UserError: as `passed`; none of a class passes.
+    """
+    found = passed(files, config)
+    if found is None:
+        return dict(classes), {}
+    weight = _weights(files, config)
+    chosen = {name: index[found.kept[index]] for name, index in classes.items()}
+    for name, index in chosen.items():
+        if not len(index):
+            flow = found.flow(classes[name], None)
+            listed = ", ".join(f"{line['term']} {line['events']:,}" for line in flow)
+            raise UserError(f"{config.source}: {SETTING}: no event of {name} passes: {listed}")
+    return chosen, {name: found.flow(index, weight) for name, index in classes.items()}
+
+
+def _weights(files: Sequence[str | Path], config: ConfigDict) -> np.ndarray | None:
+    """Weights of all events of the files, float32; None without."""
+    parts: list[np.ndarray] = []
+    for file in files:
+        if config.features and config.weight:
+            with open_columns(file) as columns:
+                if config.weight not in columns.names:
+                    raise no_column(str(file), config.weight, columns.names, "data.weight")
+                parts.append(columns.read([config.weight], ())[config.weight])
+        elif config.weight_key and not config.features:
+            places = open_places(
+                Path(file), config.weight_key, "data.weight_key", objects_of(config)
+            )
+            with places as stored:
+                parts.append(np.asarray(stored[0 : len(stored)]))
+    return np.concatenate(parts).astype(np.float32).reshape(-1) if parts else None
+
+
+@contextlib.contextmanager
+def _of_columns(
+    file: str, selection: Selection, before: Sequence[str]
+) -> Iterator[Iterator[np.ndarray]]:
+    """Of a table, whose columns are numbers."""
+    with open_columns(file) as columns:
+        _require_names(file, selection, list(columns.names), before)
+        values = columns.read(selection.names, ())
+    yield _numbers(file, selection, values)
+
+
+@contextlib.contextmanager
+def _of_arrays(
+    file: str, selection: Selection, before: Sequence[str], objects: Objects | None = None
+) -> Iterator[Iterator[np.ndarray]]:
+    """Of arrays, branches and lists."""
+    path = Path(file)
+    _require_names(file, selection, names_in(path), before)
+    with contextlib.ExitStack() as stack:
+        arrays = {
+            name: stack.enter_context(open_named(path, name, SETTING, objects))
+            for name in selection.names
+        }
+        yield _numbers(file, selection, arrays)
+
+
+def _require_names(
+    file: str, selection: Selection, found: Sequence[str], before: Sequence[str]
+) -> None:
+    for name in selection.names:
+        if name not in found:
+            raise absent(file, name, found, before)
+
+
+def _numbers(file: str, selection: Selection, arrays: Mapping[str, Any]) -> Iterator[np.ndarray]:
+    """`Selection.passed` of all events of a file, block by block."""
+    if not arrays:
+        raise UserError(f"{SETTING}: names no column, found {' & '.join(selection.terms)}")
+    lengths = {name: len(array) for name, array in arrays.items()}
+    n = lengths[selection.names[0]]
+    for name, length in lengths.items():
+        if length != n:
+            raise UserError(
+                f"{file}: {SETTING}: {name}: expected {n:,} rows as in {selection.names[0]}, found "
+                f"{length:,}"
+            )
+    step = min(_rows(array) for array in arrays.values())
+    for start in range(0, n, step):
+        stop = min(start + step, n)
+        read = {name: _read(array, start, stop) for name, array in arrays.items()}
+        try:
+            yield selection.passed(read, stop - start, start)
+        except UserError as error:
+            raise UserError(f"{file}: {error}") from None
+
+
+def _rows(array: Any) -> int:
+    return AT_ONCE if is_lists(array) else min(AT_ONCE, on_disk.rows_at_once(array))
+
+
+def _read(array: Any, start: int, stop: int) -> np.ndarray | Lists:
+    if is_lists(array):
+        return array.read(start, stop)
+    return np.asarray(array[start:stop])
