@@ -9,6 +9,7 @@ runs in an empty folder; a cell that fails ends all, with its traceback. Of a ce
 
 import copy
 import re
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -34,6 +35,7 @@ def build(source: Path, out: Path) -> None:
     resources = {"unique_key": source.stem, "output_files_dir": f"{source.stem}_files"}
     body, resources = MarkdownExporter().from_notebook_node(notebook, resources)
     title, _, rest = body.lstrip().partition("\n")
+    shutil.rmtree(out / f"{source.stem}_files", ignore_errors=True)
     download = f"[This page as a notebook]({source.stem}.ipynb){{ download }}"
     FilesWriter(build_directory=str(out)).write(
         f"{title}\n\n{download}\n{_described(rest)}", resources, notebook_name=source.stem
