@@ -31,9 +31,13 @@ SHALLOW = (
     "mahalanobis",
 )
 SMALL = ("rbm", "student", "flow_norm", "feature_autoencoder", "quantized")
-VECTOR = ("autoencoder", "pca", "trigger_autoencoder", *SMALL, *SHALLOW, *RESONANT)
+VECTOR = (
+    *("autoencoder", "normalised_autoencoder", "pca", "trigger_autoencoder"),
+    *(*SMALL, *SHALLOW, *RESONANT),
+)
 IMAGE = (
     "autoencoder",
+    "normalised_autoencoder",
     "pca",
     "mean_image",
     "codae",
@@ -45,6 +49,7 @@ IMAGE = (
 COUNTS = ("cicada",)  # of images that hold counts
 CONFIGS = {
     "autoencoder": "features_ae",
+    "normalised_autoencoder": "normalised",
     "pca": "features_ae",
     "mean_image": "toptagging_ae",
     "two_views": "jets_best",
