@@ -12,7 +12,7 @@ import functools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -31,7 +31,13 @@ TABLES = "comparison.txt"
 PAGE = "compare.html"
 
 Runs = Mapping[str, Mapping[str, Any]]  # name of the run -> its metrics.json
-Curve = tuple[np.ndarray, np.ndarray]  # scores of background and signal
+
+
+class Curve(NamedTuple):
+    """Scores of background and signal; the weights of their events, None where these are alike."""
+
+    scores: tuple[np.ndarray, np.ndarray]
+    weights: tuple[np.ndarray | None, np.ndarray | None] | None = None
 
 
 def _read(path: Path, entry: str, again: str) -> dict[str, Any]:
@@ -90,7 +96,13 @@ def read_curves(folder: Path, metrics: Mapping[str, Any]) -> dict[str, Curve]:
         with h5py.File(path) as file:
             for signal, parts in metrics["signals"].items():
                 score = next(iter(parts["scores"]))
-                curves[signal] = (file[f"{background}/{score}"][()], file[f"{signal}/{score}"][()])
+                classes = background, signal
+                curves[signal] = Curve(
+                    tuple(file[f"{name}/{score}"][()] for name in classes),
+                    tuple(file[f"{name}/weight"][()] for name in classes)
+                    if "weights" in metrics
+                    else None,
+                )
     except (*DAMAGED, StopIteration) as error:
         raise UserError(f"{path}: damaged or of another run ({error}): evaluate again") from None
     return curves
@@ -170,7 +182,11 @@ def roc_figures(curves: Mapping[str, Mapping[str, Curve]]) -> dict[str, Figure]:
     signals = list(dict.fromkeys(signal for found in curves.values() for signal in found))
     return {
         f"roc_{signal}" if len(signals) > 1 else "roc": report.roc_figure(
-            {run: found[signal] for run, found in curves.items() if signal in found}, title=signal
+            {run: found[signal].scores for run, found in curves.items() if signal in found},
+            title=signal,
+            weights={
+                run: found[signal].weights for run, found in curves.items() if signal in found
+            },
         )
         for signal in signals
     }
