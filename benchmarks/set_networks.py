@@ -104,8 +104,10 @@ def main() -> None:
     for label, found in aucs.items():
         rows = np.array(found)
         rows = np.column_stack([rows, rows.mean(axis=1)])
-        spread = rows.std(axis=0, ddof=1) if len(rows) > 1 else np.zeros(rows.shape[1])
-        cells = [f"{m:.3f} ± {s:.3f}" for m, s in zip(rows.mean(axis=0), spread, strict=True)]
+        cells = [f"{m:.3f}" for m in rows.mean(axis=0)]
+        if len(rows) > 1:
+            spread = rows.std(axis=0, ddof=1)
+            cells = [f"{cell} ± {s:.3f}" for cell, s in zip(cells, spread, strict=True)]
         cells += [f"{speed:,.0f}" for speed in np.mean(speeds[label], axis=0)]
         print(f"| {label} |", " | ".join(cells), "|", flush=True)
 

@@ -1,6 +1,7 @@
 """Scorers on sets of particles, and jets that are the same but for their slots."""
 
 import importlib
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -88,7 +89,7 @@ def changed(jets):
     }
 
 
-def assert_exports_agree(scorer, jets, formats):
+def assert_exports_agree(scorer, jets, formats, folder):
     params = jax.tree.map(jnp.asarray, scorer.params)
     score = lambda raw: scorer.fn(params, raw)  # noqa: E731
     expected = scorer(jets)
@@ -104,5 +105,9 @@ def assert_exports_agree(scorer, jets, formats):
         program = stablehlo.loaded(stablehlo.program(score, scorer.shape))
         np.testing.assert_allclose(jax.jit(program)(jets), expected, **tolerance)
     if "cpp" in formats:
-        header = cpp.header(score, jets.shape[1:], ABOUT)
-        assert header
+        if shutil.which("g++") is None:
+            pytest.skip("g++ is not installed")
+        path = folder / "scorer.hpp"
+        path.write_text(cpp.header(score, jets.shape[1:], ABOUT))
+        found = cpp.compiled(path, ABOUT["namespace"])(jets)[:, 0]
+        np.testing.assert_allclose(found, expected, **tolerance)

@@ -183,9 +183,9 @@ def test_scores_depend_on_the_particles_alone(method, model, jets):
 @LONG
 @pytest.mark.parametrize("model", ["deep_sets", "transformer"])
 @pytest.mark.parametrize("method", ["masked_particles", "contrastive"])
-def test_every_network_exports(method, model, jets):
+def test_every_network_exports(method, model, jets, tmp_path):
     formats = ["onnx", "stablehlo", "cpp"][: 3 if method == "masked_particles" else 2]
-    assert_exports_agree(random_scorer(method, model), jets, formats)
+    assert_exports_agree(random_scorer(method, model), jets, formats, tmp_path)
 
 
 def fitted_of(config, dataset, **settings):

@@ -59,23 +59,24 @@ def test_slots_without_a_particle_change_no_summary(network):
     np.testing.assert_allclose(apply(params, other, present), expected, atol=1e-5)
 
 
-def test_deep_sets_export(jets):
-    assert_exports_agree(set_scorer(), jets, ("onnx", "stablehlo", "cpp"))
+def test_deep_sets_export(jets, tmp_path):
+    assert_exports_agree(set_scorer(), jets, ("onnx", "cpp"), tmp_path)
 
 
 @LONG
 @pytest.mark.parametrize(
     ("model", "loss"),
     [
+        ("deep_sets", "chamfer"),
         ("transformer", "chamfer"),
         ("transformer", "summaries"),
         ("deep_sets", "summaries"),
         ("deep_sets", "energy_mover"),
     ],
 )
-def test_every_network_and_loss_exports(model, loss, jets):
+def test_every_network_and_loss_exports(model, loss, jets, tmp_path):
     formats = ("onnx", "stablehlo") if loss == "summaries" else ("onnx", "stablehlo", "cpp")
-    assert_exports_agree(set_scorer(model, loss), jets, formats)
+    assert_exports_agree(set_scorer(model, loss), jets, formats, tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,7 @@ def test_chamfer_is_that_of_loops():
     np.testing.assert_allclose(set_distances.chamfer(a, b, RADIUS), expected, rtol=1e-4)
 
 
+@pytest.mark.long
 def test_sinkhorn_finds_the_best_assignment():
     """Of equal weights the plan is a permutation."""
     a, b = sets(5, 12), sets(5, 12, around=0.3)
@@ -97,6 +98,7 @@ def test_the_gradient_is_that_of_the_distance():
         assert found[index] == pytest.approx(float(slope), abs=0.02)
 
 
+@pytest.mark.long
 def test_empty_sets_are_at_finite_distances():
     a = sets(3, 4)
     a[1:] = 0
