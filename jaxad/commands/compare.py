@@ -99,7 +99,7 @@ def read_curves(folder: Path, metrics: Mapping[str, Any]) -> dict[str, Curve]:
                 classes = background, signal
                 curves[signal] = Curve(
                     tuple(file[f"{name}/{score}"][()] for name in classes),
-                    tuple(file[f"{name}/weight"][()] for name in classes)
+                    tuple(file[f"{name}/observables/weight"][()] for name in classes)
                     if "weights" in metrics
                     else None,
                 )
