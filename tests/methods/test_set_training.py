@@ -232,7 +232,8 @@ def test_padded_rows_and_weights_change_no_loss(method, jets):
     params, _ = made.init(jax.random.key(0), rows)
     loss = jax.jit(lambda rows: made.loss(params, {}, rows, jax.random.key(1), True)[0])
     expected = float(loss(rows))
-    rows["x"][20:], rows["pt"][20:] = x[:1] * 0 + x[3], rows["pt"][3]
+    rows = rows | {"x": x.copy(), "pt": rows["pt"].copy()}
+    rows["x"][20:], rows["pt"][20:] = x[3], rows["pt"][3]
     assert float(loss(rows)) == pytest.approx(expected, rel=1e-5)
 
 
