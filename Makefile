@@ -15,12 +15,12 @@ DEMO := runs/demo
 ADC2021 := runs/adc2021
 
 EXTRAS := simulation efp export onnx tflite hls dask root parquet statistics docs dev
-TESTED := .[simulation,export,onnx,dask,statistics,dev]
+TESTED := .[simulation,export,onnx,dask,root,parquet,statistics,dev]
 # The extra efp less wasserstein, which EnergyFlow asks for and EFPs do not need: it is compiled on
 # installation. What else EnergyFlow needs, jaxad needs as well.
 ENERGYFLOW := energyflow>=1.3.3
 
-.PHONY: demo adc2021 trigger test test-newest lint docs extras accelerator
+.PHONY: demo adc2021 trigger test test-newest lint docs extras dist accelerator
 
 demo: $(INSTALLED)
 	$(PYTHON) train.py --config=configs/toptagging_ae.py --workdir=$(DEMO)
@@ -82,15 +82,22 @@ lint: $(INSTALLED)
 accelerator:
 	$(if $(wildcard $(PYTHON)),$(PYTHON),python3) -m benchmarks.accelerator --out runs/accelerator
 
-# The site, into site/. Docstrings are read, not imported: the environment holds none of jaxad's
-# own dependencies.
-docs: .venv-docs/.installed
+# The site, into site/, with the notebooks of the gallery executed on the CPU, each again after a
+# change of it or of the package. They simulate into cache/, which takes minutes once.
+NOTEBOOKS := $(wildcard examples/gallery/*.py)
+SOURCES := $(shell find jaxad configs -name '*.py')
+
+docs: .venv-docs/.installed $(NOTEBOOKS:examples/gallery/%.py=build/gallery/%.md)
 	.venv-docs/bin/python -m mkdocs build --strict
+
+build/gallery/%.md: examples/gallery/%.py $(SOURCES) | .venv-docs/.installed
+	JAX_PLATFORMS=cpu JAXAD_CACHE="$${JAXAD_CACHE:-$(CURDIR)/cache}" \
+	  .venv-docs/bin/python docs/site_gallery.py build/gallery $<
 
 .venv-docs/.installed: pyproject.toml
 	test -x .venv-docs/bin/python || $(BASE_PYTHON) -m venv .venv-docs
-	$(BASE_PYTHON) -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['docs'])" \
-	  | xargs .venv-docs/bin/python -m pip install --quiet
+	.venv-docs/bin/python -m pip install --quiet --editable '.[docs,simulation]'
+	.venv-docs/bin/python -m pip install --quiet --no-deps '$(ENERGYFLOW)'
 	touch $@
 
 # Each extra beside jaxad's own versions, in an environment that is removed: it resolves and imports.
@@ -101,6 +108,12 @@ extras:
 	  && .venv-extra/bin/python -m pip check \
 	  && .venv-extra/bin/python -c "import jaxad; print('$$extra: installed')" || exit 1; \
 	done; rm -rf .venv-extra
+
+# The sdist and the wheel of a release, into dist/.
+dist:
+	test -x .venv-dist/bin/python || $(BASE_PYTHON) -m venv .venv-dist
+	.venv-dist/bin/python -m pip install --quiet build
+	.venv-dist/bin/python -m build --outdir dist .
 
 # The lock leaves out wasserstein, too. An active environment keeps its own versions where they fit.
 $(INSTALLED): pyproject.toml requirements.lock

@@ -36,7 +36,7 @@ def source(name: str, folder: Path) -> list[str]:
         rng = np.random.default_rng(0)
         np.savez(folder / "features.npz", x=rng.normal(size=(2000, 8)).astype(np.float32))
         return [f"--config.data.source={folder / 'features.npz'}"]
-    if "hls4ml" in name:
+    if "hls4ml" in name or name in ("jets_best", "normalised"):
         file = Path(os.environ.get("JAXAD_TEST_DATA", ROOT)) / "jets_hls4ml_20k.h5"
         if not file.is_file():
             raise FileNotFoundError(file)

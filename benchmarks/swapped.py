@@ -8,8 +8,8 @@ Densities: those of `benchmarks.template.WAYS`, and the MAF of sk_cathode (zuko:
 their samples against the data of the window: jaxad's ensemble of ten, and sk_cathode's network
 (torch: 64, 64, 64; Adam 1e-3, batch 128, 100 epochs; the ten of lowest validation loss averaged),
 each of three and their mean. The figures of merit are of the test events, with truth: they say what
-is, and choose nothing. Then the moments of each density by mass, beside true background. What was
-measured stays in the folder of results.
+is, and choose nothing. Then moments and quantiles of each density by mass, beside true background.
+What was measured stays in the folder of results.
 """
 
 import argparse
@@ -219,7 +219,10 @@ def shown(values: Sequence[float], digits: int) -> str:
 
 
 def tables(runs: dict[str, list[dict]]) -> list[str]:
-    """Rows of the three tables, from the runs of each density."""
+    """Rows of the tables, from the runs of each density.
+
+    Merits of all parts, moments and quantiles of every feature by mass, and pulls in the window.
+    """
     names = ("ensemble of ten", "network, each", "networks, mean of three")
     rows = ["| density | held-out NLL | " + " | ".join(f"{n}: AUC, SIC" for n in names) + " |"]
     rows.append("|---" * 5 + "|")
@@ -232,17 +235,9 @@ def tables(runs: dict[str, list[dict]]) -> list[str]:
         cells = [f"{shown(a, 3)}, {shown(s, 2)}" for a, s in (zip(*g, strict=True) for g in groups)]
         nll = shown([one["nll"] for one in seeds], 4)
         rows.append(f"| {way} | {nll} | " + " | ".join(cells) + " |")
-    rows += ["", "| mean of dmJ [TeV] at mjj [TeV] | true background | " + " | ".join(runs) + " |"]
-    rows.append("|---" * (2 + len(runs)) + "|")
-    truths = next(iter(runs.values()))[0]["moments"]
-    dmj = FEATURES.index("dmJ")
-    for i, (low, high) in enumerate(itertools.pairwise(EDGES)):
-        true, error = (truths[i][key][dmj][0] for key in ("true", "error"))
-        cells = [
-            shown([one["moments"][i]["density"][dmj][0] for one in seeds], 4)
-            for seeds in runs.values()
-        ]
-        rows.append(f"| {low}-{high} | {true:.4f} ± {error:.4f} | " + " | ".join(cells) + " |")
+    for feature in range(len(FEATURES)):
+        for moment in range(len(moments.NAMES)):
+            rows += ["", *_by_mass_rows(runs, feature, moment)]
     rows += ["", "| pulls of the window's bins | " + " | ".join(moments.NAMES) + " |"]
     rows.append("|---" * (1 + len(moments.NAMES)) + "|")
     inside = [i for i, low in enumerate(EDGES[:-1]) if 3.3 <= low < 3.7]
@@ -251,6 +246,22 @@ def tables(runs: dict[str, list[dict]]) -> list[str]:
         for f, feature in enumerate(FEATURES):
             cells = [f"{v:+.1f}" for v in pulls.mean(axis=(0, 1))[f]]
             rows.append(f"| {way}, {feature} | " + " | ".join(cells) + " |")
+    return rows
+
+
+def _by_mass_rows(runs: dict[str, list[dict]], feature: int, moment: int) -> list[str]:
+    """A moment of a feature in bins of mass: true background with its error, and the densities."""
+    name, unit = f"{moments.NAMES[moment]} of {FEATURES[feature]}", "" if feature > 1 else " [TeV]"
+    rows = [f"| {name}{unit} at mjj [TeV] | true background | " + " | ".join(runs) + " |"]
+    rows.append("|---" * (2 + len(runs)) + "|")
+    truths = next(iter(runs.values()))[0]["moments"]
+    for i, (low, high) in enumerate(itertools.pairwise(EDGES)):
+        true, error = (truths[i][key][feature][moment] for key in ("true", "error"))
+        cells = [
+            shown([one["moments"][i]["density"][feature][moment] for one in seeds], 4)
+            for seeds in runs.values()
+        ]
+        rows.append(f"| {low}-{high} | {true:.4f} ± {error:.4f} | " + " | ".join(cells) + " |")
     return rows
 
 

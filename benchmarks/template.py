@@ -25,12 +25,13 @@ from tqdm import tqdm
 
 from jaxad import training
 from jaxad.configs import search
+from jaxad.data.false_windows import false_windows
 from jaxad.methods import Bench
 from jaxad.metrics import moments
 from jaxad.search import pool, run, template, toys
 from jaxad.search.settings import recipe, settled
 from jaxad.search.table import search_table
-from jaxad.search.windows import false_windows, windows_of
+from jaxad.search.windows import windows_of
 from jaxad.storage.atomic import write_text
 from jaxad.training import streams
 from jaxad.training.streams import Purpose
@@ -53,6 +54,7 @@ WAYS: dict[str, dict] = {
     "one": _ONE,
     "ensemble": {"flow.correction": 0},
     "one, corrected": {"flow_train.ensemble": 1},
+    "twelve": {"flow_train.ensemble": 12},
     "affine": {**_AFFINE, "flow.n_layers": 6, "flow_train.learning_rate": 5e-3},
     "realnvp": {**_REALNVP, "flow_train.batch_size": 1024},
     "narrow": {"flow.hidden": (32, 32)},

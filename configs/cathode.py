@@ -21,7 +21,13 @@ def get_config(variant: str = "") -> ConfigDict:
             "seed": 0,
             "data": data.get_config("lhco", **simulated),
             "inputs": inputs.get_config("features"),
-            "method": {"name": "cathode", "oversampling": 4.0, "bandwidth": 0.01},
+            "method": {
+                "name": "cathode",
+                "oversampling": 4.0,
+                "bandwidth": 0.01,
+                "closure_windows": 0,  # false windows that measure the template's error, each
+                # a training of its own; 0: none
+            },
             "flow": density.get_config(
                 **({"n_layers": 2, "hidden": (16,), "correction": 1} if smoke else {})
             ),

@@ -17,6 +17,7 @@ from jaxad.configs import cathode
 def get_config(variant: str = "") -> ConfigDict:
     """The search; variant "smoke" takes seconds."""
     config = cathode.get_config(variant)
+    del config.method.closure_windows  # section `search` has its own
     smoke = variant == "smoke"
     config.classifier.update({"name": "auto", "members": 1, "folds": 5, "n_cosines": 100})
     config.train.update(

@@ -1,6 +1,6 @@
 """Anomaly detection for high-energy physics in JAX: five published methods, one engine."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = ["Scorer", "UserError", "load"]
 

@@ -10,12 +10,12 @@ VERBS = {
     "score": "scores of files of any size",
     "search": "a resonance in one's own, unlabelled data, with calibrated p-values",
     "scan": "a resonant search for every value of a setting and every seed",
-    "compare": "many evaluated runs in one table and figure",
+    "compare": "many evaluated runs side by side, on one page",
     "rates": "rates of a trigger at integer thresholds, of one detector or two",
     "latency": "how fast trained runs score",
     "export": "C++, StableHLO, ONNX, TFLite or HLS of a trained run",
     "simulate": "simulated data sets in their published layouts",
-    "data": "what a config reads, and raw LHC Olympics events clustered",
+    "data": "known data sets listed and fetched, and what a config reads",
 }
 
 

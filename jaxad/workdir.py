@@ -31,14 +31,15 @@ def opened(workdir: Path, flag: str = "--workdir") -> contextlib.AbstractContext
     return lock.held(workdir, in_use)
 
 
-def _flat(tree: dict, prefix: str = "") -> dict[str, object]:
-    flat: dict[str, object] = {}
+def flat(tree: dict, prefix: str = "") -> dict[str, object]:
+    """The leaves of a tree of settings by their names, SECTION.NAME."""
+    leaves: dict[str, object] = {}
     for key, value in tree.items():
         if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
+            leaves |= flat(value, f"{prefix}{key}.")
         else:
-            flat[prefix + key] = value
-    return flat
+            leaves[prefix + key] = value
+    return leaves
 
 
 def settle_config(workdir: Path, config: ConfigDict, free: Collection[str] = ()) -> None:
@@ -60,7 +61,7 @@ def settle_config(workdir: Path, config: ConfigDict, free: Collection[str] = ())
         write_text(path, written)
         return
     old = read_config(workdir).to_dict()
-    old, new = _flat(json.loads(json.dumps(old))), _flat(new)
+    old, new = flat(json.loads(json.dumps(old))), flat(new)
     differing = [k for k in sorted(old | new) if old.get(k, "unset") != new.get(k, "unset")]
     changed = [k for k in differing if k not in free]
     if differing and not changed:

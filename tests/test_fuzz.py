@@ -20,7 +20,7 @@ from spoiling import spoil
 import jaxad
 from jaxad import data
 from jaxad.commands import score
-from jaxad.data import download
+from jaxad.data import transfer
 from jaxad.errors import UserError
 
 N_EXAMPLES = int(os.environ.get("JAXAD_FUZZ", "8"))
@@ -104,7 +104,7 @@ def test_no_pickle_is_ever_loaded(cases, tmp_path):
 @pytest.mark.parametrize("name", ["../out.h5", "/out.h5", "a/../../out.h5", "..", ".", "a\\b", ""])
 def test_nothing_is_written_outside_the_folder_of_downloads(tmp_path, name):
     with pytest.raises(UserError, match="not a plain file name"):
-        download.inside(tmp_path / "folder", name)
+        transfer.inside(tmp_path / "folder", name)
 
 
 def test_names_inside_archives_are_no_paths(tmp_path):

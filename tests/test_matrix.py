@@ -31,9 +31,13 @@ SHALLOW = (
     "mahalanobis",
 )
 SMALL = ("rbm", "student", "flow_norm", "feature_autoencoder", "quantized")
-VECTOR = ("autoencoder", "pca", "trigger_autoencoder", *SMALL, *SHALLOW, *RESONANT)
+VECTOR = (
+    *("autoencoder", "normalised_autoencoder", "pca", "trigger_autoencoder"),
+    *(*SMALL, *SHALLOW, *RESONANT),
+)
 IMAGE = (
     "autoencoder",
+    "normalised_autoencoder",
     "pca",
     "mean_image",
     "codae",
@@ -45,6 +49,7 @@ IMAGE = (
 COUNTS = ("cicada",)  # of images that hold counts
 CONFIGS = {
     "autoencoder": "features_ae",
+    "normalised_autoencoder": "normalised",
     "pca": "features_ae",
     "mean_image": "toptagging_ae",
     "two_views": "jets_best",
@@ -87,7 +92,13 @@ IMAGES = {
 SETS = {
     "trigger events": VECTORS["trigger events"],
     "particles": ("jets", {"format": "ptetaphi"}, {"name": "particles"}),
+    "a set of particles": (
+        "jets",
+        {"format": "ptetaphi"},
+        {"name": "particle_set", "n_particles": 10},
+    ),
 }
+MASKED = ("set_autoencoder", "masked_particles", "contrastive")
 NOT_EVALUATED = ("codae", "codvae", "cct", "qcd_or_what")
 # The default suite takes each input, and each method that is quick, once; -m "" takes all.
 SHORT = {
@@ -114,6 +125,7 @@ def cases():
     pairs += [("two_views", "vector", "jet features")]
     pairs += [("trigger_autoencoder", "set", "trigger events")]
     pairs += [(method, "set", "particles") for method in ("hln", "pnn")]
+    pairs += [(method, "set", "a set of particles") for method in MASKED]
     for method, kind, name in pairs:
         long = method not in SHORT.get((kind, name), ())
         yield pytest.param(method, kind, name, marks=[pytest.mark.long] if long else [])

@@ -1,31 +1,43 @@
-"""Many evaluated runs side by side: tables of their figures and one figure of their AUCs.
+"""Many evaluated runs side by side: tables of their figures, ROC curves, settings that differ.
 
     jaxad compare runs/adc2021/* --out runs/comparison
 
-Reads `eval/metrics.json` of every work directory. Where `jaxad latency` has left its
-`eval/latency.json`, the AUC is also drawn against the latency of one event and the time per event
-in bulk, each score in its fastest runtime.
+Reads `eval/metrics.json` of every work directory, its scores and its config. With --out it writes
+compare.html, one page that holds all, and the tables and figures one by one. Where `jaxad latency`
+has left its `eval/latency.json`, the AUC is also drawn against the latency of one event and the
+time per event in bulk, each score in its fastest runtime.
 """
 
 import functools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import h5py
+import numpy as np
 from matplotlib.figure import Figure
 
-from jaxad import report
+from jaxad import report, workdir
 from jaxad.commands import cli
-from jaxad.errors import UserError
-from jaxad.report.tables import TABLE_FIGURES, figure_name, figure_text
+from jaxad.errors import DAMAGED, UserError
+from jaxad.report.comparison_page import comparison_page
+from jaxad.report.tables import TABLE_FIGURES, figure_name, figure_text, value_text
 from jaxad.storage.atomic import named
 from jaxad.storage.own import replacing_own, require_own
 from jaxad.storage.paths import expanded
 
 TABLES = "comparison.txt"
+PAGE = "compare.html"
 
 Runs = Mapping[str, Mapping[str, Any]]  # name of the run -> its metrics.json
+
+
+class Curve(NamedTuple):
+    """Scores of background and signal; the weights of their events, None where these are alike."""
+
+    scores: tuple[np.ndarray, np.ndarray]
+    weights: tuple[np.ndarray | None, np.ndarray | None] | None = None
 
 
 def _read(path: Path, entry: str, again: str) -> dict[str, Any]:
@@ -38,16 +50,16 @@ def _read(path: Path, entry: str, again: str) -> dict[str, Any]:
     return content
 
 
-def read_run(workdir: Path) -> dict[str, Any]:
+def read_run(folder: Path) -> dict[str, Any]:
     """The metrics of one work directory; "latency" holds the scores of its latency.json, or {}."""
-    path = workdir / "eval" / "metrics.json"
+    path = folder / "eval" / "metrics.json"
     if not path.is_file():
-        raise UserError(f"{path}: not found: run jaxad evaluate --workdir={workdir} first")
-    metrics, times = _read(path, "signals", "evaluate again"), workdir / "eval" / "latency.json"
+        raise UserError(f"{path}: not found: run jaxad evaluate --workdir={folder} first")
+    metrics, times = _read(path, "signals", "evaluate again"), folder / "eval" / "latency.json"
     _require(lambda: tables({"": metrics}), path, "evaluate again")
     if not times.is_file():
         return metrics | {"latency": {}}
-    again = f"run jaxad latency {workdir} again"
+    again = f"run jaxad latency {folder} again"
     latency = _read(times, "scores", again)["scores"]
     _require(lambda: [_times(runtimes) for runtimes in latency.values()], times, again)
     return metrics | {"latency": latency}
@@ -62,11 +74,47 @@ def _require(shown: Callable[[], Any], path: Path, again: str) -> None:
 
 
 def read_runs(workdirs: Sequence[Path]) -> dict[str, dict[str, Any]]:
-    """Metrics by name: the folder's own, or its path where two folders share a name."""
-    names = [workdir.resolve().name for workdir in workdirs]
+    """Metrics of every run, by the names of `named_folders`."""
+    return {name: read_run(folder) for name, folder in named_folders(workdirs).items()}
+
+
+def named_folders(workdirs: Sequence[Path]) -> dict[str, Path]:
+    """Work directories by their names, or by their paths where two have the same name."""
+    names = [folder.resolve().name for folder in workdirs]
     unique = len(set(names)) == len(names)
-    keys = names if unique else [str(workdir) for workdir in workdirs]
-    return {key: read_run(workdir) for key, workdir in zip(keys, workdirs, strict=True)}
+    return dict(zip(names if unique else map(str, workdirs), workdirs, strict=True))
+
+
+def read_curves(folder: Path, metrics: Mapping[str, Any]) -> dict[str, Curve]:
+    """Signal -> default score of background and signal, (n,) or (members, n) each; {} without."""
+    path = folder / "eval" / "scores.h5"
+    if not path.is_file():
+        return {}
+    curves = {}
+    background = metrics.get("data", {}).get("background", "background")
+    try:
+        with h5py.File(path) as file:
+            for signal, parts in metrics["signals"].items():
+                score = next(iter(parts["scores"]))
+                classes = background, signal
+                curves[signal] = Curve(
+                    tuple(file[f"{name}/{score}"][()] for name in classes),
+                    tuple(file[f"{name}/observables/weight"][()] for name in classes)
+                    if "weights" in metrics
+                    else None,
+                )
+    except (*DAMAGED, StopIteration) as error:
+        raise UserError(f"{path}: damaged or of another run ({error}): evaluate again") from None
+    return curves
+
+
+def read_settings(folder: Path, metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run was made with: settings by their names, test events, versions."""
+    settings = {}
+    if (folder / "config.json").is_file():
+        settings = workdir.flat(workdir.read_config(folder).to_dict())
+    made = {f"made with: {key}": value for key, value in metrics.get("provenance", {}).items()}
+    return settings | {"background events of the test": metrics.get("n_background")} | made
 
 
 def entries(metrics: Mapping[str, Any]) -> dict[str, dict[str, Mapping[str, Any]]]:
@@ -107,6 +155,43 @@ def tables(runs: Runs) -> str:
     return "\n\n".join(parts)
 
 
+def signal_tables(runs: Runs) -> dict[str, tuple[list[str], list[list[str]]]]:
+    """Signal -> header and rows, a row a run and score: all figures of merit, and latencies."""
+    signals = dict.fromkeys(s for metrics in runs.values() for s in metrics["signals"])
+    times = {"single": "one event [µs]", "bulk": "in bulk [µs]"}
+    found = {}
+    for signal in signals:
+        lines: list[list[str]] = []
+        named = ""
+        for run, score, entry in rows(runs):
+            if signal not in entry:
+                continue
+            seconds = _times(runs[run]["latency"].get(score, {}))
+            cells = [figure_text(entry[signal], key) for key in TABLE_FIGURES]
+            cells += [value_text(1e6 * seconds[key] if key in seconds else None) for key in times]
+            lines.append(["" if run == named else run, score, *cells])
+            named = run
+        header = ["run", "score", *map(figure_name, TABLE_FIGURES), *times.values()]
+        kept = [i for i in range(len(header)) if i < 2 or any(line[i] != "-" for line in lines)]
+        found[signal] = ([header[i] for i in kept], [[line[i] for i in kept] for line in lines])
+    return found
+
+
+def roc_figures(curves: Mapping[str, Mapping[str, Curve]]) -> dict[str, Figure]:
+    """One figure a signal with the curve of every run that has it; curves: run -> signal."""
+    signals = list(dict.fromkeys(signal for found in curves.values() for signal in found))
+    return {
+        f"roc_{signal}" if len(signals) > 1 else "roc": report.roc_figure(
+            {run: found[signal].scores for run, found in curves.items() if signal in found},
+            title=signal,
+            weights={
+                run: found[signal].weights for run, found in curves.items() if signal in found
+            },
+        )
+        for signal in signals
+    }
+
+
 def _auc(entry: Mapping[str, Any]) -> tuple[float | None, float | None]:
     """AUC and its error: the statistical one, or half the members' 68 % band if wider."""
     band = entry.get("auc_band") or (0.0, 0.0)
@@ -143,7 +228,7 @@ def figures(runs: Runs) -> dict[str, Figure]:
 
 
 def compare(workdirs: Sequence[Path], out: Path | None) -> None:
-    """Print the tables of the runs and, with `out`, write them and the figures there.
+    """Print the tables of the runs and, with `out`, write the page, tables and figures there.
 
     Raises:
         UserError: a run without metrics, or another file in the place of one of these.
@@ -152,15 +237,44 @@ def compare(workdirs: Sequence[Path], out: Path | None) -> None:
     text = tables(runs)
     print(text)
     if out is not None:
-        drawn = figures(runs)
-        replace = functools.partial(replacing_own, mend="choose another --out")
-        with named(out):
-            for name in (TABLES, *(f"{name}.png" for name in drawn)):
-                require_own(out / name, "choose another --out")
-            paths = report.save_figures(drawn, out, replace)
-            with replace(out / TABLES) as temporary:
-                temporary.write_text(text + "\n", encoding="utf-8")
-        print("\n" + "\n".join(map(str, paths)))
+        print("\n" + "\n".join(map(str, _written(runs, named_folders(workdirs), text, out))))
+
+
+def _written(runs: Runs, folders: Mapping[str, Path], text: str, out: Path) -> list[Path]:
+    """Writes all into `out`; returns the paths of the figures and, last, of the page."""
+    curves = {run: read_curves(folder, runs[run]) for run, folder in folders.items()}
+    settings = {run: read_settings(folder, runs[run]) for run, folder in folders.items()}
+    drawn = roc_figures(curves) | figures(runs)
+    replace = functools.partial(replacing_own, mend="choose another --out")
+    with named(out):
+        for name in (TABLES, PAGE, *(f"{name}.png" for name in drawn)):
+            require_own(out / name, "choose another --out")
+        paths = report.save_figures(drawn, out, replace)
+        page = comparison_page(
+            tables=signal_tables(runs),
+            images={path.stem: path.read_bytes() for path in paths},
+            settings=settings,
+            notes=_notes(runs, folders, curves),
+        )
+        for name, content in ((TABLES, text + "\n"), (PAGE, page)):
+            with replace(out / name) as temporary:
+                temporary.write_text(content, encoding="utf-8")
+    return [*paths, out / PAGE]
+
+
+def _notes(
+    runs: Runs, folders: Mapping[str, Path], curves: Mapping[str, Mapping[str, Curve]]
+) -> list[str]:
+    """What the page needs said."""
+    notes = ["ROC curves are those of each run's first score."] if any(curves.values()) else []
+    if any(score.startswith("(") for _, score, _ in rows(runs)):
+        notes.append("(name): a baseline observable, no training; shown once where it repeats")
+    for run, folder in folders.items():
+        if not curves[run]:
+            notes.append(f"{run}: no ROC curve, for eval/scores.h5 is missing: evaluate again")
+        if not (folder / "config.json").is_file():
+            notes.append(f"{run}: no settings, for config.json is missing")
+    return notes
 
 
 def main(argv: Sequence[str]) -> int:
@@ -168,7 +282,7 @@ def main(argv: Sequence[str]) -> int:
     parser = cli.parser(__doc__, "compare")
     parser.add_argument("workdirs", nargs="+", type=expanded, help="evaluated runs, such as runs/*")
     parser.add_argument(
-        "--out", type=expanded, help="folder for comparison.txt and the figures (png)"
+        "--out", type=expanded, help="folder for compare.html, comparison.txt and figures (png)"
     )
     args = parser.parse_args(argv)
     return cli.exit_code(lambda: compare(args.workdirs, args.out))

@@ -29,7 +29,7 @@ from jaxad import data, methods, report, workdir
 from jaxad.commands import cli
 from jaxad.data.dataset import Dataset, Rows
 from jaxad.errors import DAMAGED, UserError
-from jaxad.evaluation import general, mimickers, references, resonant
+from jaxad.evaluation import closure, general, mimickers, references, resonant
 from jaxad.evaluation.general import Table
 from jaxad.scorer import Scorer, load
 from jaxad.storage.atomic import named, replacing, write_text
@@ -96,7 +96,12 @@ def _evaluate(scorer: Scorer, directory: Path, source: str, n_bootstrap: int, ke
     if medians:
         metrics["medians"] = medians
     shown = _without(table, [*map(references.two_sided, medians)])
-    measured, figures = _measured(scorers, dataset, classes, shown, workdir.read_history(directory))
+    history = [
+        record
+        for record in workdir.read_history(directory)
+        if not record["stage"].startswith(closure.STAGE)
+    ]
+    measured, figures = _measured(scorers, dataset, classes, shown, history)
     background = general.part(next(iter(table.values())), False)
     try:
         metrics |= general.rates(config, background, weights.get(next(iter(table))))
@@ -109,6 +114,7 @@ def _evaluate(scorer: Scorer, directory: Path, source: str, n_bootstrap: int, ke
     if "following" in metrics:
         figures |= report.following_figures(metrics["following"], dataset.labels)
     left_out |= measured.pop("left_out", {})
+    metrics |= _convergence(scorer)
     if caution:
         metrics["caution"] = caution
         print(f"warning: {caution}", file=sys.stderr)
@@ -137,6 +143,14 @@ def _caution(scorer: Scorer, dataset: Dataset) -> str:
     """Which test events trained the method, whose figures are then too good; "" for none."""
     module = methods.get(scorer.method)
     return module.caution(scorer.config, dataset) if hasattr(module, "caution") else ""
+
+
+def _convergence(scorer: Scorer) -> dict[str, Any]:
+    """{"convergence": ...}: what a method says of its own training; {} where it says nothing."""
+    module = methods.get(scorer.method)
+    if not hasattr(module, "convergence"):
+        return {}
+    return {"convergence": module.convergence(scorer.params)}
 
 
 def _load_references(scorers: dict[str, Scorer], directory: Path) -> dict[str, str]:

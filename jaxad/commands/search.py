@@ -56,6 +56,27 @@ def publish(
     print(f"report: {folder / 'report.html'}")
 
 
+def search(
+    config: ConfigDict, directory: Path, n_toys: int = 1000, unblind: bool = False
+) -> dict[str, Any]:
+    """Search in a work directory, or go on there; results and report in `directory/search`.
+
+    Returns the content of `search.json`.
+
+    Args:
+        n_toys: pseudo-experiments a window.
+        unblind: show what was observed.
+
+    Raises:
+        UserError: anything the user can mend.
+        Preempted: stopped by SIGTERM or Ctrl-C; the same call goes on.
+    """
+    require_all_own(directory / "search", NAMES, MEND)
+    working = bench(fitter(directory))
+    written = partial(publish, config)
+    return run.search(config, directory, working, n_toys, unblind, publish=written)
+
+
 def main(argv: Sequence[str]) -> int:
     """The command; its exit code, see `cli.exit_code`."""
 
@@ -75,9 +96,6 @@ def main(argv: Sequence[str]) -> int:
     n_toys = QUICK if values.quick else values.toys
 
     def command() -> None:
-        require_all_own(values.workdir / "search", NAMES, MEND)
-        working = bench(fitter(values.workdir))
-        written = partial(publish, values.config)
-        run.search(values.config, values.workdir, working, n_toys, values.unblind, publish=written)
+        search(values.config, values.workdir, n_toys, values.unblind)
 
     return cli.exit_code(command, at_once=True)

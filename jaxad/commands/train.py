@@ -7,11 +7,14 @@
 --config is a file or the name of one that jaxad ships; CONFIG:smoke is a version of the experiment
 that takes seconds. Any setting of the config is overridden by --config.SECTION.NAME=VALUE, after
 --config; the resolved config is printed first. The same command again resumes a run that was
-interrupted; a finished one is left alone. `python train.py` is the same command.
+interrupted; a finished one is left alone. --tensorboard writes event files, --log=MODULE:FUNCTION
+calls a function of yours after every epoch. `python train.py` is the same command.
 """
 
 import contextlib
+import dataclasses
 import os
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -27,11 +30,11 @@ from jaxad.data.event_weights import for_training
 from jaxad.data.raw_events import trained_energies
 from jaxad.devices import hosts
 from jaxad.errors import UserError
-from jaxad.evaluation import references
+from jaxad.evaluation import closure, references
 from jaxad.methods import Bench, settings
 from jaxad.scorer import Scorer, load, require_free
 from jaxad.storage.provenance import provenance
-from jaxad.training import Fitted, fit
+from jaxad.training import Fitted, fit, logs, tensorboard
 
 
 def _banner(config: ConfigDict) -> str:
@@ -40,18 +43,32 @@ def _banner(config: ConfigDict) -> str:
     )
 
 
-def fitter(directory: Path) -> Callable[..., Fitted]:
-    """`jaxad.training.fit` bound to a work directory: checkpoints, history, signals."""
+def fitter(
+    directory: Path, log: logs.Log | None = None, with_tensorboard: bool = False
+) -> Callable[..., Fitted]:
+    """`jaxad.training.fit` bound to a work directory: checkpoints, history, logs, signals."""
+    told = Counter(record["stage"] for record in workdir.read_history(directory))
+    epochs: dict[str, int] = {}
 
     def bound(*args: object, stage: str, **kwargs: object) -> Fitted:
-        history = workdir.history_writer(directory, stage)
+        followers = [workdir.history_writer(directory, stage)]
+        if with_tensorboard:
+            followers.append(tensorboard.writer(directory / "tensorboard" / stage))
+        if log:
+            followers.append(logs.teller(log, told[stage], sum(epochs.values())))
+
+        def on_epoch(history: list[dict]) -> None:
+            for follow in followers if hosts.leads() else ():
+                follow(history)
+            epochs[stage] = len(history)
+
         with workdir.stop_signals() as stop:
             return fit(
                 *args,
                 stage=stage,
                 directory=directory / "checkpoints",
                 stop=stop,
-                on_epoch=history if hosts.leads() else lambda _: None,
+                on_epoch=on_epoch,
                 **kwargs,
             )
 
@@ -93,10 +110,21 @@ def _check_folders(config: ConfigDict, directory: Path) -> None:
         require_free(directory / folder)
 
 
-def train(config: ConfigDict, directory: Path) -> None:
+def train(
+    config: ConfigDict,
+    directory: Path,
+    log: logs.Log | None = None,
+    with_tensorboard: bool = False,
+) -> None:
     """Fit the config's method in a work directory; the same call again resumes.
 
     Of several processes (`jaxad.devices.hosts`) all call this, and the leader writes.
+
+    Args:
+        config: of the experiment.
+        directory: of the run.
+        log: called after every epoch with (step, {name: value}), see `jaxad.training.logs`.
+        with_tensorboard: write event files into directory/tensorboard/STAGE.
 
     Raises:
         UserError: anything the user can mend.
@@ -122,12 +150,18 @@ def train(config: ConfigDict, directory: Path) -> None:
         say(data.summary(dataset), flush=True)
         dataset = for_training(dataset, config.data)
         references.names_of(config, dataset)
+        false = closure.windows(config, dataset)
+        fitting = fitter(directory, log, with_tensorboard)
         fitted_first = [name for name in config.baselines if name in methods.NAMES]
         for name in [*fitted_first, config.method.name]:
             methods.check(name, config, dataset)
-            fitted = methods.get(name).fit(config, dataset, bench(fitter(directory)))
+            works = bench(fitting)
+            fitted = methods.get(name).fit(config, dataset, works)
             folder = "scorer" if name == config.method.name else f"baselines/{name}"
             scorer = build_scorer(config, name, fitted, dataset)
+            if false and name == config.method.name:
+                tested = closure.measure(config, dataset, works)
+                scorer = dataclasses.replace(scorer, info=scorer.info | {"closure": tested})
             if hosts.leads():
                 scorer.save(directory / folder)
         say(f"trained: {directory}/scorer; next: jaxad evaluate --workdir={directory}")
@@ -139,11 +173,24 @@ def main(argv: Sequence[str]) -> int:
     def define(values: flags.FlagValues, arguments: list[str]) -> None:
         cli.define_config(values, arguments, required=True)
         cli.define_workdir(values, "Where the run lives: checkpoints, history, scorer.")
+        flags.DEFINE_bool(
+            "tensorboard",
+            False,
+            "Write TensorBoard's event files into WORKDIR/tensorboard.",
+            flag_values=values,
+        )
+        flags.DEFINE_string(
+            "log",
+            "",
+            "MODULE:FUNCTION called after every epoch with (step, {name: value}).",
+            flag_values=values,
+        )
 
     values = cli.parsed(define, ["jaxad train", *argv], __doc__)
 
     def command() -> None:
         hosts.initialize()
-        train(values.config, values.workdir)
+        log = logs.found(values.log, Path.cwd()) if values.log and hosts.leads() else None
+        train(values.config, values.workdir, log, values.tensorboard)
 
     return cli.exit_code(command, at_once=True)

@@ -101,7 +101,7 @@ def stored_array(
     return stored
 
 
-def lists_of_names(path: Path, n: int) -> list[list[str]]:
+def texts_in(path: Path, n: int) -> list[list[str]]:
     """The lists of `n` texts that an HDF5 file has, as names of columns."""
     if path.suffix not in (".h5", ".hdf5"):
         return []

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from jaxad.data import checks, event_text
-from jaxad.data.array_files import SUFFIXES, lists_of_names, opened
+from jaxad.data.array_files import SUFFIXES, opened, texts_in
 from jaxad.data.beside import Beside, Constant, Masses, Place, shape_of, text_of
 from jaxad.data.columns import chosen, no_column, open_columns
 from jaxad.data.coordinates import COORDINATES
@@ -125,7 +125,7 @@ def _numbered(place: Place, arrays: dict[str, Any], path: Path, setting: str) ->
     if not isinstance(place.columns, str):
         return place
     shape = arrays[place.key].shape
-    lists = lists_of_names(path, shape[-1] if len(shape) > 1 else 0)
+    lists = texts_in(path, shape[-1] if len(shape) > 1 else 0)
     number = next((names.index(place.columns) for names in lists if place.columns in names), None)
     if number is None and not lists:
         raise UserError(

@@ -9,7 +9,8 @@
     signals = { top = "top_*.h5" }
 
 Beside these it may say `container`, `record`, `doi`, `reference`, `size`, `notes`, and tables
-`columns` and `md5`, which `jaxad data describe` shows and nothing reads.
+`columns` and `md5`, which `jaxad data describe` shows; files of `md5` that lie in a Zenodo `record`
+are fetched by `jaxad data fetch`.
 """
 
 import difflib
@@ -173,11 +174,6 @@ def filled(name: str, source: str, given: Mapping[str, Any]) -> dict[str, Any]:
         files = {k: str(folder / v) for k, v in preset.files.get("signals", {}).items()}
         settings["signals"] = ",".join(f"{key}={value}" for key, value in (own | files).items())
     return {**settings, **{key: value for key, value in given.items() if key != "source"}}
-
-
-def listed() -> str:
-    """The presets that jaxad ships, a line each."""
-    return "\n".join(f"{name:<24}{read(name).title}" for name in names())
 
 
 def described(name: str) -> str:

@@ -6,29 +6,24 @@ After Hallin et al., arXiv:2109.00546, section VI, and arXiv:2210.14924.
 from collections.abc import Callable
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import Array
 from ml_collections import ConfigDict
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold
 
-from jaxad import methods, metrics
+from jaxad import metrics
 from jaxad.data.dataset import Dataset, take
 from jaxad.data.window import held_out_data
-from jaxad.devices.batches import in_batches
 from jaxad.devices.cores import side_by_side
 from jaxad.errors import UserError
-from jaxad.methods import cathode
+from jaxad.evaluation import closure
 from jaxad.methods.stages import density, weak
 from jaxad.metrics import resonance, spectrum
 from jaxad.metrics.sculpting import mass_sculpting
 from jaxad.scorer import Scorer
 
 EFFICIENCIES = (0.2, 0.05, 0.01, 0.001)
-DENSITY_RATIOS = ("anode", "ranode")
 N_BINS = 30
 MIN_OF_FOLD = 4
 N_BINS_INSIDE = 4  # of the mass spectrum, in the window
@@ -96,18 +91,6 @@ def template_quality(config: ConfigDict, background: dict, dataset: Dataset) -> 
     }
 
 
-def scores_of_features(scorer: Scorer, m: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """Default scores (N,) of masses (N,) [TeV] and features (N, F), mean over the runs."""
-    function = methods.get(scorer.method).feature_scores(scorer.config)
-    params = jax.tree.map(jnp.asarray, scorer.params)
-
-    def mean(rows: Array) -> Array:
-        scores = function(params, rows[:, 0], rows[:, 1:], rows)
-        return next(iter(scores.values())).mean(axis=0)
-
-    return in_batches(mean, np.column_stack([m, x]).astype(np.float32))
-
-
 def discovery(config: ConfigDict, scorer: Scorer, dataset: Dataset) -> dict[str, dict[str, Any]]:
     """Excess in the window of held-out data before and after cuts, estimated in two ways.
 
@@ -118,6 +101,11 @@ def discovery(config: ConfigDict, scorer: Scorer, dataset: Dataset) -> dict[str,
     made after them. "true_background" counts what of "observed" is labelled so. A quarter of the
     window is a bin of the fits; where the spectrum cannot be fitted, {"reason": why}.
 
+    The error of the normalisation is in that of the template's counts. What false windows said of
+    the template (`closure.measure`, in the scorer's info) is taken off and added to the error:
+    "closure", by cut, of as large a share of the samples; None where that was not measured.
+    "errors" says in words what they hold.
+
     Raises:
         UserError: the data set holds no data that were held out.
     """
@@ -126,31 +114,31 @@ def discovery(config: ConfigDict, scorer: Scorer, dataset: Dataset) -> dict[str,
     inside = (mass > window[0]) & (mass < window[1])
     score, width = scorer(rows["x"]), (window[1] - window[0]) / N_BINS_INSIDE
     options = {"span": spectrum.fit_span(mass, width), "width": width}
-    everywhere = config.method.name not in DENSITY_RATIOS
+    everywhere = config.method.name not in closure.DENSITY_RATIOS
     efficiencies = EFFICIENCIES if everywhere else ()
     fits = resonance.sideband_fits(mass, score, window, efficiencies, **options)
     found = {"sideband": fits}
-    if config.method.name not in ("cathode", *DENSITY_RATIOS):
+    if config.method.name not in ("cathode", *closure.DENSITY_RATIOS):
         return found
     expected, why = fits["1"].get("expected"), fits["1"].get("reason")
     if inside.sum() < density.MIN_MASSES:
         why = f"{int(inside.sum())} events of held-out data in the window"
     if why:
         found["template"] = {f"{e:g}": {"reason": why} for e in EFFICIENCIES}
-    else:
-        # Not the samples that the classifiers were trained on, nor those that are tested.
-        background = scorer.params["background"]
-        samples = cathode.template(config, background, mass[inside], "discovery")
-        template = scores_of_features(scorer, samples["m"], samples["x"])
-        reference = score[~inside] if everywhere else template
-        background = score[inside & (rows["label"] == 0)]
-        found["template"] = {}
-        for efficiency in EFFICIENCIES:
-            cut = np.quantile(reference, 1 - efficiency)
-            counted = resonance.count_above(score[inside], template, cut, expected)
-            truth = {"true_background": int((background >= cut).sum())}
-            found["template"][f"{efficiency:g}"] = counted | truth
-    return found
+        return found
+    template = closure.template_scores(scorer, mass[inside], "discovery")
+    reference = score[~inside] if everywhere else template
+    background, measured = score[inside & (rows["label"] == 0)], scorer.info.get("closure", {})
+    found |= {"closure": {}, "template": {}}
+    for efficiency in EFFICIENCIES:
+        cut, name = np.quantile(reference, 1 - efficiency), f"{efficiency:g}"
+        tested = closure.summary(measured, (template >= cut).mean())
+        counted = resonance.count_above(
+            score[inside], template, cut, expected, fits["1"]["error"], tested
+        )
+        truth = {"true_background": int((background >= cut).sum())}
+        found["template"][name], found["closure"][name] = counted | truth, tested
+    return found | {"errors": closure.said(found["closure"])}
 
 
 def measure(scorer: Scorer, dataset: Dataset) -> dict[str, Any]:
@@ -163,7 +151,7 @@ def measure(scorer: Scorer, dataset: Dataset) -> dict[str, Any]:
     if "background" in scorer.params:
         background = scorer.params["background"]
         wanted["template"] = lambda: template_quality(config, background, dataset)
-    if config.method.name not in DENSITY_RATIOS:
+    if config.method.name not in closure.DENSITY_RATIOS:
         wanted["sculpting"] = lambda: sculpting(scorer, dataset)
     for name, make in wanted.items():
         try:
@@ -205,6 +193,6 @@ def summary(scorer: Scorer, dataset: Dataset, found: dict[str, Any]) -> dict[str
         one = metrics.summarise(b, s, fprs=(1e-2,), weights=weights)
         sics.append(one["sic_at_fpr"]["1e-2"]["value"])
         maxima.append(one["max_sic"])
-    way = "template" if scorer.method in DENSITY_RATIOS else "sideband"
+    way = "template" if scorer.method in closure.DENSITY_RATIOS else "sideband"
     after = found.get("discovery", {}).get(way, {}).get("0.01", {}).get("significance")
     return {"sic": sics, "max_sic": maxima, "significance": [after]}

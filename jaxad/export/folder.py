@@ -93,13 +93,20 @@ def _finish(folder: Path, about: dict) -> None:
     write_contract(folder, about | {"files": [*files, "export.json"]})
 
 
+def _of_size(about: dict, shape: Sequence) -> dict:
+    """The contract for events of one size, where it speaks of any number of particles."""
+    _, kind = about["input"]["order"].split(": ")
+    order = f"row-major ({', '.join(map(str, shape))}): {kind}"
+    return about | {"input": about["input"] | {"order": order}}
+
+
 def write(
     scorer: Scorer, about: dict, formats: tuple[str, ...], folder: Path, shape: Sequence
 ) -> dict:
     """Write the formats into an empty `folder`; the contract `about` with what was written.
 
-    `shape` is that of an event at hand, for the format whose events have one size. Of the `DEFAULT`
-    formats C++ is left out where the score has no such form.
+    `shape` is that of an event at hand, for the formats whose events have one size. Of the
+    `DEFAULT` formats C++ is left out where the score has no such form.
     """
     score, artefacts = partial(scorer.fn, jax.tree.map(jnp.asarray, scorer.params)), {}
     for form in formats:
@@ -107,7 +114,7 @@ def write(
         path.parent.mkdir(parents=True, exist_ok=True)
         if form == "cpp":
             try:
-                path.write_text(cpp.header(score, scorer.shape, about), encoding="utf-8")
+                path.write_text(cpp.header(score, shape, _of_size(about, shape)), encoding="utf-8")
             except UserError as error:
                 if formats != DEFAULT:
                     raise

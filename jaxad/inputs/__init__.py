@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from jaxad.data.layout import PARTICLES, Layout
 from jaxad.devices.batches import in_batches
 from jaxad.errors import UserError
-from jaxad.inputs import features, images, particles, trigger, trigger_integer
+from jaxad.inputs import features, images, particle_set, particles, trigger, trigger_integer
 from jaxad.inputs.stage import KINDS, Stage, as_it_is
 from jaxad.storage import cache, on_disk
 from jaxad.storage.digest import digest
@@ -24,6 +24,7 @@ INPUTS: dict[str, tuple[Callable[[ConfigDict, Layout, str], Stage], tuple, tuple
     "jet_image": (particles.image, ("image",), PARTICLES),
     "jet_observables": (particles.jet_observables, ("vector",), PARTICLES),
     "jet_features": (particles.jet_features, ("vector",), PARTICLES),
+    "particle_set": (particle_set.stage, ("set",), PARTICLES),
     "trigger_event": (trigger.stage, ("vector", "set"), ("ptetaphi",)),
     "trigger_integer": (trigger_integer.stage, ("vector",), ("ptetaphi",)),
     "image": (images.stage, ("image",), ("image",)),
@@ -43,9 +44,12 @@ def get_config(name: str, **changes: Any) -> ConfigDict:
     """
     settings = {
         "name": name,
+        "n_particles": 64,  # particle_set: the hardest ones that are kept
         "n_pixels": 16,  # jet_image: a side
         "half_width": 0.8,  # jet_image: half the side in eta and phi
         "align": False,  # jet_image: centred, rotated and reflected
+        "smear": 0.0,  # jet_image, image: width of a Gaussian filter in pixels; 0: none
+        "power": 1.0,  # jet_image, image: of each pixel, after the filter; then divided by the sum
         "max_degree": 3,  # jet_observables: of the EFPs; 0: none
         "n_taus": 0,  # jet_observables: tau_1 ... tau_n
         "efp_degree": 0,  # jet_features: of the EFPs whose logarithms join; 0: none

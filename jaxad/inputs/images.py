@@ -1,9 +1,14 @@
 """Images as networks see them, and their augmentation."""
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from ml_collections import ConfigDict
+from scipy.ndimage import gaussian_filter1d
 
 from jaxad.data.layout import Layout
 from jaxad.errors import UserError
@@ -30,11 +35,17 @@ def stage(config: ConfigDict, layout: Layout, kind: str) -> Stage:
     }
     if pixels not in functions:
         raise UserError(f"inputs.pixels: expected one of {', '.join(PIXELS)}, found {pixels!r}")
+    soften, softened = softening(config, layout.periodic)
+    if softened and pixels != "fraction":
+        raise UserError(
+            f"inputs.{next(iter(softened))}: of images that sum to one, found inputs.pixels="
+            f"{pixels!r}: set inputs.pixels=fraction, or leave it out"
+        )
     units = {"fraction": "fraction of the sum", "mask": "hits", "masks": "hits"}
     units["counts"] = layout.picture.get("unit", "counts")
 
     def values(raw: Array) -> Array:
-        return functions[pixels](raw if raw.ndim == 4 else raw[..., None])
+        return soften(functions[pixels](raw if raw.ndim == 4 else raw[..., None]))
 
     return Stage(
         kind=kind,
@@ -48,8 +59,41 @@ def stage(config: ConfigDict, layout: Layout, kind: str) -> Stage:
         },
         batch=4096 if pixels == "fraction" else 256,
         stored=jnp.uint8 if pixels in ("mask", "masks") else jnp.float32,
-        settings={"pixels": pixels, "max_energy": largest},
+        settings={"pixels": pixels, "max_energy": largest, **softened},
     )
+
+
+def softening(
+    config: ConfigDict, periodic: bool = False
+) -> tuple[Callable[[Array], Array], dict[str, Any]]:
+    """What softens images (n, h, w, c) that sum to one, and its settings where it does anything.
+
+    In this order: a Gaussian filter of the width `config.smear` [pixels], as that of SciPy, with
+    pixels reflected at the edges (and the first axis wrapped around where it is `periodic`); every
+    pixel to the power `config.power`; division by the sum. Neighbouring pixels then say that they
+    are neighbours, which a squared difference of pixels does not know (Dillon et al.,
+    arXiv:2206.14225; Finke et al., arXiv:2104.09051).
+    """
+    smear, power = config.get("smear", 0.0), config.get("power", 1.0)
+    settings = ({"smear": smear} if smear else {}) | ({"power": power} if power != 1 else {})
+
+    def soften(images: Array) -> Array:
+        if smear:
+            rows, columns = (_filter(n, smear) for n in images.shape[1:3])
+            rows = _filter(images.shape[1], smear, "wrap") if periodic else rows
+            images = jnp.einsum("ih,nhwc->niwc", rows, images, precision="highest")
+            images = jnp.einsum("jw,niwc->nijc", columns, images, precision="highest")
+        if power != 1:
+            lit = images > 0
+            images = jnp.where(lit, jnp.where(lit, images, 1) ** power, 0)
+        return unit_sum(images)
+
+    return (soften, settings) if settings else (lambda images: images, {})
+
+
+def _filter(n: int, smear: float, mode: str = "reflect") -> np.ndarray:
+    """The Gaussian filter of an axis of n pixels as a matrix (n, n)."""
+    return gaussian_filter1d(np.eye(n), smear, axis=0, mode=mode).astype(np.float32)
 
 
 def unit_sum(images: Array) -> Array:

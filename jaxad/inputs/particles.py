@@ -14,6 +14,7 @@ from jaxad.data.layout import Layout
 from jaxad.devices.batches import in_chunks
 from jaxad.errors import UserError
 from jaxad.inputs import features
+from jaxad.inputs.images import softening
 from jaxad.inputs.stage import Stage
 from jaxad.observables.efp import efp_function
 from jaxad.observables.graphs import Graphs, standard_graphs
@@ -82,11 +83,12 @@ def particles(config: ConfigDict, layout: Layout, kind: str) -> Stage:
 
 
 def image(config: ConfigDict, layout: Layout, kind: str) -> Stage:
-    """Images (n, n_pixels, n_pixels, 1) that sum to one.
+    """Images (n, n_pixels, n_pixels, 1) that sum to one, softened by `inputs.smear` and `power`.
 
     Aligned images of four-momenta are made of rapidities, as EnergyFlow's are.
     """
     settings = {name: config[name] for name in ("n_pixels", "half_width", "align")}
+    soften, softened = softening(config)
     for name in ("n_pixels", "half_width"):
         if not settings[name] > 0:
             raise UserError(f"inputs.{name}: expected above 0, found {settings[name]}")
@@ -96,14 +98,14 @@ def image(config: ConfigDict, layout: Layout, kind: str) -> Stage:
         x = in_gev(raw)
         if x.shape[-1] == 4:
             x = (epxpypz_to_ptyphi if config.align else epxpypz_to_ptetaphi)(x)
-        return jet_image(x, **settings)[..., None]
+        return soften(jet_image(x, **settings)[..., None])
 
     labels = ("minor axis", "principal axis") if config.align else ("Δη", "Δφ")
     return Stage(
         values=values,
         unit_sum=True,
         picture={"extent": (*side, *side), "labels": labels, "unit": "fraction of the jet's pT"},
-        **_common(layout, kind, **settings),
+        **_common(layout, kind, **settings, **softened),
     )
 
 

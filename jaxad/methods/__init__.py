@@ -14,9 +14,12 @@ A method module has
                                    "latent"} for figures
     RESONANT = True                of those that search a window of a mass
     caution(config, dataset) -> str
-                                   optional: which events of the test trained, "" for none
+                                   optional: what a reader of the figures has to know, "" for
+                                   nothing: events of the test that trained, a prior on signals
     calibration(config, dataset) -> Calibration
                                    optional: events that trained nothing and chose no epoch
+    convergence(fitted) -> dict    optional: {"converged", "reason", figures}, of a training whose
+                                   end says nothing by itself
 
 where x is raw input, as `layout` says: everything between an event and its score is inside.
 """
@@ -39,8 +42,9 @@ NAMES = (
     *("autoencoder", "pca", "trigger_autoencoder", "rbm", "one_class_svm", "gaussian_mixture"),
     *("isolation_forest", "nearest_neighbours", "mahalanobis", "mean_image"),
     *("two_views", "student", "hln", "pnn"),
-    *("feature_autoencoder", "flow_norm", "quantized", "cicada"),
+    *("feature_autoencoder", "normalised_autoencoder", "flow_norm", "quantized", "cicada"),
     *("codae", "dirichlet_vae", "qcd_or_what", "cct"),
+    *("set_autoencoder", "masked_particles", "contrastive"),
     *("cathode", "iad", "supervised", "cwola", "anode", "lacathode", "ranode"),
 )
 

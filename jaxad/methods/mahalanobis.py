@@ -26,6 +26,11 @@ def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict[str, np.ndar
     """Mean (d,) and whitening (d, d), W with W W^T = (C + FLOOR)^-1, float32; {"inputs"}."""
     stage = inputs.stage(config.inputs, dataset.layout, KINDS, "mahalanobis")
     learnt, x, weight = rows.chosen(config, stage, dataset, config.method.n_fit)
+    return whitened(x, weight) | {"inputs": learnt}
+
+
+def whitened(x: np.ndarray, weight: np.ndarray | None = None) -> dict[str, np.ndarray]:
+    """ "mean" (d,) and "whitening" (d, d) of rows x (n, d), perhaps of weights (n,)."""
     x = x.astype(np.float64)
     if weight is None:
         mean = x.mean(axis=0)
@@ -38,8 +43,13 @@ def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict[str, np.ndar
     return {
         "mean": mean.astype(np.float32),
         "whitening": (axes / np.sqrt(variances)).astype(np.float32),
-        "inputs": learnt,
     }
+
+
+def distance(fitted: dict, x: Array) -> Array:
+    """Mahalanobis distance (n,) of rows x (n, d) from what `whitened` found."""
+    white = (x - fitted["mean"]) @ fitted["whitening"]
+    return jnp.sqrt(jnp.sum(white**2, axis=-1))
 
 
 def scores(config: ConfigDict, layout: Layout) -> Callable[[dict, Array], dict[str, Array]]:
@@ -47,7 +57,6 @@ def scores(config: ConfigDict, layout: Layout) -> Callable[[dict, Array], dict[s
     stage = inputs.stage(config.inputs, layout, KINDS, "mahalanobis")
 
     def function(fitted: dict, raw: Array) -> dict[str, Array]:
-        white = (stage.apply(fitted, raw) - fitted["mean"]) @ fitted["whitening"]
-        return {"distance": jnp.sqrt(jnp.sum(white**2, axis=-1))}
+        return {"distance": distance(fitted, stage.apply(fitted, raw))}
 
     return function

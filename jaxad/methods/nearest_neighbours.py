@@ -30,16 +30,21 @@ def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict[str, np.ndar
     return {"reference": x, "inputs": learnt}
 
 
+def mean_distance(x: Array, reference: Array, k: int) -> Array:
+    """Mean Euclidean distance (n,) of rows x (n, d) to the k nearest of `reference` (m, d)."""
+    rough = rows.squared_distances(x, reference)
+    # All rounding where an event is its own reference: distances of the nearest anew.
+    nearest = jax.lax.top_k(-rough, k)[1]
+    gaps = x[:, None] - reference[nearest]
+    return jnp.mean(jnp.sqrt(jnp.sum(gaps**2, axis=-1)), axis=-1)
+
+
 def scores(config: ConfigDict, layout: Layout) -> Callable[[dict, Array], dict[str, Array]]:
     """{"distance": (n,)}: mean Euclidean distance to the `method.n_neighbours` nearest."""
     stage = inputs.stage(config.inputs, layout, KINDS, "nearest_neighbours")
 
     def function(fitted: dict, raw: Array) -> dict[str, Array]:
         x = stage.apply(fitted, raw)
-        rough = rows.squared_distances(x, fitted["reference"])
-        # All rounding where an event is its own reference: distances of the nearest anew.
-        nearest = jax.lax.top_k(-rough, config.method.n_neighbours)[1]
-        gaps = x[:, None] - fitted["reference"][nearest]
-        return {"distance": jnp.mean(jnp.sqrt(jnp.sum(gaps**2, axis=-1)), axis=-1)}
+        return {"distance": mean_distance(x, fitted["reference"], config.method.n_neighbours)}
 
     return function

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from ml_collections import ConfigDict
 
-from jaxad import data
+from jaxad import data, inputs
 from jaxad.data.settings import (
     COUNT,
     FRACTION,
@@ -36,6 +36,7 @@ RANGES = {
     **dict.fromkeys(("hidden", "widths", "features"), WIDTHS),
     **dict.fromkeys(("n_latent", "latent", "width", "n_hidden", "n_layers"), POSITIVE_COUNT),
     **dict.fromkeys(("layers", "heads", "groups", "mask_groups", "n_steps"), POSITIVE_COUNT),
+    **dict.fromkeys(("n_slots", "n_gaussians"), POSITIVE_COUNT),
     "n_bins": Range("2 or more", 2, whole=True),
     "bound": POSITIVE,
     # ensembles of classifiers
@@ -64,9 +65,19 @@ RANGES = {
     **dict.fromkeys(("passes", "folds", "correction"), COUNT),
     "n_events": Range("2 or more", 2, whole=True),
     "n_taus": Range("0 to 5", 0, 5, whole=True),
+    # normalised autoencoders, sets
+    **dict.fromkeys(("gamma", "l2", "latent_noise", "input_noise"), NOT_NEGATIVE),
+    **dict.fromkeys(("temperature", "latent_rate"), POSITIVE),
+    **dict.fromkeys(("latent_steps", "input_steps"), COUNT),
+    **dict.fromkeys(("projections", "buffer"), POSITIVE_COUNT),
+    "limit": Range("0 (none) or more", 0),
+    "restart": Range("0 to 1", 0, 1),
+    "hidden_fraction": FRACTION,
     # inputs and trigger
-    "n_pixels": POSITIVE_COUNT,
-    **dict.fromkeys(("half_width", "max_energy", "input_rate", "rates"), POSITIVE),
+    **dict.fromkeys(("n_pixels", "n_particles"), POSITIVE_COUNT),
+    "smear": Range("0 (none) or more", 0),
+    "power": POSITIVE,
+    **dict.fromkeys(("half_width", "radius", "max_energy", "input_rate", "rates"), POSITIVE),
     "fpr": FRACTION,
 }
 """Of every section but `data`, whose readers know their own."""
@@ -84,7 +95,10 @@ def check(config: ConfigDict) -> None:
         own = {"eps": Range("a number above 0, below 0.5", 0, 0.5, True)} if "flow" in name else {}
         if name.endswith("inputs."):
             own = {"max_degree": Range("0 (none) or more", 0, whole=True), "n_taus": COUNT}
-        require_ranges(section, name, RANGES | own)
+        ranges = RANGES | own
+        if name == "search.":  # numbers of signal events, which `jaxad.search.settings` checks
+            ranges.pop("power")
+        require_ranges(section, name, ranges)
     if "classifier" in config and config.classifier.folds == 1:
         raise UserError(
             "classifier.folds: expected 0 (every member sees every event) or 2 and more, found 1"
@@ -108,16 +122,16 @@ def _sections(config: Mapping, prefix: str = "") -> Iterator[tuple[str, Mapping]
 
 METHODS_OF = {
     "oversampling": ("cathode", "anode", "lacathode", "ranode"),
-    "bandwidth": ("cathode", "anode", "ranode"),
+    **dict.fromkeys(("bandwidth", "closure_windows"), ("cathode", "anode", "ranode")),
     "initial_fraction": ("ranode",),
     "sideband": ("cwola",),
     "n_trees": ("isolation_forest",),
     "nu": ("one_class_svm",),
     "n_components": ("gaussian_mixture",),
-    "n_neighbours": ("nearest_neighbours", "two_views"),
+    "n_neighbours": ("nearest_neighbours", "two_views", "contrastive"),
     "n_fit": (
         *("isolation_forest", "one_class_svm", "gaussian_mixture", "nearest_neighbours"),
-        *("mahalanobis", "two_views"),
+        *("mahalanobis", "two_views", "contrastive"),
     ),
     "decorrelation": ("codae",),
     "samples": ("codae",),
@@ -127,15 +141,23 @@ METHODS_OF = {
     "concentration": ("dirichlet_vae",),
     "alpha": ("dirichlet_vae",),
     **dict.fromkeys(("corrupted", "noise"), ("feature_autoencoder",)),
+    **dict.fromkeys(
+        ("normalisation", "energy_scale", "gamma", "l2", "transport", "projections"),
+        ("normalised_autoencoder",),
+    ),
     "k": ("rbm",),
     "time": ("flow_norm",),
-    "loss": ("trigger_autoencoder",),
+    "loss": ("trigger_autoencoder", "set_autoencoder", "contrastive"),
+    "radius": ("set_autoencoder", "contrastive"),
+    "hidden_fraction": ("masked_particles",),
+    "temperature": ("contrastive", "normalised_autoencoder"),
     "beta": ("trigger_autoencoder", "codae", "quantized"),
     "teacher": ("student", "hln", "pnn", "quantized", "cicada"),
     "outliers": ("cicada",),
     **dict.fromkeys(("weight_bits", "activation_bits", "code_bits", "rounding"), ("quantized",)),
     **dict.fromkeys(("target", "input_type", "granularity", "learned"), ("quantized",)),
-    **dict.fromkeys(("beta_start", "score"), ("quantized",)),
+    "beta_start": ("quantized",),
+    "score": ("quantized", "contrastive"),
 }
 """Settings of `method` and the methods that read them; all methods read the others they have."""
 
@@ -145,17 +167,20 @@ SECTIONS_OF = {
     "flow_train": DENSITY,
     "signal_flow": ("ranode",),
     "feature_train": ("feature_autoencoder",),
+    **dict.fromkeys(("chains", "normalise_train"), ("normalised_autoencoder",)),
     "classifier": ("cathode", "lacathode", "anode", "ranode", "cwola", "iad", "supervised"),
 }
 """Sections that some methods alone read."""
 
 INPUTS_OF = {
+    "n_particles": ("particle_set",),
     **dict.fromkeys(("n_pixels", "half_width", "align"), ("jet_image",)),
     **dict.fromkeys(("max_degree", "n_taus"), ("jet_observables",)),
     **dict.fromkeys(("efp_degree", "unskew"), ("jet_features",)),
     "rotate": ("trigger_event",),
     "type": ("trigger_integer",),
     **dict.fromkeys(("pixels", "max_energy"), ("image",)),
+    **dict.fromkeys(("smear", "power"), ("jet_image", "image")),
 }
 """Settings of `inputs` and the inputs that read them."""
 
@@ -190,9 +215,11 @@ def _reasons(config: ConfigDict) -> Iterator[tuple[str, str]]:
         for key in config.get(section, ()):
             if method not in names:
                 yield f"{section}.{key}", f"method.name={method} does not read it"
-    image = {"mean_image", "two_views"} & {method, *config.baselines}
+    also = {"jet_image"} if {"mean_image", "two_views"} & {method, *config.baselines} else set()
+    if method == "set_autoencoder" and config.method.loss == "summaries":
+        also.add("jet_features")
     for key, names in INPUTS_OF.items():
-        if config.inputs.name not in names and not (image and "jet_image" in names):
+        if not {config.inputs.name, *also} & {*names}:
             yield f"inputs.{key}", f"it is of inputs.name={names[0]}"
     for section in ("flow", "signal_flow"):
         if section in config:
@@ -201,13 +228,16 @@ def _reasons(config: ConfigDict) -> Iterator[tuple[str, str]]:
         yield from _of_search(config)
     elif "classifier" in config:
         yield from _of_classifier(config, method)
-    for section in ("train", "flow_train", "feature_train"):
+    for section in ("train", "flow_train", "feature_train", "normalise_train"):
         if section in config:
             yield from _of_training(config[section], section)
     if "pca" in config and not {"pca", "two_views"} & {method, *config.baselines}:
         yield "pca.components", "it is of the method or reference pca"
-    if "feature_train" in config:
-        yield "feature_train.ensemble", "train.ensemble says how many"
+    for section in ("feature_train", "normalise_train"):
+        if section in config:
+            yield f"{section}.ensemble", "train.ensemble says how many"
+    if method == "normalised_autoencoder":
+        yield from _of_chains(config)
     if "model" in config:
         yield from _of_model(config, method)
     if method == "quantized":
@@ -228,10 +258,34 @@ def _of_model(config: ConfigDict, method: str) -> Iterator[tuple[str, str]]:
         yield from ((f"train.{key}", "model.weights replace the training") for key in config.train)
     if method == "trigger_autoencoder" and name not in VARIATIONAL:
         yield "method.beta", f"model.name={name} is not variational"
+    if name == "deep_sets":
+        for key in ("layers", "heads"):
+            yield f"model.{key}", "it is of model.name=transformer"
+    if method == "set_autoencoder" and config.method.loss == "summaries":
+        for key in ("method.radius", "model.n_slots"):
+            yield key, "method.loss=summaries decodes no particles"
     if method == "autoencoder":
         for key, owner in (("width", "conv"), ("widths", "dense")):
             if key in config.model and name != owner:
                 yield f"model.{key}", f"it is of model.name={owner}"
+
+
+def _of_chains(config: ConfigDict) -> Iterator[tuple[str, str]]:
+    """Settings of a normalised autoencoder that its other settings leave unread."""
+    if config.method.normalisation == "wasserstein":
+        why = "it is of method.normalisation=langevin"
+        for key in ("latent_steps", "latent_rate", "latent_noise"):
+            yield f"chains.{key}", why
+        yield from ((f"method.{key}", why) for key in ("gamma", "l2"))
+    else:
+        yield "method.transport", "it is of method.normalisation=wasserstein"
+    if config.chains.tied:
+        for key in ("latent_noise", "input_noise", "annealed"):
+            yield f"chains.{key}", "chains.tied sets the noise"
+    if "image" in inputs.INPUTS[config.inputs.name][1]:
+        yield "chains.bound", "pixels lie between 0 and 1"
+    if config.model.name == "conv40":
+        yield "model.widths", "it is of model.name=dense"
 
 
 def _of_quantized(config: ConfigDict) -> Iterator[tuple[str, str]]:

@@ -17,6 +17,9 @@ from jaxad.metrics import Array, checked_values
 LARGEST_DELTA = 1.0
 SMALLEST_P = 1e-3
 """Bounds of a claim: on |mean delta|, and on the chi2 probability that the windows agree."""
+LEAST = 0.5
+"""No correction halves an expectation or more: so few events pass in false windows that their mean
+says nothing."""
 
 
 def summary(
@@ -88,6 +91,21 @@ def summary(
         "width": float(width),
         "refused": "; ".join(reasons) or None,
     }
+
+
+def correction(found: dict[str, Any] | None) -> tuple[float, float]:
+    """delta and sigma_closure of a `summary`: b becomes b (1 + delta), with that relative error.
+
+    delta is the mean, at least -`LEAST`. Both are 0 without a summary.
+
+    Examples:
+        >>> correction({"mean": 0.25, "sigma": 0.05})
+        (0.25, 0.04)
+    """
+    if found is None:
+        return 0.0, 0.0
+    delta = max(found["mean"], -LEAST)
+    return delta, found["sigma"] / (1 + delta)
 
 
 def _chi2(n: Array, b: Array, r: Array, phi2: float) -> float:

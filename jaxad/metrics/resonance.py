@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from scipy.special import ndtr, ndtri
 
 from jaxad.errors import UserError
-from jaxad.metrics import Array, checked_scores, checked_values
+from jaxad.metrics import Array, checked_scores, checked_values, closure
 from jaxad.metrics.families import Family
 from jaxad.metrics.likelihood import profile_z
 from jaxad.metrics.spectrum import expectation
@@ -46,24 +46,41 @@ def significance(observed: float, expected: float, expected_error: float = 0.0) 
 
 
 def count_above(
-    data: ArrayLike, template: ArrayLike, threshold: float, n_expected: float
+    data: ArrayLike,
+    template: ArrayLike,
+    threshold: float,
+    n_expected: float,
+    n_error: float = 0.0,
+    tested: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Cut and count in the signal region, background samples giving the expectation.
 
     data, template: scores (N,), (M,) of the region's data and of its background samples.
-    n_expected: background events in the region before the cut, taken as known. The error of the
-    expectation is the template's sqrt of the count. None with the reason if no sample passes.
+    n_expected: background events in the region before the cut, known to +- n_error. tested: of
+    `closure.summary`, what false windows say of the template at this cut: the expectation becomes
+    1 + "delta" times as large, and its error holds what they differ by. Without, the template has
+    the Poisson error of the samples that pass and no other. "error" is that of the expectation,
+    "relative_errors" its parts as fractions; the significance is `profile_z` of them. None with
+    the reason if no sample passes.
     """
     data, template = checked_scores(data, "data"), checked_scores(template, "template")
     observed, passed = int((data >= threshold).sum()), int((template >= threshold).sum())
-    scale = n_expected / len(template)
-    result = {"observed": observed, "expected": passed * scale, "reason": None}
+    delta, shape = closure.correction(tested)
+    expected = passed * n_expected / len(template) * (1 + delta)
+    found = {"observed": observed, "expected": expected, "delta": delta, "reason": None}
     if passed == 0:
         reason = f"none of {len(template)} background samples passes the cut"
-        return result | {"error": None, "significance": None, "p_value": None, "reason": reason}
-    error = float(np.sqrt(passed) * scale)
-    z = significance(observed, passed * scale, error)
-    return result | {"error": error, "significance": z, "p_value": float(ndtr(-z))}
+        missing = ("error", "relative_errors", "significance", "p_value")
+        return found | dict.fromkeys(missing) | {"reason": reason}
+    relative = {"template": passed**-0.5, "fit": n_error / n_expected, "closure": shape}
+    z = float(profile_z(observed, expected, passed, relative["fit"], shape))
+    error = expected * float(np.linalg.norm([*relative.values()]))
+    return found | {
+        "error": error,
+        "relative_errors": relative,
+        "significance": z,
+        "p_value": float(ndtr(-z)),
+    }
 
 
 # The sideband fit

@@ -3,7 +3,8 @@
 CAPTIONS = {
     "roc": "Signal efficiency (TPR) against background efficiency (FPR); baselines are dashed.",
     "scores": "Distribution of the default score on test events of every class.",
-    "training": "Loss of every stage against the epoch, on training and validation events.",
+    "training": "Loss of every stage against the epoch, on training and validation events; of a "
+    "normalisation the distance of samples from background.",
     "average_images": "Mean input image of every class.",
     "reconstructions": "Test events, what the network makes of them, and their scores.",
     "feature_errors": "Mean squared error of each feature, in units of its spread in background.",

@@ -120,6 +120,7 @@ def score_figure(
     if smallest:
         axes.set_ylim(min(smallest) / 2, 10 * max(smallest))
     axes.set_xlabel(score)
+    axes.xaxis.get_offset_text().set(x=0, ha="left")  # the label stands at the right
     axes.set_ylabel("fraction of events per bin")
     _beside(axes, len(classes))
     return figure

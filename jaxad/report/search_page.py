@@ -6,7 +6,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from jaxad.report.calibration import Found, calibration_figures
-from jaxad.report.html import notes_html, page, table_html
+from jaxad.report.html import facts_html, notes_html, page, table_html
 from jaxad.report.significance import significance_figures
 from jaxad.report.spectra import spectrum_figures
 from jaxad.report.summary import (
@@ -42,12 +42,16 @@ def search_report(found: Found, images: Mapping[str, bytes], config: Mapping[str
         facts.append((f"Gross and Vitells, cut {cut}", f"p ≤ {one['p_global']:.2g}, {crossings}"))
     claims = [f"cannot claim: {text}" for text in found["cannot_claim"]]
     second, weighted = list(checks(found)), weights.said(found)
+    sections = {
+        "Results": table_html(HEADER, list(rows(found)))
+        + facts_html(facts)
+        + notes_html([*([weighted] if weighted else []), *claims])
+    }
+    if second:
+        sections["Cross-checks"] = table_html(CHECKED, second)
     return page(
         title=f"Search in {found['mass']['name']} of {found['data']['source']}",
-        results=table_html(HEADER, list(rows(found)))
-        + table_html(("what", "value"), facts)
-        + notes_html([*([weighted] if weighted else []), *claims])
-        + (f"<h2>Cross-checks</h2>{table_html(CHECKED, second)}" if second else ""),
+        sections=sections,
         images=images,
         config=config,
         provenance=found["provenance"],

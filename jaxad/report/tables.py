@@ -72,6 +72,7 @@ def metrics_notes(metrics: Mapping[str, Any]) -> list[str]:
         for entry in signal.get(kind, {}).values()
     ]
     notes = [f"caution: {metrics['caution']}"] if metrics.get("caution") else []
+    notes += [metrics["convergence"]["reason"]] if "convergence" in metrics else []
     if any(signal.get("baselines") for signal in metrics["signals"].values()):
         notes.append("(name): a baseline observable, no training")
     if any(entry.get("n_members", 1) > 1 for entry in entries):
@@ -88,9 +89,36 @@ def metrics_notes(metrics: Mapping[str, Any]) -> list[str]:
         f"{value_text(one['score_auc'], one['score_auc_err'])}"
         for name, one in metrics.get("beaten", {}).items()
     ]
+    errors = metrics.get("discovery", {}).get("errors")
+    notes += [f"excess over the template: {errors}"] if errors else []
     notes += weights_notes(metrics)
     notes += [f"no {name}: {reason}" for name, reason in metrics.get("left_out", {}).items()]
     return notes
+
+
+def excess_rows(metrics: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of what was observed in the window, by cut; no rows without `discovery`.
+
+    Beside it what a fit of the sidebands expects, and what background samples do.
+    """
+    found = metrics.get("discovery", {})
+    ways = {way: found[way] for way in ("sideband", "template") if way in found}
+    rows = []
+    for cut in dict.fromkeys(cut for cuts in ways.values() for cut in cuts):
+        entries = [cuts.get(cut, {}) for cuts in ways.values()]
+        seen = next((f"{one['observed']:.0f}" for one in entries if "observed" in one), "-")
+        cells = [
+            text
+            for one in entries
+            for text in (
+                value_text(one.get("expected"), one.get("error")),
+                "-" if one.get("significance") is None else f"{one['significance']:.1f}",
+            )
+        ]
+        rows.append([cut, seen, *cells])
+    names = {"sideband": "fit of the sidebands", "template": "template"}
+    header = [text for way in ways for text in (names[way], "sigma")]
+    return ["cut", "observed", *header], rows
 
 
 def weights_notes(metrics: Mapping[str, Any]) -> list[str]:
@@ -134,7 +162,7 @@ def selection_rows(metrics: Mapping[str, Any]) -> tuple[list[str], list[list[str
         for entry in metrics.get("selection", [])
     ]
     if rows:
-        rows.append(["", "teacher", "", *(f"{metrics['teacher'][s]['auc']:.3f}" for s in signals)])
+        rows.append(["-", "teacher", "", *(f"{metrics['teacher'][s]['auc']:.3f}" for s in signals)])
     return ["pass", "observable", "ADO", *(f"AUC {signal}" for signal in signals)], rows
 
 

@@ -27,6 +27,26 @@ def _over_members(records: Records, key: str) -> list[np.ndarray]:
     return list(np.transpose(rows))
 
 
+def _draw_distances(axes: Axes, records: Records, title: str) -> None:
+    """Of samples from background where that chose the epoch, in place of a loss without meaning."""
+    epochs = np.array([record["epoch"] for record in records])
+    for key, label, color, linestyle in (
+        ("val_wasserstein", "samples to validation", SIGNALS[0], "solid"),
+        ("val_floor", "validation, two halves", SIGNALS[1], DASHED),
+    ):
+        found = _over_members(records, key)
+        marker = "o" if len(epochs) == 1 else None
+        draw_band(axes, epochs, found, label=label, color=color, linestyle=linestyle, marker=marker)
+    chosen = _over_members(records, "val_guarded")[0]
+    if np.isfinite(chosen).any():
+        epoch = epochs[int(np.nanargmin(chosen))]
+        text = f"chosen epoch {epoch}"
+        axes.axvline(epoch, color=BACKGROUND, linestyle="dotted", linewidth=1.2, label=text)
+    axes.set(title=title, ylabel="sliced Wasserstein distance", ylim=(0, None))
+    axes.legend(loc="best")
+    _epoch_axis(axes)
+
+
 def _epoch_axis(axes: Axes) -> None:
     axes.set_xlabel("epoch")
     axes.margins(x=0.02)
@@ -75,7 +95,8 @@ def training_figure(history: Records, *, title: str = "") -> Figure:
     history: records with stage, epoch, train_loss, val_loss and optionally learning_rate; losses
     are numbers or lists over the members (drawn as median and 68 % band; the best epoch is that of
     the median). None and NaN leave gaps. With up to three stages a learning rate that changes has
-    its own panel beneath; more stages are laid out three abreast.
+    its own panel beneath; more stages are laid out three abreast. A stage whose records have
+    val_wasserstein, val_floor and val_guarded shows these distances instead.
     """
     stages = list(dict.fromkeys(record.get("stage", "") for record in history))
     by_stage = [[r for r in history if r.get("stage", "") == stage] for stage in stages]
@@ -95,7 +116,8 @@ def training_figure(history: Records, *, title: str = "") -> Figure:
     for axes in grid.flat[len(stages) :]:
         axes.set_visible(False)
     for axes, stage, records in zip(grid.flat, stages, by_stage, strict=False):
-        _draw_losses(axes, records, stage)
+        draw = _draw_distances if "val_guarded" in records[0] else _draw_losses
+        draw(axes, records, stage)
     for i, records in enumerate(by_stage if with_rate else []):
         if _rate_varies(records):
             grid[1, i].set_visible(True)

@@ -10,16 +10,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.special import ndtr, ndtri
 
+from jaxad.data.false_windows import Window
 from jaxad.metrics import closure, counting, likelihood, pseudo, resonance
 from jaxad.search.pool import COUNTING, Pool
-from jaxad.search.windows import Window
 from jaxad.training import streams
 from jaxad.training.streams import Purpose
 
 SCAN = 3  # windows, from which on crossings are counted
-LEAST = 0.5
-"""No correction halves an expectation or more: so few events pass in false windows that their mean
-says nothing."""
 
 
 class Sizes(NamedTuple):
@@ -139,11 +136,9 @@ def cut(
         toys = _renumbered(toys, size.data, normalisation.events, numbers)
         b *= expected / size.data
     tested = _closure(false, efficiency, width)
-    delta, relative = 0.0, 0.0
+    delta, relative = closure.correction(tested)
     if tested is not None:
         toys = closure.disturb(toys, b, tested, rng)
-        delta = max(tested["mean"], -LEAST)
-        relative = tested["sigma"] / (1 + delta)
 
     def significance(n: np.ndarray, events: np.ndarray | float | None) -> np.ndarray:
         return counting.nominal_z(

@@ -9,11 +9,12 @@ import h5py
 import numpy as np
 from ml_collections import ConfigDict
 
+from jaxad.data.false_windows import Window
 from jaxad.data.table import GEV, Table
 from jaxad.search import analysis, weights
 from jaxad.search.analysis import Cut
 from jaxad.search.settings import FREE, recipe
-from jaxad.search.windows import Window, overlap
+from jaxad.search.windows import overlap
 from jaxad.storage.atomic import replacing, write_text
 from jaxad.storage.digest import digest
 from jaxad.storage.provenance import provenance

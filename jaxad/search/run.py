@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 from jaxad import workdir
 from jaxad.data.dataset import Rows
 from jaxad.data.dequantisation import floored
+from jaxad.data.false_windows import Window, false_windows
 from jaxad.data.folds import folds
 from jaxad.data.table import Table, table_summary
 from jaxad.errors import Preempted
@@ -29,7 +30,7 @@ from jaxad.search.pool import Pool
 from jaxad.search.results import Scored
 from jaxad.search.settings import FREE, chunk_of, recipe, require_choices, settled
 from jaxad.search.table import search_table
-from jaxad.search.windows import Window, false_windows, windows_of
+from jaxad.search.windows import windows_of
 from jaxad.training import streams
 from jaxad.training.streams import Purpose
 

@@ -5,13 +5,13 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
+from jaxad.data.false_windows import Window
 from jaxad.data.table import Table
 from jaxad.errors import UserError
 from jaxad.metrics import bumphunter, spectrum
 from jaxad.metrics.families import Family
 from jaxad.search import weights
 from jaxad.search.analysis import Normalisation
-from jaxad.search.windows import Window
 from jaxad.training import streams
 from jaxad.training.streams import Purpose
 

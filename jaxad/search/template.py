@@ -14,12 +14,12 @@ from ml_collections import ConfigDict
 
 from jaxad.data.dataset import Rows
 from jaxad.data.dequantisation import dequantised, floored
+from jaxad.data.false_windows import Window
 from jaxad.data.table import Table
 from jaxad.errors import UserError
 from jaxad.methods import Bench
 from jaxad.methods.stages import density
 from jaxad.search import weights
-from jaxad.search.windows import Window
 from jaxad.training import streams
 from jaxad.training.streams import Purpose
 

@@ -280,6 +280,7 @@ def fit(
     *,
     stage: str = "train",
     directory: Path | None = None,
+    initial: tuple[Any, Any] | None = None,
     train_index: np.ndarray | None = None,
     val_index: np.ndarray | None = None,
     stop: Callable[[], bool] = lambda: False,
@@ -297,6 +298,8 @@ def fit(
             under different names share no random numbers.
         directory: where checkpoints go (`directory/stage`); a fit found there goes on where it
             stopped. None: no checkpoints.
+        initial: (params, state) that members start from in place of those of `task.init`, leaves
+            with a leading axis (ensemble,): a second phase. The optimiser starts anew.
         train_index: (ensemble, n) numbers of training rows, when members see different ones.
         val_index: the same of the validation rows.
         stop: polled between compiled stretches; True saves and raises `Preempted`.
@@ -347,7 +350,7 @@ def fit(
         folder=directory / stage if directory else None,
         stop=stop,
     )
-    members = run.init(one.blocks(0)(0), one.seeds)
+    members = run.init(one.blocks(0)(0), one.seeds, run.place(initial, "members"))
     members, epoch, start, history, restored = _restored(one, members)
     on_epoch(history)
 

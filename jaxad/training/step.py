@@ -38,14 +38,15 @@ class Task(NamedTuple):
     """What the engine trains: two pure functions.
 
     init: (key, batch) -> (params, state); `state` holds what the loss updates but no gradient
-        reaches (running averages), {} for most networks.
+        reaches (running averages), {} for most networks. None of what always goes on from `initial`
+        values, see `fit`.
     loss: (params, state, batch, key, training) -> (scalar, (metrics, state)). `batch["weight"]`
         is 0 on the padding of a ragged batch: means over the batch are weighted means.
     cpu_rows: rows whose gradient a CPU takes at once, so that activations stay in its cache, and
         adds up: for losses and metrics that are weighted means over rows. 0: the whole batch.
     """
 
-    init: Callable[[Array, Rows], tuple[Any, Any]]
+    init: Callable[[Array, Rows], tuple[Any, Any]] | None
     loss: Callable[[Any, Any, Rows, Array, bool], tuple[Array, tuple[dict[str, Array], Any]]]
     cpu_rows: int = 0
 
@@ -214,7 +215,7 @@ class Block(NamedTuple):
 class Programs(NamedTuple):
     """The compiled functions of one fit, and where their arguments live."""
 
-    init: Callable  # (block, seeds) -> members; `seeds` (members, 2): seed and number of the stage
+    init: Callable  # (block, seeds, initial) -> members; `seeds` (members, 2): seed, and of a stage
     train: Callable  # (members, block, seeds, epoch, start, stop) -> members
     validate: Callable  # (members, sums, block, seeds, start, stop) -> sums
     finish: Callable  # (members, value) -> members
@@ -242,10 +243,10 @@ def compile_programs(task: Task, config: ConfigDict, n_members: int, n_steps: in
     often = compiler.quickly() if is_short else None
     rarely = often if is_short or not on_cpu else _RUNS_ONCE
 
-    def init_member(data: Rows, index: Array, seed: Array) -> Member:
+    def init_member(data: Rows, index: Array, seed: Array, initial: Any) -> Member:
         batch = _batch(data, index, jnp.ones(index.shape))
         key = streams.key(seed[0], Purpose.INITIAL, seed[1])
-        params, state = task.init(key, batch)
+        params, state = initial or task.init(key, batch)
         _, (metrics, _) = jax.eval_shape(lambda: task.loss(params, state, batch, key, True))
         zero = jnp.zeros((), jnp.int32)
         k = max(min(config.keep_best, config.epochs), 1)
@@ -265,8 +266,8 @@ def compile_programs(task: Task, config: ConfigDict, n_members: int, n_steps: in
         )
 
     @partial(jax.jit, out_shardings=sharding["members"], compiler_options=rarely)
-    def init(block, seeds):
-        return jax.vmap(partial(init_member, block.data))(block.index[:, 0], seeds)
+    def init(block, seeds, initial=None):
+        return jax.vmap(partial(init_member, block.data))(block.index[:, 0], seeds, initial)
 
     @partial(jit_members, compiler_options=often)
     def train(members, block, seeds, epoch, start, stop):

@@ -4,20 +4,25 @@ import json
 import subprocess
 import sys
 
+import h5py
 import numpy as np
 import pytest
+from pages import Page
 
 from jaxad import metrics
 from jaxad.commands import compare
 from jaxad.errors import UserError
 
 
-def write_run(folder, signals=("top", "W"), latency=None, n_members=None):
+def write_run(folder, signals=("top", "W"), latency=None, n_members=None, config=None):
+    """A run as an evaluation leaves it; with a `config` its scores, too."""
     rng = np.random.default_rng(len(folder.name))
     shape = 3000 if n_members is None else (n_members, 3000)
+    scores = {"background": rng.normal(size=shape)}
+    scores |= {name: rng.normal(1, size=shape) for name in signals}
     tree = metrics.summarise_all(
-        {"mse": rng.normal(size=shape)},
-        {name: {"mse": rng.normal(1, size=shape)} for name in signals},
+        {"mse": scores["background"]},
+        {name: {"mse": scores[name]} for name in signals},
         {"mass": rng.normal(size=3000)},
         {name: {"mass": rng.normal(2, size=3000)} for name in signals},
     )
@@ -27,6 +32,11 @@ def write_run(folder, signals=("top", "W"), latency=None, n_members=None):
         content = {"scores": {"mse": runtimes}}
         (folder / "eval" / "latency.json").write_text(json.dumps(content))
     (folder / "eval" / "metrics.json").write_text(json.dumps(tree))
+    if config is not None:
+        (folder / "config.json").write_text(json.dumps(config))
+        with h5py.File(folder / "eval" / "scores.h5", "w") as file:
+            for name, values in scores.items():
+                file[f"{name}/mse"] = values
     return tree
 
 
@@ -48,7 +58,10 @@ def test_command_prints_the_tables_and_writes_the_figures(tmp_path):
     assert rows[4].startswith("vae") and "[" in rows[4] and rows[4].endswith("-")
     assert "TPR @ FPR 1e-2" in done.stdout and "max SIC" in done.stdout
     written = {path.name for path in (tmp_path / "out").iterdir()}
-    assert written == {"auc.png", "pareto_single.png", "comparison.txt", ".jaxad.json"}
+    assert written == {
+        *("auc.png", "pareto_single.png", "comparison.txt", "compare.html", ".jaxad.json")
+    }
+    assert done.stdout.rstrip().endswith("compare.html")
     assert (tmp_path / "out" / "comparison.txt").read_text() in done.stdout + "\n"
 
 
@@ -78,6 +91,61 @@ def test_runs_of_the_same_name_keep_their_paths(tmp_path):
     for folder in folders:
         write_run(folder)
     assert list(compare.read_runs(folders)) == [str(folder) for folder in folders]
+
+
+@pytest.fixture
+def two(tmp_path):
+    """Two runs with scores, one of them an ensemble without the signal W."""
+    model = {"name": "dense", "width": 8}
+    write_run(tmp_path / "ae", config={"seed": 0, "model": model}, latency=1e-6)
+    model = {"name": "<dense>", "width": 8}
+    write_run(tmp_path / "vae", ("top",), None, 3, config={"seed": 0, "model": model})
+    return tmp_path
+
+
+def test_the_page_holds_tables_curves_and_what_differs(two):
+    compare.compare([two / "ae", two / "vae"], two / "out")
+    found = Page((two / "out" / "compare.html").read_text(encoding="utf-8"))
+    assert not found.problems
+    top, w, differing, _ = found.tables
+    header = ["run", "score", "AUC", "TPR @ FPR 1e-2", "max SIC", "one event [µs]"]
+    assert top[0] == w[0] == header
+    rows = [(run, score) for run in ("ae", "vae") for score in ("mse", "(mass)")]
+    assert [tuple(row[:2]) for row in top[1:]] == rows
+    assert [row[0] for row in w[1:]] == ["ae", "ae"]
+    assert top[1][-1] == "1" and top[3][-1] == "-" and "[" in top[3][2]
+    assert differing == [["setting", "ae", "vae"], ["model.name", "dense", "<dense>"]]
+    drawn = [image["alt"] for image in found.all("img")]
+    assert drawn == ["roc_top", "roc_W", "auc", "pareto_single"]
+
+
+def test_curves_are_of_the_default_score_of_each_run(two):
+    runs = compare.read_runs([two / "ae", two / "vae"])
+    curves = {name: compare.read_curves(two / name, runs[name]) for name in runs}
+    assert {name: list(found) for name, found in curves.items()} == {
+        "ae": ["top", "W"],
+        "vae": ["top"],
+    }
+    axes = compare.roc_figures(curves)["roc_top"].axes[0]
+    drawn = [text.split(",")[0] for text in axes.get_legend_handles_labels()[1]]
+    assert drawn[:2] == ["ae", "vae"]
+    auc = runs["ae"]["signals"]["top"]["scores"]["mse"]["auc"]
+    assert f"AUC {auc:.4f}" in axes.get_legend_handles_labels()[1][0]
+
+
+def test_damaged_scores_are_named(two):
+    path = two / "ae" / "eval" / "scores.h5"
+    with h5py.File(path, "a") as file:
+        del file["top/mse"]
+    with pytest.raises(UserError, match=r"scores\.h5: damaged or of another run.*evaluate again"):
+        compare.compare([two / "ae"], two / "out")
+    assert not (two / "out").exists()
+    path.unlink()
+    (two / "ae" / "config.json").unlink()
+    compare.compare([two / "ae"], two / "out")
+    page = (two / "out" / "compare.html").read_text(encoding="utf-8")
+    assert "ae: no ROC curve, for eval/scores.h5 is missing: evaluate again" in page
+    assert "ae: no settings, for config.json is missing" in page
 
 
 @pytest.mark.parametrize(

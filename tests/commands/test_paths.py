@@ -39,7 +39,7 @@ COMMANDS = {
     "export verify": (["export", "verify", "~/none"], "none"),
     "simulate": (["simulate", "toptagging", "--out", "~/full", "--events", "5"], "full"),
     "data cluster": (["data", "cluster", "~/none.h5", "--out", "~/o"], "none.h5"),
-    "data download": (["data", "download", "lhco", "--folder", "~/file"], "file"),
+    "data fetch": (["data", "fetch", "lhco", "--folder", "~/file"], "file"),
     "data show": (["data", "show", CONFIG, "--config.data.source=~/none.h5"], "none.h5"),
     "cache": (["data", "show", CONFIG, "--config.data.cache=~/file"], "file"),
 }

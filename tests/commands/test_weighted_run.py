@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jaxad import data, inputs, load, metrics
+from jaxad.commands import compare
 from jaxad.commands.evaluate import evaluate
 from jaxad.commands.train import train
 from jaxad.configs import features_ae
@@ -51,6 +52,10 @@ def test_a_weighted_run(tmp_path, capsys):
     assert about["n"] == len(b) and about["effective"] < len(b) and about["negative"] == 0
     said = capsys.readouterr().out
     assert "events as good as" in said and "is not bounded" not in said
+    for stored, own in zip(
+        compare.read_curves(tmp_path / "run", found)["s"].weights, weights, strict=True
+    ):
+        np.testing.assert_array_equal(stored, own)
     page = (tmp_path / "run" / "eval" / "report.html").read_text()
     assert "weights of background: sum " in page and "count events once" in page
 

@@ -14,7 +14,7 @@ from random_jets import random_jets
 
 from jaxad import data
 from jaxad.__main__ import main
-from jaxad.data import preset
+from jaxad.data import download, preset
 from jaxad.data.dataset import counts
 from jaxad.errors import UserError
 from jaxad.observables.momenta import four_momenta
@@ -324,7 +324,8 @@ def test_presets_that_are_not_there():
 
 def test_list_and_describe(capsys):
     assert main(["data", "list"]) == 0
-    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == preset.names()
+    listed = {line.split()[0] for line in capsys.readouterr().out.splitlines()}
+    assert listed == {*preset.names(), *download.SETS}
     for name in preset.names():
         assert main(["data", "describe", name]) == 0
         shown = capsys.readouterr().out

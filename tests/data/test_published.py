@@ -105,11 +105,24 @@ def test_one_link_where_candidates_stand_in_the_table_of_links(files):
 
 def test_an_event_with_one_muon_is_refused_not_zero(files):
     source, *_ = files("dimuon")
-    changes = {"x_key": "Muon_pt[2],Muon_eta[2]", "mass_key": "Muon_pt[0]"}
+    changes = {"x_key": "Muon_pt[2],Muon_eta[2]", "mass_key": "Muon_pt[0]", "selection": ""}
     with pytest.raises(UserError, match=r"Muon_pt\[2\],Muon_eta\[2\]: NaN or infinity at row"):
         loaded("dimuon", source, **changes)
     with pytest.raises(UserError, match=r"Muon_pt: .* counted from their start, found \[-1\]"):
         loaded("dimuon", source, x_key="Muon_pt[-1],Muon_eta[0]")
+
+
+def test_a_selection_of_jets_of_events(files):
+    """A term holds for the jet that is a row, and for what its event has once."""
+    source, *_ = files("nanoaod_fatjets")
+    dataset = loaded("nanoaod_fatjets", source, selection="FatJet_pt >= 30 & run > 300010")
+    rows = np.concatenate([part["x"] for _, part in dataset.parts()])
+    whole = loaded("nanoaod_fatjets", source)
+    everything = np.concatenate([part["x"] for _, part in whole.parts()])
+    ids = np.concatenate([part["event"] for _, part in whole.parts()])
+    kept = (everything[:, 0] >= 30) & (ids[:, 0] > 300010)
+    assert set(rows[:, 0]) == set(everything[kept, 0]) and len(rows) == kept.sum()
+    assert dataset.info["cut_flow"]["background"][0]["events"] == len(everything)
 
 
 def test_features_are_called_as_their_columns(files):

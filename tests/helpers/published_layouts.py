@@ -240,11 +240,18 @@ def massive(x, mass):
 
 
 def dimuon(folder):
+    """Two muons an event, but one in the second, the first one loose in the third, three in the
+    fourth, and of one sign in the fifth."""
     x = jets(3, 5)
     x[:, :2, 0] += 20
+    x[:, 2:, 0] = 0
+    x[1, 1, 0], x[3, 2, 0] = 0, 5
     pt, eta, phi = np.moveaxis(x, -1, 0)
     columns = {"pt": pt, "eta": eta, "phi": phi, "mass": 0 * pt + 0.1056584}
-    columns |= {"pfRelIso04_all": pt / 100, "ip3d": pt / 1000, "charge": 0 * pt + 1}
+    columns |= {"pfRelIso04_all": pt / 100, "ip3d": pt / 1000, "tightId": pt > 0}
+    columns["charge"] = np.where(np.arange(5) % 2, 1, -1) + 0 * pt
+    columns["tightId"][2, 0] = False
+    columns["charge"][4] = 1
     pair = massive(x[0, :2], 0.1056584).sum(axis=0)
     mass = np.sqrt(pair[0] ** 2 - (pair[1:] ** 2).sum())
     named = (columns[key][0, i] for key in ("pt", "eta", "pfRelIso04_all", "ip3d") for i in (0, 1))
@@ -267,5 +274,5 @@ CASES = {
 }
 """Preset -> what writes (source, a file, its first event), and the number of events of signals."""
 BACKGROUND = {"jetclass2": N, "lhco_features": 16, "lhco_extratau": 16, "hls4ml_parquet": 10}
-BACKGROUND |= {"toptagging_parquet": 3 * N // 2, "pfnano": 2 * N}
+BACKGROUND |= {"toptagging_parquet": 3 * N // 2, "pfnano": 2 * N, "dimuon": N - 4}
 BACKGROUND["nanoaod_fatjets"] = int((2 + np.arange(1, N) % 2).sum())

@@ -3,13 +3,13 @@
 import numpy as np
 
 from jaxad.configs import search
+from jaxad.data.false_windows import Window
 from jaxad.data.table import Table
 from jaxad.metrics import spectrum
 from jaxad.metrics.families import Family
 from jaxad.metrics.sculpting import mass_sculpting
 from jaxad.search import analysis, results
 from jaxad.search.analysis import Normalisation, Sizes
-from jaxad.search.windows import Window
 
 EFFICIENCIES = (0.1, 0.01, 0.001)
 SIZE = Sizes(2000, np.full(5, 20_000))

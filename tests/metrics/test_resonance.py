@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 
 from jaxad.errors import UserError
-from jaxad.metrics import resonance
+from jaxad.metrics import closure, resonance
 
 WINDOW, SPAN = (3.3, 3.7), (2.4, 7.0)
 
@@ -63,6 +63,41 @@ def test_counting_is_calibrated_without_a_signal():
     ]
     z = np.array([found["significance"] for found in z])
     assert abs(z.mean()) < 0.2 and 0.9 < z.std() < 1.1
+
+
+def test_a_template_that_is_wrong_by_two_sigma_is_calibrated_by_its_false_windows():
+    """10 % too few samples pass, in the window and, give or take 3 %, in six false ones."""
+    rng, cut, n, m = np.random.default_rng(0), 1.2816, 4000, 16_000
+    z: dict[str, list[float]] = {"alone": [], "tested": []}
+    for _ in range(250):
+        flaws = 1.1 + 0.03 * rng.normal(size=7)
+        data = [rng.random(rng.poisson(n)) < 0.1 * flaw for flaw in flaws]
+        drawn = [rng.random(m) < 0.1 for _ in flaws]
+        passed = np.array([d.sum() for d in drawn[1:]])
+        tested = closure.summary(
+            *([d.sum() for d in data[1:]], [len(d) for d in data[1:]] * passed / m, passed),
+            efficiency=0.1,
+        )
+        for name, one in (("alone", None), ("tested", tested)):
+            scores = (2.0 * events for events in (data[0], drawn[0]))
+            found = resonance.count_above(*scores, cut, n, 40, one)
+            z[name].append(found["significance"])
+    alone, tested = np.array(z["alone"]), np.array(z["tested"])
+    assert 1.4 < alone.mean() < 2.0 and (alone > 2).mean() > 0.3
+    assert abs(tested.mean()) < 0.2 and 0.85 < tested.std() < 1.1
+    assert (tested > 2).mean() < 0.05
+
+
+def test_the_errors_of_an_expectation_add_up():
+    scores = np.r_[np.zeros(900), np.ones(100)]
+    found = resonance.count_above(scores, scores, 0.5, 500, 10, {"mean": 0.2, "sigma": 0.06})
+    assert found["expected"] == pytest.approx(60) and found["delta"] == 0.2
+    assert found["relative_errors"] == pytest.approx(
+        {"template": 0.1, "fit": 0.02, "closure": 0.05}
+    )
+    assert found["error"] == pytest.approx(60 * np.sqrt(0.1**2 + 0.02**2 + 0.05**2))
+    alone = resonance.count_above(scores, scores, 0.5, 500)
+    assert alone["significance"] == pytest.approx(resonance.significance(100, 50, 5))
 
 
 def test_counting_without_samples_above_the_cut_says_why():

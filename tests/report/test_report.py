@@ -421,7 +421,8 @@ def test_page_is_self_contained_and_escaped():
         provenance={"source": "simulation & more"},
         notes=["first <note>"],
     )
-    assert "<script" not in html and "http" not in html
+    assert html.count("<script") == 1 and not re.search(r"https?:|//", html.split("<body>")[0])
+    assert not re.search(r"https?:", html)
     assert set(re.findall(r'src="([^,"]*)', html)) == {"data:image/png;base64"}
     for text in (
         "a &lt;b&gt; &amp; c",
@@ -450,3 +451,17 @@ def test_files_are_written_whole(tmp_path):
         "report.html",
         "roc.png",
     ]
+
+
+def test_an_excess_is_shown_beside_both_expectations():
+    fit = {"observed": 14374, "expected": 14198.0, "error": 65.0, "significance": 1.94}
+    counted = {"observed": 107, "expected": 67.2, "error": 4.1, "significance": 3.9}
+    failed = {"reason": "sideband fit: too few"}
+    numbers = {"sideband": {"1": fit, "0.01": failed}, "template": {"0.01": counted}}
+    header, rows = report.tables.excess_rows({"discovery": numbers})
+    assert header == ["cut", "observed", "fit of the sidebands", "sigma", "template", "sigma"]
+    assert rows == [
+        ["1", "14374", "14198 ± 65", "1.9", "-", "-"],
+        ["0.01", "107", "-", "-", "67.2 ± 4.1", "3.9"],
+    ]
+    assert report.tables.excess_rows({})[1] == []

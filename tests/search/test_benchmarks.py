@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from lhco_events import fake_events, write_frame
 
-from benchmarks import calibration, power, pseudo, swapped, template, uniformity
+from benchmarks import calibration, power, pseudo, signals, swapped, template, uniformity
 from jaxad.data import lhco
 from jaxad.search import toys
 
@@ -90,10 +90,34 @@ def test_swapped_parts_have_merits_and_moments_by_mass():
     assert rows[2].startswith("| exact | 5.2800 [5.2800, 5.2800] | 0.850 [0.850, 0.850], 5.00")
     assert "| 0.750 [0.700, 0.800], 3.50 [3.00, 4.00] | 0.750 [0.750, 0.750], 3.50" in rows[2]
     bins = [row for row in rows if row.startswith(("| 2.", "| 3."))]
-    assert len(bins) == len(swapped.EDGES) - 1
+    assert len(bins) == (len(swapped.EDGES) - 1) * len(swapped.FEATURES) * len(
+        swapped.moments.NAMES
+    )
+    header = rows.index("| spread of dmJ [TeV] at mjj [TeV] | true background | exact | high |")
+    true, exact = rows[header + 2].split("|")[2:4]
+    assert true.split("±")[0].strip() == exact.split("[")[0].strip()
     pulls = {
         row.split("|")[1].strip(): [float(cell) for cell in row.split("|")[2:-1]]
         for row in rows[-8:]
     }
     assert max(map(abs, pulls["exact, dmJ"])) < 0.3
     assert pulls["high, dmJ"][0] > 2 and abs(pulls["high, dmJ"][1]) < 0.3
+
+
+def test_signals_have_a_row_of_every_density(tmp_path):
+    runs = [[0.85, 5.0, 6.0], [0.87, 5.2, 6.4]]
+    assert signals.row("heavy", [runs, [[0.9, None, 6.0]]]) == (
+        "| heavy | 0.860 [0.850, 0.870] | 5.10 [5.00, 5.20] | 6.20 [6.00, 6.40] | "
+        "0.900 [0.900, 0.900] | - | 6.00 [6.00, 6.00] |"
+    )
+
+
+def test_a_signal_and_a_background_become_one_source(tmp_path):
+    background, signal = tmp_path / "simulated_1" / "events.h5", tmp_path / "signal_heavy"
+    for file in (background, signal / "signal.h5"):
+        file.parent.mkdir()
+        file.touch()
+    for _ in range(2):
+        folder = signals.folder_of(background, signal, tmp_path / "runs")
+        assert folder.name == "simulated_1-signal_heavy"
+        assert sorted(file.name for file in folder.iterdir()) == ["events.h5", "signal.h5"]

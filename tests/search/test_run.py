@@ -10,13 +10,14 @@ from ml_collections import ConfigDict
 from jaxad import data, training
 from jaxad.commands.train import bench
 from jaxad.configs import search as search_config
+from jaxad.data.false_windows import Window, false_windows
 from jaxad.errors import UserError
 from jaxad.methods.stages import density
 from jaxad.metrics.families import Family
 from jaxad.search import inject, pool, run, spectra
 from jaxad.search.table import search_table
 from jaxad.search.weights import event_weight
-from jaxad.search.windows import Window, false_windows, windows_of
+from jaxad.search.windows import windows_of
 from jaxad.simulation import resonance
 
 QUICK, N = 40, 3000

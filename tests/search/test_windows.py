@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from jaxad.configs import search
+from jaxad.data.false_windows import Window, false_windows
 from jaxad.errors import UserError
-from jaxad.search.windows import Window, false_windows, overlap, windows_of
+from jaxad.search.windows import overlap, windows_of
 
 MASS = 2600 + np.random.default_rng(0).exponential(450, 20_000)
 

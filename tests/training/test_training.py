@@ -187,6 +187,31 @@ def test_state_is_carried_and_kept_with_its_epoch():
     assert fitted.state["steps"][0, 0] == 3 * (best + 1)
 
 
+def test_a_second_phase_starts_from_given_values(tmp_path, monkeypatch):
+    """Of each member, with an optimiser that starts anew; stopped and resumed it is the same."""
+    monkeypatch.setattr(loop, "SECONDS_PER_CALL", 0.0)  # one step a call
+    keys = jax.random.split(jax.random.key(7), 2)
+    params = jax.vmap(lambda key: init(key, {"x": jnp.zeros((1, 5))})[0])(keys)
+    state = {"steps": np.int32([3, 8])}
+
+    def counting_loss(params, state, batch, key, training):
+        value, (metrics, _) = loss(params, state, batch, key, training)
+        return value, (metrics, {"steps": state["steps"] + training})
+
+    task, config = Task(None, counting_loss), get_config(epochs=2, batch_size=16, ensemble=2)
+    settings = {"initial": (jax.tree.map(np.asarray, params), state)}
+    still = get_config(epochs=1, batch_size=64, ensemble=2, learning_rate=0.0, optimizer="sgd")
+    fitted = fit(task, rows(40), rows(20, 1), still, **settings)
+    assert_equal(jax.tree.map(lambda a: a[:, 0], fitted.params), settings["initial"][0])
+    np.testing.assert_array_equal(fitted.state["steps"][:, 0], [4, 9])
+    undisturbed, polls = fit(task, rows(40), rows(20, 1), config, **settings), iter(range(99))
+    settings["directory"] = tmp_path
+    with pytest.raises(Preempted):
+        stop = lambda: next(polls) >= 4  # noqa: E731
+        fit(task, rows(40), rows(20, 1), config, **settings, stop=stop)
+    assert_equal(fit(task, rows(40), rows(20, 1), config, **settings).params, undisturbed.params)
+
+
 def test_clipping_per_tensor():
     config = get_config(optimizer="sgd", learning_rate=1.0, clip_per_tensor=1.0)
     optimizer = make_optimizer(config, 1)

@@ -145,11 +145,16 @@ class Graph:
         return self.laid(values, range(len(values.shape)))
 
     def size(self, symbol: Any) -> str:
-        """An int64 tensor (1,): the size that a symbol of the raw event's shape stands for."""
-        if symbol not in self.raw.shape:
-            raise refusal(f"an axis of size {symbol}")
-        axis = 1 + self.raw.shape.index(symbol)
-        return self.node("Shape", RAW, start=axis, end=axis + 1)
+        """An int64 tensor (1,): the size that a symbol of the raw event's shape stands for.
+
+        Or that and a number, of arrays to which something is appended.
+        """
+        for axis, known in enumerate(self.raw.shape):
+            more = None if isinstance(known, int) else symbol - known
+            if isinstance(more, int):
+                size = self.node("Shape", RAW, start=axis + 1, end=axis + 2)
+                return self.node("Add", size, self.integers([more])) if more else size
+        raise refusal(f"an axis of size {symbol}")
 
     def full(self, operand: Operand, shape: Sequence | None = None) -> Values:
         """The operand with no number left out; `shape` is that of a constant, if not its own."""

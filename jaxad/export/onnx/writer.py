@@ -111,7 +111,7 @@ def _scan(graph: Graph, equation: Any, operands: list[Operand]) -> list[Operand]
 
 def _row(graph: Graph, operand: Operand, step: int) -> Operand:
     if not isinstance(operand, Values):
-        return operand[step]
+        return np.asarray(operand[step])  # of a row of numbers a number, which is no array
     shape = operand.shape
     starts, stops = [step, *[0] * (len(shape) - 1)], [step + 1, *shape[1:]]
     row = operations.taken(graph, operand, starts, stops, [1] * len(shape))

@@ -113,6 +113,11 @@ def fit(
     """
     if not 0 <= config.method.n_taus <= MAX_TAUS:
         raise UserError(f"method.n_taus: expected 0 to {MAX_TAUS}, found {config.method.n_taus}")
+    if config.inputs.name == "particle_set":
+        raise UserError(
+            "inputs.name=particle_set: gives relative momenta, "
+            f"{config.method.name} takes those in GeV: choose particles"
+        )
     stage = inputs.stage(config.inputs, dataset.layout, KINDS, config.method.name)
     score, fitted = teach(config, dataset, bench)
     graphs = standard_graphs(config.method.max_degree, config.method.prime)

@@ -1,0 +1,116 @@
+"""Networks on sets of particles on somebody's labelled jets, over several splits, in one table.
+
+    python benchmarks/set_networks.py jets_hls4ml_20k.h5 --seeds=5
+    python benchmarks/set_networks.py jets_hls4ml_20k.h5 --seeds=5 --background=4 --signals=g=0,q=1
+
+Beside benchmarks/jet_references.py, which takes the same splits. Each row is trained on background
+alone, its epochs chosen by the loss on validation background. Prints a table in Markdown: mean and
+standard deviation of the AUC over the splits, jets that training took a second of processor time,
+and jets that were scored in one, compilation apart.
+"""
+
+import argparse
+import time
+from collections import defaultdict
+from collections.abc import Callable
+
+import numpy as np
+from tqdm import tqdm
+
+from jaxad import data, methods
+from jaxad.configs import contrastive, hls4ml_ae, masked_particles, set_autoencoder
+from jaxad.methods import Bench
+from jaxad.metrics import auc
+from jaxad.scorer import Scorer
+from jaxad.training import fit
+
+CONFIGS = {
+    "set_autoencoder": set_autoencoder,
+    "masked_particles": masked_particles,
+    "contrastive": contrastive,
+}
+DEEP, TRANSFORMER = {"model.name": "deep_sets"}, {"model.name": "transformer"}
+ROWS = {
+    "chamfer, deep sets": ("set_autoencoder", DEEP),
+    "energy mover, deep sets": ("set_autoencoder", DEEP | {"method.loss": "energy_mover"}),
+    "summaries, deep sets": ("set_autoencoder", DEEP | {"method.loss": "summaries"}),
+    "masked, deep sets": ("masked_particles", DEEP),
+    "JetCLR, deep sets": ("contrastive", DEEP),
+    "AnomalyCLR, deep sets": ("contrastive", DEEP | {"method.loss": "anomaly_clr"}),
+    "AnomalyCLR+, deep sets": ("contrastive", DEEP | {"method.loss": "anomaly_clr_plus"}),
+    "chamfer, transformer": ("set_autoencoder", TRANSFORMER),
+    "summaries, transformer": ("set_autoencoder", TRANSFORMER | {"method.loss": "summaries"}),
+    "masked, transformer": ("masked_particles", TRANSFORMER),
+    "JetCLR, transformer": ("contrastive", TRANSFORMER),
+}
+"""Name in the table -> (method, changes of its config)."""
+RADIUS = 0.4  # of these jets
+
+
+def config_of(method: str, changes: dict, args: argparse.Namespace, seed: int):
+    """The method's config on the file; the training shorter where asked."""
+    config = CONFIGS[method].get_config()
+    config.data = hls4ml_ae.get_config().data
+    config.seed = config.data.seed = seed
+    config.data.source = args.source
+    config.data.background = args.background or config.data.background
+    config.data.signals = args.signals or config.data.signals
+    config.train.epochs = args.epochs
+    if "radius" in config.method:
+        config.method.radius = RADIUS
+    config.update_from_flattened_dict(changes)
+    return config
+
+
+def rate(function: Callable, rows: np.ndarray) -> float:
+    """Rows a second of processor time, once compiled."""
+    function(rows)
+    began = time.process_time()
+    function(rows)
+    return len(rows) / (time.process_time() - began)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("source")
+    parser.add_argument("--seeds", type=int, default=5, help="splits of the background")
+    parser.add_argument("--background", default="", help="labels, if others than the config's")
+    parser.add_argument("--signals", default="", help="NAME=LABEL,..., likewise")
+    parser.add_argument("--epochs", type=int, default=50)
+    parser.add_argument("--only", default="", help="rows whose name holds this")
+    args = parser.parse_args()
+    chosen = {name: row for name, row in ROWS.items() if args.only in name}
+    aucs, speeds = defaultdict(list), defaultdict(list)
+    for seed in tqdm(range(args.seeds), "splits"):
+        for name, (method, changes) in chosen.items():
+            config = config_of(method, changes, args, seed)
+            dataset = data.load(config.data)
+            began = time.process_time()
+            fitted = methods.get(method).fit(config, dataset, Bench(fit, None, None))
+            trained = config.train.epochs * len(dataset.train["x"])
+            trained /= time.process_time() - began
+            scorer = Scorer(method, config, fitted, dataset.layout)
+            background = scorer.scores(dataset.test["x"])
+            for score, values in background.items():
+                found = [
+                    auc(values, scorer.scores(s["x"])[score]) for s in dataset.signals.values()
+                ]
+                label = name if len(background) == 1 else f"{name}: {score}"
+                aucs[label].append(found)
+                speeds[label].append((trained, rate(scorer, dataset.test["x"])))
+                tqdm.write(f"{seed} {label} {np.round(found, 3)} {np.mean(found):.3f}")
+    print("| score |", " | ".join(dataset.signals), "| mean | trained, jets/s | scored, jets/s |")
+    print("|---" * (4 + len(dataset.signals)) + "|")
+    for label, found in aucs.items():
+        rows = np.array(found)
+        rows = np.column_stack([rows, rows.mean(axis=1)])
+        cells = [f"{m:.3f}" for m in rows.mean(axis=0)]
+        if len(rows) > 1:
+            spread = rows.std(axis=0, ddof=1)
+            cells = [f"{cell} ± {s:.3f}" for cell, s in zip(cells, spread, strict=True)]
+        cells += [f"{speed:,.0f}" for speed in np.mean(speeds[label], axis=0)]
+        print(f"| {label} |", " | ".join(cells), "|", flush=True)
+
+
+if __name__ == "__main__":
+    main()
