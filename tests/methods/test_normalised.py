@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import normalised_reference as reference
 import numpy as np
 import pytest
+from export_case import ABOUT
 from ml_collections import ConfigDict
 from random_jets import random_jets
 from scipy.ndimage import gaussian_filter
@@ -473,6 +474,37 @@ def test_jet_images_are_in_units_of_the_brightest_pixel():
     learnt, found = inputs.prepared(stage, {"train": x})
     assert found["train"].max() == pytest.approx(1) and found["train"].min() >= 0
     np.testing.assert_allclose(stage.apply({"inputs": learnt}, x), found["train"], rtol=1e-5)
+
+
+@pytest.mark.long
+def test_the_published_network_is_stored_and_exported_without_its_norms():
+    """Softened images of 40 x 40: the exported score is that of the network with its norms."""
+    onnx = pytest.importorskip("jaxad.export.onnx")
+    pytest.importorskip("onnxruntime")
+    layout = Layout("image", (40, 40))
+    x = np.random.default_rng(0).poisson(0.05, (60, 40, 40)).astype(np.float32)
+    data = Dataset({"x": x[:40]}, {"x": x[40:]}, {"x": x[40:]}, {}, layout)
+    config = config_of(**{"model.name": "conv40", "model.n_latent": 3})
+    config.inputs = inputs.get_config("image", smear=1.0, power=0.5)
+    for section in ("train", "normalise_train"):
+        config[section].epochs = 1
+    kept = {}
+
+    def keeping(*arguments, **settings):
+        kept[settings["stage"]] = fit(*arguments, **settings)
+        return kept[settings["stage"]]
+
+    found = nae.fit(config, data, Bench(keeping, None, Scorer))
+    found = jax.tree.map(np.asarray, found)
+    scorer = Scorer("normalised_autoencoder", config, found, layout)
+    params, state = jax.tree.map(
+        lambda a: a[0, 0], (kept["normalisation"].params, kept["normalisation"].state)
+    )
+    normed, _ = spectral.normalised(params, state["vectors"], update=False)
+    images = nae.stage_of(config, layout).apply(found, x)
+    np.testing.assert_allclose(scorer(x), nae.energy(JetAutoencoder(), normed, images), rtol=1e-4)
+    exported = onnx.loaded(onnx.model(lambda x: scorer.fn(found, x), scorer.shape, ABOUT))
+    np.testing.assert_allclose(exported(x)[:, 0], scorer(x), rtol=1e-4)
 
 
 TOY = {
