@@ -1,14 +1,14 @@
-"""Normalised autoencoders: parts against NumPy, transport against SciPy, padding, resume."""
+"""Normalised autoencoders: parts against NumPy, padding, resume, export."""
 
 import jax
 import jax.numpy as jnp
 import normalised_reference as reference
 import numpy as np
 import pytest
+from export_case import ABOUT
 from ml_collections import ConfigDict
 from random_jets import random_jets
 from scipy.ndimage import gaussian_filter
-from scipy.optimize import linear_sum_assignment
 from small_task import assert_equal
 
 from jaxad import inputs
@@ -202,38 +202,6 @@ def test_a_tied_chain_draws_from_its_density():
     assert np.std(x) == pytest.approx(1, abs=0.04) and not hits.any()
 
 
-def test_sliced_transport_is_exact_on_each_line_and_ignores_padding():
-    rng = np.random.default_rng(0)
-    a, b = rng.normal(size=(2, 24, 3)).astype(np.float32)
-    weight = np.float32(np.arange(24) < 17)
-    along = np.asarray(transport.directions(jax.random.key(0), 3, 5))
-    exact = []
-    for line in along.T:
-        p, q = a[:17] @ line, b[:17] @ line
-        cost = (p[:, None] - q) ** 2
-        exact.append(cost[linear_sum_assignment(cost)].mean())
-    both = jax.jit(jax.value_and_grad(lambda b: transport.sliced(a, b, along, weight)))
-    found, gradient = both(b)
-    np.testing.assert_allclose(found, np.mean(exact), rtol=1e-5)
-    assert not gradient[17:].any() and np.isfinite(gradient).all() and gradient[:17].any()
-
-
-def test_sinkhorn_comes_near_the_exact_transport():
-    rng = np.random.default_rng(0)
-    a, b = rng.normal(size=(2, 40, 3)).astype(np.float32)
-    weight = np.float32(np.arange(40) < 30)
-    cost = ((a[:30, None].astype(np.float64) - b[:30]) ** 2).sum(2)
-    pairs = linear_sum_assignment(cost)
-    exact = cost[pairs].mean()
-    value, gradient = jax.jit(jax.value_and_grad(lambda b: transport.sinkhorn(a, b, weight)))(b)
-    assert exact <= value < 1.05 * exact
-    expected = np.zeros((40, 3))
-    expected[pairs[1]] = 2 * (b[pairs[1]] - a[pairs[0]]) / 30
-    lengths = np.linalg.norm(gradient) * np.linalg.norm(expected)
-    assert np.vdot(gradient, expected) > 0.9 * lengths
-    assert not gradient[30:].any()
-
-
 @pytest.mark.parametrize("cost", ["sliced", pytest.param("sinkhorn", marks=pytest.mark.long)])
 def test_the_gradient_of_transport_goes_through_the_chain(cost, params, float32_steps):
     """Of a chain of one step, against a finite difference along it."""
@@ -262,34 +230,6 @@ def test_the_gradient_of_transport_goes_through_the_chain(cost, params, float32_
     found = (ends[0] - ends[1]) / (2 * h)
     # At a fixed plan the regularised cost has not quite the gradient of the plan that moves.
     np.testing.assert_allclose(found, size, rtol=0.02 if cost == "sliced" else 0.2)
-
-
-def test_the_network_of_the_published_jets_has_its_size():
-    network = JetAutoencoder()
-    shapes = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, 40, 40, 1)))["params"]
-    sizes = [leaf.size for leaf in jax.tree.leaves(shapes) if leaf.ndim]
-    assert sum(sizes) == 84_429
-    assert len(jax.tree.leaves(shapes)) - len(sizes) == 11  # slopes
-
-
-def test_spectral_norms_are_one_and_can_be_folded():
-    rng = np.random.default_rng(0)
-    params = {
-        "a": {"kernel": rng.normal(size=(3, 3, 2, 5)), "bias": rng.normal(size=5)},
-        "b": {"kernel": rng.normal(size=(7, 4))},
-    }
-    params = jax.tree.map(jnp.float32, params)
-    vectors = spectral.start(params, jax.random.key(0))
-    update = jax.jit(lambda vectors: spectral.normalised(params, vectors, update=True))
-    for _ in range(200):
-        found, vectors = update(vectors)
-    for layer in ("a", "b"):
-        kernel = np.asarray(found[layer]["kernel"]).reshape(-1, found[layer]["kernel"].shape[-1])
-        assert np.linalg.svd(kernel)[1][0] == pytest.approx(1, abs=1e-4)
-    np.testing.assert_array_equal(found["a"]["bias"], params["a"]["bias"])
-    again, same = spectral.normalised(params, vectors, update=False)
-    assert_equal(same, vectors)
-    assert_equal(again, found, rtol=1e-5)
 
 
 def test_images_are_filtered_then_raised_then_divided_by_their_sum():
@@ -473,6 +413,37 @@ def test_jet_images_are_in_units_of_the_brightest_pixel():
     learnt, found = inputs.prepared(stage, {"train": x})
     assert found["train"].max() == pytest.approx(1) and found["train"].min() >= 0
     np.testing.assert_allclose(stage.apply({"inputs": learnt}, x), found["train"], rtol=1e-5)
+
+
+@pytest.mark.long
+def test_the_published_network_is_stored_and_exported_without_its_norms():
+    """Softened images of 40 x 40: the exported score is that of the network with its norms."""
+    onnx = pytest.importorskip("jaxad.export.onnx")
+    pytest.importorskip("onnxruntime")
+    layout = Layout("image", (40, 40))
+    x = np.random.default_rng(0).poisson(0.05, (60, 40, 40)).astype(np.float32)
+    data = Dataset({"x": x[:40]}, {"x": x[40:]}, {"x": x[40:]}, {}, layout)
+    config = config_of(**{"model.name": "conv40", "model.n_latent": 3})
+    config.inputs = inputs.get_config("image", smear=1.0, power=0.5)
+    for section in ("train", "normalise_train"):
+        config[section].epochs = 1
+    kept = {}
+
+    def keeping(*arguments, **settings):
+        kept[settings["stage"]] = fit(*arguments, **settings)
+        return kept[settings["stage"]]
+
+    found = nae.fit(config, data, Bench(keeping, None, Scorer))
+    found = jax.tree.map(np.asarray, found)
+    scorer = Scorer("normalised_autoencoder", config, found, layout)
+    params, state = jax.tree.map(
+        lambda a: a[0, 0], (kept["normalisation"].params, kept["normalisation"].state)
+    )
+    normed, _ = spectral.normalised(params, state["vectors"], update=False)
+    images = nae.stage_of(config, layout).apply(found, x)
+    np.testing.assert_allclose(scorer(x), nae.energy(JetAutoencoder(), normed, images), rtol=1e-4)
+    exported = onnx.loaded(onnx.model(lambda x: scorer.fn(found, x), scorer.shape, ABOUT))
+    np.testing.assert_allclose(exported(x)[:, 0], scorer(x), rtol=1e-4)
 
 
 TOY = {
