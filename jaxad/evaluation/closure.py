@@ -19,6 +19,7 @@ from jaxad import methods
 from jaxad.data.dataset import Dataset, Rows, take
 from jaxad.data.false_windows import Window, false_windows
 from jaxad.data.window import held_out_data
+from jaxad.devices import hosts
 from jaxad.devices.batches import in_batches
 from jaxad.errors import UserError
 from jaxad.methods import Bench, cathode
@@ -61,13 +62,19 @@ def windows(config: ConfigDict, dataset: Dataset) -> list[Window]:
     """The false windows that the config asks for; none if it asks for none.
 
     Raises:
-        UserError: one alone, too little data for them, or none that were held out.
+        UserError: one alone, events with weights, too little data for them, or none that were
+            held out.
     """
     n = config.method.get("closure_windows", 0)
     if not n:
         return []
     if n == 1:
         raise UserError(f"{SETTING}: expected 0, or 2 and more, found 1, which shows no spread")
+    if len(np.unique(dataset.test.get("weight", np.ones(1)))) > 1:
+        raise UserError(
+            f"{SETTING}: expected 0, as it counts events, and these have weights: jaxad search "
+            f"counts weights, found {n}"
+        )
     try:
         held_out_data(dataset)
     except UserError as error:
@@ -100,7 +107,8 @@ def measure(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict[str, Any
 
 def _counted(config: ConfigDict, dataset: Dataset, window: Window, bench: Bench) -> dict[str, Any]:
     true = _window(dataset)
-    print(f"{STAGE}{window.name} GeV, blind to {true.name} GeV too", flush=True)
+    if hosts.leads():
+        print(f"{STAGE}{window.name} GeV, blind to {true.name} GeV too", flush=True)
     blind = dataclasses.replace(
         dataset,
         train=_without(dataset.train, true),

@@ -268,6 +268,9 @@ def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
         raise UserError(
             f"chains.buffer: expected at least the {batch} of a batch, found {config.chains.buffer}"
         )
+    if "weight" in train:
+        counted = "transport and " if config.method.normalisation == "wasserstein" else ""
+        rows.tell(f"normalised_autoencoder: {counted}distances of samples count events once")
     network = model(config, stage)
     bounds = (0.0, 1.0) if stage.kind == "image" else (-config.chains.bound, config.chains.bound)
     first = bench.fit(
@@ -284,7 +287,7 @@ def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
     second = bench.fit(
         normalising(config, network, bounds),
         train,
-        {"x": np.asarray(val["x"][:MONITORED])[None]},
+        compared(val),
         settings,
         config.seed,
         stage="normalisation",
@@ -301,6 +304,15 @@ def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
     if hosts.leads():
         print(f"normalisation: {convergence(found)['reason']}", flush=True)
     return found
+
+
+def compared(val: Rows) -> Rows:
+    """The row "x" (1, n, *shape) of validation events that samples are compared with.
+
+    None of them has weight 0.
+    """
+    x = val["x"][val["weight"] > 0] if "weight" in val else val["x"]
+    return {"x": np.asarray(x[:MONITORED])[None]}
 
 
 def _buffers(config: ConfigDict, shape: tuple, bounds: tuple[float, float]) -> Any:

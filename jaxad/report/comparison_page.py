@@ -48,7 +48,7 @@ def comparison_page(
     return page(
         title=f"{len(settings)} runs side by side",
         sections={
-            "Results": f'<div class="side">{results}</div>' + notes_html(notes),
+            "Results": results + notes_html(notes),
             "Settings that differ": shown,
         },
         images=images,

@@ -335,7 +335,8 @@ def fit(
     steps = -(-train_rows.shape[1] // size)
     run = compile_programs(task, config, config.ensemble, config.epochs * steps)
     width, train_blocks = run.width(size), feed(run, train)
-    val_batches = make_batches(val_rows, min(size, val_rows.shape[1]), width)
+    val_size = min(size, val_rows.shape[1])
+    val_batches = make_batches(val_rows, val_size, run.width(val_size))
     one = _Fit(
         config=config,
         stage=stage,

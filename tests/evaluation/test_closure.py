@@ -83,6 +83,10 @@ def test_what_cannot_be_asked_for_is_refused_before_anything_trains(source, meas
     message = r"method.closure_windows: expected 90 windows of 50 or more events beside 3300-3700"
     with pytest.raises(UserError, match=message):
         closure.windows(smallest(source, n=90), dataset)
+    weight = 1.0 + np.arange(len(dataset.test["x"])) % 2
+    weighted = dataclasses.replace(dataset, test=dataset.test | {"weight": weight})
+    with pytest.raises(UserError, match=r"closure_windows: expected 0, as it counts events, and"):
+        closure.windows(smallest(source), weighted)
     alone = dataclasses.replace(dataset, extra={})
     with pytest.raises(UserError, match=r"method.closure_windows: .* without sidebands nothing"):
         closure.windows(smallest(source), alone)

@@ -77,6 +77,7 @@ def test_only_settings_that_differ_are_compared():
     assert differences(settings) == [["lr", "0.1", "unset"], ["width", "4", "8"]]
     same = comparison_page(tables={}, images={}, settings={"a": {"x": 1}, "b": {"x": 1}})
     assert "none of the settings" in same and not Page(same).problems
+    assert same.count('class="side"') == 1
 
 
 @pytest.fixture(scope="module")

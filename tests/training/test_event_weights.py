@@ -10,7 +10,7 @@ from jaxad.data.dataset import Dataset, summary
 from jaxad.data.event_weights import for_training
 from jaxad.data.layout import Layout
 from jaxad.errors import UserError
-from jaxad.methods import gaussian_mixture, mahalanobis, pca
+from jaxad.methods import gaussian_mixture, mahalanobis, normalised_autoencoder, pca
 from jaxad.methods.stages import weak
 from jaxad.training import Task, fit, get_config, weighted_mean
 
@@ -148,6 +148,13 @@ def test_distances_from_weighted_events(capsys):
     assert said.count("\n") == 1
     gaussian_mixture.fit(config, plain, None)
     assert not capsys.readouterr().out
+
+
+def test_samples_are_compared_with_events_that_count():
+    x = np.arange(6.0).reshape(3, 2)
+    found = normalised_autoencoder.compared({"x": x, "weight": np.array([1.0, 0.0, 2.0])})
+    np.testing.assert_array_equal(found["x"], x[None, [0, 2]])
+    np.testing.assert_array_equal(normalised_autoencoder.compared({"x": x})["x"], x[None])
 
 
 def test_each_group_keeps_its_share_with_weights():

@@ -61,6 +61,19 @@ def test_ragged_batches_count_every_row_once():
     assert history[0]["train_rows"] == pytest.approx((16**2 + 16**2 + 5**2) / 37)
 
 
+def test_few_validation_rows_are_not_padded_to_a_batch():
+    """One of them may be a sample of thousands of events."""
+    seen = set()
+
+    def row_loss(params, state, batch, key, training):
+        seen.add((training, len(batch["x"])))
+        return loss(params, state, batch, key, training)
+
+    fit(Task(init, row_loss), rows(37), rows(1, 1), get_config(epochs=1, batch_size=16))
+    assert (False, jax.device_count()) in seen
+    assert max(n for training, n in seen if not training) < 16 or jax.device_count() >= 16
+
+
 @pytest.mark.cpu("no other device takes a batch in parts")
 @pytest.mark.parametrize("cpu_rows", [1, 8, 13])
 def test_gradients_in_parts_equal_those_of_the_batch(cpu_rows, float32_steps):

@@ -36,6 +36,8 @@ def _apply(graph: Graph, equation: Any, operands: list[Operand]) -> Sequence[Ope
         size = graph.node("Cast", graph.size(params["dim"]), to=TYPES["int32"])
         return [Values(size, (), (), np.dtype(np.int32))]
     if not operands:
+        for size in filter(jax.export.is_symbolic_dim, equation.outvars[0].aval.shape):
+            raise refusal(f"constants along an axis of size {size}")
         return computed(equation.primitive, operands, params)
     if (found := elementwise.apply(graph, equation, operands)) is not None:
         return [found]

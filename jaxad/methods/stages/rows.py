@@ -35,8 +35,14 @@ def weight_of(rows: Rows) -> Rows:
 
 def tell_unweighted(dataset: Dataset, method: str, why: str) -> None:
     """Says of a method that each training event counts once, whatever its weight."""
-    if "weight" in dataset.train and hosts.leads():
-        print(f"note: {method}: weights of events change nothing here: {why}", flush=True)
+    if "weight" in dataset.train:
+        tell(f"{method}: weights of events change nothing here: {why}")
+
+
+def tell(note: str) -> None:
+    """Prints a line, of several processes once."""
+    if hosts.leads():
+        print(f"note: {note}", flush=True)
 
 
 def chosen(
