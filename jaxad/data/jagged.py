@@ -193,7 +193,7 @@ def _baskets(tree: Any, branch: Any, n: int, file: str, name: str) -> Callable[[
     edges = np.array([*chosen, n])
 
     def blocks(row: int) -> Blocks:
-        first = max(int(np.searchsorted(edges, row, side="right")) - 1, 0)
+        first = min(int(np.searchsorted(edges, row, side="right")) - 1, len(edges) - 2)
         for start, stop in zip(edges[first:-1], edges[first + 1 :], strict=True):
             with reading_root(f"{file}: {name}"):
                 values = branch.array(entry_start=int(start), entry_stop=int(stop), library="ak")
