@@ -122,8 +122,7 @@ def _classes(config: ConfigDict) -> tuple[Rows, dict[str, Rows], dict[str, Any]]
     paths = [*map(Path, files_of(config.source))]
     by_label, files_of_signals = signals_of(config, paths)
     by_file = {name: [*map(Path, files)] for name, files in files_of_signals.items()}
-    stored_events.all_events(paths, config)
-    sizes = [stored_events.n_events(path, config) for path in paths]
+    sizes = stored_events.sizes_of(paths, config)
     labels = all_labels(paths, sizes, config)
     split = parts_in(paths, sizes, config, partial(_column, config=config), config.id_key)
     index, left_out, flows = parts_of(paths, sum(sizes), labels, by_label, config, split)
@@ -140,7 +139,8 @@ def _classes(config: ConfigDict) -> tuple[Rows, dict[str, Rows], dict[str, Any]]
     del rows
     background = signals.pop("background")
     for number, (name, files) in enumerate(by_file.items(), 1 + len(by_label)):
-        own, flow = cut(files, config, {name: stored_events.all_events(files, config)})
+        every = np.arange(sum(stored_events.sizes_of(files, config)))
+        own, flow = cut(files, config, {name: every})
         flows |= flow
         chosen = limited(own[name], config, number)
         signals[name] = stored_events.read(files, chosen, config, n_particles)
@@ -189,7 +189,7 @@ def everything(config: ConfigDict) -> Everything:
     paths = [*map(Path, files_of(config.source))]
     by_label, by_file = signals_of(config, paths)
     files = [*paths, *(Path(file) for group in by_file.values() for file in group)]
-    sizes = [stored_events.n_events(path, config) for path in files]
+    sizes = stored_events.sizes_of(files, config)
     n_source, n_events = sum(sizes[: len(paths)]), sum(sizes)
     rows = stored_events.read(
         files, np.arange(n_events), config, stored_events.n_particles(files, config)

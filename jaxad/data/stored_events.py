@@ -121,12 +121,6 @@ def layout_of(shape: tuple[int, ...], config: ConfigDict, n_masses: int = 0) -> 
     return Layout("features", (width,), unit=UNITS[config.units], columns=columns, mass=mass)
 
 
-def n_events(path: Path, config: ConfigDict) -> int:
-    """The number of events of a file."""
-    with assembled.open_events(path, config) as stored:
-        return len(stored)
-
-
 def n_particles(paths: list[Path], config: ConfigDict) -> int:
     """The largest number of slots for particles in an event of the files; 0 of other events."""
     most = 0
@@ -136,16 +130,19 @@ def n_particles(paths: list[Path], config: ConfigDict) -> int:
     return most
 
 
-def all_events(paths: list[Path], config: ConfigDict) -> np.ndarray:
-    """Numbers of the events of all files.
+def sizes_of(paths: list[Path], config: ConfigDict) -> list[int]:
+    """How many events each file has.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none in any.
     """
-    n = sum(n_events(path, config) for path in paths)
-    if n == 0:
+    sizes = []
+    for path in paths:
+        with assembled.open_events(path, config) as stored:
+            sizes.append(len(stored))
+    if not any(sizes):
         raise UserError(f"{paths[0]}: {config.x_key}: no events")
-    return np.arange(n)
+    return sizes
 
 
 def read(paths: list[Path], index: np.ndarray, config: ConfigDict, n_particles: int) -> Rows:
