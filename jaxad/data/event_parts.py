@@ -2,7 +2,7 @@
 
 `data.split` is random; id; or train=...,val=...,test=..., patterns of files or, with
 `data.split_key`, values of a column. Of labelled signals the events of the test part alone are
-tested; events of one id never stand in two parts.
+tested; with id, events of one id never stand in two parts.
 """
 
 import fnmatch
