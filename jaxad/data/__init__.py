@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from jaxad.data import master_key, preset
+from jaxad.data import events, master_key, preset
 from jaxad.data.all_tested import all_tested
 from jaxad.data.dataset import Dataset, Rows, check, concatenate, content_digest, counts, summary
 from jaxad.data.folds import folds
@@ -123,9 +123,12 @@ def load(config: ConfigDict) -> Dataset:
       UserError: unknown name or setting, files that are missing or damaged.
     """
     settings = _settings(config)
-    if settings.name == "events":
-        master_key.require_closed(settings)
-    return _loaded(_reader(config.get("name", "")).load, settings)
+    if settings.name != "events":
+        return _loaded(_reader(config.get("name", "")).load, settings)
+    master_key.require_closed(settings)
+    dataset = _loaded(events.load, settings)
+    events.check_parts(dataset, settings)
+    return dataset
 
 
 def search_table(config: ConfigDict) -> Table:

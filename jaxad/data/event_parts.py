@@ -2,7 +2,7 @@
 
 `data.split` is random; id; or train=...,val=...,test=..., patterns of files or, with
 `data.split_key`, values of a column. Of labelled signals the events of the test part alone are
-tested; events of one id never stand in two parts.
+tested; with id, events of one id never stand in two parts.
 """
 
 import fnmatch
@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 from jaxad.data.columns import as_integers
 from jaxad.data.dataset import Rows, as_mapping, concatenate, n_rows, take
 from jaxad.data.folds import fractions, keys_of
+from jaxad.data.rows import file_of
 from jaxad.errors import UserError
 
 PARTS = ("train", "val", "test")
@@ -82,7 +83,9 @@ def parts_in(
         )
     of_part = {name: [v.strip() for v in value.split("+")] for name, value in wanted.items()}
     if config.split_key:
-        columns = [_parts_of_values(read(p, config.split_key), of_part) for p in paths]
+        columns = [
+            _parts_of_values(read(p, config.split_key), of_part, config.split_key) for p in paths
+        ]
     else:
         columns = [
             np.full(n, _part_of_file(path, of_part), np.int8)
@@ -105,8 +108,12 @@ def _keys(ids: np.ndarray, path: Path, name: str) -> np.ndarray:
     return keys_of(np.column_stack([as_integers(column, str(path), name) for column in columns]))
 
 
-def _parts_of_values(values: np.ndarray, of_part: dict[str, list[str]]) -> np.ndarray:
-    """The part (n,) of each value of a column: numbers, or texts."""
+def _parts_of_values(values: np.ndarray, of_part: dict[str, list[str]], key: str) -> np.ndarray:
+    """The part (n,) of each value of the column `key`: numbers, or texts.
+
+    Raises:
+        UserError: a value is of two parts.
+    """
     values = values.reshape(len(values))
     if values.dtype.kind in "SO":
         values = np.array([v.decode() if isinstance(v, bytes) else str(v) for v in values])
@@ -114,7 +121,13 @@ def _parts_of_values(values: np.ndarray, of_part: dict[str, list[str]]) -> np.nd
     for name, wanted in of_part.items():
         if values.dtype.kind != "U":
             wanted = [float(value) if _is_number(value) else np.nan for value in wanted]
-        part[np.isin(values, wanted)] = PARTS.index(name)
+        here = np.isin(values, wanted)
+        if (both := here & (part != NONE)).any():
+            raise UserError(
+                f"data.split: expected {key}={values[both][0]} in one part, found it in {name} "
+                f"and in {PARTS[part[both][0]]}: take it out of one of them"
+            )
+        part[here] = PARTS.index(name)
     return part
 
 
@@ -132,11 +145,12 @@ def _part_of_file(path: Path, of_part: dict[str, list[str]]) -> int:
     Raises:
         UserError: it is of two parts.
     """
+    file = file_of(str(path))[0]
     fitting = [
         name
         for name, patterns in of_part.items()
         if any(
-            fnmatch.fnmatch(str(path), f"*/{p}") if "/" in p else fnmatch.fnmatch(path.name, p)
+            fnmatch.fnmatch(str(file), f"*/{p}") if "/" in p else fnmatch.fnmatch(file.name, p)
             for p in patterns
         )
     ]

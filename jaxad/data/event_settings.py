@@ -66,6 +66,7 @@ def idle(config: ConfigDict) -> dict[str, str]:
             found[f"{name}_key"] = f"beside data.features it is data.{name}: set that"
         why = "data.features names columns"
         found["on_disk"] = why
+        found["label_file"] = f"{why}: set data.label to that of the truth"
         if not named.maybe_particles(config):
             found |= dict.fromkeys(("x_key", "units", "observables", *assembled.BESIDE), why)
             found |= {} if config.format == "features" else {"format": why}
@@ -86,7 +87,8 @@ def idle(config: ConfigDict) -> dict[str, str]:
         why = "data.format=epxpypz holds momenta, not pT: leave it out"
         found |= dict.fromkeys(("jet_pt_key", "log_pt", "axis_key"), why)
     if not (config.weight if config.features else config.weight_key):
-        found["negative_weights"] = "no weights are named: set data.weight_key"
+        key = "data.weight" if config.features else "data.weight_key"
+        found["negative_weights"] = f"no weights are named: set {key}"
     if not (config.label if config.features else config.label_key or config.label_file):
         key = "data.label" if config.features else "data.label_key"
         found["background"] = f"without {key} the whole source is background: set it"
@@ -101,6 +103,8 @@ def idle(config: ConfigDict) -> dict[str, str]:
             ("test_fraction",) if "val=" not in config.split else ("val_fraction", "test_fraction")
         )
         found |= dict.fromkeys(unused, "data.split says which events are tested: leave it out")
+    if config.label_key and config.label_file:
+        found["label_key"] = "data.label_file holds the labels: leave out one of them"
     if not config.label_key:
         found["label_names"] = "data.label_key is not set: set it"
     if not config.supervised:

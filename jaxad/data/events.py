@@ -29,7 +29,7 @@ from jaxad.data.dataset import Dataset, Rows, take
 from jaxad.data.duplicates import warn_of_duplicates
 from jaxad.data.event_parts import PARTS, hold_out_by_id, parts_in, require_apart
 from jaxad.data.event_settings import DEFAULTS, WHOLE, idle, observable_keys, require_settings
-from jaxad.data.labels import is_labelled, labels_of, limited, parts_of, signals_of
+from jaxad.data.labels import all_labels, limited, parts_of, signals_of
 from jaxad.data.layout import PARTICLES
 from jaxad.data.particles import JET_BASELINES, JET_LABELS
 from jaxad.data.places import open_places
@@ -81,9 +81,21 @@ def load(config: ConfigDict) -> Dataset:
             parts["test"], signals, config.supervised_fraction, config.seed
         )
         about["extra"] = extra
-    dataset = Dataset(**parts, signals=signals, **about)
+    return Dataset(**parts, signals=signals, **about)
+
+
+def check_parts(dataset: Dataset, config: ConfigDict) -> None:
+    """Looks for what a training would also be tested on: events of one id, which are refused where
+    the parts were drawn, and copies, of which it tells.
+
+    Raises:
+        UserError: events of one id in train or val and in test.
+    """
+    if config.window:
+        return
+    if config.split == "random":
+        require_apart({name: rows for name, rows in dataset.parts() if name in PARTS}, config)
     warn_of_duplicates(dataset)
-    return dataset
 
 
 def _split(background: Rows, part: np.ndarray | None, config: ConfigDict) -> dict[str, Rows]:
@@ -102,9 +114,7 @@ def _split(background: Rows, part: np.ndarray | None, config: ConfigDict) -> dic
         "test": config.test_fraction,
     }
     split = split_indices(len(background["x"]), fractions, [config.seed, 0])
-    parts = {name: take(background, index) for name, index in split.items()}
-    require_apart(parts, config)
-    return parts
+    return {name: take(background, index) for name, index in split.items()}
 
 
 def _classes(config: ConfigDict) -> tuple[Rows, dict[str, Rows], dict[str, Any]]:
@@ -113,10 +123,7 @@ def _classes(config: ConfigDict) -> tuple[Rows, dict[str, Rows], dict[str, Any]]
     by_label, files_of_signals = signals_of(config, paths)
     by_file = {name: [*map(Path, files)] for name, files in files_of_signals.items()}
     sizes = stored_events.sizes_of(paths, config)
-    labels: np.ndarray | None = None
-    if is_labelled(config):
-        parts = [labels_of(path, config, n) for path, n in zip(paths, sizes, strict=True)]
-        labels = np.concatenate(parts)
+    labels = all_labels(paths, sizes, config)
     split = parts_in(paths, sizes, config, partial(_column, config=config), config.id_key)
     index, left_out, flows = parts_of(paths, sum(sizes), labels, by_label, config, split)
     wanted = np.zeros(sum(sizes), bool)
@@ -189,10 +196,7 @@ def everything(config: ConfigDict) -> Everything:
     )
     layout = stored_events.layout_of(rows["x"].shape[1:], config)
     origin = Origin(tuple(map(str, files)), tuple(int(n) for n in np.cumsum([0, *sizes[:-1]])))
-    labels: np.ndarray | None = None
-    if is_labelled(config):
-        parts = zip(paths, sizes, strict=False)
-        labels = np.concatenate([labels_of(path, config, n) for path, n in parts])
+    labels = all_labels(paths, sizes[: len(paths)], config)
     chosen = passed(files, config)
     kept, truth, left_out = named_table.data_among(
         labels, n_source, n_events, by_label, config, chosen

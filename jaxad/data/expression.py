@@ -353,10 +353,10 @@ class _Evaluation(NamedTuple):
             -width <= place < width for place, width in zip(places, widths, strict=False)
         )
         if not fits:
-            _refuse(
-                f"{self.text}: {name} has the shape (n, {', '.join(map(str, widths))}): "
-                f"no entry {ast.unparse(node.slice)}"
+            has = (
+                f"the shape (n, {', '.join(map(str, widths))})" if widths else "one number an event"
             )
+            _refuse(f"{self.text}: {name} has {has}: no entry {ast.unparse(node.slice)}")
         taken = stored[(slice(None), *places)]
         inner = _Evaluation({name: taken}, self.quoted, self.text, self.start)
         return inner._column(node.value)

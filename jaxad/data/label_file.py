@@ -38,8 +38,8 @@ def numbers(name: str) -> tuple[Path, np.ndarray]:
     return path, labels
 
 
-def read(name: str, events: Path, n_events: int) -> np.ndarray:
-    """The labels (n_events,) int64 of the events of a file.
+def read(name: str, events: str, n_events: int) -> np.ndarray:
+    """The labels (n_events,) int64 of `events`, of one file or of several one after another.
 
     Raises:
         UserError: as `numbers`; another number of lines.

@@ -110,6 +110,21 @@ def is_labelled(config: ConfigDict) -> bool:
     return bool(config.label_key or config.get("label_file"))
 
 
+def all_labels(
+    paths: Sequence[Path], sizes: Sequence[int], config: ConfigDict
+) -> np.ndarray | None:
+    """The labels (N,) of the events of files, of `sizes`, one after another; None without.
+
+    Raises:
+        UserError: as `labels_of`; a label file with another number of lines than events.
+    """
+    if config.label_file:
+        return label_file.read(config.label_file, str(config.source), sum(sizes))
+    if not config.label_key:
+        return None
+    return np.concatenate([labels_of(p, config, n) for p, n in zip(paths, sizes, strict=True)])
+
+
 def labels_of(path: Path, config: ConfigDict, n_events: int) -> np.ndarray:
     """The label (n_events,) of every event of a file; of one-hot columns their number, from 0; of
     texts their place in `data.label_names`.
@@ -119,8 +134,6 @@ def labels_of(path: Path, config: ConfigDict, n_events: int) -> np.ndarray:
             several columns that are not one-hot.
     """
     key = config.label_key
-    if config.label_file:
-        return label_file.read(config.label_file, path, n_events)
     if path.suffix == ".npy":
         raise UserError(f"{path}: an npy file has no {key!r}; use npz or HDF5, or a file a class")
     objects = assembled.objects_of(config)
@@ -150,9 +163,9 @@ def with_labels(labels: np.ndarray, wanted: list[int], name: str, config: Config
     if len(index) == 0:
         found, counts = np.unique(labels, return_counts=True)
         listed = ", ".join(f"{f:g} ({c})" for f, c in zip(found[:10], counts, strict=False))
+        where = config.label_key or config.label_file
         raise UserError(
-            f"{config.source}: {name}: no event has {config.label_key} in {wanted}; "
-            f"found the labels {listed}"
+            f"{config.source}: {name}: no event has {where} in {wanted}; found the labels {listed}"
         )
     return index
 

@@ -122,20 +122,18 @@ def n_particles(paths: list[Path], config: ConfigDict) -> int:
 
 
 def sizes_of(paths: list[Path], config: ConfigDict) -> list[int]:
-    """The number of events of each file.
+    """How many events each file has.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none in any.
     """
-    sizes = [_n_events(path, config) for path in paths]
-    if not sum(sizes):
+    sizes = []
+    for path in paths:
+        with assembled.open_events(path, config) as stored:
+            sizes.append(len(stored))
+    if not any(sizes):
         raise UserError(f"{paths[0]}: {config.x_key}: no events")
     return sizes
-
-
-def _n_events(path: Path, config: ConfigDict) -> int:
-    with assembled.open_events(path, config) as stored:
-        return len(stored)
 
 
 def read(paths: list[Path], index: np.ndarray, config: ConfigDict, n_particles: int) -> Rows:

@@ -47,9 +47,10 @@ def knots(background: np.ndarray, weight: np.ndarray | None = None) -> dict[str,
         {'score': [1.0, 2.0, 3.0, 4.0], 'fpr': [1.0, 0.75, 0.5, 0.25]}
     """
     order = np.argsort(background, kind="stable")[::-1]
-    scores, up_to = background[order], np.arange(1, len(background) + 1)
-    if weight is not None:
-        up_to = np.maximum.accumulate(np.cumsum(weight[order]))
+    scores, up_to = background[order], np.arange(1, len(background) + 1) / len(background)
+    if weight is not None:  # of which those below 0 take sums beyond 0, or that of all
+        up_to = np.cumsum(weight[order]) / weight.sum()
+        up_to = np.clip(np.maximum.accumulate(up_to), 0, 1)
     ranks = np.unique(np.geomspace(1, len(scores), N_KNOTS).round().astype(int))
     # Of tied scores the last one, so that a rate is never too small.
     found = {float(scores[rank - 1]): rank for rank in ranks}
@@ -57,7 +58,7 @@ def knots(background: np.ndarray, weight: np.ndarray | None = None) -> dict[str,
     ordered = sorted(found)
     return {
         "score": ordered,
-        "fpr": [float(up_to[found[score] - 1] / up_to[-1]) for score in ordered],
+        "fpr": [float(up_to[found[score] - 1]) for score in ordered],
     }
 
 

@@ -278,10 +278,11 @@ def rate_above(
     flagged = scores >= threshold
     n = int(flagged.sum())
     enough = n if weight is None else weighted.effective(weight[flagged])
+    if weight is not None and weight[flagged].sum() <= 0:
+        enough = 0  # no rate is below 0
     if enough < MIN_BACKGROUND:
-        reason = (
-            f"{enough:.4g} of {len(scores)} background events flagged, fewer than {MIN_BACKGROUND}"
-        )
+        events = "background events" if weight is None else "effective background events"
+        reason = f"{enough:.4g} of {len(scores)} {events} flagged, fewer than {MIN_BACKGROUND}"
         refused = dict.fromkeys(("rate", "rate_error", "fpr", "error"))
         return refused | {"n_background": n, "reason": reason}
     fpr, error = _passed(flagged, weight)

@@ -93,6 +93,23 @@ def test_key_files_that_are_refused(folder, tmp_path, text, message):
         load(folder / "jets.h5", label_file=str(tmp_path / "bad.key"))
 
 
+def test_a_key_file_of_several_files_has_them_one_after_another(folder, tmp_path):
+    label = np.arange(3 * N) // N
+    (tmp_path / "all.key").write_text("\n".join(map(str, label)) + "\n")
+    own = KEPT | {"background": "0,1", "signals": "c=2"}
+    dataset = load(folder / "[abc]" / "jets.h5", label_file=str(tmp_path / "all.key"), **own)
+    alone = load(folder / "c" / "jets.h5", **KEPT)
+    every = np.concatenate([part["mass"] for _, part in alone.parts()])
+    np.testing.assert_array_equal(np.sort(dataset.signals["c"]["mass"]), np.sort(every))
+    with pytest.raises(UserError, match=r"for each of 180 events of .* found 60 lines"):
+        load(folder / "[abc]" / "jets.h5", label_file=str(folder / "jets.key"), **own)
+    with pytest.raises(UserError, match=r"all.key in \[5\]; found the labels 0 \(60\)"):
+        load(folder / "[abc]" / "jets.h5", label_file=str(tmp_path / "all.key"), signals="c=5")
+    config = data.get_config("events", features="a", label_file="all.key")
+    with pytest.raises(UserError, match=r"data.label_file: would change nothing: .*data.label"):
+        data.require_setting(config, "label_file")
+
+
 def test_a_master_key_is_opened_by_evaluations_alone(folder):
     key = folder / "box.masterkey"
     key.write_text("".join(f"{(i % 10 == 0) + 2 * (i % 10 == 1)}\n" for i in range(N)))
@@ -147,6 +164,10 @@ def test_parts_of_files(folder):
         ({"split": "train=a*,tset=b*"}, "data.split: expected random, id, or train=...,val="),
         ({"split": "train=a*,test=*"}, "data.split: train: no file fits a"),
         ({"split": "train=*,test=j*"}, "expected a file of one part, found train and test"),
+        (
+            {"split": "train=0+1,test=1", "split_key": "ttv"},
+            "data.split: expected ttv=1 in one part, found it in test and in train",
+        ),
         ({"split": "train=0,test=9", "split_key": "ttv"}, "data.split: test: no event has ttv 9"),
         ({"split": "train=0,test=1", "split_key": "tv"}, "no dataset 'tv'; .*nearest ttv, "),
         ({"id_key": "id"}, "test events have the id of one that trains.* set data.split=id"),
@@ -169,6 +190,8 @@ def test_two_jets_of_an_event_never_straddle(folder):
     assert load(folder / "jets.h5", **settings).info["digest"] == dataset.info["digest"]
     other = load(folder / "jets.h5", **settings | {"seed": 1})
     assert rows(other.test) != rows(dataset.test)
+    whole = data.load_all(data.get_config("events", source=str(folder / "jets.h5"), **settings))
+    assert n_rows(whole.test) == 24, "what is only tested is parted from nothing"
     held = load(folder / "jets.h5", **settings, supervised=True)
     ids = {name: {int(i) for i in part["event"][:, 2]} for name, part in held.parts()}
     trains = ids["extra.supervised_train"] | ids["extra.supervised_val"]

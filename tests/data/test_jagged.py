@@ -1,5 +1,7 @@
 """Jagged branches of ROOT files, and lists of Parquet, train as the same particles in arrays do."""
 
+import shutil
+
 import numpy as np
 import pytest
 from random_jets import random_jets
@@ -69,6 +71,22 @@ def test_a_tree_is_the_array_of_it(folder):
         for key in ("mass", "weight"):
             np.testing.assert_array_equal(found[key], expected[key])
     assert jagged.info["files"] == [f"{folder}/nano.root"]
+
+
+def test_a_file_of_no_event_is_one_of_several(folder, tmp_path):
+    """As skims write them; parts by the names of files, which trees are no part of."""
+    shutil.copy(folder / "nano.root", tmp_path / "a.root")
+    kinds = dict.fromkeys(("Jet_pt", "Jet_eta", "Jet_phi"), "var * float32")
+    with uproot.recreate(tmp_path / "none.root") as file:
+        file.mktree("Events", kinds | {"genWeight": "float32"})
+    found = load(f"{tmp_path}/*.root:Events", **NANO, selection="Jet_pt[0] > 0")
+    assert sum(n for n in counts(found).values()) == N - 1
+    with pytest.raises(UserError, match=r"none.root:Events: Jet_pt,Jet_eta,Jet_phi: no events"):
+        load(f"{tmp_path}/none.root:Events", **NANO)
+    (tmp_path / "none.root").unlink()
+    shutil.copy(tmp_path / "a.root", tmp_path / "b.root")
+    found = load(f"{tmp_path}/[ab].root:Events", **NANO, split="train=a.root,test=b.root")
+    assert counts(found)["test"] == N
 
 
 def test_lists_of_parquet_are_the_tree(folder):

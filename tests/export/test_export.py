@@ -245,6 +245,8 @@ def test_knots_of_weighted_background():
     points = knots(background, weight)
     for score, fpr in zip(points["score"], points["fpr"], strict=True):
         assert fpr == pytest.approx(weight[background >= score].sum() / weight.sum())
+    points = knots(np.arange(6.0), np.array([-2.0, 1.0, 1.0, 2.0, 3.0, -1.0]))
+    assert points == {"score": [*map(float, range(6))], "fpr": [1.0, 1.0, 1.0, 1.0, 0.5, 0.0]}
 
 
 def test_knots_follow_the_background_and_never_promise_too_little():

@@ -150,6 +150,10 @@ def test_negative_weights_are_summed(scores):
     about = weighted.summary(own[0])
     assert about["negative"] == pytest.approx((own[0] < 0).mean())
     assert about["effective"] == pytest.approx(own[0].sum() ** 2 / n)
+    below = metrics.rate_above(np.arange(99.0), 50.0, 1.0, np.where(np.arange(99) < 50, 9.0, -1.0))
+    assert (
+        below["rate"] is None and "0 of 99 effective background events flagged" in below["reason"]
+    )
     # Not bounded by 1: what lies below the signal weighs more than the whole background.
     assert metrics.auc([0.0, 1.0, 2.0], [1.5], ([1.0, 1.0, -0.5], None)) > 1
 
