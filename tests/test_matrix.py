@@ -108,7 +108,7 @@ SHORT = {
     ("vector", "jet features"): ("two_views",),
     ("vector", "a table, MeV"): ("mahalanobis", "nearest_neighbours", "cathode"),
     ("image", "jet images"): ("autoencoder",),
-    ("image", "images"): ("pca", "mean_image"),
+    ("image", "images"): ("mean_image",),
     ("image", "detector images"): ("dirichlet_vae",),
     ("set", "trigger events"): ("trigger_autoencoder",),
 }

@@ -196,7 +196,9 @@ def test_mass_weight_and_id_columns(tmp_path):
         np.testing.assert_allclose(events[10:20], np.c_[mass, x][10:20], rtol=1e-6)
 
 
-@pytest.mark.parametrize("module", [adc2021_vae, adc2021_shallow])
+@pytest.mark.parametrize(
+    "module", [pytest.param(adc2021_vae, marks=pytest.mark.long), adc2021_shallow]
+)
 def test_trigger_configs_on_events_of_ones_own(module, tmp_path):
     """Train, evaluate, score, export; whether the number of objects is free, the input says."""
     x = trigger_data(N)

@@ -256,7 +256,14 @@ def density_ratio(members: int, epochs: int, folds: int) -> tuple[ConfigDict, di
     }
 
 
-@pytest.mark.parametrize(("members", "epochs", "folds"), [(3, 1, 0), (1, 4, 0), (2, 2, 3)])
+@pytest.mark.parametrize(
+    ("members", "epochs", "folds"),
+    [
+        pytest.param(3, 1, 0, marks=pytest.mark.long),
+        pytest.param(1, 4, 0, marks=pytest.mark.long),
+        (2, 2, 3),
+    ],
+)
 def test_the_signal_density_is_a_mean_over_members_and_epochs(members, epochs, folds):
     """Any number of equal densities is one of them: a sum would grow with their number."""
     x = np.random.default_rng(1).uniform(0.2, 0.8, (20, 2)).astype(np.float32)

@@ -84,6 +84,7 @@ def test_a_correction_is_arrays_alone(case):
     )
 
 
+@pytest.mark.long
 def test_sorted_masses_meet_all_networks_everywhere():
     config, fitted, sidebands = wrong()
     # Two networks, of which the second draws something else altogether.

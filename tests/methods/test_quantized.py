@@ -252,6 +252,7 @@ def test_distances_are_those_of_the_float_network(dataset, features, distilled):
     assert drift(after, expected) < 0.8 * drift(before, expected)
 
 
+@pytest.mark.long
 def test_distances_resumed_and_stored_are_the_same(dataset, features, distilled, tmp_path):
     (config, undisturbed), x = distilled, dataset.test["x"]
     polls = itertools.count()

@@ -133,7 +133,7 @@ def test_weights_widen_the_error_as_their_squares_do():
     assert heavier["chi2"] == pytest.approx(plain["chi2"])
 
 
-@pytest.mark.parametrize("n", [20_000, 400_000])
+@pytest.mark.parametrize("n", [20_000, pytest.param(400_000, marks=pytest.mark.long)])
 def test_the_normalisation_is_calibrated_before_and_after_any_cut(n):
     """An exponential fitted with dijet functions, whose order every spectrum chooses of itself.
 

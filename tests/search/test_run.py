@@ -103,6 +103,7 @@ def test_a_search_is_blind_then_open_and_goes_on(columns, tmp_path, capsys):
         assert {name: opened[name] for name in one} == one
 
 
+@pytest.mark.long
 def test_weights_of_one_are_none_and_of_two_twice_the_limit(columns, tmp_path):
     changes = {"normalise": "fit", "power": (40.0,), "power_sets": 20}
     changes["inject"] = "gauss:3500:50"
