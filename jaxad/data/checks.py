@@ -10,6 +10,7 @@ import glob
 import itertools
 import math
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -145,6 +146,11 @@ def absent(
     mend = f"; set {setting} to one of these" if setting and listed else ""
     near = nearest(key, shapes)
     return UserError(f"{path}: no {kind} {key!r}; found {listed or 'none'}{near}{mend}")
+
+
+def is_of_no_such_name(error: UserError) -> bool:
+    """Whether a refusal says that a file has no array, column or branch of a name."""
+    return re.search(": no [a-z]+ '", str(error)) is not None
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -6,12 +6,12 @@ has no minimum, so that `data.negative_weights` has to say what becomes of such 
 
 import contextlib
 import dataclasses
-import re
 from collections.abc import Iterator
 
 import numpy as np
 from ml_collections import ConfigDict
 
+from jaxad.data import checks
 from jaxad.data.dataset import Dataset, Rows, take
 from jaxad.errors import UserError
 
@@ -34,7 +34,7 @@ def for_all_classes(field: str) -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        if field == "weight" and re.search(": no [a-z]+ '", str(error)):
+        if field == "weight" and checks.is_of_no_such_name(error):
             raise UserError(
                 f"{error}; all classes have weights or none: write 1 where events have none"
             ) from None

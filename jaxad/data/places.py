@@ -85,7 +85,9 @@ def open_places(
         with contextlib.ExitStack() as stack:
             try:
                 found = stack.enter_context(open_places(path, other.strip(), setting, objects))
-            except UserError:
+            except UserError as error:
+                if not checks.is_of_no_such_name(error):
+                    raise
                 continue
             yield found
             return

@@ -184,3 +184,13 @@ def test_files_inside_gzip(file, tmp_path):
 def test_places_are_as_of_python():
     assert places_of("x")[0].columns is None
     assert places_of("g/x[-2:]")[0] == ("g/x", slice(-2, None))
+
+
+def test_a_second_name_stands_in_for_one_that_is_absent_alone(file):
+    with open_places(file, "absent|jet_pt[1]") as found:
+        np.testing.assert_array_equal(np.asarray(found[0:3]).ravel(), 500)
+    with (
+        pytest.raises(UserError, match=r"jet_pt: .*found \[7\]"),
+        open_places(file, "jet_pt[7]|weight"),
+    ):
+        pass

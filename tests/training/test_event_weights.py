@@ -161,5 +161,5 @@ def test_each_group_keeps_its_share_with_weights():
     group, weight = np.array([0, 0, 1, 1, 1]), np.array([1.0, 3.0, 2.0, 2.0, 4.0])
     found = weak.balanced(group, {0: 0.5, 1: 0.5}, weight)
     np.testing.assert_allclose(found, 2.5 * np.array([0.25, 0.75, 0.25, 0.25, 0.5]), rtol=1e-6)
-    with pytest.raises(UserError, match="1 events with negative weights would train"):
+    with pytest.raises(UserError, match="1 test or spare events with negative weights would train"):
         weak.of_events({"x": group, "weight": -weight[:5] + 3}, {"x": group})

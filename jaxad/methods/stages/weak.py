@@ -168,8 +168,8 @@ def of_events(*parts: Rows) -> np.ndarray | None:
     found = np.concatenate([rows.get("weight", np.ones(len(rows["x"]))) for rows in parts])
     if (found < 0).any():
         raise UserError(
-            f"data: {int((found < 0).sum())} events with negative weights would train: leave "
-            "them out of the files, or set data.negative_weights"
+            f"data: {int((found < 0).sum())} test or spare events with negative weights would "
+            "train, which data.negative_weights leaves as they are: leave them out of the files"
         )
     return found
 
