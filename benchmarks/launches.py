@@ -12,6 +12,7 @@ are picked by measuring are picked by a model here, as with --xla_gpu_determinis
 
 import argparse
 import collections
+import contextlib
 import os
 import re
 from pathlib import Path
@@ -77,14 +78,14 @@ def compiled_step(devices: np.ndarray, coupling: str, batch: int, members: int) 
     def mesh(shape: tuple, names: tuple, axis_types: tuple) -> Mesh:
         return Mesh(devices, names, axis_types=axis_types)
 
-    with (
-        mock.patch.object(jax, "make_mesh", mesh),
-        mock.patch.object(jax, "default_backend", lambda: "gpu"),
-    ):
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(mock.patch.object(jax, "make_mesh", mesh))
         run = engine.compile_programs(task, config.flow_train, members, 40 * n)
         state = jax.tree.map(
             lambda a: shape(*a.shape, dtype=a.dtype), jax.eval_shape(run.init, block, seeds)
         )
+        stack.enter_context(mock.patch.object(jax, "default_backend", lambda: "gpu"))
+        run = engine.compile_programs(task, config.flow_train, members, 40 * n)
         return run.train.lower(state, block, seeds, 0, 0, n).compile().as_text()
 
 

@@ -9,6 +9,8 @@ import pytest
 from documents import ROOT
 
 from benchmarks.accelerator import report
+from benchmarks.accelerator.cases import CASES
+from jaxad import methods
 
 # What a machine may lack, and then says so in a row.
 MAY_BE_LEFT_OUT = ("PyTorch", "kernels of")
@@ -60,3 +62,7 @@ def test_a_peer_stands_beside_the_same_work(tmp_path):
     assert "| network, batch 8 | 300 steps/s | other 100 (3.00x) |  |" in table
     assert "| alone (other) | 5 steps/s |  |  |" in table
     assert report.value_of(tmp_path, "alone") == 5.0
+
+
+def test_every_method_is_resumed_and_compared():
+    assert {case.method or case.name for case in CASES.values()} == set(methods.NAMES)

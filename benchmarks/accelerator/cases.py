@@ -20,7 +20,10 @@ from jaxad.scorer import Scorer
 
 N_BACKGROUND, N_SIGNAL = 500, 80
 RESONANT = ("cathode", "iad", "supervised", "cwola", "anode", "lacathode", "ranode")
-SHALLOW = ("isolation_forest", "one_class_svm", "gaussian_mixture", "nearest_neighbours")
+SHALLOW = (
+    *("isolation_forest", "one_class_svm", "gaussian_mixture", "nearest_neighbours"),
+    "mahalanobis",
+)
 
 
 class Case(NamedTuple):
@@ -48,6 +51,18 @@ def _cases() -> Iterator[Case]:
         yield Case(name, name, *image, "codae")
     for name in ("dirichlet_vae", "qcd_or_what", "cct"):
         yield Case(name, name, *image)
+    yield Case("cicada", "cicada", "regions", image[1], {"name": "image", "pixels": "counts"})
+    jet_image = {"name": "jet_image", "n_pixels": 16}
+    for name, into in (("features", {"name": "jet_features", "efp_degree": 1}),
+                       ("images", jet_image)):  # fmt: skip
+        yield Case(f"normalised_autoencoder ({name})", "normalised", *jets, into,
+                   "normalised_autoencoder")  # fmt: skip
+    for name in ("set_autoencoder", "masked_particles", "contrastive"):
+        for model in ("deep_sets", "transformer"):
+            into = {"name": "particle_set", "n_particles": 12}
+            yield Case(f"{name} ({model})", name, *jets, into, name, model)
+    yield Case("mean_image", "toptagging_ae", *jets, jet_image)
+    yield Case("two_views", "jets_best", *jets, {"name": "jet_features"})
     yield Case("autoencoder (conv)", "toptagging_ae", *jets, {"name": "jet_image", "n_pixels": 16},
                "autoencoder")  # fmt: skip
     yield Case("autoencoder (pooled)", "interpretable_ae", *jets,
@@ -83,6 +98,7 @@ def write_files(folder: Path) -> None:
         "jets": jets(n, 14),
         "table": table,
         "detector": rng.poisson(0.15 * hot, (n, 24, 20, 3)),
+        "regions": rng.poisson(3 * hot, (n, 18, 14, 1)),
     }.items():
         np.savez(folder / f"{name}.npz", x=x.astype(np.float32), label=label, mass=mass)
 

@@ -34,6 +34,17 @@ FEW_STEPS, FEW_ROWS = 64, 8192
 for its compilation; without it convolutions take seven times as long."""
 
 
+def _host() -> jax.Device | None:
+    """The CPU beside an accelerator, where members are drawn: it compiles that in seconds.
+
+    On a GPU it takes as long as the training step, and other bits are drawn. None: JAX has no CPU.
+    """
+    try:
+        return jax.local_devices(backend="cpu")[0]
+    except RuntimeError:
+        return None
+
+
 class Task(NamedTuple):
     """What the engine trains: two pure functions.
 
@@ -265,9 +276,25 @@ def compile_programs(task: Task, config: ConfigDict, n_members: int, n_steps: in
             bad_step=zero - 1,
         )
 
-    @partial(jax.jit, out_shardings=sharding["members"], compiler_options=rarely)
-    def init(block, seeds, initial=None):
+    host = None if on_cpu else _host()
+    here = {"out_shardings": sharding["members"]} if host is None else {}
+
+    @partial(jax.jit, compiler_options=rarely if host is None else _RUNS_ONCE, **here)
+    def drawn(block, seeds, initial):
         return jax.vmap(partial(init_member, block.data))(block.index[:, 0], seeds, initial)
+
+    @partial(jax.jit, out_shardings=sharding["replicated"])
+    def first_batch(block):
+        index = block.index[:, 0]
+        rows = {name: values[index.ravel()] for name, values in block.data.items()}
+        renamed = jnp.arange(index.size).reshape(len(index), 1, -1)
+        return block._replace(data=rows, index=renamed, weight=block.weight[:1])
+
+    def init(block, seeds, initial=None):
+        if host is None:
+            return drawn(block, seeds, initial)
+        arguments = hosts.fetch((first_batch(block), seeds, initial))
+        return place(hosts.fetch(drawn(*jax.device_put(arguments, host))), "members")
 
     @partial(jit_members, compiler_options=often)
     def train(members, block, seeds, epoch, start, stop):

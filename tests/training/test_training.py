@@ -332,6 +332,27 @@ def test_blocks_from_disk_hold_the_rows_of_their_steps(tmp_path, monkeypatch):
     assert seen == {0, 2, 4}
 
 
+def test_members_of_an_accelerator_are_drawn_on_its_host(monkeypatch):
+    """The same bits as on a CPU, from the rows of the first batch, and from given values."""
+
+    def of_the_batch(key, batch):
+        params, state = init(key, batch)
+        return params | {"scale": batch["x"].mean()}, state
+
+    config = get_config(batch_size=16, ensemble=2)
+    drawn = []
+    for backend in ("cpu", "gpu"):
+        monkeypatch.setattr(jax, "default_backend", lambda backend=backend: backend)
+        run = engine.compile_programs(TASK._replace(init=of_the_batch), config, 2, 5)
+        order = np.stack([np.random.default_rng(seed).permutation(70) for seed in range(2)])
+        index, weight = engine.make_batches(order, 16, run.width(16))
+        seeds = run.place(np.arange(4, dtype=np.uint32).reshape(2, 2), "members")
+        block = feed(run, rows(70))(index, weight)(0)
+        members = run.init(block, seeds)
+        drawn.append((members, run.init(block, seeds, (members.params, members.state))))
+    assert_equal(*drawn)
+
+
 @pytest.mark.parametrize("steps_a_block", [1, 2, 100])
 def test_rows_on_disk_train_as_those_in_memory(tmp_path, steps_a_block, monkeypatch):
     """The same bits, of members with their own rows, stopped within a block and resumed too."""
