@@ -15,6 +15,7 @@ from jax import Array
 from jax.experimental import pallas as pl
 
 N, WIDE = 57, 64
+CODE, LOG_VAR = 16, 8  # columns of the last product, and where its log-variances begin
 LIMIT = 20.0  # of the log-variance, as in the network
 HALVES = "halves"
 """A precision: float32 as the sum of two float16, 22 bits, and three products of them. What is
@@ -28,8 +29,8 @@ def folded(params: dict, state: dict) -> list[Array]:
         params, state: of `DenseTrigger`, without leading axes.
 
     Returns:
-        w1 (64, 32), b1 (32,), w2 (32, 16), b2 (16,), and for mean and log-variance each w (16, 16)
-        and b (16,), of which three columns count.
+        w1 (64, 32), b1 (32,), w2 (32, 16), b2 (16,), and w3 (16, 16), b3 (16,), whose columns are
+        the means, from `LOG_VAR` on the log-variances, and zeros.
     """
     averages = state["batch_stats"]
 
@@ -49,10 +50,11 @@ def folded(params: dict, state: dict) -> list[Array]:
         after, more = affine(f"BatchNorm_{number + 1}")
         found += [w * after, b * after + more]
     found[0] = jnp.pad(found[0], ((0, WIDE - N), (0, 0)))
-    for name in ("mean", "log_var"):
-        w, b = dense(params["_Bottleneck_0"][name])
-        found += [jnp.pad(w, ((0, 0), (0, 16 - w.shape[1]))), jnp.pad(b, (0, 16 - len(b)))]
-    return found
+    both = [dense(params["_Bottleneck_0"][name]) for name in ("mean", "log_var")]
+    room = ((0, LOG_VAR - len(both[0][1])), (0, CODE - LOG_VAR - len(both[1][1])))
+    w = [jnp.pad(w, ((0, 0), more)) for (w, _), more in zip(both, room, strict=True)]
+    b = [jnp.pad(b, more) for (_, b), more in zip(both, room, strict=True)]
+    return [*found, jnp.concatenate(w, axis=1), jnp.concatenate(b)]
 
 
 def encoder(
@@ -65,7 +67,7 @@ def encoder(
 
         options["compiler_params"] = triton.CompilerParams(num_warps=warps, num_stages=2)
 
-    def kernel(x_ref, w1, b1, w2, b2, w_mean, b_mean, w_var, b_var, out_ref):
+    def kernel(x_ref, w1, b1, w2, b2, w3, b3, out_ref):
         n = out_ref.shape[0]
         row = pl.program_id(0) * rows + jnp.arange(rows)
         column = jnp.arange(WIDE)
@@ -86,9 +88,10 @@ def encoder(
         product = partial(product, preferred_element_type=jnp.float32)
         y = _leaky(product(x, w1[...]) + b1[...][None, :])
         y = _leaky(product(y, w2[...]) + b2[...][None, :])
-        mean = product(y, w_mean[...]) + b_mean[...][None, :]
-        log_var = jnp.clip(product(y, w_var[...]) + b_var[...][None, :], -LIMIT, LIMIT)
-        kl = 0.5 * jnp.sum(jnp.exp(log_var) + mean * mean - 1 - log_var, axis=1)
+        y = product(y, w3[...]) + b3[...][None, :]
+        log_var = jnp.clip(y, -LIMIT, LIMIT)
+        of_log_var = (jnp.arange(CODE) >= LOG_VAR)[None, :]
+        kl = 0.5 * jnp.sum(jnp.where(of_log_var, jnp.exp(log_var) - 1 - log_var, y * y), axis=1)
         _store(out_ref, row, kl, row < n, interpret)
 
     def call(weights: list[Array], x: Array) -> Array:
