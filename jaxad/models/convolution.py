@@ -5,8 +5,9 @@ grouped convolutions and for transposed convolutions. On CPU two other forms giv
 `conv` and `conv_transpose` are patches times a matrix (stride 2 by space-to-depth, a transposed
 convolution by output phases, groups one by one); `large_conv`, for large images of many channels,
 is a stride-1 convolution whose gradients are stride-1 convolutions as well, in a quarter of the
-memory. On a GPU patches are faster too but for wide maps of many channels (`WIDE`); other
-accelerators run the native operation. Padding and kernel layout follow TensorFlow/Keras, so that
+memory. On a GPU patches are faster too but for wide maps of many channels (`WIDE`), and layers of
+stride 2 between many channels are one product of blocks of pixels (`_blocks`); other accelerators
+run the native operation. Padding and kernel layout follow TensorFlow/Keras, so that
 published Keras weights load unchanged.
 """
 
@@ -79,6 +80,48 @@ def _is_native(x: Array, stride: int, transposed: bool = False) -> bool:
     return wide and stride == 1 and not transposed
 
 
+class _Blocks(NamedTuple):
+    """Of a transposed convolution of few bytes: all phases of a block of outputs in one product.
+
+    An output pixel needs few of the kernel's taps, and all those of a block of stride x stride the
+    same few shifts of the input: (shifts * c) -> (stride * stride * features), zeros among the
+    weights, moves fewer bytes than (c) -> (kh * kw * features).
+    """
+
+    shifts: tuple[tuple[int, int], ...]  # down, right
+    weights: Array  # (shifts * c, stride * stride * features)
+
+
+def _blocks(kernel: Array, stride: int, height: int, width: int) -> _Blocks | None:
+    """Those of a "SAME" kernel (kh, kw, features, c) for inputs (n, height, width, c).
+
+    None where they are not the form to take: on other devices, and where taps move fewer bytes.
+    """
+    kh, kw, features, c = kernel.shape
+    phases = range(stride)
+    taps = [
+        [
+            {a: u for u, a in _taps(k, stride, _padding(size * stride, k, stride, "SAME")[0], p)}
+            for p in phases
+        ]
+        for k, size in ((kh, height), (kw, width))
+    ]
+    down, right = (sorted({a for phase in axis for a in phase}) for axis in taps)
+    if not _on_gpu() or stride == 1 or len(down) * len(right) * c >= kh * kw * features:
+        return None
+    zero = jnp.zeros((features, c), kernel.dtype)
+
+    def weight(a: int, b: int, p: int, r: int) -> Array:
+        u, v = taps[0][p].get(a), taps[1][r].get(b)
+        return zero if u is None or v is None else kernel[u, v]
+
+    shifts = tuple((a, b) for a in down for b in right)
+    found = jnp.stack(
+        [jnp.stack([weight(*s, p, r) for p in phases for r in phases]) for s in shifts]
+    )
+    return _Blocks(shifts, found.transpose(0, 3, 1, 2).reshape(len(shifts) * c, -1))
+
+
 def _padding(size: int, kernel: int, stride: int, padding: str) -> tuple[int, int]:
     """Zeros before and after one axis; "SAME" puts the odd one after, as TensorFlow does."""
     if padding == "VALID":
@@ -143,6 +186,16 @@ def conv(
             feature_group_count=groups,
         )
     size, features = kernel.shape[:2], kernel.shape[-1]
+    even = not (x.shape[1] % stride or x.shape[2] % stride) and padding == "SAME" and groups == 1
+    if native is None and even:
+        # It is the transpose of a transposed convolution, whose features are this one's inputs.
+        inner = x.shape[1] // stride, x.shape[2] // stride
+        if blocks := _blocks(kernel, stride, *inner):
+            shares = jnp.split(
+                _space_to_depth(x, stride) @ blocks.weights.T, len(blocks.shifts), -1
+            )
+            moved = zip(shares, blocks.shifts, strict=True)
+            return sum(_shift(share, -down, -right) for share, (down, right) in moved)
     outputs = [
         _patches(part, size, stride, padding) @ weights.reshape(-1, features // groups)
         for part, weights in zip(
@@ -194,6 +247,9 @@ def conv_transpose(
             lhs_dilation=(stride, stride),
             dimension_numbers=_DIMENSIONS,
         )
+    if native is None and (blocks := _blocks(kernel, stride, h, w)):
+        moved = jnp.concatenate([_shift(x, *shift) for shift in blocks.shifts], axis=-1)
+        return _depth_to_space(moved @ blocks.weights, stride)
     z = x @ kernel.transpose(3, 0, 1, 2).reshape(kernel.shape[3], -1)
     # One split, since its gradient is one concatenation; that of slices would be nine additions.
     z = jnp.split(z, kh * kw, axis=-1)
@@ -209,8 +265,7 @@ def conv_transpose(
         for p in range(stride)
         for r in range(stride)
     ]
-    y = jnp.stack(phases, axis=3).reshape(n, h, w, stride, stride, features)
-    return y.transpose(0, 1, 3, 2, 4, 5).reshape(n, h * stride, w * stride, features)
+    return _depth_to_space(jnp.stack(phases, axis=3).reshape(n, h, w, -1), stride)
 
 
 def _convolve(x: Array, kernel: Array, padding: str | tuple = "VALID") -> Array:
@@ -247,6 +302,14 @@ def _space_to_depth(x: Array, stride: int) -> Array:
     n, h, w, c = x.shape
     x = x.reshape(n, h // stride, stride, w // stride, stride, c)
     return x.transpose(0, 1, 3, 2, 4, 5).reshape(n, h // stride, w // stride, stride**2 * c)
+
+
+def _depth_to_space(x: Array, stride: int) -> Array:
+    """(n, h, w, s * s * c) -> (n, h * s, w * s, c), the inverse of `_space_to_depth`."""
+    n, h, w, depth = x.shape
+    c = depth // stride**2
+    x = x.reshape(n, h, w, stride, stride, c).transpose(0, 1, 3, 2, 4, 5)
+    return x.reshape(n, h * stride, w * stride, c)
 
 
 def _strided(x: Array, kernel: Array, stride: int) -> Array:

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxad.models.convolution import conv, conv_transpose, native_convolutions
+from jaxad.models.convolution import _blocks, conv, conv_transpose, native_convolutions
 
 
 def _compare(function, x, kernel):
@@ -66,6 +66,29 @@ def test_conv_transpose_equals_native(size, stride, kernel_size):
         return conv_transpose(x, kernel, stride=stride, native=native)
 
     _compare(function, x, kernel)
+
+
+@pytest.mark.parametrize(
+    ("size", "kernel_size", "features", "taken"),
+    [((4, 3), 3, 8, True), ((4, 3), 5, 8, True), ((3, 4), 2, 8, True), ((4, 3), 3, 2, False)],
+)
+def test_strided_layers_of_a_gpu_are_one_product_of_blocks(
+    size, kernel_size, features, taken, monkeypatch
+):
+    """Where that moves fewer bytes than taps do; both ways, with their gradients."""
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    keys = jax.random.split(jax.random.key(3), 3)
+    kernel = jax.random.normal(keys[0], (kernel_size, kernel_size, features, 8))
+    blocks = _blocks(kernel, 2, *size)
+    assert (blocks is not None) is taken
+    small = jax.random.normal(keys[1], (2, *size, 8))
+    large = jax.random.normal(keys[2], (2, 2 * size[0], 2 * size[1], features))
+
+    def native_or_not(native):
+        return True if native else None
+
+    _compare(lambda x, k, native: conv_transpose(x, k, native=native_or_not(native)), small, kernel)
+    _compare(lambda x, k, native: conv(x, k, stride=2, native=native_or_not(native)), large, kernel)
 
 
 @pytest.mark.parametrize("kernel_size", [2, 3])
