@@ -8,7 +8,7 @@ run left in its work directory. Larger scores are always more anomalous.
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from importlib.util import find_spec
@@ -40,25 +40,10 @@ from jaxad.storage.atomic import replacing_folder
 from jaxad.storage.digest import digest
 from jaxad.storage.own import is_json_with, require_own_folder
 from jaxad.storage.paths import expanded
+from jaxad.storage.trees import flatten, unflatten
 
 FORMAT = 2
 FILES = ("params.npz", "background.npy", "background_weight.npy", "scorer.json")
-
-
-def _flatten(tree: Any) -> dict[str, np.ndarray]:
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {"/".join(str(k.key) for k in path): np.asarray(leaf) for path, leaf in leaves}
-
-
-def _unflatten(arrays: Mapping[str, np.ndarray]) -> dict:
-    tree: dict = {}
-    for name, array in arrays.items():
-        *path, last = name.split("/")
-        node = tree
-        for key in path:
-            node = node.setdefault(key, {})
-        node[last] = array
-    return tree
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,6 +117,14 @@ class Scorer:
     @cached_property
     def fn(self) -> Callable[[Any, Array], Array]:
         """Pure function (params, x) -> default score (n,), for your own jit, vmap or grad."""
+        method = methods.get(self.method)
+        if self.program or not hasattr(method, "kernel"):
+            return self.plain_fn
+        return method.kernel(self.config, self.layout, self.default, self.plain_fn)
+
+    @cached_property
+    def plain_fn(self) -> Callable[[Any, Array], Array]:
+        """`fn` without a kernel of this device's own, for programs that run elsewhere."""
 
         def default_score(params: Any, x: Array) -> Array:
             found = self.member_fn(params, x)
@@ -157,7 +150,7 @@ class Scorer:
         about = {"method": self.method, "config": self.config.to_json()}
         about |= {"layout": self.layout.to_dict()}
         about |= {"default": self.default} if self.default else {}
-        return digest(about, _flatten(self.params))
+        return digest(about, flatten(self.params))
 
     @cached_property
     def _compiled(self) -> dict[str, Callable]:
@@ -336,6 +329,8 @@ class Scorer:
                 if np.isnan(values).any():
                     self._refuse(x, start, values)
             done.append(result)
+        if len(done) == 1:
+            return done[0]
         return jax.tree.map(lambda *parts: np.concatenate(parts, axis=-1), *done)
 
     def _refuse(self, x: np.ndarray | Array, start: int, values: np.ndarray) -> NoReturn:
@@ -366,7 +361,7 @@ class Scorer:
             UserError: the folder holds something else than a scorer.
         """
         require_free(folder)
-        arrays = _flatten(self.params)
+        arrays = flatten(self.params)
         description = {
             "format_version": FORMAT,
             "method": self.method,
@@ -470,7 +465,7 @@ def load(path: str | os.PathLike, name: str = "scorer") -> Scorer:
     return Scorer(
         method=description["method"],
         config=ConfigDict(description["config"]),
-        params=_unflatten(arrays),
+        params=unflatten(arrays),
         layout=from_dict(description["layout"]),
         background=calibration["background"],
         background_weight=calibration.get("background_weight"),

@@ -35,8 +35,11 @@ def over_devices(spec: PartitionSpec) -> NamedSharding:
 
 def batches(n: int, row_bytes: int) -> Iterator[tuple[int, int]]:
     """Starts and sizes that cover n rows of so many bytes; large sizes where they are filled."""
+    if n <= SIZES[-2]:  # one event must not wait for arithmetic about large batches
+        yield 0, next(s for s in SIZES if s >= n)
+        return
     large, start = sorted({SIZES[-1], _largest(row_bytes)}, reverse=True), 0
-    while start < max(n, 1):
+    while start < n:
         left = n - start
         size = next((s for s in large if s <= left), 0)
         size = size or next(s for s in SIZES if s >= min(left, SIZES[-2]))

@@ -69,7 +69,7 @@ def function(scorer: Scorer, about: dict) -> Callable[[jax.Array], jax.Array]:
     threshold = np.float32(about["threshold"])
 
     def evaluate(raw: jax.Array) -> jax.Array:
-        score = scorer.fn(params, raw)
+        score = scorer.plain_fn(params, raw)
         return jnp.stack([score, jnp.interp(score, x, y), score >= threshold], axis=-1)
 
     evaluate.__name__ = about["namespace"]

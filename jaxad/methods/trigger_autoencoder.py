@@ -20,6 +20,7 @@ from jaxad.errors import UserError
 from jaxad.inputs.trigger import mask
 from jaxad.methods import Bench
 from jaxad.methods.stages import rows
+from jaxad.models.convolution import on_gpu
 from jaxad.models.trigger import CONVOLUTIONAL, MODELS
 from jaxad.models.vae import gaussian_kl
 from jaxad.observables.trigger import ETA_LIMIT, N_OBJECTS
@@ -169,3 +170,22 @@ def scores(config: ConfigDict, layout: Layout) -> Callable[[dict, Array], dict[s
         return {name: jnp.mean(found[name], axis=1) for name in SCORES if name in found}
 
     return function
+
+
+def kernel(
+    config: ConfigDict, layout: Layout, name: str, plain: Callable[[Any, Array], Array]
+) -> Callable[[Any, Array], Array]:
+    """`plain`, the score `name` (params, raw) -> (n,), or the same as one kernel of a GPU.
+
+    There is one of the KL of the dense variational network on events of a trigger in GeV.
+    """
+    is_kl = name in ("", "kl") and config.model.name == "dense_vae"
+    as_read = config.inputs.name == "trigger_event" and not config.inputs.rotate
+    if not (on_gpu() and is_kl and as_read and layout.unit == 1):
+        return plain
+    from jaxad.models import fused  # Pallas takes a second to import
+
+    def of_members(fitted: dict, raw: Array) -> Array:
+        return fused.kl(fitted["params"], fitted["state"], raw).mean(axis=(0, 1))
+
+    return fused.or_plain(of_members, plain)

@@ -33,6 +33,11 @@ def on_cpu() -> bool:
     return jax.default_backend() == "cpu" and not _for_others.get()
 
 
+def on_gpu() -> bool:
+    """Whether computations are traced for XLA on a GPU."""
+    return jax.default_backend() == "gpu" and not _for_others.get()
+
+
 @contextlib.contextmanager
 def native_convolutions() -> Iterator[None]:
     """Traces inside have native convolutions, whatever the backend: for other runtimes."""
@@ -53,10 +58,6 @@ WIDE = _Wide(channels=32, pixels=200)
 (benchmarks/accelerator, `convolutions`: value and gradients, in float32 and bfloat16)."""
 
 
-def _on_gpu() -> bool:
-    return jax.default_backend() == "gpu" and not _for_others.get()
-
-
 def _block_diagonal(kernel: Array, groups: int) -> Array:
     """Kernel (kh, kw, c / groups, features) of groups -> (kh, kw, c, features) of none.
 
@@ -73,7 +74,7 @@ def _is_native(x: Array, stride: int, transposed: bool = False) -> bool:
     """Whether XLA's own operation is the fastest form of a convolution of x (n, h, w, c)."""
     if on_cpu():
         return False
-    if not _on_gpu():
+    if not on_gpu():
         return True
     _, h, w, channels = x.shape
     wide = channels >= WIDE.channels and h * w >= WIDE.pixels
@@ -107,7 +108,7 @@ def _blocks(kernel: Array, stride: int, height: int, width: int) -> _Blocks | No
         for k, size in ((kh, height), (kw, width))
     ]
     down, right = (sorted({a for phase in axis for a in phase}) for axis in taps)
-    if not _on_gpu() or stride == 1 or len(down) * len(right) * c >= kh * kw * features:
+    if not on_gpu() or stride == 1 or len(down) * len(right) * c >= kh * kw * features:
         return None
     zero = jnp.zeros((features, c), kernel.dtype)
 
@@ -170,7 +171,7 @@ def conv(
     `native` forces XLA's own convolution (True) or patches and a matrix product (False); by
     default the backend and the shape decide. Returns (n, oh, ow, features).
     """
-    if native is None and groups > 1 and _on_gpu():
+    if native is None and groups > 1 and on_gpu():
         kernel, groups, native = _block_diagonal(kernel, groups), 1, True
     if native if native is not None else _is_native(x, stride):
         h, w = (

@@ -1,0 +1,57 @@
+"""The fused kernel of the dense trigger VAE, interpreted, against the network itself."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks.accelerator.cases import trigger_events, trigger_scorer
+from jaxad.export.contract import function
+from jaxad.models import fused
+
+
+def doubled(params):
+    """Two members of two best epochs, all different."""
+    rng = np.random.default_rng(0)
+
+    def spread(a):
+        more = np.tile(a, (2, 2, *[1] * (a.ndim - 2)))
+        return jnp.asarray(more * rng.uniform(0.9, 1.1, more.shape).astype(np.float32))
+
+    return params | {name: jax.tree.map(spread, params[name]) for name in ("params", "state")}
+
+
+def of_members(params, x):
+    return fused.kl(params["params"], params["state"], x, interpret=True).mean(axis=(0, 1))
+
+
+def test_scores_are_those_of_the_network():
+    """Of a number of events that fills no program, with empty slots that hold angles, phi > pi."""
+    scorer, x = trigger_scorer(), trigger_events(100)
+    x[3, 4] = 0.0, 1.5, 2.0
+    x[5, 0, 2] = 4.0
+    params = doubled(scorer.params)
+    expected = jax.jit(scorer.plain_fn)(params, x)
+    found = jax.jit(of_members)(params, x)
+    np.testing.assert_allclose(found, expected, atol=1e-4 * float(expected.std()))
+
+
+def test_gradients_and_vmap_take_the_network():
+    scorer, x = trigger_scorer(), jnp.asarray(trigger_events(6)).reshape(2, 3, 19, 3)
+    params = jax.tree.map(jnp.asarray, scorer.params)
+    fast = fused.or_plain(of_members, scorer.plain_fn)
+
+    def values(function):
+        gradient = jax.grad(lambda x: function(params, x).sum())
+        both = lambda x: (jax.vmap(function, in_axes=(None, 0))(params, x), gradient(x[0]))  # noqa: E731
+        return jax.jit(both)(x)
+
+    for found, expected in zip(values(fast), values(scorer.plain_fn), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_gpu_takes_the_kernel_and_its_exports_do_not(monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    scorer, x = trigger_scorer(), jax.ShapeDtypeStruct((8, 19, 3), jnp.float32)
+    about = {"fpr": {"knots": {"score": [0, 1], "fpr": [1, 0]}}, "threshold": 0.5, "namespace": "n"}
+    assert "pallas_call" in str(jax.make_jaxpr(scorer.fn)(scorer.params, x))
+    assert "pallas_call" not in str(jax.make_jaxpr(function(scorer, about))(x))
