@@ -332,7 +332,7 @@ def test_blocks_from_disk_hold_the_rows_of_their_steps(tmp_path, monkeypatch):
     assert seen == {0, 2, 4}
 
 
-@pytest.mark.cpu
+@pytest.mark.cpu("members drawn on it against those of its host")
 def test_members_of_an_accelerator_are_drawn_on_its_host(monkeypatch):
     """The same bits as on a CPU, from the rows of the first batch, and from given values."""
 
