@@ -56,7 +56,7 @@ def _check(context: Context, case: Case, folder: Path) -> None:
         method = methods.get(config.method.name)
 
         def fitting(task: Task, train: Rows, val: Rows, settings: Any, seed: int, **more: Any):
-            fitted, differences = _fit(task, train, settings)
+            fitted, differences = _fit(task, train, settings, more.get("initial"))
             found.append(differences)
             return fitted
 
@@ -95,14 +95,19 @@ def _norm(tree: Any) -> float:
     return float(np.sqrt(sum((leaf**2).sum() for leaf in leaves)))
 
 
-def _fit(task: Task, train: Rows, settings: Any) -> tuple[Fitted, dict[str, dict[str, float]]]:
+def _fit(
+    task: Task, train: Rows, settings: Any, initial: tuple[Any, Any] | None
+) -> tuple[Fitted, dict[str, dict[str, float]]]:
     """Random parameters in the place of fitted ones; differences of their loss and gradient."""
     batch = {name: np.asarray(values[:ROWS]) for name, values in train.items()}
     ones = np.ones(len(next(iter(batch.values()))))
     batch["weight"] = np.asarray(batch.get("weight", ones), np.float32)
     rng = np.random.default_rng(0)
     with jax.default_device(jax.devices("cpu")[0]):
-        params, state = jax.device_get(jax.jit(task.init)(jax.random.key(0), batch))
+        if initial:
+            params, state = jax.tree.map(lambda a: np.asarray(a[0]), initial)
+        else:
+            params, state = jax.device_get(jax.jit(task.init)(jax.random.key(0), batch))
     params = jax.tree.map(lambda a: a + rng.normal(0, 0.05, a.shape).astype(a.dtype), params)
 
     def values(params: Any, state: Any, batch: Rows) -> tuple[Any, Any]:

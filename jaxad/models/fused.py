@@ -40,7 +40,10 @@ def kl(params: Any, state: Any, x: Array, interpret: bool = False) -> Array:
     leading = weights[0].shape[:2]
     flat = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), weights)
     rows = x.reshape(-1)
-    found = jax.lax.map(lambda weights: _call(weights, rows, interpret), flat)
+    if len(flat[0]) == 1:  # a loop would wait for the host
+        found = _call([a[0] for a in flat], rows, interpret)
+    else:
+        found = jax.lax.map(lambda weights: _call(weights, rows, interpret), flat)
     return found.reshape(*leading, -1)
 
 

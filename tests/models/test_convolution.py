@@ -79,8 +79,9 @@ def test_strided_layers_of_a_gpu_are_one_product_of_blocks(
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     keys = jax.random.split(jax.random.key(3), 3)
     kernel = jax.random.normal(keys[0], (kernel_size, kernel_size, features, 8))
-    blocks = _blocks(kernel, 2, *size)
+    blocks = _blocks(kernel, 2, (2, *size))
     assert (blocks is not None) is taken
+    assert _blocks(kernel, 2, (2**16, *size)) is None
     small = jax.random.normal(keys[1], (2, *size, 8))
     large = jax.random.normal(keys[2], (2, 2 * size[0], 2 * size[1], features))
 
