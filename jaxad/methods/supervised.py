@@ -28,10 +28,10 @@ def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
     """Classifiers of true signal against true background of the signal region."""
     data = weak.data_events(config, dataset)
     background = take(data, data["inside"] & (data["label"] == 0))
-    names = (
-        ["extra.signal"] if "signal" in dataset.extra else [f"signals.{n}" for n in dataset.signals]
-    )
-    spare = [without_negative(dict(dataset.parts())[n], n, dataset, config.data) for n in names]
+    parts = dict(dataset.parts())
+    names = [name for name in parts if name == "extra.signal"]
+    names = names or [name for name in parts if name.startswith("signals.")]
+    spare = [without_negative(parts[name], name, dataset, config.data) for name in names]
     signal = weak.events(config, dataset, concatenate(spare))
     signal = take(signal, np.asarray(signal["inside"]))
     return {"classifier": weak.fit(config, bench, signal, background)}

@@ -181,7 +181,7 @@ def test_rows_of_the_test_part_that_train_follow_the_same_choice(module, tmp_pat
         own |= {"label_key": "label", "signals": "s=1", "weight_key": "w", "negative_weights": how}
         config.data = data.get_config("events", source=str(tmp_path / name), **own)
         config.inputs = inputs.get_config("features")
-        config.classifier.update({"name": "trees", "members": 1, "folds": 2})
+        config.classifier.update({"name": "trees", "members": 1, "folds": 2, "max_iter": 5})
         events_of = for_training(data.load(config.data), config.data)
         tested = np.concatenate([events_of.test["weight"], events_of.signals["s"]["weight"]])
         assert (tested < 0).any() == bool(how), "figures of merit take them as they are"
