@@ -19,6 +19,10 @@ import nbformat
 from nbclient import NotebookClient
 from nbconvert import MarkdownExporter
 from nbconvert.writers import FilesWriter
+from traitlets.config import Config
+
+LOCAL = Config({"KernelManager": {"transport": "ipc"}})
+"""Kernels that talk by files of this machine, which nobody else reads."""
 
 
 def build(source: Path, out: Path) -> None:
@@ -27,7 +31,8 @@ def build(source: Path, out: Path) -> None:
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
     plain = copy.deepcopy(notebook)
     with tempfile.TemporaryDirectory() as folder:
-        NotebookClient(notebook, timeout=None, resources={"metadata": {"path": folder}}).execute()
+        options = {"resources": {"metadata": {"path": folder}}, "config": LOCAL}
+        NotebookClient(notebook, timeout=None, **options).execute()
     for cell in notebook.cells:
         if cell.cell_type == "code":
             quiet = "quiet" in cell.metadata.get("tags", [])
