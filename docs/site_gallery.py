@@ -21,9 +21,6 @@ from nbconvert import MarkdownExporter
 from nbconvert.writers import FilesWriter
 from traitlets.config import Config
 
-LOCAL = Config({"KernelManager": {"transport": "ipc"}})
-"""Kernels that talk by files of this machine, which nobody else reads."""
-
 
 def build(source: Path, out: Path) -> None:
     """Execute a notebook, and write its page into the folder `out`."""
@@ -31,7 +28,9 @@ def build(source: Path, out: Path) -> None:
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
     plain = copy.deepcopy(notebook)
     with tempfile.TemporaryDirectory() as folder:
-        options = {"resources": {"metadata": {"path": folder}}, "config": LOCAL}
+        # By sockets in this folder, which nobody else reads, and not by ports.
+        local = Config({"KernelManager": {"transport": "ipc", "ip": f"{folder}/kernel"}})
+        options = {"resources": {"metadata": {"path": folder}}, "config": local}
         NotebookClient(notebook, timeout=None, **options).execute()
     for cell in notebook.cells:
         if cell.cell_type == "code":
