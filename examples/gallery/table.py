@@ -43,14 +43,13 @@ print(data.summary(dataset))
 # %%
 classes = {"background": dataset.test, **dataset.signals}
 colors = report.class_colors(classes)
-figure, panels = plt.subplots(1, 4, figsize=(11, 3.2), layout="constrained", sharey=True)
-for place, axes in enumerate(panels):
+figure, panels = plt.subplots(2, 2, figsize=(7.2, 5.6), layout="constrained", sharey=True)
+for place, axes in enumerate(panels.flat):
     for name, rows in classes.items():
         style = {"density": True, "histtype": "step", "color": colors[name], "label": name}
         axes.hist(rows["x"][:, place], np.linspace(-4, 4, 33), **style)
-    axes.set(xlabel=f"x{place + 1}")
-panels[0].set_ylabel("density")
-panels[0].legend(fontsize="small")
+    axes.set(xlabel=f"x{place + 1}", ylabel="density")
+panels[0, 0].legend(fontsize="small")
 plt.show()
 
 # %% [markdown]
