@@ -88,7 +88,7 @@ NOTEBOOKS := $(wildcard examples/gallery/*.py)
 SOURCES := $(shell find jaxad configs -name '*.py')
 
 docs: .venv-docs/.installed $(NOTEBOOKS:examples/gallery/%.py=build/gallery/%.md)
-	.venv-docs/bin/python -m mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/python -m mkdocs build --strict
 
 build/gallery/%.md: examples/gallery/%.py $(SOURCES) | .venv-docs/.installed
 	JAX_PLATFORMS=cpu JAXAD_CACHE="$${JAXAD_CACHE:-$(CURDIR)/cache}" \

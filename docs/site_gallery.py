@@ -19,6 +19,7 @@ import nbformat
 from nbclient import NotebookClient
 from nbconvert import MarkdownExporter
 from nbconvert.writers import FilesWriter
+from traitlets.config import Config
 
 
 def build(source: Path, out: Path) -> None:
@@ -27,7 +28,10 @@ def build(source: Path, out: Path) -> None:
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
     plain = copy.deepcopy(notebook)
     with tempfile.TemporaryDirectory() as folder:
-        NotebookClient(notebook, timeout=None, resources={"metadata": {"path": folder}}).execute()
+        # By sockets in this folder, which nobody else reads, and not by ports.
+        local = Config({"KernelManager": {"transport": "ipc", "ip": f"{folder}/kernel"}})
+        options = {"resources": {"metadata": {"path": folder}}, "config": local}
+        NotebookClient(notebook, timeout=None, **options).execute()
     for cell in notebook.cells:
         if cell.cell_type == "code":
             quiet = "quiet" in cell.metadata.get("tags", [])

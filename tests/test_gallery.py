@@ -14,6 +14,10 @@ GALLERY = ROOT / "examples" / "gallery"
 NOTEBOOKS = sorted(GALLERY.glob("*.py"))
 
 
+QUICK = ("table",)
+"""Those that train no network."""
+
+
 def each_notebook(test):
     return pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)(test)
 
@@ -31,8 +35,14 @@ def cells(path):
 
 
 @pytest.mark.filterwarnings("ignore:FigureCanvasAgg is non-interactive")
-@pytest.mark.long
-@each_notebook
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, marks=() if path.stem in QUICK else pytest.mark.long)
+        for path in NOTEBOOKS
+    ],
+    ids=lambda path: path.stem,
+)
 def test_notebooks_run_and_label_their_axes(path, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("JAXAD_GALLERY", "smoke")

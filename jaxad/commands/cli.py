@@ -6,6 +6,7 @@ import errno
 import functools
 import io
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from operator import getitem
@@ -131,7 +132,7 @@ def parsed(
         if len(left) > 1:
             raise UserError(f"{left[1]}: not a flag")
     except (flags.Error, UserError) as error:
-        _fail(f"{error}; --help shows how")
+        _fail(f"{_missing(str(error), arguments[1:]) or error}; --help shows how")
     except (AttributeError, KeyError, TypeError) as error:
         overrides = [a for a in arguments if a.startswith("--config.")]
         if not overrides:
@@ -145,6 +146,13 @@ def parsed(
     except UserError as error:
         _fail(error)
     return values
+
+
+def _missing(error: str, arguments: Sequence[str]) -> str:
+    """The flags that absl says are None, and what stood without one; "" for other errors."""
+    names = [f"--{name}=..." for name in re.findall(r"flag --(\w+)=None", error)]
+    bare = [f", found {a} without a flag" for a in arguments if not a.startswith("-")]
+    return f"expected {' and '.join(names)}{''.join(bare[:1])}" if names else ""
 
 
 def _settle_overrides(values: flags.FlagValues) -> None:

@@ -268,7 +268,7 @@ def _notes(
     """What the page needs said."""
     notes = ["ROC curves are those of each run's first score."] if any(curves.values()) else []
     if any(score.startswith("(") for _, score, _ in rows(runs)):
-        notes.append("(name): a baseline observable, no training; shown once where it repeats")
+        notes.append("(name): a baseline; shown once where it repeats")
     for run, folder in folders.items():
         if not curves[run]:
             notes.append(f"{run}: no ROC curve, for eval/scores.h5 is missing: evaluate again")

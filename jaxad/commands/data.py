@@ -1,6 +1,7 @@
 """What a config reads; public files fetched; raw LHC Olympics events clustered into features.
 
   jaxad data show --config=toptagging_ae
+  jaxad data show --config=toptagging_ae --config.data.name=events --config.data.source=jets.h5
   jaxad data list
   jaxad data describe hls4ml
   jaxad data fetch toptagging val.h5

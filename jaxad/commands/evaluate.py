@@ -158,7 +158,9 @@ def _load_references(scorers: dict[str, Scorer], directory: Path) -> dict[str, s
     left_out = {}
     for name in scorers["method"].config.baselines:
         try:
-            if name == "teacher":
+            if name == scorers["method"].method:
+                left_out[name] = "it is the method itself"
+            elif name == "teacher":
                 scorers[name] = mimickers.teacher(scorers["method"])
             elif name in methods.NAMES:
                 scorers[name] = load(directory / "baselines" / name)

@@ -152,18 +152,18 @@ def train(
         references.names_of(config, dataset)
         false = closure.windows(config, dataset)
         fitting = fitter(directory, log, with_tensorboard)
-        fitted_first = [name for name in config.baselines if name in methods.NAMES]
-        for name in [*fitted_first, config.method.name]:
+        works, method = bench(fitting), config.method.name
+        first = [name for name in config.baselines if name in methods.NAMES and name != method]
+        for name in [*first, method]:
             methods.check(name, config, dataset)
-            works = bench(fitting)
-            fitted = methods.get(name).fit(config, dataset, works)
-            folder = "scorer" if name == config.method.name else f"baselines/{name}"
+            own = works if name == method else works.under(f"baseline {name}, ")
+            fitted = methods.get(name).fit(config, dataset, own)
             scorer = build_scorer(config, name, fitted, dataset)
-            if false and name == config.method.name:
+            if false and name == method:
                 tested = closure.measure(config, dataset, works)
                 scorer = dataclasses.replace(scorer, info=scorer.info | {"closure": tested})
             if hosts.leads():
-                scorer.save(directory / folder)
+                scorer.save(directory / ("scorer" if name == method else f"baselines/{name}"))
         say(f"trained: {directory}/scorer; next: jaxad evaluate --workdir={directory}")
 
 

@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 from jaxad.data.beside import Beside
 from jaxad.data.coordinates import COORDINATES, four_vectors
 from jaxad.data.hardest import Hardest, by_pt, emptied
+from jaxad.data.jagged import PARQUET
 from jaxad.data.layout import COLUMNS, PARTICLES
 from jaxad.data.links import Objects
 from jaxad.data.places import open_places
@@ -44,7 +45,9 @@ def open_events(path: Path, config: ConfigDict) -> Iterator[Any]:
         if particles and is_slots(config.x_key):
             yield stack.enter_context(open_slots(path, config.x_key, objects))
             return
-        x = stack.enter_context(open_places(path, config.x_key, "data.x_key", objects))
+        is_table = config.format == "features" and path.suffix in (".csv", *PARQUET)
+        setting = "data.features" if is_table else "data.x_key"
+        x = stack.enter_context(open_places(path, config.x_key, setting, objects))
         if particles and isinstance(x, Beside) and len(x.shape) == 2:
             x = _Folded(x, path, config)
         if not particles or len(x.shape) != 3:

@@ -18,6 +18,12 @@ from jaxad.storage.digest import digest
 Rows = dict[str, np.ndarray]
 """Arrays with one leading axis N: "x" is raw scorer input, others observables (N,)."""
 
+LEFT_OUT = (
+    ("left_out", "label ", "neither in data.background nor in data.signals"),
+    ("unparted", "", "of none of the parts that data.split names"),
+    ("untested", "", "data.split does not test them"),
+)
+"""Fields of `Dataset.info` that count events, what their keys are, and why these were left out."""
 CHUNK = 1 << 20  # values looked at together when scanning for NaN
 
 
@@ -37,7 +43,9 @@ class Dataset:
       info: JSON-able: "name", "source", "files", perhaps "tested_files", those whose events train
         nothing but supervised methods, "selection", "seed"; of a search "window" [TeV]; where
         events of other labels than those asked for were left out "left_out", label -> number; of a
-        selection "cut_flow", class -> {"term", "events", perhaps "weight"}, term by term.
+        split, class -> number, "unparted" events of no part, and "untested" of signals that are
+        not of the test part; of a selection "cut_flow", class -> {"term", "events", perhaps
+        "weight"}, term by term.
     """
 
     train: Rows
@@ -148,12 +156,12 @@ def summary(dataset: Dataset) -> str:
         f"{name:<24}{'-':>10}{'-':>10}{n_rows(rows):>10,}" for name, rows in dataset.signals.items()
     ]
     lines += [f"{'extra ' + name:<24}{n_rows(rows):>10,}" for name, rows in dataset.extra.items()]
-    left_out = dataset.info.get("left_out", {})
     lines += [f"weights of {name}: {_weighed(w)}" for name, w in _weights(dataset).items()]
     lines += cut_flow_lines(flows) if (flows := dataset.info.get("cut_flow")) else []
-    if left_out:
-        listed = ", ".join(f"{n:,} of label {label}" for label, n in left_out.items())
-        lines.append(f"left out: {listed}: neither in data.background nor in data.signals")
+    for key, what, why in LEFT_OUT:
+        if fewer := dataset.info.get(key):
+            listed = ", ".join(f"{n:,} of {what}{name}" for name, n in fewer.items())
+            lines.append(f"left out: {listed}: {why}")
     return "\n".join(lines)
 
 

@@ -13,8 +13,9 @@ from typing import NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
+from jaxad.data import checks
 from jaxad.data.columns import as_integers
-from jaxad.data.dataset import Rows, as_mapping, concatenate, n_rows, take
+from jaxad.data.dataset import as_mapping
 from jaxad.data.folds import fractions, keys_of
 from jaxad.data.rows import file_of
 from jaxad.errors import UserError
@@ -57,7 +58,7 @@ def parts_in(
 
     Args:
         read: a column of a file.
-        id_key: the setting's value that names the ids.
+        id_key: the setting's value that names the ids, events of which stay together; or "".
 
     Raises:
         UserError: no ids, a part without files or values, or one that is none of `PARTS`.
@@ -70,7 +71,7 @@ def parts_in(
                 "data.split=id: needs the ids of events, such as run, luminosity block and event: "
                 f"set data.{'id' if config.features else 'id_key'}"
             )
-        key = np.concatenate([_keys(read(path, id_key), path, id_key) for path in paths])
+        key = _keys(paths, read, id_key)
         edges = np.cumsum([config.test_fraction, config.val_fraction])
         at = np.digitize(fractions(key, config.seed), edges)
         return Parts(np.array([TEST, VAL, TRAIN], np.int8)[at], key)
@@ -84,7 +85,8 @@ def parts_in(
     of_part = {name: [v.strip() for v in value.split("+")] for name, value in wanted.items()}
     if config.split_key:
         columns = [
-            _parts_of_values(read(p, config.split_key), of_part, config.split_key) for p in paths
+            _parts_of_values(_values(path, read, config.split_key), of_part, config.split_key)
+            for path in paths
         ]
     else:
         columns = [
@@ -98,14 +100,39 @@ def parts_in(
             raise UserError(f"{config.source}: data.split: {name}: {what} {wanted[name]}")
     if "val" not in wanted:
         place = np.flatnonzero(part == TRAIN)
-        order = np.random.default_rng([config.seed, 4]).permutation(place)
-        part[order[: round(config.val_fraction * len(order))]] = VAL
+        key = _keys(paths, read, id_key)[place] if id_key else place
+        _, number = np.unique(key, return_inverse=True)
+        n = int(number.max()) + 1
+        order = np.random.default_rng([config.seed, 4]).permutation(n)
+        part[place[np.isin(number, order[: round(config.val_fraction * n)])]] = VAL
     return Parts(part)
 
 
-def _keys(ids: np.ndarray, path: Path, name: str) -> np.ndarray:
-    columns = ids.reshape(len(ids), -1).T
-    return keys_of(np.column_stack([as_integers(column, str(path), name) for column in columns]))
+def _keys(paths: Sequence[Path], read: Read, name: str) -> np.ndarray:
+    """The key (N,) uint64 of the id of each event."""
+    parts = []
+    for path in paths:
+        ids = read(path, name)
+        columns = ids.reshape(len(ids), -1).T
+        parts.append(np.column_stack([as_integers(column, str(path), name) for column in columns]))
+    return keys_of(np.concatenate(parts))
+
+
+def _values(path: Path, read: Read, key: str) -> np.ndarray:
+    """The column that says which part an event is of.
+
+    Raises:
+        UserError: as `read`, which says of a CSV file that its columns are numbers.
+    """
+    try:
+        return read(path, key)
+    except UserError as error:
+        if path.suffix != ".csv" or checks.is_of_no_such_name(error):
+            raise
+        raise UserError(
+            f"{error}; of CSV data.split_key takes whole numbers: write 0, 1 and 2 for texts, or "
+            "split by names of files"
+        ) from None
 
 
 def _parts_of_values(values: np.ndarray, of_part: dict[str, list[str]], key: str) -> np.ndarray:
@@ -160,37 +187,3 @@ def _part_of_file(path: Path, of_part: dict[str, list[str]]) -> int:
             "make the patterns narrower"
         )
     return PARTS.index(fitting[0]) if fitting else NONE
-
-
-def require_apart(parts: dict[str, Rows], config: ConfigDict) -> None:
-    """Refuses events of one id in train or val and in test, as two jets of one event.
-
-    Raises:
-        UserError: there are such.
-    """
-    if "event" not in parts["test"]:
-        return
-    key = {name: keys_of(rows["event"].astype(np.int64)) for name, rows in parts.items()}
-    both = np.isin(key["test"], np.concatenate([key["train"], key["val"]]))
-    if both.any():
-        raise UserError(
-            f"{config.source}: {int(both.sum()):,} of {len(both):,} test events have the id of one "
-            "that trains, as two jets of one event: set data.split=id"
-        )
-
-
-def hold_out_by_id(
-    test: Rows, signals: dict[str, Rows], share: float, seed: int
-) -> tuple[dict[str, Rows], Rows, dict[str, Rows]]:
-    """As `jaxad.data.splits.hold_out`, where all events of one id go the same way."""
-    taken: dict[str, list[Rows]] = {"train": [], "val": []}
-    left = []
-    for number, rows in enumerate((test, *signals.values())):
-        key = keys_of(rows["event"].astype(np.int64))
-        at = np.digitize(fractions(key, seed + 1), [0.8 * share, share])
-        for place, name in enumerate(taken):
-            part = take(rows, np.flatnonzero(at == place))
-            taken[name].append(part | {"label": np.full(n_rows(part), number, np.float32)})
-        left.append(take(rows, np.flatnonzero(at == 2)))
-    extra = {f"supervised_{name}": concatenate(parts) for name, parts in taken.items()}
-    return extra, left[0], dict(zip(signals, left[1:], strict=True))

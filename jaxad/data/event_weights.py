@@ -56,29 +56,40 @@ def for_training(dataset: Dataset, config: ConfigDict) -> Dataset:
     parts = {name: rows for name, rows in dataset.parts() if name in TRAINING}
     if not any("weight" in rows for rows in parts.values()):
         return dataset
-    field = "data.weight" if config.get("features", "") else "data.weight_key"
-    source, how = dataset.info.get("source", "data"), config.get("negative_weights", "")
-    kept = {
-        name: _without_negative(rows, f"{source}: {name}: {field}", how)
-        for name, rows in parts.items()
-    }
+    kept = {name: without_negative(rows, name, dataset, config) for name, rows in parts.items()}
+    where = f"{dataset.info.get('source', 'data')}: {_field(config)}"
     found: dict[str, Rows] = {}
     for first, second in (TRAINING[:2], TRAINING[2:]):
         if first in kept:
-            found |= _of_mean_one({n: kept[n] for n in (first, second)}, f"{source}: {field}")
+            found |= _of_mean_one({n: kept[n] for n in (first, second)}, where)
     extra = {name: found.get(f"extra.{name}", rows) for name, rows in dataset.extra.items()}
     return dataclasses.replace(dataset, extra=extra, **{name: found[name] for name in TRAINING[:2]})
 
 
-def _without_negative(rows: Rows, where: str, how: str) -> Rows:
-    weight = rows["weight"]
+def _field(config: ConfigDict) -> str:
+    return "data.weight" if config.get("features", "") else "data.weight_key"
+
+
+def without_negative(rows: Rows, part: str, dataset: Dataset, config: ConfigDict) -> Rows:
+    """Rows of a part as methods may learn from them: `data.negative_weights` says how.
+
+    Args:
+        config: the section `data`.
+
+    Raises:
+        UserError: negative weights without that setting, or nothing but such ones to drop.
+    """
+    weight = rows.get("weight", np.zeros(0))
     negative = weight < 0
     if not negative.any():
         return rows
-    n = int(negative.sum())
+    n, how = int(negative.sum()), config.get("negative_weights", "")
+    where = f"{dataset.info.get('source', 'data')}: {part}: {_field(config)}"
+    if how in ("drop", "clip_zero") and not (weight > 0).any():
+        raise UserError(
+            f"{where}: no weight of {len(weight):,} is above 0: nothing is left to learn from"
+        )
     if how == "drop":
-        if n == len(weight):
-            raise UserError(f"{where}: all {n:,} weights are negative: no events are left")
         return take(rows, np.flatnonzero(~negative))
     if how == "absolute":
         return rows | {"weight": np.abs(weight)}

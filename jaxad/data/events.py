@@ -27,13 +27,14 @@ from jaxad.data import checks, named, named_table, stored_events
 from jaxad.data.assembled import objects_of
 from jaxad.data.dataset import Dataset, Rows, take
 from jaxad.data.duplicates import warn_of_duplicates
-from jaxad.data.event_parts import PARTS, hold_out_by_id, parts_in, require_apart
+from jaxad.data.event_parts import PARTS, parts_in
 from jaxad.data.event_settings import DEFAULTS, WHOLE, idle, observable_keys, require_settings
 from jaxad.data.labels import all_labels, limited, parts_of, signals_of
 from jaxad.data.layout import PARTICLES
 from jaxad.data.particles import JET_BASELINES, JET_LABELS
 from jaxad.data.places import open_places
 from jaxad.data.rows import Events, file_of, files_of
+from jaxad.data.same_event import hold_out_by_id, require_apart
 from jaxad.data.selected import cut, passed
 from jaxad.data.splits import hold_out, split_indices
 from jaxad.data.table import Everything, Origin
@@ -76,7 +77,8 @@ def load(config: ConfigDict) -> Dataset:
     parts = _split(background, part, config)
     if config.supervised:
         about["layout"] = replace(about["layout"], classes=("background", *signals))
-        holding = hold_out_by_id if config.split == "id" else hold_out
+        together = config.split != "random" and "event" in background
+        holding = hold_out_by_id if together else hold_out
         extra, parts["test"], signals = holding(
             parts["test"], signals, config.supervised_fraction, config.seed
         )
@@ -85,17 +87,15 @@ def load(config: ConfigDict) -> Dataset:
 
 
 def check_parts(dataset: Dataset, config: ConfigDict) -> None:
-    """Looks for what a training would also be tested on: events of one id, which are refused where
-    the parts were drawn, and copies, of which it tells.
+    """Looks for what a training would also be tested on: events of one id, which are refused, and
+    copies, of which it tells.
 
     Raises:
-        UserError: events of one id in train or val and in test.
+        UserError: events of one id in two parts, see `jaxad.data.same_event.require_apart`.
     """
-    if config.window:
-        return
-    if config.split == "random":
-        require_apart({name: rows for name, rows in dataset.parts() if name in PARTS}, config)
-    warn_of_duplicates(dataset)
+    require_apart(dataset, config)
+    if not config.window:
+        warn_of_duplicates(dataset)
 
 
 def _split(background: Rows, part: np.ndarray | None, config: ConfigDict) -> dict[str, Rows]:
@@ -125,7 +125,7 @@ def _classes(config: ConfigDict) -> tuple[Rows, dict[str, Rows], dict[str, Any]]
     sizes = stored_events.sizes_of(paths, config)
     labels = all_labels(paths, sizes, config)
     split = parts_in(paths, sizes, config, partial(_column, config=config), config.id_key)
-    index, left_out, flows = parts_of(paths, sum(sizes), labels, by_label, config, split)
+    index, told = parts_of(paths, sum(sizes), labels, by_label, config, split)
     wanted = np.zeros(sum(sizes), bool)
     for place in index.values():
         wanted[place] = True
@@ -141,7 +141,7 @@ def _classes(config: ConfigDict) -> tuple[Rows, dict[str, Rows], dict[str, Any]]
     for number, (name, files) in enumerate(by_file.items(), 1 + len(by_label)):
         every = np.arange(sum(stored_events.sizes_of(files, config)))
         passing, flow = cut(files, config, {name: every})
-        flows |= flow
+        told["cut_flow"] = told.get("cut_flow", {}) | flow
         chosen = limited(passing[name], config, number)
         signals[name] = stored_events.read(files, chosen, config, n_particles)
         signals[name]["label"] = np.ones(len(signals[name]["x"]), np.float32)
@@ -158,8 +158,7 @@ def _classes(config: ConfigDict) -> tuple[Rows, dict[str, Rows], dict[str, Any]]
             "info": {
                 "files": [*(str(file_of(str(path))[0]) for path in paths), *own],
                 "tested_files": own,
-                "left_out": left_out,
-                **({"cut_flow": flows} if flows else {}),
+                **told,
             },
         }
         | ({} if split is None else {"part": split.part[index["background"]]}),

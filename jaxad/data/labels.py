@@ -4,6 +4,7 @@ import itertools
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -105,6 +106,12 @@ def signals_of(
     return by_label, by_file
 
 
+def own_files(config: ConfigDict) -> set[str]:
+    """The signals that have files of their own."""
+    signals = as_mapping(config.signals, "data.signals")
+    return {name for name, value in signals.items() if _labels(value) is None}
+
+
 def is_labelled(config: ConfigDict) -> bool:
     """Whether whole arrays have labels."""
     return bool(config.label_key or config.get("label_file"))
@@ -185,34 +192,51 @@ def parts_of(
     by_label: Mapping[str, list[int]],
     config: ConfigDict,
     split: Parts | None = None,
-) -> tuple[dict[str, np.ndarray], dict[str, int], dict[str, list]]:
-    """Row numbers of the background and of each labelled signal, how many events of each other
-    label there are, and the cut flows of `jaxad.data.selected.cut`.
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Row numbers of the background and of each labelled signal, and what to tell of the others.
 
     Args:
         split: leaves out events of no part, and, of those that a selection keeps, signals that are
             not tested.
+
+    Returns:
+        The rows; and, as in `Dataset.info`: "left_out", label -> events that are of no class; with
+        a selection "cut_flow"; with a split that leaves some out "unparted" and "untested".
     """
-    has_part = np.ones(n_events, bool) if split is None else split.part >= 0
-    if labels is None:
-        classes, flows = cut(files, config, {"background": np.flatnonzero(has_part)})
-        return {"background": limited(classes["background"], config, 0)}, {}, flows
-    wanted = {"background": label_list(config.background)} | dict(by_label)
-    every = {name: with_labels(labels, values, name, config) for name, values in wanted.items()}
-    every = {name: index[has_part[index]] for name, index in every.items()}
-    _require_some(every, config)
-    classes, flows = cut(files, config, every)
+    classes, others = {"background": np.arange(n_events)}, {}
+    if labels is not None:
+        wanted = {"background": label_list(config.background)} | dict(by_label)
+        classes = {n: with_labels(labels, values, n, config) for n, values in wanted.items()}
+        known = [label for values in wanted.values() for label in values]
+        found, counts = np.unique(labels[~np.isin(labels, known)], return_counts=True)
+        others = {f"{label:g}": int(n) for label, n in zip(found, counts, strict=True)}
+    info: dict[str, Any] = {"left_out": others}
     if split is not None:
-        background = classes["background"]
-        signals = {n: split.tested(i, background) for n, i in classes.items() if n != "background"}
+        sizes = {name: len(index) for name, index in classes.items()}
+        classes = {name: index[split.part[index] >= 0] for name, index in classes.items()}
+        info |= _fewer("unparted", sizes, classes)
+        _require_some(classes, config)
+    classes, flows = cut(files, config, classes)
+    info |= {"cut_flow": flows} if flows else {}
+    if split is not None and labels is not None:
+        sizes, background = {n: len(i) for n, i in classes.items()}, classes.pop("background")
+        signals = {name: split.tested(index, background) for name, index in classes.items()}
         classes = {"background": background, **signals}
+        info |= _fewer("untested", sizes, classes)
         _require_some(classes, config)
     parts = {
         name: limited(index, config, number) for number, (name, index) in enumerate(classes.items())
     }
-    others = labels[~np.isin(labels, [label for values in wanted.values() for label in values])]
-    left_out = zip(*np.unique(others, return_counts=True), strict=True)
-    return parts, {f"{label:g}": int(n) for label, n in left_out}, flows
+    return parts, info
+
+
+def _fewer(
+    field: str, sizes: Mapping[str, int], classes: Mapping[str, np.ndarray]
+) -> dict[str, dict[str, int]]:
+    """How many events fewer each class has than `sizes` say; {} where none has."""
+    fewer = {name: sizes[name] - len(index) for name, index in classes.items()}
+    fewer = {name: n for name, n in fewer.items() if n}
+    return {field: fewer} if fewer else {}
 
 
 def _require_some(classes: Mapping[str, np.ndarray], config: ConfigDict) -> None:

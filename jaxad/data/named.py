@@ -22,6 +22,7 @@ from jaxad.data.raw_events import require_events
 from jaxad.data.rows import file_of, files_of
 from jaxad.data.selected import cut
 from jaxad.data.table import GEV, Origin
+from jaxad.data.text_labels import texts_of
 from jaxad.errors import UserError
 
 TRUTHS = ("label", "is_signal", "truth")
@@ -234,7 +235,7 @@ def classes(config: ConfigDict) -> tuple[Rows, dict[str, Rows], dict[str, Any]]:
     labels = everything.pop("label", None)
     sizes = [stop - start for start, stop in itertools.pairwise((*starts, n_rows(everything)))]
     split = parts_in([*map(Path, files)], sizes, config, _columns_of, config.id)
-    index, left_out, flows = parts_of(files, n_rows(everything), labels, by_label, keys, split)
+    index, told = parts_of(files, n_rows(everything), labels, by_label, keys, split)
     found = {}
     for name, place in index.items():
         found[name] = take(everything, place)
@@ -244,14 +245,13 @@ def classes(config: ConfigDict) -> tuple[Rows, dict[str, Rows], dict[str, Any]]:
     for number, (name, own) in enumerate(by_file.items(), 1 + len(by_label)):
         signal, *_ = rows(own, config, labelled=False)
         chosen, flow = cut(own, config, {name: np.arange(n_rows(signal))})
-        flows |= flow
+        told["cut_flow"] = told.get("cut_flow", {}) | flow
         signal = take(signal, limited(chosen[name], config, number))
         found[name] = signal | {"label": np.ones(n_rows(signal), np.float32)}
     own_files = [str(file_of(file)[0]) for group in by_file.values() for file in group]
     read_files = [str(file_of(file)[0]) for file in files]
     mass = {"mass": (config.mass, "GeV")} if config.mass else {}
-    info = {"files": [*read_files, *own_files], "tested_files": own_files, "left_out": left_out}
-    info |= {"cut_flow": flows} if flows else {}
+    info = {"files": [*read_files, *own_files], "tested_files": own_files, **told}
     baselines = tuple(mass)
     return (
         background,
@@ -262,7 +262,9 @@ def classes(config: ConfigDict) -> tuple[Rows, dict[str, Rows], dict[str, Any]]:
 
 
 def _columns_of(path: Path, names: str) -> np.ndarray:
-    """The columns (n, k) of a table that a setting names."""
+    """The columns (n, k) of a table that a setting names; of one of texts these (n,)."""
+    if (texts := texts_of(path, names)) is not None:
+        return texts
     with open_columns(path) as columns:
         wanted = names_of(names)
         for name in wanted:

@@ -84,8 +84,9 @@ class PandasTable:
         if key in frames:
             return self._file[key]
         raise UserError(
-            f"{self.path}: expected a pandas frame {key!r}, "
-            f"found {', '.join(map(repr, frames or self._file)) or 'nothing'}"
+            f"{self.path}: expected a pandas frame {repr(key) if key else 'as published'}, found "
+            f"{', '.join(map(repr, frames or self._file)) or 'nothing'}: another layout is read "
+            "with data.name=events"
         )
 
     def dtype_of(self, column: str) -> np.dtype:

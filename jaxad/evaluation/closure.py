@@ -117,11 +117,6 @@ def _counted(config: ConfigDict, dataset: Dataset, window: Window, bench: Bench)
     )
     own = config.copy_and_resolve_references()
     own.seed = streams.number_of(f"{config.seed} {window.name}") >> 1
-    prefix = f"{STAGE}{window.name}, "
-
-    def fit(*args: Any, stage: str, **kwargs: Any) -> Any:
-        return bench.fit(*args, stage=prefix + stage, **kwargs)
-
     rows = held_out_data(dataset)
     rows = take(rows, window.holds(rows["mass"]))
     size = len(rows["mass"])
@@ -131,7 +126,7 @@ def _counted(config: ConfigDict, dataset: Dataset, window: Window, bench: Bench)
             f"test part in it, found {size}: ask for fewer windows, or 0 for none"
         )
     name = config.method.name
-    fitted = methods.get(name).fit(own, blind, bench._replace(fit=fit))
+    fitted = methods.get(name).fit(own, blind, bench.under(f"{STAGE}{window.name}, "))
     scorer = Scorer(name, own, jax.tree.map(np.asarray, fitted), dataset.layout)
     template = template_scores(scorer, rows["mass"] / 1000, "closure")
     cuts, score = np.quantile(template, 1 - SHARES), scorer(rows["x"])

@@ -62,6 +62,14 @@ class Bench(NamedTuple):
     load: Callable[[str], Any]
     scorer: Callable[[str, ConfigDict, Any, Layout], Any]
 
+    def under(self, prefix: str) -> "Bench":
+        """The same with stages whose names begin with `prefix`, apart from those of other fits."""
+
+        def fit(*args: Any, stage: str, **kwargs: Any) -> Fitted:
+            return self.fit(*args, stage=prefix + stage, **kwargs)
+
+        return self._replace(fit=fit)
+
 
 class Calibration(NamedTuple):
     """Raw events that thresholds are set on, what they are, and their weights (N,).

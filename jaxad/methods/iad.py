@@ -8,6 +8,7 @@ set has it, else the test background, whose events are then scored out of fold.
 from ml_collections import ConfigDict
 
 from jaxad.data.dataset import Dataset, take
+from jaxad.data.event_weights import without_negative
 from jaxad.methods import Bench, Calibration, cathode
 from jaxad.methods.stages import weak
 
@@ -19,7 +20,9 @@ feature_scores, scores = cathode.feature_scores, cathode.scores
 def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
     """Classifiers of data against true background of the signal region."""
     data = weak.data_events(config, dataset)
-    background = weak.events(config, dataset, dataset.extra.get("background", dataset.test))
+    part = "extra.background" if "background" in dataset.extra else "test"
+    rows = without_negative(dict(dataset.parts())[part], part, dataset, config.data)
+    background = weak.events(config, dataset, rows)
     region = take(data, data["inside"])
     return {"classifier": weak.fit(config, bench, region, background)}
 

@@ -8,6 +8,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxad.data.dataset import Dataset, concatenate, take
+from jaxad.data.event_weights import without_negative
 from jaxad.methods import Bench, cathode
 from jaxad.methods.stages import weak
 
@@ -27,10 +28,10 @@ def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
     """Classifiers of true signal against true background of the signal region."""
     data = weak.data_events(config, dataset)
     background = take(data, data["inside"] & (data["label"] == 0))
-    if "signal" in dataset.extra:
-        spare = [dataset.extra["signal"]]
-    else:
-        spare = list(dataset.signals.values())
+    parts = dict(dataset.parts())
+    names = [name for name in parts if name == "extra.signal"]
+    names = names or [name for name in parts if name.startswith("signals.")]
+    spare = [without_negative(parts[name], name, dataset, config.data) for name in names]
     signal = weak.events(config, dataset, concatenate(spare))
     signal = take(signal, np.asarray(signal["inside"]))
     return {"classifier": weak.fit(config, bench, signal, background)}

@@ -74,7 +74,7 @@ def metrics_notes(metrics: Mapping[str, Any]) -> list[str]:
     notes = [f"caution: {metrics['caution']}"] if metrics.get("caution") else []
     notes += [metrics["convergence"]["reason"]] if "convergence" in metrics else []
     if any(signal.get("baselines") for signal in metrics["signals"].values()):
-        notes.append("(name): a baseline observable, no training")
+        notes.append("(name): a baseline")
     if any(entry.get("n_members", 1) > 1 for entry in entries):
         notes.append("ensembles: median ± statistical error [16 %, 84 % over the members]")
     reasons = [

@@ -66,10 +66,10 @@ def _read(config: ConfigDict, table: Table) -> Table:
 
 
 def signal(config: ConfigDict, table: Table, background: Rows) -> Rows:
-    """Signal rows "x" (n, F) and "m" (n,) [GeV] of `search.inject`, over all masses.
+    """Signal rows "x" (n, F), "m" (n,) [GeV] and "fold_key" (n,) of `search.inject`, all masses.
 
-    Of a file of weighted events a row stays with a probability in proportion to its weight. Spikes
-    of the data are such in the signal, too.
+    Rows of one key belong together. Of a file of weighted events a row stays with a probability in
+    proportion to its weight. Spikes of the data are such in the signal, too.
 
     Args:
         background: rows "x" (N, F) of the window, whose neighbours a made-up signal takes.
@@ -84,7 +84,9 @@ def signal(config: ConfigDict, table: Table, background: Rows) -> Rows:
         if found.weight is not None:
             rng = streams.generator(config.seed, Purpose.EVENTS, "weighted signal")
             kept = rng.random(len(kept)) < found.weight / found.weight.max()
-        return {"x": floored(found.x[kept], table), "m": found.mass[kept]}
+        rows = {"x": found.x, "m": found.mass, "fold_key": found.fold_key}
+        rows = {name: values[kept] for name, values in rows.items()}
+        return rows | {"x": floored(rows["x"], table)}
     gaussian = _gaussian(text, table.mass_unit)
     rng = streams.generator(config.seed, Purpose.EVENTS, "injected signal")
     x = background["x"]
@@ -94,4 +96,15 @@ def signal(config: ConfigDict, table: Table, background: Rows) -> Rows:
     return {
         "x": x[rng.choice(nearest, N_SIGNAL)],
         "m": rng.normal(*gaussian, N_SIGNAL),
+        "fold_key": np.arange(N_SIGNAL),
     }
+
+
+def dealt(key: np.ndarray, folds: int) -> np.ndarray:
+    """The fold (n,) of each row: keys (n,) are dealt in turn, so that rows of one stay together.
+
+    Examples:
+        >>> dealt(np.array([7, 8, 8, 9]), 2)
+        array([0, 1, 1, 0])
+    """
+    return np.unique(key, return_inverse=True)[1] % folds

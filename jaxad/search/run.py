@@ -216,9 +216,9 @@ def power(
     inside = found.window.holds(signal["m"])
     if not inside.any():
         return {"reason": "none of the signal lies in the window"}
-    n = int(inside.sum())
     others = {name: values[inside] for name, values in signal.items()}
-    others |= {"fold": np.arange(n) % how.folds, "row": np.full(n, -1)}
+    others["fold"] = inject.dealt(others.pop("fold_key"), how.folds)
+    others["row"] = np.full(len(others["m"]), -1)
     rows = pool_of(config, table, found.window, found.draws.window, others)
     numbers, weight = range(1, section.power_sets + 1), rows.weight[rows.observed]
     points = []

@@ -1,6 +1,7 @@
 """How commands end and speak: whose fault a missing file is, any terminal, any environment."""
 
 import errno
+import importlib
 import io
 import os
 import sys
@@ -92,3 +93,17 @@ def test_a_backend_of_another_environment_is_ignored(program):
     done = program("evaluate.py", "--help", MPLBACKEND="module://matplotlib_inline.of_another")
     assert done.returncode == 0, done.stderr
     assert "--workdir" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("verb", "arguments", "message"),
+    [
+        ("evaluate", ["runs/csv"], "expected --workdir=..., found runs/csv without a flag"),
+        ("train", [], "expected --config=... and --workdir=..."),
+        ("data", ["show", "jets.h5"], "expected --config=..., found jets.h5 without a flag"),
+    ],
+)
+def test_flags_that_are_missing_are_named(verb, arguments, message, capsys):
+    with pytest.raises(SystemExit):
+        importlib.import_module(f"jaxad.commands.{verb}").main(arguments)
+    assert capsys.readouterr().err == f"error: {message}; --help shows how\n"

@@ -12,13 +12,15 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from small_task import TASK, assert_equal, rows
 
 import jaxad
-from jaxad import data
+from jaxad import data, inputs
 from jaxad.commands import evaluate
 from jaxad.commands import train as run
-from jaxad.configs import adc2021_vae, cathode, codae, interpretable_hln, toptagging_ae
+from jaxad.configs import adc2021_vae, cathode, codae, interpretable_hln, normalised, toptagging_ae
 from jaxad.errors import UserError
+from jaxad.training import fit, get_config
 
 ROOT = Path(__file__).parents[2]
 CONFIG = f"--config={ROOT / 'configs' / 'toptagging_ae.py'}:smoke"
@@ -138,6 +140,34 @@ def test_all_events_of_other_files_are_scored(trained, images, tmp_path, capsys)
     assert "no trained scorer here" in metrics["left_out"]["pca"]
     assert set(metrics["signals"]["two"]["baselines"]) == {"mass", "mean_image"}
     assert "no pca: " in (directory / "eval" / "report.html").read_text()
+
+
+def test_stages_of_a_baseline_are_its_own(tmp_path):
+    """What a method trains does not go on from a baseline whose stage is called alike."""
+    settings = get_config(epochs=1, batch_size=40)
+    works = run.bench(run.fitter(tmp_path))
+    for seed, own in ((1, works.under("baseline a, ")), (0, works)):
+        found = own.fit(TASK, rows(40), rows(20, 1), settings, seed, stage="autoencoder")
+    alone = fit(TASK, rows(40), rows(20, 1), settings, 0, stage="autoencoder")
+    assert_equal(found.params, alone.params)
+    stages = [json.loads(line)["stage"] for line in (tmp_path / "history.jsonl").open()]
+    assert stages == ["baseline a, autoencoder", "autoencoder"]
+
+
+@pytest.mark.long
+def test_a_baseline_with_the_stages_of_the_method(tmp_path):
+    """An autoencoder beside one that is normalised after a phase of the same name; and itself."""
+    source, rng = tmp_path / "own.npz", np.random.default_rng(0)
+    np.savez(source, x=rng.normal(size=(300, 4)), label=np.arange(300) % 4 == 0)
+    config = normalised.get_config("smoke")
+    own = {"source": str(source), "format": "features", "label_key": "label", "signals": "s=1"}
+    config.data, config.inputs = data.get_config("events", **own), inputs.get_config("features")
+    config.baselines = ("autoencoder", "normalised_autoencoder")
+    config.train.epochs = config.normalise_train.epochs = 1
+    run.train(config, tmp_path / "run")
+    metrics = evaluate.evaluate(tmp_path / "run", n_bootstrap=0)
+    assert set(metrics["signals"]["s"]["baselines"]) == {"autoencoder"}
+    assert metrics["left_out"]["normalised_autoencoder"] == "it is the method itself"
 
 
 def given(trained: Path, source: Path):

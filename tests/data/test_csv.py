@@ -3,6 +3,7 @@
 import pytest
 from named_tables import NOTHING, flat, sample, table_of, write_csv
 
+from jaxad import data
 from jaxad.errors import UserError
 
 
@@ -62,3 +63,10 @@ def test_tables_of_other_programs_are_refused_by_their_cause(text, message, tmp_
     (tmp_path / "a.csv").write_bytes(text.encode())
     with pytest.raises(UserError, match=message):
         table_of(tmp_path / "a.csv", **NOTHING | {"features": "x", "mass": "mjj"})
+
+
+def test_a_table_without_features_is_told_the_setting(tmp_path):
+    (tmp_path / "a.csv").write_text("m,b\n1,2\n3,4\n")
+    config = data.get_config("events", source=str(tmp_path / "a.csv"), format="features")
+    with pytest.raises(UserError, match=r"no column 'x'; found m, b; set data.features to"):
+        data.load(config)

@@ -223,6 +223,14 @@ def test_which_frame(tops):
         PandasTable(tops / "val.h5", "df")
 
 
+def test_a_file_of_ones_own_is_told_its_reader(tmp_path):
+    with h5py.File(tmp_path / "jets.h5", "w") as file:
+        file["constituents"] = np.zeros((9, 5, 3))
+    message = "expected a pandas frame as published, found 'constituents': .* data.name=events"
+    with pytest.raises(UserError, match=message):
+        data.load(data.get_config("toptagging", source=str(tmp_path / "jets.h5")))
+
+
 # Bad top tagging files ------------------------------------------------------------------------
 
 

@@ -248,6 +248,13 @@ def test_weighted_signal_is_injected_by_its_weights(columns, tmp_path):
     )
 
 
+def test_two_rows_of_one_id_of_a_signal_are_in_one_fold(columns, tmp_path):
+    config = config_of(tmp_path, columns | {"event": np.arange(N) // 2})
+    config.search.inject = config.data.source
+    fold = inject.dealt(inject.signal(config, search_table(config), {})["fold_key"], 3)
+    assert (fold[::2] == fold[1::2]).all() and np.bincount(fold).tolist() == [N // 3] * 3
+
+
 def test_a_signal_of_a_file_has_the_spikes_of_the_data(columns, tmp_path):
     config = config_of(tmp_path, columns)
     config.search.inject = config.data.source

@@ -1,13 +1,16 @@
 """Weights of events where methods learn: twice the weight is the row twice; none below 0."""
 
+import jax
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
 from sklearn.decomposition import PCA
 from small_task import NETWORK, TASK, assert_equal, init, rows
 
+from jaxad import data, inputs, methods
+from jaxad.configs import iad, supervised
 from jaxad.data.dataset import Dataset, summary
-from jaxad.data.event_weights import for_training
+from jaxad.data.event_weights import for_training, without_negative
 from jaxad.data.layout import Layout
 from jaxad.errors import UserError
 from jaxad.methods import gaussian_mixture, mahalanobis, normalised_autoencoder, pca
@@ -99,8 +102,8 @@ def test_three_choices_for_negative_weights(how, expected):
             "own.npz: train: data.weight_key: 2 of 4 weights are negative, 50.00%, the first at "
             "row 1: .* set data.negative_weights to one of absolute, drop, clip_zero",
         ),
-        ([-1, -3, -2, -2], "drop", "all 4 weights are negative: no events are left"),
-        ([-1, -3, -2, -2], "clip_zero", "the weights of train sum to 0: .* float16"),
+        ([-1, -3, -2, -2], "drop", "no weight of 4 is above 0: nothing is left to learn from"),
+        ([-1, -3, -2, -2], "clip_zero", "no weight of 4 is above 0: nothing is left to learn from"),
     ],
 )
 def test_weights_that_cannot_train(weight, how, message):
@@ -161,5 +164,30 @@ def test_each_group_keeps_its_share_with_weights():
     group, weight = np.array([0, 0, 1, 1, 1]), np.array([1.0, 3.0, 2.0, 2.0, 4.0])
     found = weak.balanced(group, {0: 0.5, 1: 0.5}, weight)
     np.testing.assert_allclose(found, 2.5 * np.array([0.25, 0.75, 0.25, 0.25, 0.5]), rtol=1e-6)
-    with pytest.raises(UserError, match="1 test or spare events with negative weights would train"):
-        weak.of_events({"x": group, "weight": -weight[:5] + 3}, {"x": group})
+
+
+@pytest.mark.parametrize("module", [iad, supervised])
+def test_rows_of_the_test_part_that_train_follow_the_same_choice(module, tmp_path):
+    """Test background of iad, test signal of supervised: as if their weights were not negative."""
+    n, rng = 400, np.random.default_rng(0)
+    events = {"x": rng.normal(size=(n, 2)), "m": rng.uniform(2800, 4200, n), "id": np.arange(n)}
+    events["label"], weight = np.arange(n) % 4 == 0, rng.uniform(0.5, 2, n)
+    signs = np.where(np.arange(n) % 5 == 0, -1, 1)
+
+    def fitted(name, weight, how=""):
+        np.savez(tmp_path / name, **events, w=weight)
+        config = module.get_config("smoke")
+        own = {"format": "features", "mass_key": "m", "window": "3.3-3.7", "inject": 30}
+        own |= {"label_key": "label", "signals": "s=1", "weight_key": "w", "negative_weights": how}
+        config.data = data.get_config("events", source=str(tmp_path / name), **own)
+        config.inputs = inputs.get_config("features")
+        config.classifier.update({"name": "trees", "members": 1, "folds": 2, "max_iter": 5})
+        events_of = for_training(data.load(config.data), config.data)
+        tested = np.concatenate([events_of.test["weight"], events_of.signals["s"]["weight"]])
+        assert (tested < 0).any() == bool(how), "figures of merit take them as they are"
+        return methods.get(config.method.name).fit(config, events_of, None)["classifier"]
+
+    one, other = fitted("plain.npz", weight), fitted("signed.npz", signs * weight, "absolute")
+    jax.tree.map(np.testing.assert_array_equal, one["trees"], other["trees"])
+    with pytest.raises(UserError, match=r"test: data.weight_key: 1 of 3 weights are negative"):
+        without_negative({"weight": np.array([1, -1, 1.0])}, "test", dataset([1, 1]), section())

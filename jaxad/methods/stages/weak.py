@@ -158,20 +158,10 @@ def balanced(
 
 
 def of_events(*parts: Rows) -> np.ndarray | None:
-    """Weights of the events of all parts, 1 in parts without; None where no part has any.
-
-    Raises:
-        UserError: some below 0.
-    """
+    """Weights of the events of all parts, 1 in parts without; None where no part has any."""
     if not any("weight" in rows for rows in parts):
         return None
-    found = np.concatenate([rows.get("weight", np.ones(len(rows["x"]))) for rows in parts])
-    if (found < 0).any():
-        raise UserError(
-            f"data: {int((found < 0).sum())} test or spare events with negative weights would "
-            "train, which data.negative_weights leaves as they are: leave them out of the files"
-        )
-    return found
+    return np.concatenate([rows.get("weight", np.ones(len(rows["x"]))) for rows in parts])
 
 
 def task(network: Classifier, fraction: float = 1.0) -> Task:
