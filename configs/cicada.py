@@ -23,6 +23,9 @@ def get_config(variant: str = "") -> ConfigDict:
             "name": "cicada",
             "teacher": "",  # work directory of a trained autoencoder; "": trained here
             "outliers": 0.2,  # artificial events for each one of background; 0: no exposure
+            "augment": True,  # copies of all events, turned in phi and mirrored in eta
+            # Share of background at which the rate is the teacher's; 0: left as it is.
+            "same_rate": 0.0 if smoke else 1e-2,
         }
     )
     config.model = ConfigDict()

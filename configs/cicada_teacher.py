@@ -19,7 +19,7 @@ def get_config(variant: str = "") -> ConfigDict:
             "seed": 0,
             "data": data.get_config("regions", n_simulated=n_simulated),
             "inputs": inputs.get_config("image", pixels="counts"),
-            "method": {"name": "autoencoder"},
+            "method": {"name": "autoencoder", "augment": True},
             "model": {"name": "counts", "n_latent": 4 if smoke else 80},
             "train": training.get_config(
                 epochs=2 if smoke else 16,
