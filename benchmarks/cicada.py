@@ -3,12 +3,12 @@
     python -m benchmarks.cicada --out runs/cicada                 # simulates its events first
     python -m benchmarks.cicada --out runs/cicada --data FOLDER   # what simulate regions wrote
 
-A teacher a seed, and students of it in every way of `WAYS`, by the shipped configs: copies of events
-or none, outliers or none. Every run is kept in OUT/SEED/WAY, and goes on where it was; OUT/cicada.md
-has the table. Spearman's correlation of scores on the test background, on 1,000 events of each signal, and on all
-of these together; the share of the test background above the teacher's threshold for 1e-2, which is
-set on the same events; and the overlap of the highest 1 %. Differences of rates are paired: events
-that one accepts and the other does not.
+A teacher a seed, and students of it in every way of `WAYS`, by the shipped configs: copies of
+events or none, outliers or none. Every run is kept in OUT/SEED/WAY, and goes on where it was;
+OUT/cicada.md has the table. Spearman's correlation of scores on the test background, on 1,000
+events of each signal, and on all of these together; the share of the test background above the
+teacher's threshold for 1e-2, which is set on the same events; and the overlap of the highest 1 %.
+Differences of rates are paired: events that one accepts and the other does not.
 """
 
 import argparse
@@ -39,7 +39,6 @@ WAYS: dict[str, dict[str, Any]] = {
     "copies": {"outliers": 0.0},
     "outliers": {"augment": False},
     "neither": {"augment": False, "outliers": 0.0},
-    "copies, outliers, unscaled": {"same_rate": 0.0},
 }
 """Settings of `method` that are not the config's."""
 FPR = 1e-2
@@ -87,24 +86,6 @@ def measured(
         "excess_error": float(np.sum(taken != theirs)) ** 0.5 / n,
         "overlap": overlap(own, target),
     }
-
-
-def results(folder: Path, ways: Sequence[str], dataset: Dataset) -> dict[str, dict]:
-    """`measured` of each way of a seed's folder."""
-    teacher = jaxad.load(folder / "teacher")
-    samples = {"background": dataset.test["x"]}
-    samples |= {name: rows["x"][:N_SIGNAL] for name, rows in dataset.signals.items()}
-    wanted = with_all({name: targets(teacher(x)) for name, x in samples.items()})
-    found = {}
-    for way in ways:
-        student = jaxad.load(folder / named(way))
-        found[way] = measured(with_all({name: student(x) for name, x in samples.items()}), wanted)
-    return found
-
-
-def named(way: str) -> str:
-    """The folder of a way."""
-    return way.replace(", ", "-")
 
 
 def table(seeds: Sequence[dict[str, dict]]) -> str:
@@ -162,13 +143,17 @@ def made(given: argparse.Namespace, seed: int, dataset: Dataset) -> dict[str, di
     """The runs of a seed, those that are not there yet, and what they give."""
     folder = given.out / str(seed)
     train(settings_of(cicada_teacher.get_config(), given, seed), folder / "teacher")
+    teacher, samples = jaxad.load(folder / "teacher"), {"background": dataset.test["x"]}
+    samples |= {name: rows["x"][:N_SIGNAL] for name, rows in dataset.signals.items()}
+    wanted, found = with_all({name: targets(teacher(x)) for name, x in samples.items()}), {}
     for way in given.ways:
         config = settings_of(cicada.get_config(), given, seed)
         config.method.update({"teacher": str(folder / "teacher"), **WAYS[way]})
-        train(config, folder / named(way))
-        write_text(folder / "results.json", json.dumps(results(folder, [way], dataset)))
-    found = results(folder, given.ways, dataset)
-    write_text(folder / "results.json", json.dumps(found) + "\n")
+        run = folder / way.replace(", ", "-")
+        train(config, run)
+        student = jaxad.load(run)
+        found[way] = measured(with_all({name: student(x) for name, x in samples.items()}), wanted)
+        write_text(folder / "results.json", json.dumps(found, indent=1) + "\n")
     return found
 
 

@@ -32,7 +32,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.train = training.get_config(
         epochs=2 if smoke else 100,
         batch_size=32 if smoke else 128,
-        learning_rate=3e-3,
+        learning_rate=1e-2,
         schedule="cosine",
     )
     return config

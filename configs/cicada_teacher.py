@@ -13,7 +13,7 @@ from jaxad import data, inputs, training
 def get_config(variant: str = "") -> ConfigDict:
     """The experiment; variant "smoke" takes seconds."""
     smoke = variant == "smoke"
-    n_simulated = 200 if smoke else 60_000
+    n_simulated = 200 if smoke else 70_000
     return ConfigDict(
         {
             "seed": 0,

@@ -147,7 +147,7 @@ def turned(images: Array, number: Array) -> Array:
         >>> turned(jnp.array([[[1, 2], [3, 4], [5, 6]]]), 3)[0].tolist()
         [[6, 5], [2, 1], [4, 3]]
     """
-    n, h, w = images.shape[:3]
+    n, h = images.shape[:2]
     number = jnp.broadcast_to(number, (n,))
     later = (1,) * (images.ndim - 2)
     rows = (jnp.arange(h) - number[:, None] // 2) % h
@@ -165,6 +165,6 @@ def require_turnable(stage: Stage) -> None:
     """Refuses `method.augment` for images that `turned` would spoil."""
     if not stage.periodic:
         raise UserError(
-            "method.augment: turns images whose first axis is all of phi, found images of something "
-            "else: set method.augment=False, and that of a teacher that is trained along"
+            "method.augment: turns images whose first axis is all of phi, found others: set "
+            "method.augment=False, and that of a teacher that is trained along"
         )

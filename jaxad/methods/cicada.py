@@ -9,13 +9,14 @@ teacher's.
 With outlier exposure, `method.outliers`, so many artificial events for each event of background
 join the training of the student, never that of the teacher nor what chooses epochs: without
 them no student sees high targets. In the first half of the training the batch normalisation takes
-the statistics of the batch, and dropout is on; in the second its running statistics are frozen.
-Weights and activations are rounded throughout, and the scores are those of the integers.
+the statistics of the batch; in the second its running statistics are frozen. Weights and
+activations are rounded throughout, and the scores are those of the integers. There is no dropout,
+which CICADA has: copies, below, leave it nothing to prevent.
 
-A detector is the same all around and on either side: with `method.augment` every event is also each
-of its copies, turned in phi and mirrored in eta, with the teacher's own score of that copy, and each
-step draws one of them. With `method.same_rate` the last layer is scaled at the end so that this
-share of the validation events is above the teacher's threshold of the same rate.
+A detector is the same all around and on either side: with `method.augment` every event is also
+each of its copies, turned in phi and mirrored in eta, with the teacher's own score of that copy,
+and each step draws one of them. With `method.same_rate` the last layer is scaled at the end so
+that this share of the validation events is above the teacher's threshold of the same rate.
 """
 
 from collections.abc import Callable, Mapping
@@ -129,8 +130,7 @@ def task(pixels: int, target: float, n_steps: int) -> Task:
     def loss(params: Any, state: Any, batch: Rows, key: Array, training: bool) -> tuple:
         x, target, norm = batch["x"], batch["target"][:, 0], state["norm"]
         if training and batch["target"].shape[1] > 1:
-            key, drawing = jax.random.split(key)
-            number = drawn_copies(drawing, *x.shape[:2])
+            number = drawn_copies(key, *x.shape[:2])
             x = turned(x, number)
             target = jnp.take_along_axis(batch["target"], number[:, None], axis=1)[:, 0]
         y = cicada.hidden(params, x)
@@ -139,9 +139,8 @@ def task(pixels: int, target: float, n_steps: int) -> Task:
         else:
             early = state["step"] < n_steps / 2
             own = cicada.statistics(params, y, batch["weight"])
-            found = jnp.where(
-                early, cicada.output(params, own, y, key), cicada.output(params, norm, y)
-            )
+            used = jax.tree.map(partial(jnp.where, early), own, norm)
+            found = cicada.output(params, used, y)
             later = cicada.updated(norm, own, state["step"])
             norm = jax.tree.map(partial(jnp.where, early), later, norm)
         state = {"norm": norm, "step": state["step"] + training}
