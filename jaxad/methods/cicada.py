@@ -8,10 +8,10 @@ teacher's.
 
 With outlier exposure, `method.outliers`, so many artificial events for each event of background
 join the training of the student, never that of the teacher nor what chooses epochs: without
-them no student sees high targets. In the first half of the training the batch normalisation takes
-the statistics of the batch; in the second its running statistics are frozen. Weights and
-activations are rounded throughout, and the scores are those of the integers. There is no dropout,
-which CICADA has: copies, below, leave it nothing to prevent.
+them no student sees high targets. In the first fifth of the training the batch normalisation takes
+the statistics of the batch; then its running statistics are frozen. Weights and activations are
+rounded throughout, and the scores are those of the integers. There is no dropout, which CICADA has:
+copies, below, leave it nothing to prevent.
 
 A detector is the same all around and on either side: with `method.augment` every event is also
 each of its copies, turned in phi and mirrored in eta, with the teacher's own score of that copy,
@@ -51,6 +51,8 @@ KINDS = ("image",)
 LANE = "int32"
 PER_LOG = 32
 """Units of a target in the logarithm of the teacher's score."""
+FOLLOWING = 0.2
+"""Share of the training in which the batch normalisation has the statistics of the batch."""
 LEAST_ABOVE = 10
 """Validation events above a threshold that the last layer is scaled to."""
 
@@ -120,7 +122,7 @@ def task(pixels: int, target: float, n_steps: int) -> Task:
     Args:
         pixels: of an image.
         target: about the mean of the targets, at which the output starts.
-        n_steps: of the whole training, after whose half the normalisation is frozen.
+        n_steps: of the whole training, of which the normalisation follows batches in `FOLLOWING`.
     """
 
     def init(key: Array, batch: Rows) -> tuple[Any, Any]:
@@ -137,7 +139,7 @@ def task(pixels: int, target: float, n_steps: int) -> Task:
         if not training:
             found = cicada.output(params, norm, y)
         else:
-            early = state["step"] < n_steps / 2
+            early = state["step"] < n_steps * FOLLOWING
             own = cicada.statistics(params, y, batch["weight"])
             used = jax.tree.map(partial(jnp.where, early), own, norm)
             found = cicada.output(params, used, y)

@@ -143,9 +143,10 @@ METHODS_OF = {
     "alpha": ("dirichlet_vae",),
     **dict.fromkeys(("corrupted", "noise"), ("feature_autoencoder",)),
     **dict.fromkeys(
-        ("normalisation", "energy_scale", "gamma", "l2", "transport", "projections"),
+        ("normalisation", "energy_scale", "l2", "transport", "projections"),
         ("normalised_autoencoder",),
     ),
+    "gamma": ("normalised_autoencoder", "quantized"),
     "k": ("rbm",),
     "time": ("flow_norm",),
     "loss": ("trigger_autoencoder", "set_autoencoder", "contrastive"),
@@ -295,7 +296,7 @@ def _of_quantized(config: ConfigDict) -> Iterator[tuple[str, str]]:
             yield f"train.{key}", "method.target=none trains nothing"
         yield "method.learned", "method.target=none trains nothing"
     if not config.method.learned or config.method.target == "none":
-        for key in ("beta", "beta_start"):
+        for key in ("beta", "beta_start", "gamma"):
             yield f"method.{key}", "it is of method.learned=True"
 
 
