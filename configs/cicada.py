@@ -30,8 +30,8 @@ def get_config(variant: str = "") -> ConfigDict:
     )
     config.model = ConfigDict()
     config.train = training.get_config(
-        epochs=2 if smoke else 100,
-        batch_size=32 if smoke else 128,
+        epochs=2 if smoke else 400,
+        batch_size=32 if smoke else 512,
         learning_rate=1e-2,
         schedule="cosine",
     )

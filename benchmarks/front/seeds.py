@@ -4,8 +4,8 @@
 
 The ways of the front that say how far TPR moves: rounding, fixed widths trained on codes or on the
 loss, learnt widths. Member i of an ensemble is what the front trains with seed i. Errors are those
-of the front's paired bootstrap of events, and beside them the spread over seeds over the root of
-their number. OUT/seeds.json and seeds.md hold what is finished.
+of the front: of the events by a paired bootstrap, then of the seeds by their spread. OUT/seeds.json
+and seeds.md hold the results.
 """
 
 import argparse

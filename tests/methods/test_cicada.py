@@ -119,7 +119,9 @@ def test_a_student_follows_its_teacher(dataset, teacher, student):
 
 def lopsided(x):
     """A score (n,) that is another one of every copy of an image."""
-    return 1 + 1e-3 * np.asarray(x) @ np.exp(np.arange(14) / 7) @ np.sin(1 + np.arange(18) ** 2) ** 2
+    return (
+        1 + 1e-3 * np.asarray(x) @ np.exp(np.arange(14) / 7) @ np.sin(1 + np.arange(18) ** 2) ** 2
+    )
 
 
 def test_a_step_sees_copies_with_their_own_targets():
