@@ -57,6 +57,7 @@ def get_config(variant: str = "") -> ConfigDict:
             "learned": False,
             "beta": 3e-6,  # learnt widths: weight of EBOPs in the loss at the end
             "beta_start": 1e-7,  # and at the start
+            "gamma": 0.0,  # and of the sum of all widths
         }
     )
     config.model = ConfigDict()

@@ -13,13 +13,13 @@ from jaxad import data, inputs, training
 def get_config(variant: str = "") -> ConfigDict:
     """The experiment; variant "smoke" takes seconds."""
     smoke = variant == "smoke"
-    n_simulated = 200 if smoke else 60_000
+    n_simulated = 200 if smoke else 70_000
     return ConfigDict(
         {
             "seed": 0,
             "data": data.get_config("regions", n_simulated=n_simulated),
             "inputs": inputs.get_config("image", pixels="counts"),
-            "method": {"name": "autoencoder"},
+            "method": {"name": "autoencoder", "augment": True},
             "model": {"name": "counts", "n_latent": 4 if smoke else 80},
             "train": training.get_config(
                 epochs=2 if smoke else 16,

@@ -8,7 +8,7 @@ import pytest
 from random_scorers import TRIGGER, trigger_data
 
 from benchmarks.front import __main__ as front
-from benchmarks.front import points, search, summary
+from benchmarks.front import networks, points, search, seeds, summary
 from benchmarks.front.points import BACKGROUND, Point
 from benchmarks.front.ways import CONTROL, FLOAT, WAYS, Way
 from jaxad.configs import adc2021_quantized
@@ -57,7 +57,13 @@ def test_learnt_widths_are_compared_at_equal_cost():
     found = {way: [made_up(seed, *point) for seed in (0, 1)] for way, point in ways.items()}
     (one,) = summary.compared(found)
     assert (one["way"], one["baseline"], one["ebops"]) == ("learnt, a", "rounding", [300, 300])
-    assert one["tpr"]["1e-2"]["mean"]["error"] > 0 and "leaves 2" in one["tpr"]["1e-3"]["reason"]
+    mean = one["tpr"]["1e-2"]["mean"]
+    alone = [summary.compared({w: [p[seed]] for w, p in found.items()})[0] for seed in (0, 1)]
+    values = [each["tpr"]["1e-2"]["mean"]["value"] for each in alone]
+    assert mean["value"] == pytest.approx(np.mean(values))
+    assert mean["spread"] == pytest.approx(abs(values[0] - values[1]) / 2) and mean["spread"] > 0
+    assert "spread" not in alone[0]["tpr"]["1e-2"]["mean"]
+    assert mean["error"] > 0 and "leaves 2" in one["tpr"]["1e-3"]["reason"]
     own, other = np.array(one["drift"]).T
     coarse = summary.drift(
         *(found[way][0].scores[BACKGROUND] for way in (Way("rounding", "4"), FLOAT))
@@ -127,3 +133,28 @@ def test_a_front_goes_on_from_the_points_that_it_has(tmp_path):
     others = replace(dataset, test={"x": trigger_data(1200, 5)})
     with pytest.raises(UserError, match="holds points of other events: choose another --out"):
         front.made(tmp_path, config, others, ways, 1)
+
+
+@pytest.mark.long
+def test_seeds_that_train_at_once_are_those_of_the_front(tmp_path):
+    parts = [{"x": trigger_data(n, seed)} for seed, n in enumerate((300, 100, 400))]
+    signal = {"A": {"x": trigger_data(200, 4) * np.float32([2, 1, 1])}}
+    dataset, config = Dataset(*parts, signal, TRIGGER), adc2021_quantized.get_config("smoke")
+    together, single = config.copy_and_resolve_references(), config.copy_and_resolve_references()
+    single.seed = 1
+    alone = networks.Networks(single, dataset, tmp_path)
+    ensemble = seeds.Ensemble(together, dataset, 2)
+    for way in (
+        *(FLOAT, CONTROL),
+        Way("rounding", "4 bits", {"weight_bits": 4, "target": "none"}),
+        Way("codes", "4 bits", {"weight_bits": 4}),
+        Way("loss", "4 bits", {"weight_bits": 4, "target": "loss"}),
+        Way("learnt", "a", {"learned": True, "granularity": "weight", "beta": 1e-4}),
+    ):
+        found, expected = ensemble.points(way)[1], alone.point(way)
+        assert found.costs.get("ebops", 0) == pytest.approx(
+            expected.costs.get("ebops", 0), rel=0.01
+        )
+        for name, scores in expected.scores.items():
+            # Rounding makes steps of what differs in last bits.
+            assert np.corrcoef(found.scores[name], scores)[0, 1] > 0.999, (way.title, name)

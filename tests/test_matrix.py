@@ -178,6 +178,8 @@ def experiment(method, kind, name, folder):
     config.method.name, config.baselines = family, ()
     if "augment" in config.method:
         config.method.augment = False
+    if method == "cicada":
+        config.teacher.method.augment = False
     if method == "trigger_autoencoder" and kind == "vector":
         config.method.loss = "plain"
     if method == "student":

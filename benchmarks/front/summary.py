@@ -9,7 +9,7 @@ from benchmarks.front.points import BACKGROUND, Point
 from benchmarks.front.ways import CONTROL, FLOAT, Way
 from jaxad import metrics
 from jaxad.metrics.agreement import drift, overlap
-from jaxad.metrics.paired import Paired, paired_tpr
+from jaxad.metrics.paired import paired_tpr
 
 FPRS = (1e-2, 1e-3)
 COSTS = ("ebops", "lut", "ff", "stages", "comparisons")
@@ -40,20 +40,44 @@ def bracket(costs: Sequence[float], cost: float) -> tuple[tuple[int, int], float
     return (low, high), float(np.log(cost / costs[low]) / np.log(costs[high] / costs[low]))
 
 
-def _paired(sets: Sequence[Point], weights: Sequence[float], fpr: float) -> dict[str, Any]:
-    """Sum of weights times TPR, of points of the same events, as front.json has it."""
+def _paired(
+    sets: Sequence[Point], weights: Sequence[float], seeds: Sequence[int], fpr: float
+) -> dict[str, Any]:
+    """Sum of weights times TPR, of points of the same events, as front.json has it.
+
+    "error" is that of the events, "spread" the standard deviation over seeds over the root of their
+    number, of several seeds.
+
+    Args:
+        seeds: of the points.
+    """
     stacked = {name: np.stack([p.scores[name] for p in sets]) for name in sets[0].scores}
     background = stacked.pop(BACKGROUND)
-    return _written(paired_tpr(background, stacked, weights, fpr))
-
-
-def _written(found: Paired) -> dict[str, Any]:
+    found = paired_tpr(background, stacked, weights, fpr)
     if found.reason:
         return {"reason": found.reason}
-    signals = {
-        name: {"value": value, "error": found.error(name)} for name, value in found.value.items()
+    tprs = {
+        name: [
+            metrics.tpr_at_fpr(b, s, fpr)["value"] for b, s in zip(background, scores, strict=True)
+        ]
+        for name, scores in stacked.items()
     }
-    return {"signals": signals, "mean": dict(zip(("value", "error"), found.mean(), strict=True))}
+    n = len(set(seeds))
+    parts = {  # of each seed, whose mean is the sum
+        name: n * np.bincount(np.unique(seeds, return_inverse=True)[1], np.multiply(weights, tpr))
+        for name, tpr in tprs.items()
+    }
+    signals = {
+        name: {"value": value, "error": found.error(name), **_spread_of(parts[name])}
+        for name, value in found.value.items()
+    }
+    mean = dict(zip(("value", "error"), found.mean(), strict=True))
+    return {"signals": signals, "mean": mean | _spread_of(np.mean(list(parts.values()), axis=0))}
+
+
+def _spread_of(values: np.ndarray) -> dict[str, float]:
+    n = len(values)
+    return {"spread": float(np.std(values, ddof=1) / n**0.5)} if n > 1 else {}
 
 
 def measured(points: Points) -> list[dict[str, Any]]:
@@ -95,7 +119,8 @@ def _record(way: Way, points: Points) -> dict[str, Any]:
     weights = np.repeat([1, -1], len(own)) / len(own)
     record["against"] = base.title
     record["changes"] = {
-        metrics.level_key(fpr): _paired([*own, *points[base]], weights, fpr) for fpr in FPRS
+        metrics.level_key(fpr): _paired([*own, *points[base]], weights, 2 * [*range(len(own))], fpr)
+        for fpr in FPRS
     }
     return record
 
@@ -113,7 +138,7 @@ def compared(points: Points, family: str = "learnt") -> list[dict[str, Any]]:
 def _against(way: Way, baseline: str, points: Points) -> dict[str, Any] | None:
     """One of them; None where the baseline has no point on either side, of any seed."""
     curve = [points[w] for w in points if w.family == baseline]
-    sets, weights = [], []
+    sets, weights, seeds = [], [], []
     values: dict[str, list] = {name: [] for name in AGREEMENT}
     for seed, (own, reference) in enumerate(zip(points[way], points[FLOAT], strict=True)):
         others = [found[seed] for found in curve]
@@ -123,6 +148,7 @@ def _against(way: Way, baseline: str, points: Points) -> dict[str, Any] | None:
         (low, high), share = found
         sets += [own, others[low], others[high]]
         weights += [1, share - 1, -share]
+        seeds += [seed] * 3
         for name, metric in AGREEMENT.items():
             far = [
                 metric(p.scores[BACKGROUND], reference.scores[BACKGROUND]) for p in (own, *others)
@@ -134,7 +160,7 @@ def _against(way: Way, baseline: str, points: Points) -> dict[str, Any] | None:
         "baseline": baseline,
         "ebops": [point.costs["ebops"] for point in points[way]],
         **values,
-        "tpr": {metrics.level_key(fpr): _paired(sets, weights, fpr) for fpr in FPRS},
+        "tpr": {metrics.level_key(fpr): _paired(sets, weights, seeds, fpr) for fpr in FPRS},
     }
 
 
@@ -166,7 +192,8 @@ def verdict(found: Sequence[Mapping[str, Any]], family: str = "learnt") -> str:
 
 
 def _signed(value: Mapping[str, float]) -> str:
-    return f"{value['value']:+.4f} ± {value['error']:.4f}".replace("-", "−")
+    text = f"{value['value']:+.4f} ± {value['error']:.4f}".replace("-", "−")
+    return text + (f" ± {value['spread']:.4f}" if "spread" in value else "")
 
 
 def _change(changes: Mapping[str, Any]) -> str:

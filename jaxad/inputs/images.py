@@ -129,3 +129,42 @@ def augment(images: Array, key: Array) -> Array:
         images.reshape(n, h // 8, 8, w, c), source[:, :, None, None, None], axis=1
     ).reshape(images.shape)
     return jnp.where(flip[:, None, None, None], rolled[:, :, ::-1], rolled)
+
+
+def n_copies(h: int) -> int:
+    """Turned and mirrored copies of an image of h pixels in phi, itself among them."""
+    return 2 * h
+
+
+def turned(images: Array, number: Array) -> Array:
+    """Copies of images (n, h, w, ...) whose first axis is all of phi and whose second is eta.
+
+    Args:
+        number: (n,) below `n_copies(h)`, or one of all: turned by half of it, rounded down, in
+            pixels of phi, and eta mirrored where it is odd. 0: the image itself.
+
+    Examples:
+        >>> turned(jnp.array([[[1, 2], [3, 4], [5, 6]]]), 3)[0].tolist()
+        [[6, 5], [2, 1], [4, 3]]
+    """
+    n, h = images.shape[:2]
+    number = jnp.broadcast_to(number, (n,))
+    later = (1,) * (images.ndim - 2)
+    rows = (jnp.arange(h) - number[:, None] // 2) % h
+    rolled = jnp.take_along_axis(images, rows.reshape(n, h, *later), axis=1)
+    odd = (number % 2 == 1).reshape(n, 1, *later)
+    return jnp.where(odd, rolled[:, :, ::-1], rolled)
+
+
+def drawn_copies(key: Array, n: int, h: int) -> Array:
+    """Numbers (n,) of copies at random, see `turned`."""
+    return jax.random.randint(key, (n,), 0, n_copies(h))
+
+
+def require_turnable(stage: Stage) -> None:
+    """Refuses `method.augment` for images that `turned` would spoil."""
+    if not stage.periodic:
+        raise UserError(
+            "method.augment: turns images whose first axis is all of phi, found others: set "
+            "method.augment=False, and that of a teacher that is trained along"
+        )

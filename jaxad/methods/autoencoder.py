@@ -3,7 +3,8 @@
 Farina, Nakai, Shih (arXiv:1808.08992) and Heimel et al. (arXiv:1808.08979); larger images in
 Bradshaw, Chang, Ostdiek (arXiv:2203.01343); counts as they are in the teacher of CICADA
 (arXiv:2310.06047). Loss and score are the mean over pixels, or components of the vector, of the
-squared difference.
+squared difference. With `method.augment` each step sees copies of the images that are turned in phi
+and mirrored in eta at random.
 """
 
 import dataclasses
@@ -20,7 +21,7 @@ from jaxad import inputs
 from jaxad.data.dataset import Dataset
 from jaxad.data.layout import Layout
 from jaxad.errors import UserError
-from jaxad.inputs.images import unit_sum
+from jaxad.inputs.images import drawn_copies, require_turnable, turned, unit_sum
 from jaxad.methods import Bench
 from jaxad.methods.stages import rows
 from jaxad.models.autoencoder import ConvAutoencoder, CountsAutoencoder, PooledAutoencoder
@@ -81,14 +82,17 @@ def squared_error(x: Array, reconstruction: Reconstruction) -> Array:
     return jnp.mean((reconstruction.output - x) ** 2, axis=range(1, x.ndim))
 
 
-def task(network: nn.Module) -> Task:
-    """Training of an autoencoder on rows with images or vectors "x"."""
+def task(network: nn.Module, augment: bool = False) -> Task:
+    """Training of an autoencoder on rows with images or vectors "x"; `augment`: on copies."""
 
     def init(key: Array, batch: dict) -> tuple[Any, dict]:
         return network.init(key, batch["x"])["params"], {}
 
     def loss(params: Any, state: dict, batch: dict, key: Array, training: bool) -> tuple:
-        errors = squared_error(batch["x"], network.apply({"params": params}, batch["x"]))
+        x = batch["x"]
+        if augment and training:
+            x = turned(x, drawn_copies(key, *x.shape[:2]))
+        errors = squared_error(x, network.apply({"params": params}, x))
         return weighted_mean(errors, batch["weight"]), ({}, state)
 
     return Task(init, loss, cpu_rows=32 if isinstance(network, LARGE) else 0)
@@ -98,11 +102,16 @@ def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
     """Train on the background's training rows; {"params": leading axes (members, best epochs)}.
 
     Beside them what the "inputs" learnt.
+
+    Raises:
+        UserError: images that cannot be augmented as `method.augment` asks.
     """
-    learnt, train, val = rows.background(config, stage_of(config, dataset.layout), dataset)
-    fitted = bench.fit(
-        task(model(config)), train, val, config.train, config.seed, stage="autoencoder"
-    )
+    stage, augment = stage_of(config, dataset.layout), config.method.get("augment", False)
+    if augment:
+        require_turnable(stage)
+    learnt, train, val = rows.background(config, stage, dataset)
+    job = task(model(config), augment)
+    fitted = bench.fit(job, train, val, config.train, config.seed, stage="autoencoder")
     return {"params": fitted.params, "inputs": learnt}
 
 

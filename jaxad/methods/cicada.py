@@ -8,9 +8,15 @@ teacher's.
 
 With outlier exposure, `method.outliers`, so many artificial events for each event of background
 join the training of the student, never that of the teacher nor what chooses epochs: without
-them no student sees high targets. In the first half of the training the batch normalisation takes
-the statistics of the batch, and dropout is on; in the second its running statistics are frozen.
-Weights and activations are rounded throughout, and the scores are those of the integers.
+them no student sees high targets. In the first fifth of the training the batch normalisation takes
+the statistics of the batch; then its running statistics are frozen. Weights and activations are
+rounded throughout, and the scores are those of the integers. There is no dropout, which CICADA has:
+copies, below, leave it nothing to prevent.
+
+A detector is the same all around and on either side: with `method.augment` every event is also
+each of its copies, turned in phi and mirrored in eta, with the teacher's own score of that copy,
+and each step draws one of them. With `method.same_rate` the last layer is scaled at the end so
+that this share of the validation events is above the teacher's threshold of the same rate.
 """
 
 from collections.abc import Callable, Mapping
@@ -29,6 +35,7 @@ from jaxad.data.layout import Layout
 from jaxad.devices import hosts
 from jaxad.errors import UserError
 from jaxad.fixed import from_float, run
+from jaxad.inputs.images import drawn_copies, n_copies, require_turnable, turned
 from jaxad.methods import Bench
 from jaxad.methods.stages import rows
 from jaxad.methods.stages.teacher import teach
@@ -44,6 +51,10 @@ KINDS = ("image",)
 LANE = "int32"
 PER_LOG = 32
 """Units of a target in the logarithm of the teacher's score."""
+FOLLOWING = 0.2
+"""Share of the training in which the batch normalisation has the statistics of the batch."""
+LEAST_ABOVE = 10
+"""Validation events above a threshold that the last layer is scaled to."""
 
 
 def stage_of(config: ConfigDict, layout: Layout) -> inputs.Stage:
@@ -96,13 +107,22 @@ def exposed(config: ConfigDict, raw: np.ndarray) -> np.ndarray:
     return np.concatenate([raw, made.astype(raw.dtype)])
 
 
+def labels(teacher: Callable, raw: np.ndarray, augment: bool, name: str) -> np.ndarray:
+    """Targets (n, copies) of raw images (n, h, w) and, to `augment`, of all of their copies."""
+    copies = range(n_copies(raw.shape[1]) if augment else 1)
+    copy = jax.jit(turned)
+    return np.stack([targets(teacher(np.asarray(copy(raw, i))), name) for i in copies], axis=1)
+
+
 def task(pixels: int, target: float, n_steps: int) -> Task:
-    """Training on rows with images "x" and "target" (n,): mean absolute difference.
+    """Training on rows with images "x" and "target" (n, copies): mean absolute difference.
+
+    Of several copies each step takes one of an event, validation the event itself.
 
     Args:
         pixels: of an image.
         target: about the mean of the targets, at which the output starts.
-        n_steps: of the whole training, after whose half the normalisation is frozen.
+        n_steps: of the whole training, of which the normalisation follows batches in `FOLLOWING`.
     """
 
     def init(key: Array, batch: Rows) -> tuple[Any, Any]:
@@ -110,19 +130,23 @@ def task(pixels: int, target: float, n_steps: int) -> Task:
         return cicada.initial(key, pixels, target), {"norm": norm, "step": jnp.zeros(())}
 
     def loss(params: Any, state: Any, batch: Rows, key: Array, training: bool) -> tuple:
-        y, norm = cicada.hidden(params, batch["x"]), state["norm"]
+        x, target, norm = batch["x"], batch["target"][:, 0], state["norm"]
+        if training and batch["target"].shape[1] > 1:
+            number = drawn_copies(key, *x.shape[:2])
+            x = turned(x, number)
+            target = jnp.take_along_axis(batch["target"], number[:, None], axis=1)[:, 0]
+        y = cicada.hidden(params, x)
         if not training:
             found = cicada.output(params, norm, y)
         else:
-            early = state["step"] < n_steps / 2
+            early = state["step"] < n_steps * FOLLOWING
             own = cicada.statistics(params, y, batch["weight"])
-            found = jnp.where(
-                early, cicada.output(params, own, y, key), cicada.output(params, norm, y)
-            )
+            used = jax.tree.map(partial(jnp.where, early), own, norm)
+            found = cicada.output(params, used, y)
             later = cicada.updated(norm, own, state["step"])
             norm = jax.tree.map(partial(jnp.where, early), later, norm)
         state = {"norm": norm, "step": state["step"] + training}
-        errors = jnp.abs(found - batch["target"])
+        errors = jnp.abs(found - target)
         return weighted_mean(errors, batch["weight"]), ({}, state)
 
     return Task(init, loss)
@@ -144,11 +168,14 @@ def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
             f"train.keep_best: expected 1, as firmware holds one network, found "
             f"{config.train.keep_best}"
         )
+    if config.method.augment:
+        require_turnable(stage)
+    require_rate(config, len(dataset.val["x"]))
     teacher = teach(config, dataset, bench)
     folder, parts = cache.root(config.data.cache), []
     raw = {"train": exposed(config, dataset.train["x"]), "val": dataset.val["x"]}
     for name, events in raw.items():
-        own = targets(teacher(events), teacher.method)
+        own = labels(teacher, events, config.method.augment, teacher.method)
         parts.append({"x": inputs.values_of(stage, events, name, folder), "target": own})
         for key, weight in rows.weight_of(getattr(dataset, name)).items():
             made = np.ones(len(events) - len(weight), np.float32)
@@ -159,12 +186,12 @@ def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
     fitted = bench.fit(
         task(pixels, mean, steps), train, val, config.train, config.seed, stage="student"
     )
-    members = [
-        cicada.integers(
-            *jax.tree.map(lambda a, m=m: a[m, 0], (fitted.params, fitted.state["norm"]))
-        )
-        for m in range(config.train.ensemble)
-    ]
+    members = []
+    for member in range(config.train.ensemble):
+        params, state = jax.tree.map(lambda a, m=member: a[m, 0], (fitted.params, fitted.state))
+        if config.method.same_rate:
+            params = scaled(params, state["norm"], val, config.method.same_rate)
+        members.append(cicada.integers(params, state["norm"]))
     stored = {
         "layers": jax.tree.map(lambda *a: np.stack(a), *members),
         "inputs": {},
@@ -174,6 +201,44 @@ def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
     return stored
 
 
+def require_rate(config: ConfigDict, n: int) -> None:
+    """Refuses a `method.same_rate` that n validation events do not resolve.
+
+    Raises:
+        UserError: fewer than `LEAST_ABOVE` are above such a threshold.
+    """
+    share = config.method.same_rate
+    if share and round(share * n) < LEAST_ABOVE:
+        raise UserError(
+            f"method.same_rate={share:g}: of {n:,} validation events {round(share * n)} are above "
+            f"such a threshold, fewer than {LEAST_ABOVE}: take more events, or set "
+            "method.same_rate=0"
+        )
+
+
+def scaled(params: dict, norm: Statistics, val: Rows, share: float) -> dict:
+    """The parameters with the last layer scaled to the teacher's threshold, of validation rows.
+
+    As the layer has no bias and its ReLU none to mind, all scores are scaled alike, but for the
+    rounding of its weights: the order of events stays.
+
+    Args:
+        share: of the rows and their copies, that the teacher's threshold and the student's leave.
+    """
+    layers, scores = cicada.integers(params, norm), []
+    score, copy = jax.jit(integer_scores), jax.jit(turned)
+    for number in range(val["target"].shape[1]):
+        scores.append(score(layers, copy(val["x"], number)))
+    own = np.quantile(np.ldexp(np.stack(scores).astype(np.float64), -SCORE.fraction), 1 - share)
+    if own <= 0:
+        raise UserError(
+            "method.same_rate: the student's scores are 0, which nothing scales: train for longer, "
+            "or set method.same_rate=0"
+        )
+    factor = np.quantile(val["target"], 1 - share) / own
+    return params | {"out": params["out"] * np.float32(factor)}
+
+
 def _tell(stored: Mapping[str, Any], val: Rows) -> None:
     """Print what it costs, and how well it follows its teacher on the validation rows."""
     if not hosts.leads():
@@ -181,11 +246,12 @@ def _tell(stored: Mapping[str, Any], val: Rows) -> None:
     scores = jax.jit(jax.vmap(integer_scores, (0, None)))(stored["layers"], val["x"])
     for cost, counts in zip(stored["ebops"], np.asarray(scores), strict=True):
         found = np.ldexp(counts.astype(np.float64), -SCORE.fraction)
-        error = float(np.mean(np.abs(found - val["target"])))
+        target = val["target"][:, 0]
+        error = float(np.mean(np.abs(found - target)))
         print(
             f"student: {cost:,} EBOPs; from the teacher on {len(found):,} held-out events: mean "
             f"absolute difference {error:.2f}, overlap of the highest 1 % "
-            f"{overlap(found, val['target']):.2f}",
+            f"{overlap(found, target):.2f}",
             flush=True,
         )
 

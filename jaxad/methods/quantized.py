@@ -268,8 +268,9 @@ def task(
     """Training on `rows_of`, from the parameters and types of `start`.
 
     The loss is the mean squared distance of the codes over `size`, their variance, or that of the
-    float network, whose decoder trains along; with learnt widths beta times the EBOPs more. beta
-    rises as a power over `n_steps`; validation takes its last value.
+    float network, whose decoder trains along; with learnt widths beta times the EBOPs and gamma
+    times the sum of widths more. beta rises as a power over `n_steps`; validation takes its last
+    value.
     """
     widths = widths_of(config)
     features = tuple(len(bias) for _, bias in source.layers)
@@ -299,7 +300,7 @@ def task(
         if widths.learned:
             metrics["task"] = value
             done = jnp.minimum(state["step"] / n_steps, 1.0) if training else 1.0
-            value += low * (high / low) ** done * found.ebops
+            value += low * (high / low) ** done * found.ebops + config.method.gamma * found.bits
         return value, (metrics, state | {"step": state["step"] + training})
 
     return Task(init, loss)

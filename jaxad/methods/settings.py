@@ -73,6 +73,7 @@ RANGES = {
     "limit": Range("0 (none) or more", 0),
     "restart": Range("0 to 1", 0, 1),
     "hidden_fraction": FRACTION,
+    "same_rate": Range("0 (not) or more and below 1", 0, 1 - 1e-9),
     # inputs and trigger
     **dict.fromkeys(("n_pixels", "n_particles"), POSITIVE_COUNT),
     "smear": Range("0 (none) or more", 0),
@@ -136,15 +137,16 @@ METHODS_OF = {
     "decorrelation": ("codae",),
     "samples": ("codae",),
     "monte_carlo": ("codae",),
-    "augment": ("codae", "dirichlet_vae", "qcd_or_what", "cct"),
+    "augment": ("codae", "dirichlet_vae", "qcd_or_what", "cct", "autoencoder", "cicada"),
     "smooth": ("cct",),
     "concentration": ("dirichlet_vae",),
     "alpha": ("dirichlet_vae",),
     **dict.fromkeys(("corrupted", "noise"), ("feature_autoencoder",)),
     **dict.fromkeys(
-        ("normalisation", "energy_scale", "gamma", "l2", "transport", "projections"),
+        ("normalisation", "energy_scale", "l2", "transport", "projections"),
         ("normalised_autoencoder",),
     ),
+    "gamma": ("normalised_autoencoder", "quantized"),
     "k": ("rbm",),
     "time": ("flow_norm",),
     "loss": ("trigger_autoencoder", "set_autoencoder", "contrastive"),
@@ -153,7 +155,7 @@ METHODS_OF = {
     "temperature": ("contrastive", "normalised_autoencoder"),
     "beta": ("trigger_autoencoder", "codae", "quantized"),
     "teacher": ("student", "hln", "pnn", "quantized", "cicada"),
-    "outliers": ("cicada",),
+    **dict.fromkeys(("outliers", "same_rate"), ("cicada",)),
     **dict.fromkeys(("weight_bits", "activation_bits", "code_bits", "rounding"), ("quantized",)),
     **dict.fromkeys(("target", "input_type", "granularity", "learned"), ("quantized",)),
     "beta_start": ("quantized",),
@@ -294,7 +296,7 @@ def _of_quantized(config: ConfigDict) -> Iterator[tuple[str, str]]:
             yield f"train.{key}", "method.target=none trains nothing"
         yield "method.learned", "method.target=none trains nothing"
     if not config.method.learned or config.method.target == "none":
-        for key in ("beta", "beta_start"):
+        for key in ("beta", "beta_start", "gamma"):
             yield f"method.{key}", "it is of method.learned=True"
 
 

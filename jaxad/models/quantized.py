@@ -67,11 +67,14 @@ class Output(NamedTuple):
     codes: (n, d) result of the last layer.
     hidden: results (n, width) of the layers before it.
     ebops: (), the differentiable estimate of the cost, see `magnitude_bits`.
+    bits: (), the sum of all widths, without signs: those of weights, biases and activations that
+        share an f count once.
     """
 
     codes: Array
     hidden: tuple[Array, ...]
     ebops: Array
+    bits: Array
 
 
 def rectified(n: int, linear: Sequence[int] = ()) -> list[bool]:
@@ -193,8 +196,8 @@ class QuantizedLayer(nn.Module):
     relu: bool = True
 
     @nn.compact
-    def __call__(self, x: Signal) -> tuple[Signal, Array]:
-        """(n, inputs) -> (n, features), and EBOPs ()."""
+    def __call__(self, x: Signal) -> tuple[Signal, Array, Array]:
+        """(n, inputs) -> (n, features), EBOPs () and the sum of widths ()."""
         shapes = {"kernel": (x.values.shape[-1], self.features), "bias": (self.features,)}
         start = {"kernel": nn.initializers.glorot_uniform(), "bias": nn.initializers.zeros}
         tree, types = (
@@ -217,14 +220,16 @@ class QuantizedLayer(nn.Module):
         y = x.values @ kernel + bias
         bits = magnitude_bits(kernel, kernel_f)
         cost = x.bits * jnp.sum(bits) * (kernel.size / bits.size)
+        total = jnp.sum(bits)
         bits = magnitude_bits(bias, bias_f)
         cost += jnp.sum(bits) * (bias.size / bits.size)
+        total += jnp.sum(bits)
         f = activation_fraction(tree, types, self.widths, self.relu)
         size, step = power_of_two(types["integer"] - (not self.relu)), 1 / power_of_two(f)
         low = 0.0 if self.relu else -size
         y = quantised(y, f, low, size - step, self.widths.rounding)
-        bits = types["integer"] + f - (not self.relu)
-        return Signal(y, jnp.maximum(bits, 0.0)), cost
+        bits = jnp.maximum(types["integer"] + f - (not self.relu), 0.0)
+        return Signal(y, bits), cost, total + bits
 
 
 class QuantizedNetwork(nn.Module):
@@ -241,14 +246,15 @@ class QuantizedNetwork(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Output:
         """Inputs (n, d) on their grid."""
-        signal, hidden, ebops = Signal(x, jnp.array(float(self.input_bits))), [], jnp.array(0.0)
+        signal, hidden = Signal(x, jnp.array(float(self.input_bits))), []
+        ebops = bits = jnp.array(0.0)
         relus = rectified(len(self.features), self.linear)
         for number, (features, relu) in enumerate(zip(self.features, relus, strict=True)):
             layer = QuantizedLayer(features, self.widths.of(number), relu, name=str(number))
-            signal, cost = layer(signal)
+            signal, cost, total = layer(signal)
             hidden.append(signal.values)
-            ebops += cost
-        return Output(hidden[-1], tuple(hidden[:-1]), ebops)
+            ebops, bits = ebops + cost, bits + total
+        return Output(hidden[-1], tuple(hidden[:-1]), ebops, bits)
 
 
 def folded(

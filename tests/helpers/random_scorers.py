@@ -30,7 +30,7 @@ from jaxad.observables.trigger import object_names
 from jaxad.scorer import Scorer
 
 TRIGGER = Layout("ptetaphi", (19, 3), objects=object_names())
-REGIONS = Layout("image", (18, 14), energies=True)
+REGIONS = Layout("image", (18, 14), periodic=True, energies=True)
 PREPARED = Layout("features", (5,), columns=dijet_names(), mass="mjj")
 
 

@@ -7,7 +7,7 @@ from functools import partial
 import jax
 import numpy as np
 import pytest
-from random_scorers import REGIONS, regions
+from random_scorers import REGIONS, region_params, regions
 
 from jaxad import fixed
 from jaxad.commands.train import bench, build_scorer
@@ -15,6 +15,7 @@ from jaxad.configs import cicada as configs
 from jaxad.data.dataset import Dataset
 from jaxad.data.layout import Layout
 from jaxad.errors import Preempted, UserError
+from jaxad.inputs import images
 from jaxad.methods import autoencoder, cicada
 from jaxad.methods.stages import teacher as teachers
 from jaxad.models import cicada as models
@@ -30,7 +31,7 @@ def dataset() -> Dataset:
 
 def configured(**changes):
     config = configs.get_config("smoke")
-    config.method.update(changes)
+    config.method.update({"augment": False, **changes})
     return config
 
 
@@ -82,7 +83,7 @@ def test_outliers_join_the_training_alone(dataset, student):
     assert len(raw) == 500 and raw.dtype == np.float32 and raw.max() <= 1023
     np.testing.assert_array_equal(seen["train"]["x"][..., 0], raw)
     np.testing.assert_array_equal(seen["val"]["x"][..., 0], dataset.val["x"])
-    ordinary, added = np.split(seen["train"]["target"], [400])
+    ordinary, added = np.split(seen["train"]["target"][:, 0], [400])
     assert np.median(added) > np.quantile(ordinary, 0.6)
     np.testing.assert_array_equal(cicada.exposed(configured(outliers=0.0), x), x)
 
@@ -114,6 +115,67 @@ def test_a_student_follows_its_teacher(dataset, teacher, student):
     for found in np.asarray(jax.jit(scores)(fitted, x)["student"]):
         errors = np.abs(found - target)
         assert np.mean(errors) < 0.7 * np.mean(np.abs(np.median(target) - target))
+
+
+def lopsided(x):
+    """A score (n,) that is another one of every copy of an image."""
+    return (
+        1 + 1e-3 * np.asarray(x) @ np.exp(np.arange(14) / 7) @ np.sin(1 + np.arange(18) ** 2) ** 2
+    )
+
+
+def test_a_step_sees_copies_with_their_own_targets():
+    """Those that its key draws; validation sees the events themselves."""
+    x = regions(40, 3)
+    labels = cicada.labels(lopsided, x, True, "made up")
+    assert labels.shape == (40, 36) and len(np.unique(labels[0])) > 30
+    for number in (0, 1, 34, 35):
+        copy = np.roll(x, number // 2, axis=1)
+        expected = cicada.targets(lopsided(copy[:, :, ::-1] if number % 2 else copy))
+        np.testing.assert_allclose(labels[:, number], expected, atol=0.01)
+    np.testing.assert_array_equal(cicada.labels(lopsided, x, False, "made up"), labels[:, :1])
+
+    key, weight = jax.random.key(5), np.ones(40, np.float32)
+    job = cicada.task(252, 150.0, 100)
+    start = job.init(jax.random.key(0), {})
+    loss = jax.jit(job.loss, static_argnums=4)
+    number = np.asarray(images.drawn_copies(key, 40, 18))
+    assert len(set(number)) > 15 and number.min() >= 0 and number.max() < 36
+    turned = images.turned(x[..., None], number)
+    for training, seen, target in (
+        (True, turned, labels[np.arange(40), number]),
+        (False, x[..., None], labels[:, 0]),
+    ):
+        batch = {"x": x[..., None], "target": labels, "weight": weight}
+        alone = {"x": seen, "target": target[:, None], "weight": weight}
+        found, expected = (loss(*start, rows, key, training)[0] for rows in (batch, alone))
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_the_last_layer_is_scaled_to_the_rate_of_the_teacher():
+    """On validation events and their copies; the order of events stays."""
+    params, norm = region_params()
+    x = regions(300, 4)
+    before = np.asarray(jax.jit(cicada.integer_scores)(models.integers(params, norm), x[..., None]))
+    target = np.stack([1.1 * before / 256 + i / 50 for i in range(36)], axis=1)
+    val = {"x": x[..., None], "target": target.astype(np.float32)}
+    scaled = models.integers(cicada.scaled(params, norm, val, 0.1), norm)
+    assert [name for name in scaled if (scaled[name] != models.integers(params, norm)[name]).any()]
+    score, own = jax.jit(cicada.integer_scores), []
+    for number in range(36):
+        own.append(np.asarray(score(scaled, images.turned(x[..., None], number))) / 256)
+    rate = np.mean(np.stack(own) >= np.quantile(target, 0.9))
+    assert rate == pytest.approx(0.1, abs=0.005)
+    ranks = np.argsort(np.argsort(before)), np.argsort(np.argsort(own[0]))
+    assert np.corrcoef(*ranks)[0, 1] > 0.999
+    config = configured(same_rate=0.01)
+    with pytest.raises(UserError, match=r"same_rate=0.01: of 900 validation events 9 are above"):
+        cicada.require_rate(config, 900)
+    cicada.require_rate(config, 1000)
+    cicada.require_rate(configured(same_rate=0.0), 5)
+    dead = params | {"out": -np.abs(params["out"])}
+    with pytest.raises(UserError, match=r"method.same_rate: the student's scores are 0"):
+        cicada.scaled(dead, norm, val, 0.1)
 
 
 @pytest.mark.long
@@ -160,3 +222,7 @@ def test_what_is_no_network_for_firmware_is_refused(dataset):
     own = teachers.own_config(configured())
     with pytest.raises(UserError, match=r"model\.name=counts: takes images of even sides, found"):
         autoencoder.stage_of(own, Layout("image", (17, 14)))
+    other = Dataset(dataset.train, dataset.val, dataset.test, {}, Layout("image", (18, 14)))
+    for method, settings in ((autoencoder, own), (cicada, configured(augment=True))):
+        with pytest.raises(UserError, match=r"augment: turns images whose first axis is all of"):
+            method.fit(settings, other, bench(fit))

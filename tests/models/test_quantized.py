@@ -95,6 +95,8 @@ def test_cost_of_two_by_two_weights_by_hand():
         found = jax.jit(network.apply)(jax.tree.map(np.float32, variables), np.ones((1, 2)))
         biases = 1 + 3 if granularity != "layer" else 2 * 3
         assert found.ebops == 7 * bits + biases
+        shared = {"weight": 2 + 3 + 3 + 1 + 3, "channel": 3 + 3 + 1 + 3, "layer": 3 + 3}
+        assert found.bits == shared[granularity] + LEARNED.code - 1
 
 
 def test_bits_have_gradient_one_where_there_are_any():
