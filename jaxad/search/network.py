@@ -26,37 +26,13 @@ from ml_collections import ConfigDict
 from jaxad.devices import precision
 from jaxad.devices.forks import require_unforked
 from jaxad.models.dense import Classifier
-from jaxad.search.plan import NOT_SCORED, Engine, Plan, count, feature_masks, require_finite
-from jaxad.search.pool import DATA, TRAINING, places_of_data
+from jaxad.search.plan import NOT_SCORED, Engine, Plan, count, require_finite
+from jaxad.search.pool_tables import Tables, filled, tables
 from jaxad.training import streams
 from jaxad.training.streams import Purpose
 
-UNIT = 512
-"""Rows, to a multiple of which tables are filled up: windows of like sizes share a program."""
 ACTIVATIONS = {"cpu": 2**21, "gpu": 2**28}
 """Bytes of one layer's activations while rows are scored, of all classifiers of a chunk."""
-
-
-class Batches(NamedTuple):
-    """Places of all steps; `weight` (steps, B) is 0 on the padding of an epoch."""
-
-    places: np.ndarray  # (epochs, steps, B) int32
-    weight: np.ndarray
-
-
-def batches(plan: Plan, epochs: int, batch_size: int) -> Batches:
-    """Batches of which a classifier, which skips its own fold, sees about `batch_size` rows."""
-    pool = plan.pool
-    seen = np.stack([pool.fold != k for k in plan.folds]) & np.isin(pool.role, (DATA, TRAINING))
-    places = np.flatnonzero(seen.any(axis=0)).astype(np.int32)
-    steps = max(1, round(seen.sum(axis=1).mean() / batch_size))
-    width = -(-len(places) // steps)
-    order = np.zeros((epochs, steps * width), np.int32)
-    for epoch in range(epochs):
-        rng = streams.generator(plan.seed, Purpose.TOY_ORDER, epoch)
-        order[epoch, : len(places)] = rng.permutation(places)
-    weight = (np.arange(steps * width) < len(places)).astype(np.float32)
-    return Batches(order.reshape(epochs, steps, width), weight.reshape(steps, width))
 
 
 def _forward(network: Classifier, masks: Array | None, params: Any, x: Array) -> Array:
@@ -83,26 +59,6 @@ class _Shape(NamedTuple):
     at_once: int  # places of a fold that are scored at once
 
 
-class _Static(NamedTuple):
-    """Tables of the pool on the device; P and n are filled up to a multiple of `UNIT`."""
-
-    x: Array  # (P, F)
-    data: Array  # (P,) bool, places of data
-    number: Array  # (P,) of a data place among those of its fold
-    fold: Array  # (P,)
-    places: Array  # (epochs, steps, B)
-    weight: Array  # (steps, B)
-    scored: Array  # (folds scored, n) places, filled up with the first ones
-    n_training: Array  # (folds scored,) template rows that train its classifiers
-    counting: Array  # (groups, n) bool, which of those scored are a group's template
-    own: Array  # (groups, n) bool, and which are its data
-    ranks: Array  # (groups, n_eff)
-    seed: Array
-    masks: Array | None  # (folds scored, members, F) features that each sees, where not all
-    weight_of: Array | None  # (P,) float32 of data places, where they differ
-    up_to: Array | None  # (folds, n + 1) their sums of the first 0 ... n data places of a fold
-
-
 def _loss(forward: Any, params: Any, x: Array, label: Array, weight: Array) -> Array:
     """Sum over toys, folds and members of the weighted mean cross-entropy of a batch."""
     logits = jax.vmap(forward)(params, x)
@@ -112,7 +68,7 @@ def _loss(forward: Any, params: Any, x: Array, label: Array, weight: Array) -> A
 
 
 def _trained(
-    shape: _Shape, network: Classifier, forward: Any, static: _Static, toy: tuple[Array, ...]
+    shape: _Shape, network: Classifier, forward: Any, static: Tables, toy: tuple[Array, ...]
 ) -> Any:
     """Averaged parameters (T, folds, members, ...) of toys: rows (T, P), numbers, data."""
     rows, toys, numbers = toy
@@ -161,7 +117,7 @@ def _trained(
     return jax.tree.map(lambda t: t / (shape.epochs - first), total)
 
 
-def _scores(forward: Any, static: _Static, params: Any, rows: Array, at_once: int) -> Array:
+def _scores(forward: Any, static: Tables, params: Any, rows: Array, at_once: int) -> Array:
     """Mean logits (T, folds, n) of the scored places, `at_once` places of a fold at a time."""
     n_folds, n = static.scored.shape
     parts = -(-n // at_once)
@@ -177,7 +133,7 @@ def _scores(forward: Any, static: _Static, params: Any, rows: Array, at_once: in
     return jnp.moveaxis(scores, 0, 2).reshape(len(rows), n_folds, -1)[..., :n]
 
 
-def _count(shape: _Shape, static: _Static, scores: Array, numbers: Array) -> Array:
+def _count(shape: _Shape, static: Tables, scores: Array, numbers: Array) -> Array:
     """Counts (T, folds, n_eff) from scores (T, folds scored, n): `jaxad.search.plan.count`."""
     n_cuts = static.ranks.shape[1]
     found = jnp.full((len(scores), shape.n_folds, n_cuts), NOT_SCORED, jnp.int32)
@@ -194,18 +150,6 @@ def _count(shape: _Shape, static: _Static, scores: Array, numbers: Array) -> Arr
     return found
 
 
-def _weights(plan: Plan) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """`weight_of` and `up_to` of `_Static`."""
-    if plan.weight is None:
-        return None, None
-    pool = plan.pool
-    each = [plan.weight[(pool.fold == k) & (pool.role == DATA)] for k in range(pool.folds)]
-    up_to = np.zeros((pool.folds, 1 + max(map(len, each))), np.float32)
-    for sums, own in zip(up_to, each, strict=True):
-        sums[1 : 1 + len(own)] = np.cumsum(own)
-    return plan.weight.astype(np.float32), up_to
-
-
 @functools.cache
 def _program(shape: _Shape, devices: tuple[Any, ...]) -> tuple[Callable, Callable]:
     """(static, rows, toys, numbers) -> counts, which toys are finite, scores; and what places them.
@@ -214,7 +158,7 @@ def _program(shape: _Shape, devices: tuple[Any, ...]) -> tuple[Callable, Callabl
     """
     network = Classifier(hidden=shape.hidden)
 
-    def run(static: _Static, *toy: Array) -> tuple:
+    def run(static: Tables, *toy: Array) -> tuple:
         forward = partial(_forward, network, static.masks)
         params = _trained(shape, network, forward, static, toy)
         scores = _scores(forward, static, params, toy[0], shape.at_once)
@@ -230,47 +174,6 @@ def _program(shape: _Shape, devices: tuple[Any, ...]) -> tuple[Callable, Callabl
     return jax.jit(run, out_shardings=by_toy), place
 
 
-def _filled(values: np.ndarray, n: int) -> np.ndarray:
-    """`values` (..., m) with the last one repeated up to (..., n)."""
-    return np.pad(values, [(0, 0)] * (values.ndim - 1) + [(0, n - values.shape[-1])], mode="edge")
-
-
-def _up(n: int) -> int:
-    return -(-n // UNIT) * UNIT
-
-
-def _tables(plan: Plan, recipe: ConfigDict, scored: list[np.ndarray]) -> _Static:
-    pool, size, n = plan.pool, _up(len(plan.pool.m)), _up(max(map(len, scored)))
-    data, number = places_of_data(pool)
-    masks = None
-    if recipe.feature_fraction < 1:
-        masks = feature_masks(plan, recipe.members, recipe.feature_fraction)[list(plan.folds)]
-        masks = masks.astype(np.float32)
-    n_training = np.bincount(pool.fold[pool.role == TRAINING], minlength=pool.folds)
-    groups = [(scored[plan.folds.index(group.fold)], group) for group in plan.groups]
-    counting, own = (
-        np.stack([np.pad(np.isin(places, part(g)), (0, n - len(places))) for places, g in groups])
-        for part in (lambda g: g.counting, lambda g: g.data)
-    )
-    weight_of, up_to = _weights(plan)
-    return _Static(
-        x=_filled(pool.x.T, size).T,
-        data=_filled(data, size),
-        number=_filled(np.where(data, number, 0).astype(np.int32), size),
-        fold=_filled(pool.fold, size),
-        **batches(plan, recipe.epochs, recipe.batch_size)._asdict(),
-        scored=np.stack([_filled(places, n) for places in scored]).astype(np.int32),
-        n_training=(n_training.sum() - n_training)[list(plan.folds)],
-        counting=counting,
-        own=own,
-        ranks=np.stack([group.ranks for group in plan.groups]),
-        seed=np.asarray(plan.seed, np.uint32),
-        masks=masks,
-        weight_of=None if weight_of is None else _filled(weight_of, size),
-        up_to=up_to,
-    )
-
-
 def engine(plan: Plan, recipe: ConfigDict, chunk: int) -> Engine:
     """Compiled for chunks of `chunk` toys; fewer are filled up. Pools of like sizes share it.
 
@@ -278,7 +181,7 @@ def engine(plan: Plan, recipe: ConfigDict, chunk: int) -> Engine:
     """
     require_unforked()
     scored = [plan.scored(k) for k in plan.folds]
-    tables = _tables(plan, recipe, scored)
+    static = tables(plan, recipe, scored)
     n_members = chunk * len(plan.folds) * recipe.members
     kind = "cpu" if jax.default_backend() == "cpu" else "gpu"
     widest = 4 * max(recipe.hidden) * n_members
@@ -291,17 +194,17 @@ def engine(plan: Plan, recipe: ConfigDict, chunk: int) -> Engine:
         n_folds=plan.pool.folds,
         folds=plan.folds,
         group_folds=tuple(group.fold for group in plan.groups),
-        at_once=min(tables.scored.shape[1], max(128, ACTIVATIONS[kind] // widest)),
+        at_once=min(static.scored.shape[1], max(128, ACTIVATIONS[kind] // widest)),
     )
     devices = jax.local_devices()
     compiled, place = _program(shape, tuple(devices[: math.gcd(len(devices), chunk)]))
-    static = place(tables, False)
+    static = place(static, False)
     drawing = ThreadPoolExecutor(max_workers=8)
 
     def start(toys: Sequence[int]) -> tuple:
         """The chunk that begins with `toys`, on its way."""
         padded = [*toys, *[toys[-1]] * (chunk - len(toys))]
-        rows = _filled(np.stack(list(drawing.map(plan.rows, padded))), len(tables.x))
+        rows = filled(np.stack(list(drawing.map(plan.rows, padded))), len(static.x))
         numbers = np.stack([plan.numbers(toy) for toy in padded]).astype(np.int32)
         return compiled(static, *place((rows, np.asarray(padded, np.uint32), numbers), True))
 

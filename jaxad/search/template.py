@@ -17,7 +17,7 @@ from jaxad.data.false_windows import Window
 from jaxad.data.table import Table
 from jaxad.errors import UserError
 from jaxad.methods import Bench
-from jaxad.methods.stages import density
+from jaxad.methods.stages import densities, density
 from jaxad.search import weights
 from jaxad.training import streams
 from jaxad.training.streams import Purpose
@@ -108,9 +108,9 @@ def fit_false_of(searches: Sequence[Asked], bench: Bench) -> list[list[Template]
         ]
         used = np.unique(np.concatenate([np.concatenate(part) for part in parts]))
         splits = [tuple(np.searchsorted(used, rows) for rows in part) for part in parts]
-        cases.append(density.Case(_rows(table, used, config.seed), splits))
+        cases.append(densities.Case(_rows(table, used, config.seed), splits))
     first = searches[0]
-    fitted = density.fit_each(first.config, cases, bench, _closure(first.window))
+    fitted = densities.fit_each(first.config, cases, bench, _closure(first.window))
     return [
         [Template(f, other, (one.window, other)) for f, other in zip(each, one.false, strict=True)]
         for one, each in zip(searches, fitted, strict=True)

@@ -15,7 +15,7 @@ from jaxad.commands.train import bench, build_scorer
 from jaxad.data import lhco
 from jaxad.inputs.logit import fit_logit_scaler
 from jaxad.methods import ranode
-from jaxad.methods.stages import density, trees, weak
+from jaxad.methods.stages import densities, density, trees, weak
 from jaxad.models.dense import Classifier
 from jaxad.scorer import load
 
@@ -238,8 +238,8 @@ def test_densities_of_many_data_sets_train_at_once_each_in_its_own_frame():
         rows = {"x": low + rng.random((n, 1)), "m": rng.uniform(2, 3, n)}
         rows = {name: values.astype(np.float32) for name, values in rows.items()}
         splits = [(np.arange(100, n), np.arange(100)), (np.arange(1200), np.arange(1200, n))]
-        cases.append(density.Case(rows, splits))
-    found = density.fit_each(config, cases, BENCH, "density")
+        cases.append(densities.Case(rows, splits))
+    found = densities.fit_each(config, cases, BENCH, "density")
     for (low, n), fitted in zip(((0.0, 1500), (5.0, 1400)), found, strict=True):
         assert len(fitted) == 2
         for one in fitted:

@@ -9,7 +9,7 @@ boosted trees of the sidebands may correct.
 import itertools
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -127,71 +127,31 @@ def fit(
         rows_of_members = dict(zip(("train_index", "val_index"), index, strict=True))
         train = val = {k: np.concatenate([train[k], val[k]]) for k in train}
     settings.ensemble = members or settings.ensemble
-    fitted = _frame(config, train)
+    fitted = frame(config, train)
     for name, rows in (("train", train), ("val", val)):
         counts = scaling.clip_counts(scaling.LogitScaler(**fitted["scaler"]), rows["x"])
         print(f"{stage}: values clipped to the edges in {name}: {counts}")
-    rows = [_as_seen(fitted, r) for r in (train, val)]
+    rows = [as_seen(fitted, r) for r in (train, val)]
     flow = network(config.flow, train["x"].shape[1])
     result = bench.fit(task(flow), *rows, settings, config.seed, stage=stage, **rows_of_members)
-    return fitted | {"params": _best_first(result)}
+    return fitted | {"params": best_first(result)}
 
 
-class Case(NamedTuple):
-    """Events, and pairs of numbers of those that train a density, and that choose its epochs."""
-
-    rows: dict[str, np.ndarray]
-    splits: Sequence[tuple[np.ndarray, np.ndarray]]
-
-
-def fit_each(
-    config: ConfigDict, cases: Sequence[Case], bench: Bench, stage: str
-) -> list[list[dict]]:
-    """A density of every split of every case, ensembles as `fit` makes, all trained at once.
-
-    A case has one scale and range. All see equally many events, as few as the one that sees the
-    fewest.
-    """
-    settings = config.flow_train.copy_and_resolve_references()
-    members, frames = settings.ensemble, [_frame(config, case.rows) for case in cases]
-    seen = [_as_seen(*each) for each in zip(frames, (c.rows for c in cases), strict=True)]
-    first = np.cumsum([0, *(len(case.rows["m"]) for case in cases)])
-    splits = [[row + i for row in s] for case, i in zip(cases, first) for s in case.splits]  # noqa: B905
-    n_train, n_val = (min(map(len, each)) for each in zip(*splits, strict=True))
-    places = [turns(train[:n_train], val[:n_val], members) for train, val in splits]
-    index = [np.concatenate(each) for each in zip(*places, strict=True)]
-    rows = {key: np.concatenate([each[key] for each in seen]) for key in seen[0]}
-    settings.ensemble = len(splits) * members
-    flow = network(config.flow, rows["x"].shape[1])
-    result = bench.fit(
-        *(task(flow), rows, rows, settings, config.seed),
-        stage=stage,
-        train_index=index[0],
-        val_index=index[1],
-    )
-    params, start, found = _best_first(result), 0, []
-    for case, frame in zip(cases, frames, strict=True):
-        found.append([])
-        for _ in case.splits:
-            own = slice(start, start + members)
-            found[-1].append(frame | {"params": jax.tree.map(lambda a, own=own: a[own], params)})
-            start += members
-    return found
-
-
-def _frame(config: ConfigDict, rows: dict[str, np.ndarray]) -> dict:
+def frame(config: ConfigDict, rows: dict[str, np.ndarray]) -> dict:
     """The "scaler" and "mass" of a density fitted to rows."""
     scaler = scaling.fit_logit_scaler(rows["x"], config.flow.eps)
     mass = _mass(config.flow.mass, rows["m"])
     return {"scaler": {k: np.asarray(v) for k, v in scaler._asdict().items()}, "mass": mass}
 
 
-def _as_seen(frame: dict, rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def as_seen(frame: dict, rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Rows as the network sees them: "x" (N, F), "m" (N, 1) and "weight" where they have one."""
     seen = {"x": np.asarray(scaled(frame, rows["x"])), "m": np.asarray(condition(frame, rows["m"]))}
     return seen | ({"weight": rows["weight"]} if "weight" in rows else {})
 
 
-def _best_first(result: Fitted) -> Any:
+def best_first(result: Fitted) -> Any:
+    """Parameters (members, best epochs, ...) of a fit, the best epoch first."""
     order = np.arange(len(result.value))[:, None], np.argsort(result.value, axis=1)
     return jax.tree.map(lambda a: a[order], result.params)
 
