@@ -20,7 +20,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from benchmarks.accelerator.context import peak_gib
-from jaxad.search import network, plan, pool, toys
+from jaxad.search import network, plan, pool, pool_tables, toys
 from jaxad.search.pool import Pool
 from jaxad.simulation import resonance
 
@@ -44,7 +44,7 @@ def pool_of(n: int, seed: int = 0) -> Pool:
 def member_steps(rows: Pool, recipe: ConfigDict) -> int:
     """Of one toy."""
     fixed = plan.make(rows, EFFICIENCIES, 0)
-    steps = network.batches(fixed, recipe.epochs, recipe.batch_size).places.shape[:2]
+    steps = pool_tables.batches(fixed, recipe.epochs, recipe.batch_size).places.shape[:2]
     return int(np.prod(steps)) * FOLDS * recipe.members
 
 

@@ -7,9 +7,10 @@ under `vmap` the slowest member would set the time: epochs are fixed, and the pa
 of the last ones averaged. Held-out scores and counts follow in the same program.
 """
 
+import functools
 import math
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple
@@ -25,8 +26,8 @@ from ml_collections import ConfigDict
 from jaxad.devices import precision
 from jaxad.devices.forks import require_unforked
 from jaxad.models.dense import Classifier
-from jaxad.search.plan import NOT_SCORED, Engine, Plan, count, feature_masks, require_finite
-from jaxad.search.pool import DATA, TRAINING, places_of_data
+from jaxad.search.plan import NOT_SCORED, Engine, Plan, count, require_finite
+from jaxad.search.pool_tables import Tables, filled, tables
 from jaxad.training import streams
 from jaxad.training.streams import Purpose
 
@@ -34,50 +35,28 @@ ACTIVATIONS = {"cpu": 2**21, "gpu": 2**28}
 """Bytes of one layer's activations while rows are scored, of all classifiers of a chunk."""
 
 
-class Batches(NamedTuple):
-    """Places of all steps; `weight` (steps, B) is 0 on the padding of an epoch."""
-
-    places: np.ndarray  # (epochs, steps, B) int32
-    weight: np.ndarray
-
-
-def batches(plan: Plan, epochs: int, batch_size: int) -> Batches:
-    """Batches of which a classifier, which skips its own fold, sees about `batch_size` rows."""
-    pool = plan.pool
-    seen = np.stack([pool.fold != k for k in plan.folds]) & np.isin(pool.role, (DATA, TRAINING))
-    places = np.flatnonzero(seen.any(axis=0)).astype(np.int32)
-    steps = max(1, round(seen.sum(axis=1).mean() / batch_size))
-    width = -(-len(places) // steps)
-    order = np.zeros((epochs, steps * width), np.int32)
-    for epoch in range(epochs):
-        rng = streams.generator(plan.seed, Purpose.TOY_ORDER, epoch)
-        order[epoch, : len(places)] = rng.permutation(places)
-    weight = (np.arange(steps * width) < len(places)).astype(np.float32)
-    return Batches(order.reshape(epochs, steps, width), weight.reshape(steps, width))
-
-
-def _forward(network: Classifier, masks: np.ndarray | None, params: Any, x: Array) -> Array:
+def _forward(network: Classifier, masks: Array | None, params: Any, x: Array) -> Array:
     """Logits (folds, members, B) of one toy; x (B, F), or (folds, B, F) where each has its own."""
     by_fold = 0 if x.ndim == 3 else None
     if masks is None:
         each = jax.vmap(network.apply, (0, None))
         return jax.vmap(each, (0, by_fold))(params, x)
     each = jax.vmap(lambda p, mask, x: network.apply(p, x * mask), (0, 0, None))
-    return jax.vmap(each, (0, 0, by_fold))(params, jnp.asarray(masks, x.dtype), x)
+    return jax.vmap(each, (0, 0, by_fold))(params, masks.astype(x.dtype), x)
 
 
-class _Static(NamedTuple):
-    """Tables of the pool on the device."""
+class _Shape(NamedTuple):
+    """What a compiled program is for, beside the shapes of its arguments: pools may share one."""
 
-    x: Array  # (P, F)
-    data: Array  # (P,) bool, places of data
-    number: Array  # (P,) of a data place among those of its fold
-    fold: Array  # (P,)
-    places: Array  # (epochs, steps, B)
-    weight: Array  # (steps, B)
-    scored: Array  # (folds scored, n) places, filled up with the first ones
-    weight_of: Array | None  # (P,) float32 of data places, where they differ
-    up_to: Array | None  # (folds, n + 1) their sums of the first 0 ... n data places of a fold
+    hidden: tuple[int, ...]
+    members: int
+    epochs: int
+    average_last: int
+    learning_rate: float
+    n_folds: int
+    folds: tuple[int, ...]  # that are scored
+    group_folds: tuple[int, ...]
+    at_once: int  # places of a fold that are scored at once
 
 
 def _loss(forward: Any, params: Any, x: Array, label: Array, weight: Array) -> Array:
@@ -89,33 +68,26 @@ def _loss(forward: Any, params: Any, x: Array, label: Array, weight: Array) -> A
 
 
 def _trained(
-    plan: Plan,
-    recipe: ConfigDict,
-    network: Classifier,
-    forward: Any,
-    static: _Static,
-    rows: Array,
-    toys: Array,
-    numbers: Array,
+    shape: _Shape, network: Classifier, forward: Any, static: Tables, toy: tuple[Array, ...]
 ) -> Any:
-    """Averaged parameters (T, folds, members, ...) of toys with `rows` (T, P)."""
-    folds = jnp.asarray(plan.folds)
-    n_training = np.bincount(plan.pool.fold[plan.pool.role == TRAINING], minlength=plan.pool.folds)
+    """Averaged parameters (T, folds, members, ...) of toys: rows (T, P), numbers, data."""
+    rows, toys, numbers = toy
+    folds = jnp.asarray(shape.folds)
     there_are = numbers
     if static.up_to is not None:
-        there_are = static.up_to[jnp.arange(plan.pool.folds), numbers]
+        there_are = static.up_to[jnp.arange(shape.n_folds), numbers]
     others = {
         "data": there_are.sum(axis=1, keepdims=True) - there_are[:, folds],
-        "template": jnp.asarray(n_training.sum() - n_training)[folds],
+        "template": static.n_training,
     }
 
     def initial(toy: Array, fold: Array, member: Array) -> Any:
-        key = streams.key(plan.seed, Purpose.TOY_INITIAL, toy, fold, member)
+        key = streams.key(static.seed, Purpose.TOY_INITIAL, toy, fold, member)
         return network.init(key, static.x[:1])
 
     of_folds = jax.vmap(jax.vmap(initial, (None, None, 0)), (None, 0, None))
-    params = jax.vmap(of_folds, (0, None, None))(toys, folds, jnp.arange(recipe.members))
-    optimizer = optax.adam(recipe.learning_rate)
+    params = jax.vmap(of_folds, (0, None, None))(toys, folds, jnp.arange(shape.members))
+    optimizer = optax.adam(shape.learning_rate)
 
     def step(carry: tuple, batch: tuple[Array, Array]) -> tuple[tuple, None]:
         (params, state), (places, weight) = carry, batch
@@ -132,7 +104,7 @@ def _trained(
         updates, state = optimizer.update(grads, state, params)
         return (optax.apply_updates(params, updates), state), None
 
-    first = max(recipe.epochs - recipe.average_last, 0)
+    first = max(shape.epochs - shape.average_last, 0)
 
     def epoch(carry: tuple, number: Array) -> tuple[tuple, None]:
         params, state, total = carry
@@ -141,11 +113,11 @@ def _trained(
         return (params, state, total), None
 
     carry = params, optimizer.init(params), jax.tree.map(jnp.zeros_like, params)
-    (_, _, total), _ = lax.scan(epoch, carry, jnp.arange(recipe.epochs))
-    return jax.tree.map(lambda t: t / (recipe.epochs - first), total)
+    (_, _, total), _ = lax.scan(epoch, carry, jnp.arange(shape.epochs))
+    return jax.tree.map(lambda t: t / (shape.epochs - first), total)
 
 
-def _scores(forward: Any, static: _Static, params: Any, rows: Array, at_once: int) -> Array:
+def _scores(forward: Any, static: Tables, params: Any, rows: Array, at_once: int) -> Array:
     """Mean logits (T, folds, n) of the scored places, `at_once` places of a fold at a time."""
     n_folds, n = static.scored.shape
     parts = -(-n // at_once)
@@ -161,90 +133,80 @@ def _scores(forward: Any, static: _Static, params: Any, rows: Array, at_once: in
     return jnp.moveaxis(scores, 0, 2).reshape(len(rows), n_folds, -1)[..., :n]
 
 
-def _count(plan: Plan, scores: Array, numbers: Array, scored: np.ndarray) -> Array:
+def _count(shape: _Shape, static: Tables, scores: Array, numbers: Array) -> Array:
     """Counts (T, folds, n_eff) from scores (T, folds scored, n): `jaxad.search.plan.count`."""
-    found = jnp.full((len(scores), plan.pool.folds, plan.n_cuts), NOT_SCORED, jnp.int32)
-    found = found.at[:, jnp.asarray(plan.folds)].set(0)
-    for group in plan.groups:
-        s = plan.folds.index(group.fold)
-        own = [_columns(scored[s], places) for places in (group.counting, group.data)]
-        template, data = (scores[:, s, columns] for columns in own)
-        threshold = jnp.sort(template, axis=1)[:, template.shape[1] - group.ranks]
-        there = jnp.arange(data.shape[1]) < numbers[:, group.fold, None]
-        above = data[..., None] > threshold[:, None]
+    n_cuts = static.ranks.shape[1]
+    found = jnp.full((len(scores), shape.n_folds, n_cuts), NOT_SCORED, jnp.int32)
+    found = found.at[:, jnp.asarray(shape.folds)].set(0)
+    for g, fold in enumerate(shape.group_folds):
+        s = shape.folds.index(fold)
+        template = jnp.sort(jnp.where(static.counting[g], scores[:, s], -jnp.inf), axis=1)
+        threshold = template[:, template.shape[1] - static.ranks[g]]
+        number = static.number[static.scored[s]]
+        there = static.own[g] & (number < numbers[:, fold, None])
+        above = scores[:, s, :, None] > threshold[:, None]
         n = (above & there[..., None]).sum(axis=1, dtype=jnp.int32)
-        found = found.at[:, group.fold].add(n)
+        found = found.at[:, fold].add(n)
     return found
 
 
-def _columns(scored: np.ndarray, places: np.ndarray) -> slice | np.ndarray:
-    """Where `places` stand among those scored: a slice, which costs nothing, without mass bins."""
-    columns = np.searchsorted(scored, places)
-    if len(columns) and columns[-1] - columns[0] == len(columns) - 1:
-        return slice(int(columns[0]), int(columns[-1]) + 1)
-    return columns
+@functools.cache
+def _program(shape: _Shape, devices: tuple[Any, ...]) -> tuple[Callable, Callable]:
+    """(static, rows, toys, numbers) -> counts, which toys are finite, scores; and what places them.
 
+    Arguments, placed with True, are toys, others tables.
+    """
+    network = Classifier(hidden=shape.hidden)
 
-def _weights(plan: Plan) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """`weight_of` and `up_to` of `_Static`."""
-    if plan.weight is None:
-        return None, None
-    pool = plan.pool
-    each = [plan.weight[(pool.fold == k) & (pool.role == DATA)] for k in range(pool.folds)]
-    up_to = np.zeros((pool.folds, 1 + max(map(len, each))), np.float32)
-    for sums, own in zip(up_to, each, strict=True):
-        sums[1 : 1 + len(own)] = np.cumsum(own)
-    return plan.weight.astype(np.float32), up_to
+    def run(static: Tables, *toy: Array) -> tuple:
+        forward = partial(_forward, network, static.masks)
+        params = _trained(shape, network, forward, static, toy)
+        scores = _scores(forward, static, params, toy[0], shape.at_once)
+        finite = jnp.isfinite(scores).all(axis=(1, 2))
+        return _count(shape, static, scores, toy[2]), finite, scores
+
+    mesh = jax.make_mesh((len(devices),), ("toys",), (AxisType.Auto,), devices=devices)
+    everywhere, by_toy = (NamedSharding(mesh, PartitionSpec(*a)) for a in ((), ("toys",)))
+
+    def place(values: Any, of_toys: bool) -> Any:
+        return jax.device_put(values, by_toy if of_toys else everywhere)
+
+    return jax.jit(run, out_shardings=by_toy), place
 
 
 def engine(plan: Plan, recipe: ConfigDict, chunk: int) -> Engine:
-    """Compiled for chunks of `chunk` toys; fewer are filled up.
+    """Compiled for chunks of `chunk` toys; fewer are filled up. Pools of like sizes share it.
 
     Toys spread over all devices of the host if their number divides `chunk`.
     """
     require_unforked()
-    pool, network = plan.pool, Classifier(hidden=tuple(recipe.hidden))
-    masks = None
-    if recipe.feature_fraction < 1:
-        masks = feature_masks(plan, recipe.members, recipe.feature_fraction)[list(plan.folds)]
-    forward = partial(_forward, network, masks)
     scored = [plan.scored(k) for k in plan.folds]
-    n = max(map(len, scored))
-    filled = np.stack([np.pad(places, (0, n - len(places)), mode="edge") for places in scored])
-    order = batches(plan, recipe.epochs, recipe.batch_size)
-    data, number = places_of_data(pool)
-    number = np.where(data, number, 0)
+    static = tables(plan, recipe, scored)
     n_members = chunk * len(plan.folds) * recipe.members
     kind = "cpu" if jax.default_backend() == "cpu" else "gpu"
     widest = 4 * max(recipe.hidden) * n_members
-    at_once = min(n, max(128, ACTIVATIONS[kind] // widest))
-
-    def run(static: _Static, rows: Array, toys: Array, numbers: Array) -> tuple:
-        params = _trained(plan, recipe, network, forward, static, rows, toys, numbers)
-        scores = _scores(forward, static, params, rows, at_once)
-        finite = jnp.isfinite(scores).all(axis=(1, 2))
-        return _count(plan, scores, numbers, filled), finite, scores
-
-    devices = jax.local_devices()
-    devices = devices[: math.gcd(len(devices), chunk)]
-    mesh = jax.make_mesh((len(devices),), ("toys",), (AxisType.Auto,), devices=devices)
-    everywhere, by_toy = (NamedSharding(mesh, PartitionSpec(*a)) for a in ((), ("toys",)))
-    weight_of, up_to = _weights(plan)
-    table = _Static(
-        *(pool.x, data, number.astype(np.int32), pool.fold, *order, filled.astype(np.int32)),
-        *(weight_of, up_to),
+    shape = _Shape(
+        hidden=tuple(recipe.hidden),
+        members=recipe.members,
+        epochs=recipe.epochs,
+        average_last=recipe.average_last,
+        learning_rate=recipe.learning_rate,
+        n_folds=plan.pool.folds,
+        folds=plan.folds,
+        group_folds=tuple(group.fold for group in plan.groups),
+        at_once=min(static.scored.shape[1], max(128, ACTIVATIONS[kind] // widest)),
     )
-    static = jax.device_put(table, everywhere)
-    compiled = jax.jit(run, out_shardings=by_toy)
+    devices = jax.local_devices()
+    compiled, place = _program(shape, tuple(devices[: math.gcd(len(devices), chunk)]))
+    static = place(static, False)
     drawing = ThreadPoolExecutor(max_workers=8)
 
     def start(toys: Sequence[int]) -> tuple:
         """The chunk that begins with `toys`, on its way."""
         padded = [*toys, *[toys[-1]] * (chunk - len(toys))]
-        rows = np.stack(list(drawing.map(plan.rows, padded)))
+        rows = filled(np.stack(list(drawing.map(plan.rows, padded))), len(static.x))
         numbers = np.stack([plan.numbers(toy) for toy in padded]).astype(np.int32)
-        arguments = rows, np.asarray(padded, np.uint32), numbers
-        return compiled(static, *(jax.device_put(a, by_toy) for a in arguments))
+        return compiled(static, *place((rows, np.asarray(padded, np.uint32), numbers), True))
 
     def landed(toys: Sequence[int], result: tuple) -> np.ndarray:
         counts, finite, values = result
@@ -267,7 +229,7 @@ def engine(plan: Plan, recipe: ConfigDict, chunk: int) -> Engine:
 
     def by_place(values: np.ndarray) -> np.ndarray:
         """Scores (P,) from those (folds scored, n) of a toy."""
-        found = np.full(len(pool.m), np.nan)
+        found = np.full(len(plan.pool.m), np.nan)
         for places, own in zip(scored, values, strict=True):
             found[places] = own[: len(places)]
         return found

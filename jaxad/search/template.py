@@ -8,7 +8,6 @@ of the windows that it is for.
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import jax
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -18,7 +17,7 @@ from jaxad.data.false_windows import Window
 from jaxad.data.table import Table
 from jaxad.errors import UserError
 from jaxad.methods import Bench
-from jaxad.methods.stages import density
+from jaxad.methods.stages import densities, density
 from jaxad.search import weights
 from jaxad.training import streams
 from jaxad.training.streams import Purpose
@@ -82,39 +81,51 @@ def fit_false(
 
     They see equally many events, as few as the one that sees the fewest.
     """
-    stage = f"closure {window.name}"
-    parts = [
-        _split(config, _sidebands(table, [window, other]), f"{stage} {other.name}")
-        for other in false
+    (found,) = fit_false_of([Asked(config, table, window, false)], bench)
+    return [corrected(config, table, one) for one in found]
+
+
+class Asked(NamedTuple):
+    """A search whose false windows are asked for."""
+
+    config: ConfigDict
+    table: Table
+    window: Window
+    false: Sequence[Window]
+
+
+def fit_false_of(searches: Sequence[Asked], bench: Bench) -> list[list[Template]]:
+    """Densities for the false windows of each of many searches, all trained at once.
+
+    They are as `fit_false` makes them before their correction, with the settings of the first
+    search but for rows, which each splits by its own seed.
+    """
+    cases = []
+    for config, table, window, false in searches:
+        parts = [
+            _split(config, _sidebands(table, [window, other]), _closure(window, other))
+            for other in false
+        ]
+        used = np.unique(np.concatenate([np.concatenate(part) for part in parts]))
+        splits = [tuple(np.searchsorted(used, rows) for rows in part) for part in parts]
+        cases.append(densities.Case(_rows(table, used, config.seed), splits))
+    first = searches[0]
+    fitted = densities.fit_each(first.config, cases, bench, _closure(first.window))
+    return [
+        [Template(f, other, (one.window, other)) for f, other in zip(each, one.false, strict=True)]
+        for one, each in zip(searches, fitted, strict=True)
     ]
-    members = config.flow_train.ensemble
-    used = np.unique(np.concatenate([np.concatenate(part) for part in parts]))
-    rows = _rows(table, used, config.seed)
-    n_train, n_val = (min(map(len, each)) for each in zip(*parts, strict=True))
-    places = [
-        density.turns(*(np.searchsorted(used, rows) for rows in (t[:n_train], v[:n_val])), members)
-        for t, v in parts
-    ]
-    index = [np.concatenate(each) for each in zip(*places, strict=True)]
-    fitted = density.fit(
-        config,
-        rows,
-        rows,
-        bench,
-        stage,
-        len(false) * members,
-        train_index=index[0],
-        val_index=index[1],
-    )
-    found = []
-    for i, other in enumerate(false):
-        own = slice(i * members, (i + 1) * members)
-        params = jax.tree.map(lambda a, own=own: a[own], fitted["params"])
-        sidebands = _rows(table, _sidebands(table, [window, other]), config.seed)
-        name = f"{stage} {other.name}"
-        one = density.corrected(config, fitted | {"params": params}, sidebands, name)
-        found.append(Template(one, other, (window, other)))
-    return found
+
+
+def corrected(config: ConfigDict, table: Table, one: Template) -> Template:
+    """The same, whose draws the sidebands correct (`density.corrected`)."""
+    rows = _rows(table, _sidebands(table, one.blinded), config.seed)
+    name = _closure(*one.blinded)
+    return one._replace(fitted=density.corrected(config, one.fitted, rows, name))
+
+
+def _closure(window: Window, *other: Window) -> str:
+    return " ".join([f"closure {window.name}", *(one.name for one in other)])
 
 
 def _rows(table: Table, index: np.ndarray, seed: int) -> Rows:

@@ -15,7 +15,7 @@ from jaxad.commands.train import bench, build_scorer
 from jaxad.data import lhco
 from jaxad.inputs.logit import fit_logit_scaler
 from jaxad.methods import ranode
-from jaxad.methods.stages import density, trees, weak
+from jaxad.methods.stages import densities, density, trees, weak
 from jaxad.models.dense import Classifier
 from jaxad.scorer import load
 
@@ -223,6 +223,30 @@ def test_an_ensemble_of_densities_knows_the_rows_that_choose_its_epochs():
         drawn.append(density.sample(config, fitted, "template", np.ones(20_000)).mean())
     assert abs(drawn[0] - 1 / 3) < 0.08  # of Beta(1, 2), that trains
     assert abs(drawn[1] - (1 / 3 + 0.8) / 2) < 0.05
+
+
+def test_densities_of_many_data_sets_train_at_once_each_in_its_own_frame():
+    rng = np.random.default_rng(5)
+    config = ConfigDict(
+        {"seed": 0, "flow": density.get_config(hidden=(8,), n_layers=1, coupling="affine")}
+    )
+    config.flow_train = training.get_config(
+        ensemble=2, epochs=6, batch_size=100, learning_rate=1e-2, keep_best=2
+    )
+    cases = []
+    for low, n in ((0.0, 1500), (5.0, 1400)):
+        rows = {"x": low + rng.random((n, 1)), "m": rng.uniform(2, 3, n)}
+        rows = {name: values.astype(np.float32) for name, values in rows.items()}
+        splits = [(np.arange(100, n), np.arange(100)), (np.arange(1200), np.arange(1200, n))]
+        cases.append(densities.Case(rows, splits))
+    found = densities.fit_each(config, cases, BENCH, "density")
+    for (low, n), fitted in zip(((0.0, 1500), (5.0, 1400)), found, strict=True):
+        assert len(fitted) == 2
+        for one in fitted:
+            assert {leaf.shape[:2] for leaf in jax.tree.leaves(one["params"])} == {(2, 2)}
+            drawn = density.sample(config, one, "template", np.full(4000, 2.5))
+            assert abs(drawn.mean() - low - 0.5) < 0.03, n
+            assert low <= drawn.min() and drawn.max() <= low + 1
 
 
 def density_ratio(members: int, epochs: int, folds: int) -> tuple[ConfigDict, dict]:

@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 from jaxad.errors import UserError
 from jaxad.inputs.logit import fit_logit_scaler
-from jaxad.methods.stages import correction, density
+from jaxad.methods.stages import correction, density, trees
 
 N = 24_000
 
@@ -82,6 +82,35 @@ def test_a_correction_is_arrays_alone(case):
         isinstance(leaf, np.ndarray | np.generic | jnp.ndarray)
         for leaf in jax.tree.leaves(corrected["correction"])
     )
+
+
+def test_a_forest_filled_up_gives_the_same_weights():
+    rng = np.random.default_rng(1)
+    x = rng.random((4000, 2)).astype(np.float32)
+    y = (rng.random(4000) < 0.3 + 0.4 * x[:, 0]).astype(float)
+    found = trees.fit(x, y, np.ones(4000), [np.arange(4000)], 0, max_iter=5, max_leaf_nodes=4)
+    filled = correction._filled(found)
+    assert filled["value"].shape == (1, correction.TREES, 23)
+    weights = [correction._weights(forest, x) for forest in (found, filled)]
+    assert weights[0].std() > 0.05
+    np.testing.assert_array_equal(*weights)
+
+
+def test_networks_draw_together_what_each_draws_alone():
+    config, fitted, _ = wrong()
+    alike = density._alike([256, 512, 256], 2)
+    assert alike == [[0, 2], [1, 1]]
+    keys = density._keys(np.uint32(0), np.uint32(1), *np.array([[0, 1, 2], [0, 0, 9]], np.uint32))
+    params = jax.tree.map(lambda a: np.stack([a[0, 0], a[0, 0] + 0.5, a[0, 0]]), fitted["params"])
+    frame = {name: fitted[name] for name in ("scaler", "mass")}
+    m = np.random.default_rng(0).uniform(2, 3, (3, 256)).astype(np.float32)
+    flow = density.network(config.flow, 2)
+    together = np.asarray(density._draw(flow, frame, params, keys, m))
+    for i, drawn in enumerate(together):
+        one = jax.tree.map(lambda a, i=i: a[i : i + 1], params)
+        alone = density._draw(flow, frame, one, keys[i : i + 1], m[i : i + 1])
+        np.testing.assert_allclose(drawn, alone[0], rtol=1e-4, atol=1e-5)
+    assert (together[0] != together[2]).any()
 
 
 @pytest.mark.long

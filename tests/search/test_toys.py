@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.calibration import pool_of
 from jaxad.errors import Preempted, UserError
-from jaxad.search import pool, toys
+from jaxad.search import network, plan, pool, toys
 from jaxad.search.pool import COUNTING, DATA
 
 SIZES = (150, 300, 600)
@@ -150,3 +150,15 @@ def test_rows_that_are_only_scored_change_nothing(name):
     np.testing.assert_array_equal(a.u, b.u[:80])
     np.testing.assert_allclose(a.score, b.score[:80], rtol=1e-4, atol=1e-6)
     assert more.row[b.rows[80:]].tolist() == [*range(0, 50, 2), *range(1, 50, 2)]
+
+
+def test_pools_of_like_sizes_share_a_program_and_count_as_the_host_does():
+    network._program.cache_clear()
+    how = recipe("network")
+    for n, seed in ((150, 7), (149, 8)):
+        rows = pool_of(3, folds=3, n_signal=30, sizes=(n, 300, 600))
+        counts = toys.counts(rows, how, CUTS, seed, [1], chunk=1)[0]
+        fixed = plan.make(rows, CUTS, seed)
+        scores = network.engine(fixed, how, 1).scores(1)
+        np.testing.assert_array_equal(plan.count(fixed, scores, fixed.numbers(1)), counts)
+    assert network._program.cache_info().currsize == 1

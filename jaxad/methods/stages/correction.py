@@ -24,6 +24,8 @@ ROWS_AT_ONCE, MIN_ROWS = 65_536, 1024
 MAX_ROWS = 200_000  # that a classifier learns from
 BAG = 0.75
 """Of the rows, that each classifier sees."""
+TREES = 16
+"""To a multiple of so many trees a forest is filled up."""
 _SLOW = {
     "learning_rate": 0.04,
     "max_leaf_nodes": 12,
@@ -49,8 +51,15 @@ def fit(members: int, data: Rows, draws: Rows, seed: int, stage: str) -> dict[st
         streams.generator(seed, Purpose.ROWS, stage, i).permutation(len(y))[:size]
         for i in range(members)
     ]
-    fitted = trees.fit(x, y, weight, bags, seed, **_SLOW)
+    fitted = _filled(trees.fit(x, y, weight, bags, seed, **_SLOW))
     return {"trees": fitted, "bound": np.float32(np.quantile(_weights(fitted, inputs[0]), BOUND))}
+
+
+def _filled(fitted: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The same with few shapes, for each is compiled: more trees and nodes, of value 0."""
+    n_trees, n_nodes = fitted["value"].shape[1:]
+    missing = (0, 0), (0, -n_trees % TREES), (0, 2 * _SLOW["max_leaf_nodes"] - 1 - n_nodes)
+    return fitted | {name: np.pad(fitted[name], missing) for name in trees.FIELDS}
 
 
 def _inputs(x: np.ndarray, m: np.ndarray) -> np.ndarray:

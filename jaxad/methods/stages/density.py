@@ -7,6 +7,7 @@ boosted trees of the sidebands may correct.
 """
 
 import itertools
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -22,7 +23,7 @@ from jaxad.methods import Bench
 from jaxad.methods.stages import correction
 from jaxad.models.autoregressive import Autoregressive
 from jaxad.models.flow import FlowMatching, RealNVP, log_prob_by_level
-from jaxad.training import Task, streams, weighted_mean
+from jaxad.training import Fitted, Task, streams, weighted_mean
 from jaxad.training.streams import Purpose
 
 Flow = RealNVP | Autoregressive | FlowMatching
@@ -126,22 +127,33 @@ def fit(
         rows_of_members = dict(zip(("train_index", "val_index"), index, strict=True))
         train = val = {k: np.concatenate([train[k], val[k]]) for k in train}
     settings.ensemble = members or settings.ensemble
-    scaler = scaling.fit_logit_scaler(train["x"], config.flow.eps)
-    mass = _mass(config.flow.mass, train["m"])
-    fitted = {"scaler": {k: np.asarray(v) for k, v in scaler._asdict().items()}, "mass": mass}
+    fitted = frame(config, train)
     for name, rows in (("train", train), ("val", val)):
-        counts = scaling.clip_counts(scaler, rows["x"])
+        counts = scaling.clip_counts(scaling.LogitScaler(**fitted["scaler"]), rows["x"])
         print(f"{stage}: values clipped to the edges in {name}: {counts}")
-    rows = [
-        {"x": np.asarray(scaled(fitted, r["x"])), "m": np.asarray(condition(fitted, r["m"]))}
-        | ({"weight": r["weight"]} if "weight" in r else {})
-        for r in (train, val)
-    ]
+    rows = [as_seen(fitted, r) for r in (train, val)]
     flow = network(config.flow, train["x"].shape[1])
     result = bench.fit(task(flow), *rows, settings, config.seed, stage=stage, **rows_of_members)
-    order = np.arange(settings.ensemble)[:, None], np.argsort(result.value, axis=1)
-    fitted["params"] = jax.tree.map(lambda a: a[order], result.params)
-    return fitted
+    return fitted | {"params": best_first(result)}
+
+
+def frame(config: ConfigDict, rows: dict[str, np.ndarray]) -> dict:
+    """The "scaler" and "mass" of a density fitted to rows."""
+    scaler = scaling.fit_logit_scaler(rows["x"], config.flow.eps)
+    mass = _mass(config.flow.mass, rows["m"])
+    return {"scaler": {k: np.asarray(v) for k, v in scaler._asdict().items()}, "mass": mass}
+
+
+def as_seen(frame: dict, rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Rows as the network sees them: "x" (N, F), "m" (N, 1) and "weight" where they have one."""
+    seen = {"x": np.asarray(scaled(frame, rows["x"])), "m": np.asarray(condition(frame, rows["m"]))}
+    return seen | ({"weight": rows["weight"]} if "weight" in rows else {})
+
+
+def best_first(result: Fitted) -> Any:
+    """Parameters (members, best epochs, ...) of a fit, the best epoch first."""
+    order = np.arange(len(result.value))[:, None], np.argsort(result.value, axis=1)
+    return jax.tree.map(lambda a: a[order], result.params)
 
 
 def turns(train: np.ndarray, val: np.ndarray, members: int) -> list[np.ndarray]:
@@ -261,21 +273,48 @@ def _drawn(config: ConfigDict, fitted: dict, stage: str, m: np.ndarray) -> np.nd
     flow, merged = network(config.flow, len(fitted["scaler"]["low"])), _merged(fitted["params"])
     frame, parts = {k: fitted[k] for k in ("scaler", "mass")}, []
     for i, share in enumerate(np.array_split(m, _length(merged))):
-        params = jax.tree.map(lambda a, i=i: a[i], merged)
         for start in range(0, len(share), ROWS_PER_BATCH):
-            rows = share[start : start + ROWS_PER_BATCH]
-            # Few shapes, for each is compiled.
-            size = max(MIN_ROWS_PER_BATCH, 1 << (len(rows) - 1).bit_length())
-            filled = np.concatenate([rows, np.full(size - len(rows), share[0], np.float32)])
-            key = streams.key(config.seed, Purpose.FEATURES, stage, i, start)
-            parts.append(np.asarray(_draw(flow, frame, params, key, filled))[: len(rows)])
-    return np.concatenate(parts)
+            parts.append((i, start, share[start : start + ROWS_PER_BATCH]))
+    # Few shapes, for each is compiled.
+    sizes = [max(MIN_ROWS_PER_BATCH, 1 << (len(rows) - 1).bit_length()) for *_, rows in parts]
+    alone, drawn = jax.default_backend() == "cpu", [np.empty(0)] * len(parts)
+    groups = [[n] for n in range(len(parts))] if alone else _alike(sizes, _length(merged))
+    for group in groups:
+        size = sizes[group[0]]
+        rows = [np.pad(parts[n][2], (0, size - len(parts[n][2])), mode="edge") for n in group]
+        which, start = np.array([parts[n][:2] for n in group], np.uint32).T
+        params = jax.tree.map(lambda a, which=which: a[which], merged)
+        keys = _keys(np.uint32(config.seed), np.uint32(streams.number_of(stage)), which, start)
+        found = np.asarray(_draw(flow, frame, params, keys, np.stack(rows)))
+        for n, x in zip(group, found, strict=True):
+            drawn[n] = x[: len(parts[n][2])]
+    return np.concatenate(drawn)
+
+
+def _alike(sizes: Sequence[int], unit: int) -> list[list[int]]:
+    """Numbers of the equal ones, a multiple of `unit` by repetition: an accelerator's at once."""
+    groups = [[n for n, found in enumerate(sizes) if found == size] for size in sorted(set(sizes))]
+    return [group + group[:1] * (-len(group) % unit) for group in groups]
+
+
+@jax.jit
+def _keys(seed: Array, stage: Array, which: Array, start: Array) -> Array:
+    """Keys (K,) of networks and first rows (K,)."""
+    of_part = partial(streams.key, seed, Purpose.FEATURES, stage)
+    return jax.vmap(of_part)(which, start)
 
 
 @partial(jax.jit, static_argnames="flow")
-def _draw(flow: Flow, frame: dict, params: Any, key: Array, m: Array) -> Array:
-    z = flow.apply(params, key, condition(frame, m), method=flow.sample)
-    return scaling.inverse(scaling.LogitScaler(**frame["scaler"]), z)
+def _draw(flow: Flow, frame: dict, params: Any, keys: Array, m: Array) -> Array:
+    """Draws (K, n, F) of K densities, with leading axes in `params`, at masses (K, n)."""
+
+    def one(params: Any, key: Array, m: Array) -> Array:
+        z = flow.apply(params, key, condition(frame, m), method=flow.sample)
+        return scaling.inverse(scaling.LogitScaler(**frame["scaler"]), z)
+
+    if len(m) > 1:
+        return jax.vmap(one)(params, keys, m)
+    return one(jax.tree.map(lambda a: a[0], params), keys[0], m[0])[None]
 
 
 def sample_mass(

@@ -1,0 +1,53 @@
+"""Densities of many data sets, trained at once as members of one ensemble (`density.fit`)."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from jaxad.methods import Bench
+from jaxad.methods.stages import density
+
+
+class Case(NamedTuple):
+    """Events, and pairs of numbers of those that train a density, and that choose its epochs."""
+
+    rows: dict[str, np.ndarray]
+    splits: Sequence[tuple[np.ndarray, np.ndarray]]
+
+
+def fit_each(
+    config: ConfigDict, cases: Sequence[Case], bench: Bench, stage: str
+) -> list[list[dict]]:
+    """A density of every split of every case, ensembles as `fit` makes, all trained at once.
+
+    A case has one scale and range. All see equally many events, as few as the one that sees the
+    fewest.
+    """
+    settings = config.flow_train.copy_and_resolve_references()
+    members, frames = settings.ensemble, [density.frame(config, case.rows) for case in cases]
+    seen = [density.as_seen(*each) for each in zip(frames, (c.rows for c in cases), strict=True)]
+    first = np.cumsum([0, *(len(case.rows["m"]) for case in cases)])
+    splits = [[row + i for row in s] for case, i in zip(cases, first) for s in case.splits]  # noqa: B905
+    n_train, n_val = (min(map(len, each)) for each in zip(*splits, strict=True))
+    places = [density.turns(train[:n_train], val[:n_val], members) for train, val in splits]
+    index = [np.concatenate(each) for each in zip(*places, strict=True)]
+    rows = {key: np.concatenate([each[key] for each in seen]) for key in seen[0]}
+    settings.ensemble = len(splits) * members
+    flow = density.network(config.flow, rows["x"].shape[1])
+    result = bench.fit(
+        *(density.task(flow), rows, rows, settings, config.seed),
+        stage=stage,
+        train_index=index[0],
+        val_index=index[1],
+    )
+    params, start, found = density.best_first(result), 0, []
+    for case, frame in zip(cases, frames, strict=True):
+        found.append([])
+        for _ in case.splits:
+            own = slice(start, start + members)
+            found[-1].append(frame | {"params": jax.tree.map(lambda a, own=own: a[own], params)})
+            start += members
+    return found
