@@ -44,6 +44,7 @@ class Setting(NamedTuple):
     share: float
 
 
+AT_ONCE = 1024  # events that are scored
 RATE = 0.05  # of the chain in the latent space
 LANGEVIN = [
     Setting(*values)
@@ -131,7 +132,7 @@ def second_phase(
 def aucs_of(energies, dataset: Dataset, params) -> dict[str, list[float]]:
     """AUC of every signal by the energies of each member of `params`."""
     background, *signals = (
-        in_batches(lambda raw: energies(params, raw).T, part["x"]).T
+        in_batches(lambda raw: energies(params, raw).T, part["x"], AT_ONCE).T
         for part in (dataset.test, *dataset.signals.values())
     )
     found = {

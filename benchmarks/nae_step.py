@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from engine_steps import engine_steps
 from ml_collections import ConfigDict
@@ -30,11 +31,11 @@ SIDE, WIDTHS, N_LATENT = 20, (64, 32), 3
 def jaxad_steps(config: ConfigDict, x: np.ndarray, n: int) -> Callable[[], None]:
     network = SphericalAutoencoder((SIDE, SIDE, 1), WIDTHS, N_LATENT, bounded=True)
     first = nae.pretraining(network)
-    buffer = jax.tree.map(lambda a: a[0], nae.buffers(config, x.shape[1:], (0.0, 1.0)))
+    buffer = jax.tree.map(lambda a: jnp.asarray(a[0]), nae.buffers(config, x.shape[1:], (0.0, 1.0)))
 
     def init(key, batch):
         params, state = first.init(key, batch)
-        return params, state | {"scale": np.float32(0.01), "buffer": buffer}
+        return params, state | {"scale": jnp.float32(0.01), "buffer": buffer}
 
     task = Task(init, nae.normalising(config, network, (0.0, 1.0)).loss)
     return engine_steps(task, config.normalise_train, x, n)
