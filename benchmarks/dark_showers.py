@@ -124,11 +124,25 @@ def differences(
     """Standard error of AUC(name) - AUC(trivial), events drawn anew once for all scores."""
     rng = np.random.default_rng(seed)
     background, own = scores["QCD"], scores[signal]
+    n_b, n_s = len(background[trivial]), len(own[trivial])
+    place = {}
+    for name in {*names, trivial}:
+        values = np.concatenate([background[name], own[name]])
+        place[name] = np.unique(values, return_inverse=True)[1]
+
+    def resampled(name: str, b: np.ndarray, s: np.ndarray) -> float:
+        """AUC of events that count `b` and `s` times, ties half."""
+        size = place[name].max() + 1
+        low = np.bincount(place[name][:n_b], b, size)
+        high = np.bincount(place[name][n_b:], s, size)
+        return high @ (np.cumsum(low) - low / 2) / (n_b * n_s)
+
     replicas = []
     for _ in range(REPLICAS):
-        b, s = (rng.integers(0, len(v[trivial]), len(v[trivial])) for v in (background, own))
-        found = {name: auc(background[name][b], own[name][s]) for name in {*names, trivial}}
-        replicas.append([found[name] - found[trivial] for name in names])
+        drawn = (np.bincount(rng.integers(0, n, n), minlength=n) for n in (n_b, n_s))
+        counts = tuple(drawn)
+        reference = resampled(trivial, *counts)
+        replicas.append([resampled(name, *counts) - reference for name in names])
     return dict(zip(names, np.std(replicas, axis=0), strict=True))
 
 

@@ -196,6 +196,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--background", default="", help="labels, if others than the config's")
     parser.add_argument("--signals", default="", help="NAME=LABEL,..., likewise")
+    parser.add_argument("--degree", type=int, default=4, help="of the EFPs among features, 0: none")
     parser.add_argument("--images", action="store_true", help="softened, of 20 x 20 pixels")
     parser.add_argument("--conv", action="store_true", help="conv40 on softened 40 x 40 pixels")
     parser.add_argument("--wasserstein", action="store_true")
@@ -208,6 +209,7 @@ def main() -> None:
     config.data.source = args.source
     config.data.background = args.background or config.data.background
     config.data.signals = args.signals or config.data.signals
+    config.inputs.efp_degree = args.degree
     if args.images or args.conv:
         config.inputs.name, config.inputs.smear, config.inputs.power = "jet_image", 1.0, 0.5
     if args.wasserstein:
