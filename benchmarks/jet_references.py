@@ -24,10 +24,18 @@ from jaxad.scorer import Scorer
 PLAIN = {"inputs.unskew": False}
 EFPS = {"inputs.efp_degree": 4}
 IMAGE = {"inputs.name": "jet_image"}
+SMOOTHED = {"inputs.smear": 1.0}
+ROOT = {"inputs.power": 0.5}
 FITTED = {
     "mean image": ("mean_image", "mse", {}),
+    "mean image, smoothed": ("mean_image", "mse", SMOOTHED),
+    "mean image, root": ("mean_image", "mse", ROOT),
+    "mean image, smoothed, root": ("mean_image", "mse", SMOOTHED | ROOT),
     "PCA, 2 components": ("pca", "mse", IMAGE | {"pca.components": 2}),
-    "PCA, 16 components": ("pca", "mse", IMAGE),
+    "PCA, 16 components": ("pca_16", "mse", {}),
+    "PCA, 16 components, smoothed": ("pca_16", "mse", SMOOTHED),
+    "PCA, 16 components, root": ("pca_16", "mse", ROOT),
+    "PCA, 16 components, smoothed, root": ("pca_16", "mse", SMOOTHED | ROOT),
     "k-NN 5": ("nearest_neighbours", "distance", PLAIN | {"method.n_neighbours": 5}),
     "k-NN 50": ("nearest_neighbours", "distance", PLAIN),
     "k-NN 50, unskewed": ("nearest_neighbours", "distance", {}),

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from jaxad import data, methods
 from jaxad.configs import contrastive, hls4ml_ae, masked_particles, set_autoencoder
+from jaxad.devices import compiler
 from jaxad.methods import Bench
 from jaxad.metrics import auc
 from jaxad.scorer import Scorer
@@ -40,8 +41,14 @@ ROWS = {
     "AnomalyCLR+, deep sets": ("contrastive", DEEP | {"method.loss": "anomaly_clr_plus"}),
     "chamfer, transformer": ("set_autoencoder", TRANSFORMER),
     "summaries, transformer": ("set_autoencoder", TRANSFORMER | {"method.loss": "summaries"}),
+    "energy mover, transformer": (
+        "set_autoencoder",
+        TRANSFORMER | {"method.loss": "energy_mover"},
+    ),
     "masked, transformer": ("masked_particles", TRANSFORMER),
     "JetCLR, transformer": ("contrastive", TRANSFORMER),
+    "AnomalyCLR, transformer": ("contrastive", TRANSFORMER | {"method.loss": "anomaly_clr"}),
+    "AnomalyCLR+, transformer": ("contrastive", TRANSFORMER | {"method.loss": "anomaly_clr_plus"}),
 }
 """Name in the table -> (method, changes of its config)."""
 RADIUS = 0.4  # of these jets
@@ -77,14 +84,21 @@ def main() -> None:
     parser.add_argument("--background", default="", help="labels, if others than the config's")
     parser.add_argument("--signals", default="", help="NAME=LABEL,..., likewise")
     parser.add_argument("--epochs", type=int, default=50)
-    parser.add_argument("--only", default="", help="rows whose name holds this")
+    parser.add_argument("--only", default="", help="rows whose name holds one of these, A;B")
     args = parser.parse_args()
-    chosen = {name: row for name, row in ROWS.items() if args.only in name}
+    compiler.keep_programs()
+    chosen = {
+        name: row
+        for name, row in ROWS.items()
+        if any(part in name for part in args.only.split(";"))
+    }
     aucs, speeds = defaultdict(list), defaultdict(list)
-    for seed in tqdm(range(args.seeds), "splits"):
-        for name, (method, changes) in chosen.items():
+    splits = [
+        data.load(config_of("contrastive", {}, args, seed).data) for seed in range(args.seeds)
+    ]
+    for name, (method, changes) in tqdm(chosen.items(), "rows"):
+        for seed, dataset in enumerate(splits):
             config = config_of(method, changes, args, seed)
-            dataset = data.load(config.data)
             began = time.process_time()
             fitted = methods.get(method).fit(config, dataset, Bench(fit, None, None))
             trained = config.train.epochs * len(dataset.train["x"])
@@ -99,8 +113,8 @@ def main() -> None:
                 aucs[label].append(found)
                 speeds[label].append((trained, rate(scorer, dataset.test["x"])))
                 tqdm.write(f"{seed} {label} {np.round(found, 3)} {np.mean(found):.3f}")
-    print("| score |", " | ".join(dataset.signals), "| mean | trained, jets/s | scored, jets/s |")
-    print("|---" * (4 + len(dataset.signals)) + "|")
+    print("| score |", " | ".join(splits[0].signals), "| mean | trained, jets/s | scored, jets/s |")
+    print("|---" * (4 + len(splits[0].signals)) + "|")
     for label, found in aucs.items():
         rows = np.array(found)
         rows = np.column_stack([rows, rows.mean(axis=1)])

@@ -25,6 +25,6 @@ def get_config(variant: str = "") -> ConfigDict:
                 epochs=2 if smoke else 16,
                 batch_size=32 if smoke else 128,
             ),
-            "baselines": ("observables",),
+            "baselines": ("pca_16", "observables"),
         }
     )

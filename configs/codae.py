@@ -49,6 +49,6 @@ def get_config(variant: str = "") -> ConfigDict:
                 monitor="ssim",
                 maximize=True,
             ),
-            "baselines": ("observables",),
+            "baselines": ("pca_16", "observables"),
         }
     )

@@ -30,6 +30,6 @@ def get_config(variant: str = "") -> ConfigDict:
                 early_stop_patience=10,
             ),
             "pca": {"components": 2},
-            "baselines": ("pca", "mean_image", "observables"),
+            "baselines": ("pca", "pca_16", "mean_image", "observables"),
         }
     )

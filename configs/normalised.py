@@ -47,7 +47,6 @@ def get_config(variant: str = "") -> ConfigDict:
             "normalise_train": training.get_config(
                 epochs=2 if smoke else 10, batch_size=256, learning_rate=3e-4, monitor="guarded"
             ),
-            "pca": {"components": 16},
-            "baselines": ("mean_image", "observables"),
+            "baselines": ("pca_16", "mean_image", "observables"),
         }
     )

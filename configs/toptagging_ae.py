@@ -21,6 +21,6 @@ def get_config(variant: str = "") -> ConfigDict:
             "model": {"name": "conv", "n_latent": 2, "width": 16 if smoke else 128},
             "train": training.get_config(epochs=2 if smoke else 10, batch_size=32),
             "pca": {"components": 2},
-            "baselines": ("pca", "mean_image", "observables"),
+            "baselines": ("pca", "pca_16", "mean_image", "observables"),
         }
     )

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxad.data import checks, simulated
+from jaxad.data import checks, image_sums, simulated
 from jaxad.data.array_files import opened, stored_array
 from jaxad.data.dataset import Dataset, Rows, concatenate, take
 from jaxad.data.layout import Layout
@@ -77,8 +77,8 @@ def idle(config: ConfigDict) -> dict[str, str]:
 def load(config: ConfigDict) -> Dataset:
     """QCD in three parts, and one signal a mass: "SUEP_125" ... "SVJ_4100" [GeV].
 
-    Rows: x (N, 72, 58, 3) float32 [GeV]; n_tracks; hits, pixels with a track; sum_pt [GeV], of the
-    tracks; label; signal_mass [GeV]. With `supervised`, extra parts "supervised_train" and
+    Rows: x (N, 72, 58, 3) float32 [GeV]; n_tracks; what `jaxad.data.image_sums` makes of x; label;
+    signal_mass [GeV]. With `supervised`, extra parts "supervised_train" and
     "supervised_val" hold all classes in images of one summed channel.
     """
     folder = _folder(config)
@@ -92,6 +92,8 @@ def load(config: ConfigDict) -> Dataset:
         extra, test = _hold_out(test, config)
     shares = {"val": config.val_fraction, "train": -1}
     index = split_indices(len(train["x"]), shares, config.seed)
+    line = image_sums.hits_line(take(train, index["train"]))
+    train, test = (image_sums.with_hits_at_energy(rows, line) for rows in (train, test))
     background, signals = _by_class(test, folder / "test")
     return Dataset(
         train=take(train, index["train"]),
@@ -102,10 +104,9 @@ def load(config: ConfigDict) -> Dataset:
         layout=LAYOUT,
         labels={
             "n_tracks": ("number of tracks", ""),
-            "hits": ("number of hit pixels", ""),
-            "sum_pt": ("sum of pT", "GeV"),
+            **image_sums.LABELS,
         },
-        baselines=("n_tracks", "hits", "sum_pt"),
+        baselines=("n_tracks", *image_sums.LABELS),
         info={
             "name": "codae",
             "source": config.source,
@@ -260,9 +261,7 @@ def read_file(path: Path) -> Rows:
     images = rows["x"]
     require_events(LAYOUT, images, path, "images")
     checks.require_filled(images, path, "images")
-    tracks = images[..., 0] if images.shape[-1] == 3 else np.zeros_like(images[..., 0])
-    sums = {"hits": (tracks > 0).sum((1, 2)).astype(np.float32), "sum_pt": tracks.sum((1, 2))}
-    return rows | sums
+    return rows | image_sums.of(images)
 
 
 def _read_npz(path: Path) -> Rows:

@@ -41,6 +41,7 @@ from jaxad.training import Fitted
 NAMES = (
     *("autoencoder", "pca", "trigger_autoencoder", "rbm", "one_class_svm", "gaussian_mixture"),
     *("isolation_forest", "nearest_neighbours", "mahalanobis", "mean_image"),
+    "pca_16",
     *("two_views", "student", "hln", "pnn"),
     *("feature_autoencoder", "normalised_autoencoder", "flow_norm", "quantized", "cicada"),
     *("codae", "dirichlet_vae", "qcd_or_what", "cct"),

@@ -281,7 +281,7 @@ def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
     scale = first.value[best].astype(np.float32)
     if config.method.energy_scale == "none":
         scale = np.ones_like(scale)
-    state = state | {"scale": scale, "buffer": _buffers(config, train["x"].shape[1:], bounds)}
+    state = state | {"scale": scale, "buffer": buffers(config, train["x"].shape[1:], bounds)}
     settings = config.normalise_train.copy_and_resolve_references()
     settings.ensemble = config.train.ensemble
     second = bench.fit(
@@ -315,7 +315,7 @@ def compared(val: Rows) -> Rows:
     return {"x": np.asarray(x[:MONITORED])[None]}
 
 
-def _buffers(config: ConfigDict, shape: tuple, bounds: tuple[float, float]) -> Any:
+def buffers(config: ConfigDict, shape: tuple, bounds: tuple[float, float]) -> Any:
     """Empty buffers (members, ...): latents, or inputs, where they are images in half precision."""
 
     def one(key: Array) -> Any:

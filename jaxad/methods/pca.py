@@ -16,6 +16,8 @@ from jaxad.methods import Bench
 
 KINDS = ("image", "vector")
 BLOCK = 4096  # events
+WIDE = 2048
+"""Numbers an event above which components are found by a randomised decomposition."""
 N_COMPONENTS = 2
 """Without `pca.components`, and of which fewer are taken of events of two numbers."""
 
@@ -42,7 +44,9 @@ def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
     n, weight = min(n, x.shape[1] - 1), dataset.train.get("weight")
     if weight is not None:
         return {**_weighted(x, weight.astype(np.float64), n), "inputs": learnt}
-    pca = PCA(n, svd_solver="covariance_eigh").fit(x.astype(np.float32, copy=False))
+    solver = "covariance_eigh" if x.shape[1] <= WIDE else "randomized"
+    pca = PCA(n, svd_solver=solver, random_state=config.seed)
+    pca.fit(x.astype(np.float32, copy=False))
     return {
         "mean": pca.mean_.astype(np.float32),
         "components": pca.components_.astype(np.float32),

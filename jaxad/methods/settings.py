@@ -217,7 +217,8 @@ def _reasons(config: ConfigDict) -> Iterator[tuple[str, str]]:
         for key in config.get(section, ()):
             if method not in names:
                 yield f"{section}.{key}", f"method.name={method} does not read it"
-    also = {"jet_image"} if {"mean_image", "two_views"} & {method, *config.baselines} else set()
+    of_images = {"mean_image", "pca_16", "two_views"} & {method, *config.baselines}
+    also = {"jet_image"} if of_images else set()
     if method == "set_autoencoder" and config.method.loss == "summaries":
         also.add("jet_features")
     for key, names in INPUTS_OF.items():

@@ -134,15 +134,26 @@ def simulate(
     n_test = n_events // TEST_SHARE
     counts = dict.fromkeys(FILES, max(n_events // SIGNAL_SHARE, 1))
     counts |= {"train/qcd_gensim_0.npz": n_events - n_test, "test/qcd_gensim_1.npz": n_test}
+    return produced(out_dir, counts, n_events, seed, workers)
+
+
+def produced(
+    out_dir: str | os.PathLike,
+    counts: dict[str, int],
+    size: int | dict[str, int],
+    seed: int,
+    workers: int | str | None,
+) -> list[Path]:
+    """Write `counts` events into each of these of `FILES`; the summary has `size` as "n_events"."""
     tasks = [
         task
-        for file, process in FILES.items()
-        for task in make_tasks(process, Path(file).name, counts[file], TASK_SIZE)
+        for file, n in counts.items()
+        for task in make_tasks(FILES[file], Path(file).name, n, TASK_SIZE)
     ]
     request = {
-        "name": name,
+        "name": "codae",
         "version": 2,
-        "n_events": n_events,
+        "n_events": size,
         "seed": seed,
         "settings": SETTINGS | {"pile-up": MINIMUM_BIAS},
     }
@@ -150,7 +161,7 @@ def simulate(
         with named(Path(out_dir) / part):
             (Path(out_dir) / part).mkdir(parents=True, exist_ok=True)
     rows_of = seeded(generate, seed)
-    return produce(out_dir, request, list(FILES), tasks, rows_of, _write, workers)
+    return produce(out_dir, request, list(counts), tasks, rows_of, _write, workers)
 
 
 def _write(path: Path, file: str, parts: dict[str, list[Path]]) -> None:

@@ -78,10 +78,22 @@ def test_load(folder):
     assert (rows["signal_mass"] == 3100).all() and (rows["label"] == 2).all()
     np.testing.assert_array_equal(rows["hits"], (rows["x"][..., 0] > 0).sum((1, 2)))
     np.testing.assert_allclose(rows["sum_pt"], rows["x"][..., 0].sum((1, 2)), rtol=1e-6)
+    shares = rows["x"][..., 0] / rows["sum_pt"][:, None, None]
+    np.testing.assert_allclose(rows["spread"], 1 - (shares**2).sum((1, 2)), rtol=1e-5)
     again = load(config)
     np.testing.assert_array_equal(data.train["x"], again.train["x"])
     few = load(get_config("codae", source=str(folder), n_events=10))
     assert [len(rows["x"]) for rows in (*few.signals.values(), few.test)] == [10, 10, 10]
+
+
+def test_hits_at_energy_is_what_a_line_through_the_training_background_leaves(folder):
+    data = load(get_config("codae", source=str(folder)))
+    x, y = (np.log(data.train[name].astype(np.float64)) for name in ("sum_energy", "hits"))
+    slope = ((x - x.mean()) * (y - y.mean())).sum() / ((x - x.mean()) ** 2).sum()
+    for rows in (data.train, data.test, *data.signals.values()):
+        line = y.mean() + slope * (np.log(rows["sum_energy"]) - x.mean())
+        np.testing.assert_allclose(rows["hits_at_energy"], np.log(rows["hits"]) - line, atol=1e-4)
+    assert data.baselines[-2:] == ("spread", "hits_at_energy")
 
 
 def test_images_of_bools(tmp_path):

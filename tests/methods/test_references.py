@@ -144,6 +144,19 @@ def test_distance_from_the_mean_image(made, jets):
     np.testing.assert_allclose(scorer_of(config, jets)(jets.test["x"]), expected, rtol=1e-4)
 
 
+@pytest.mark.parametrize("made", [jets_best, toptagging_ae])
+def test_distance_from_sixteen_components(made, jets):
+    """Whatever the components of `pca`, and beside a method for features, too."""
+    config = made.get_config("smoke")
+    config.method, config.pca.components = ConfigDict({"name": "pca_16"}), 3
+    train, test = images(jets.train, config), images(jets.test, config)
+    axes = np.linalg.svd(train - train.mean(0), full_matrices=False)[2][:16]
+    rest = test - train.mean(0)
+    rest = rest - rest @ axes.T @ axes
+    expected = (rest**2).mean(1)
+    np.testing.assert_allclose(scorer_of(config, jets)(jets.test["x"]), expected, rtol=1e-3)
+
+
 def test_there_is_no_mean_image_of_a_table():
     config = jets_best.get_config("smoke")
     config.inputs = inputs.get_config("features")
