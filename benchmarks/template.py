@@ -142,11 +142,12 @@ def fill(runs: Sequence[Run], at_once: int, bar: tqdm) -> None:
     for part in (each[i : i + at_once] for i in range(0, len(each), at_once)):
         with contextlib.redirect_stdout(io.StringIO()), threadpool_limits(1):
             asked = [asked_of(same[0].config) for same in part]
+            together = [[same[0].config.data.source, same[0].config.seed] for same in part]
             fitted = template.fit_false_of(asked, Bench(training.fit, None, None))
             for same, one, densities in zip(part, asked, fitted, strict=True):
                 for own in same:
                     found = measure(one._replace(config=own.config), densities)
-                    kept = {"config": own.settings, "found": found}
+                    kept = {"config": own.settings, "found": found, "trained_with": together}
                     write_text(own.file, json.dumps(kept))
                     bar.update()
 

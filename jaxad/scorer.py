@@ -329,8 +329,8 @@ class Scorer:
                 if np.isnan(values).any():
                     self._refuse(x, start, values)
             done.append(result)
-        if len(done) == 1:
-            return done[0]
+        if len(done) == 1:  # what JAX gave may not be written to
+            return jax.tree.map(np.array, done[0]) if isinstance(done[0], dict) else done[0].copy()
         return jax.tree.map(lambda *parts: np.concatenate(parts, axis=-1), *done)
 
     def _refuse(self, x: np.ndarray | Array, start: int, values: np.ndarray) -> NoReturn:

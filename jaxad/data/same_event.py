@@ -31,7 +31,8 @@ def require_apart(dataset: Dataset, config: ConfigDict) -> None:
             raise UserError(
                 f"{config.source}: {n:,} of {len(every):,} events have the id of another, as two "
                 "jets of one event, which data.window draws into different parts: keep one of them "
-                f"(data.selection), let jaxad search find, or leave {setting} out"
+                f"(data.selection), let jaxad search find, or leave {setting} out, as where every "
+                "file numbers its own events"
             )
         return
     tested = [part for name, part in key.items() if name.startswith(TESTED)]
@@ -49,7 +50,8 @@ def require_apart(dataset: Dataset, config: ConfigDict) -> None:
         if both.any():
             raise UserError(
                 f"{config.source}: {int(both.sum()):,} of {len(both):,} {what} events have the id "
-                f"of one that trains, as two jets of one event: {mend}"
+                f"of one that trains, as two jets of one event: {mend}; if every file numbers its "
+                f"own events, leave {setting} out or name the run beside it"
             )
 
 

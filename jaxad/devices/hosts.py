@@ -111,6 +111,11 @@ def place(values: np.ndarray, sharding: Sharding) -> jax.Array:
     return jax.make_array_from_callback(values.shape, sharding, lambda index: values[index])
 
 
+def of_leader(tree: Any) -> Any:
+    """The leader's arrays of the host in every process: other CPUs may round otherwise."""
+    return tree if jax.process_count() == 1 else multihost_utils.broadcast_one_to_all(tree)
+
+
 def fetch(tree: Any) -> Any:
     """The arrays of a pytree, wherever their parts lie, as NumPy arrays in every process."""
 

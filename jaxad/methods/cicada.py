@@ -225,6 +225,13 @@ def scaled(params: dict, norm: Statistics, val: Rows, share: float) -> dict:
     Args:
         share: of the rows and their copies, that the teacher's threshold and the student's leave.
     """
+    threshold = np.quantile(val["target"], 1 - share)
+    if threshold <= 0:
+        raise UserError(
+            f"method.same_rate={share:g}: of the validation events more than "
+            f"1 - {share:g} have the "
+            "teacher's score 0: take a larger rate, another teacher, or set method.same_rate=0"
+        )
     layers, scores = cicada.integers(params, norm), []
     score, copy = jax.jit(integer_scores), jax.jit(turned)
     for number in range(val["target"].shape[1]):
@@ -235,7 +242,7 @@ def scaled(params: dict, norm: Statistics, val: Rows, share: float) -> dict:
             "method.same_rate: the student's scores are 0, which nothing scales: train for longer, "
             "or set method.same_rate=0"
         )
-    factor = np.quantile(val["target"], 1 - share) / own
+    factor = threshold / own
     return params | {"out": params["out"] * np.float32(factor)}
 
 

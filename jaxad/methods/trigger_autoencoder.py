@@ -185,6 +185,9 @@ def kernel(
         return plain
     from jaxad.models import fused  # Pallas takes a second to import
 
+    if not fused.is_here():
+        return plain
+
     def of_members(fitted: dict, raw: Array) -> Array:
         return fused.kl(fitted["params"], fitted["state"], raw).mean(axis=(0, 1))
 

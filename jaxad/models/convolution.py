@@ -106,6 +106,8 @@ def _blocks(kernel: Array, stride: int, shape: tuple[int, int, int]) -> _Blocks 
     """
     kh, kw, features, c = kernel.shape
     n, height, width = shape
+    if not on_gpu() or stride == 1 or not isinstance(n, int) or n * height * width > BLOCKS_PIXELS:
+        return None
     phases = range(stride)
     taps = [
         [
@@ -115,8 +117,7 @@ def _blocks(kernel: Array, stride: int, shape: tuple[int, int, int]) -> _Blocks 
         for k, size in ((kh, height), (kw, width))
     ]
     down, right = (sorted({a for phase in axis for a in phase}) for axis in taps)
-    fewer = len(down) * len(right) * c < kh * kw * features
-    if not on_gpu() or stride == 1 or n * height * width > BLOCKS_PIXELS or not fewer:
+    if len(down) * len(right) * c >= kh * kw * features:
         return None
     zero = jnp.zeros((features, c), kernel.dtype)
 
@@ -198,7 +199,7 @@ def conv(
     even = not (x.shape[1] % stride or x.shape[2] % stride) and padding == "SAME" and groups == 1
     if native is None and even:
         # It is the transpose of a transposed convolution, whose features are this one's inputs.
-        inner = len(x), x.shape[1] // stride, x.shape[2] // stride
+        inner = x.shape[0], x.shape[1] // stride, x.shape[2] // stride
         if blocks := _blocks(kernel, stride, inner):
             shares = jnp.split(
                 _space_to_depth(x, stride) @ blocks.weights.T, len(blocks.shifts), -1

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.experimental import pallas as pl
 
+from jaxad.models.convolution import on_gpu
 from jaxad.models.trigger import NORM_EPS
 from jaxad.observables.kinematics import wrap_phi
 
@@ -22,15 +23,12 @@ CODE, LOG_VAR = 16, 8  # columns of the last product, and where its log-variance
 LIMIT = 20.0  # of the log-variance, as in the network
 ROWS, WARPS = 64, 4
 """Events and warps of a program: the fastest of eight on an H100."""
-SCALE = 8.0
-"""Inputs are divided by it: numbers up to 524,000 are within float16."""
 
 
 def kl(params: Any, state: Any, x: Array, interpret: bool = False) -> Array:
     """KL divergences (members, best epochs, n) of raw trigger events x (n, 19, 3), float32.
 
-    Products are of float32 as the sum of two float16, 22 bits; what is beyond `SCALE` times
-    float16 is NaN.
+    Products are of float32 as the sum of two float16, 22 bits.
 
     Args:
         params, state: of `DenseTrigger` with three latents, leading axes (members, best epochs).
@@ -50,20 +48,32 @@ def kl(params: Any, state: Any, x: Array, interpret: bool = False) -> Array:
 def or_plain(
     fused: Callable[[Any, Array], Array], plain: Callable[[Any, Array], Array]
 ) -> Callable[[Any, Array], Array]:
-    """`fused` (params, x), and under vmap or for its gradient `plain`, the same function."""
+    """`fused` (params, x) on an NVIDIA GPU; elsewhere, under vmap or for derivatives `plain`.
+
+    Both are the same function. Of no event, and of more than an index of 32 bits counts, `plain`.
+    """
 
     @jax.custom_batching.custom_vmap
     def kernel(params: Any, x: Array) -> Array:
-        return fused(params, x)
+        if not 0 < x.size < 2**31:
+            return plain(params, x)
+        return jax.lax.platform_dependent(params, x, cuda=fused, default=plain)
 
     @kernel.def_vmap
     def _batched(size: int, batched: tuple[Any, bool], params: Any, x: Array) -> tuple[Array, bool]:
         axes = jax.tree.map(lambda is_batched: 0 if is_batched else None, tuple(batched))
         return jax.vmap(plain, in_axes=axes, axis_size=size)(params, x), True
 
-    function = jax.custom_vjp(kernel)
-    function.defvjp(partial(jax.vjp, plain), lambda pull, gradient: pull(gradient))
+    function = jax.custom_jvp(kernel)
+    function.defjvp(lambda primals, tangents: jax.jvp(plain, primals, tangents))
     return function
+
+
+def is_here() -> bool:
+    """Whether programs of this process run on one GPU that has such products."""
+    capability = str(getattr(jax.local_devices()[0], "compute_capability", ""))
+    major = capability.partition(".")[0]
+    return on_gpu() and jax.local_device_count() == 1 and major.isdecimal() and int(major) >= 8
 
 
 def _folded(params: dict, state: dict) -> list[Array]:
@@ -87,7 +97,7 @@ def _folded(params: dict, state: dict) -> list[Array]:
     for number in (0, 1):
         w, b = dense(params[f"Dense_{number}"])
         if number == 0:
-            w, b = SCALE * scale[:, None] * w, b + shift @ w
+            w, b = scale[:, None] * w, b + shift @ w
         after, more = affine(f"BatchNorm_{number + 1}")
         found += [w * after, b * after + more]
     found[0] = jnp.pad(found[0], ((0, WIDE - N), (0, 0)))
@@ -127,7 +137,7 @@ def _kernel(interpret: bool, x_ref: Any, *refs: Any) -> None:
     x = jnp.where(jnp.dot(there, of_slot, preferred_element_type=jnp.float32) > 0, x, 0.0)
     turned = (column % 3 == 2)[None, :] & (jnp.abs(x) > jnp.pi)
     x = jnp.where(turned, wrap_phi(x), x)
-    y = _leaky(_product(x / SCALE, w1) + b1[None, :])
+    y = _leaky(_product(x, w1) + b1[None, :])
     y = _leaky(_product(y, w2) + b2[None, :])
     y = _product(y, w3) + b3[None, :]
     log_var = jnp.clip(y, -LIMIT, LIMIT)
@@ -137,15 +147,21 @@ def _kernel(interpret: bool, x_ref: Any, *refs: Any) -> None:
 
 
 def _product(a: Array, b: Array) -> Array:
-    """a @ b of float32, each as the sum of two float16, but for the product of both rests."""
+    """a @ b of float32, each as the sum of two float16, but for the product of both rests.
 
-    def halves(x: Array) -> tuple[Array, Array]:
+    Rows of a and columns of b are divided by their largest number first: float16 ends at 65,504.
+    """
+
+    def halves(x: Array, axis: int) -> tuple[Array, Array, Array]:
+        largest = jnp.maximum(jnp.max(jnp.abs(x), axis=axis), 1e-30)
+        x = x / jnp.expand_dims(largest, axis)
         high = x.astype(jnp.float16)
-        return high, (x - high.astype(jnp.float32)).astype(jnp.float16)
+        return high, (x - high.astype(jnp.float32)).astype(jnp.float16), largest
 
-    (a, a_rest), (b, b_rest) = halves(a), halves(b)
+    (a, a_rest, of_rows), (b, b_rest, of_columns) = halves(a, 1), halves(b, 0)
     dot = partial(jnp.dot, preferred_element_type=jnp.float32)
-    return dot(a_rest, b) + dot(a, b_rest) + dot(a, b)
+    product = dot(a_rest, b) + dot(a, b_rest) + dot(a, b)
+    return product * of_rows[:, None] * of_columns[None, :]
 
 
 def _leaky(y: Array) -> Array:

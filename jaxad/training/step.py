@@ -7,6 +7,7 @@ sharding the ensemble where it divides and the batch where it does not. Everythi
 function of seed, stage, epoch and step (`jaxad.training.streams`).
 """
 
+import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -42,6 +43,11 @@ def _host() -> jax.Device | None:
     try:
         return jax.local_devices(backend="cpu")[0]
     except RuntimeError:
+        print(
+            "note: JAX has no CPU beside this device, so that initial parameters are not those of "
+            "other machines: JAX_PLATFORMS=cuda,cpu gives it one",
+            file=sys.stderr,
+        )
         return None
 
 
@@ -294,7 +300,8 @@ def compile_programs(task: Task, config: ConfigDict, n_members: int, n_steps: in
         if host is None:
             return drawn(block, seeds, initial)
         arguments = hosts.fetch((first_batch(block), seeds, initial))
-        return place(hosts.fetch(drawn(*jax.device_put(arguments, host))), "members")
+        members = hosts.fetch(drawn(*jax.device_put(arguments, host)))
+        return place(hosts.of_leader(members), "members")
 
     @partial(jit_members, compiler_options=often)
     def train(members, block, seeds, epoch, start, stop):

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import export
 
 from jaxad.models.convolution import _blocks, conv, conv_transpose, native_convolutions
 
@@ -124,3 +125,12 @@ def test_the_form_is_chosen_by_device_and_shape(backend, shape, stride, native, 
     with native_convolutions():
         forced = str(jax.make_jaxpr(lambda x: conv(x, kernel, stride=stride))(jnp.zeros(shape)))
     assert "conv_general_dilated" in forced
+
+
+def test_the_number_of_images_may_be_a_symbol():
+    """In exports of one's own."""
+    (n,) = export.symbolic_shape("n")
+    kernel = jnp.zeros((3, 3, 4, 8))
+    function = jax.jit(lambda x: conv_transpose(conv(x, kernel, stride=2), kernel))
+    exported = export.export(function)(jax.ShapeDtypeStruct((n, 8, 8, 4), jnp.float32))
+    assert exported.call(jnp.zeros((3, 8, 8, 4))).shape == (3, 8, 8, 4)

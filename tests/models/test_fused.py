@@ -49,9 +49,31 @@ def test_gradients_and_vmap_take_the_network():
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_a_gpu_takes_the_kernel_and_its_exports_do_not(monkeypatch):
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    scorer, x = trigger_scorer(), jax.ShapeDtypeStruct((8, 19, 3), jnp.float32)
+def test_a_slot_that_is_never_filled_and_tev_momenta():
+    """Weights and activations beyond float16, as float32 has them."""
+    scorer, x = trigger_scorer(), trigger_events(64)
+    params = jax.tree.map(np.array, doubled(scorer.params))
+    averages = params["state"]["batch_stats"]
+    averages["BatchNorm_0"]["mean"][..., 24] = averages["BatchNorm_0"]["var"][..., 24] = 0.0
+    averages["BatchNorm_1"]["var"][:] = averages["BatchNorm_2"]["var"][:] = 0.1
+    x[:, 8, 0] = np.linspace(0, 6000, 64)
+    expected = np.asarray(jax.jit(scorer.plain_fn)(params, x))
+    np.testing.assert_allclose(jax.jit(of_members)(params, x), expected, rtol=1e-4)
+    assert expected.max() > 1e9
+
+
+def test_programs_of_other_devices_hold_no_kernel():
+    """A CPU's scorer, what it exports, and a program for a CPU where the kernel is chosen."""
+    scorer, x = trigger_scorer(), jnp.asarray(trigger_events(8))
     about = {"fpr": {"knots": {"score": [0, 1], "fpr": [1, 0]}}, "threshold": 0.5, "namespace": "n"}
-    assert "pallas_call" in str(jax.make_jaxpr(scorer.fn)(scorer.params, x))
+    assert scorer.fn is scorer.plain_fn
     assert "pallas_call" not in str(jax.make_jaxpr(function(scorer, about))(x))
+
+    def on_a_card(params, x):
+        return fused.kl(params["params"], params["state"], x).mean(axis=(0, 1))
+
+    params = jax.tree.map(jnp.asarray, scorer.params)
+    chosen = fused.or_plain(on_a_card, scorer.plain_fn)
+    assert "pallas_call" in str(jax.make_jaxpr(chosen)(params, x))
+    expected = scorer.plain_fn(params, x)
+    np.testing.assert_allclose(jax.jit(chosen)(params, x), expected, rtol=1e-5)

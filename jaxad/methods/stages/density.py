@@ -292,9 +292,10 @@ def _drawn(config: ConfigDict, fitted: dict, stage: str, m: np.ndarray) -> np.nd
 
 
 def _alike(sizes: Sequence[int], unit: int) -> list[list[int]]:
-    """Numbers of the equal ones, a multiple of `unit` by repetition: an accelerator's at once."""
+    """Numbers of equal ones, `unit` by repetition: what an accelerator draws at once."""
     groups = [[n for n, found in enumerate(sizes) if found == size] for size in sorted(set(sizes))]
-    return [group + group[:1] * (-len(group) % unit) for group in groups]
+    groups = [group + group[:1] * (-len(group) % unit) for group in groups]
+    return [group[i : i + unit] for group in groups for i in range(0, len(group), unit)]
 
 
 @jax.jit
