@@ -104,8 +104,11 @@ def require_column(values: np.ndarray, file: str, name: str) -> None:
         raise UserError(f"{file}: {name}: expected one number an event, found {found}")
 
 
-def as_integers(values: np.ndarray, file: str, name: str) -> np.ndarray:
+def as_integers(values: np.ndarray, file: str, name: str, first: int = 0) -> np.ndarray:
     """Whole numbers (N,) int64, whatever type they are stored in.
+
+    Args:
+        first: number of the first row, for messages.
 
     Raises:
         UserError: other numbers, or so large ones in a type of floats that neighbours are one.
@@ -113,21 +116,23 @@ def as_integers(values: np.ndarray, file: str, name: str) -> np.ndarray:
     if values.dtype.kind in "iub":
         if values.dtype == np.uint64 and (values > np.uint64(2**63 - 1)).any():
             row = int(np.argmax(values > np.uint64(2**63 - 1)))
-            raise UserError(f"{file}: {name}: {values[row]} at row {row}: expected below 2^63")
+            raise UserError(
+                f"{file}: {name}: {values[row]} at row {first + row}: expected below 2^63"
+            )
         return values.astype(np.int64)
     with np.errstate(invalid="ignore"):
         whole = np.isfinite(values) & (values == np.rint(values))
     if not whole.all():
         row = int(np.argmin(whole))
         raise UserError(
-            f"{file}: {name}: expected whole numbers, found {values[row]:g} at row {row}"
+            f"{file}: {name}: expected whole numbers, found {values[row]:g} at row {first + row}"
         )
     exact = 2 ** (np.finfo(values.dtype).nmant + 1)
     if (np.abs(values) >= exact).any():
         row = int(np.argmax(np.abs(values) >= exact))
         raise UserError(
-            f"{file}: {name}: {values[row]:.0f} at row {row}, stored as {values.dtype}, which "
-            "cannot tell it from its neighbour: store this column as int64"
+            f"{file}: {name}: {values[row]:.0f} at row {first + row}, stored as {values.dtype}, "
+            "which cannot tell it from its neighbour: store this column as int64"
         )
     return values.astype(np.int64)
 

@@ -33,11 +33,17 @@ FOLDER = "events"
 
 
 class Events(Protocol):
-    """Events of one file, whose `chosen` fills an array that `empty` makes."""
+    """Events of one file, whose `chosen` fills an array that `empty` makes.
 
-    cut: np.ndarray | None
+    Attributes:
+        cuts: whether it leaves particles out of events that have more than slots.
+    """
 
-    def chosen(self, index: np.ndarray, folder: Path | None, empty: Empty) -> np.ndarray: ...
+    cuts: bool
+
+    def chosen(
+        self, index: np.ndarray, folder: Path | None, empty: Empty
+    ) -> tuple[np.ndarray, int | None]: ...
 
 
 def events(
@@ -47,8 +53,8 @@ def events(
     index: np.ndarray,
     folder: Path | None,
     opened: Events,
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """The events `index` of a file, kept where they are of lists, on disk; and of which of them
+) -> tuple[np.ndarray, int | None]:
+    """The events `index` of a file, kept where they are of lists, on disk; and of how many of them
     particles are left out, None where all slots are kept.
 
     Args:
@@ -63,14 +69,13 @@ def events(
     """
     file, tree = file_of(str(path))
     if folder is None or (tree is None and file.suffix not in PARQUET):
-        x = opened.chosen(index, folder, on_disk.empty)
-        return x, None if opened.cut is None else opened.cut[index]
+        return opened.chosen(index, folder, on_disk.empty)
     entry = folder / FOLDER / f"{_key(file, tree, config, n_particles, index)}.npy"
     cut_entry = entry.with_suffix(".cut.npy")
     with contextlib.suppress(FileNotFoundError):
         try:
-            cut = None if opened.cut is None else np.load(cut_entry)
-            return np.load(entry, mmap_mode="r"), cut
+            x = np.load(entry, mmap_mode="r")
+            return x, int(np.load(cut_entry).sum()) if opened.cuts else None
         except FileNotFoundError:
             raise
         except DAMAGED as error:
@@ -89,12 +94,12 @@ def events(
                 getattr(os, "posix_fallocate", _extend)(stream.fileno(), start, n_bytes)
             return np.memmap(temporary, dtype, "r+", offset=start, shape=tuple(shape))
 
-        opened.chosen(index, folder, empty).flush()
-        cut = None if opened.cut is None else opened.cut[index]
-        if cut is not None:
+        x, n_cut = opened.chosen(index, folder, empty)
+        x.flush()
+        if opened.cuts:
             with replacing(cut_entry, shared=True) as beside, beside.open("wb") as stream:
-                np.save(stream, cut)
-    return np.load(entry, mmap_mode="r"), cut
+                np.save(stream, n_cut)
+    return np.load(entry, mmap_mode="r"), n_cut
 
 
 def _extend(file: int, start: int, n_bytes: int) -> None:

@@ -258,8 +258,11 @@ def _is_key(path: Path, text: str) -> bool:
         return text in file
 
 
-def from_one_hot(values: np.ndarray, path: Path, field: str) -> np.ndarray:
+def from_one_hot(values: np.ndarray, path: Path, field: str, first: int = 0) -> np.ndarray:
     """The column (N,) int64 that holds the 1, of (N, n) numbers or truth values.
+
+    Args:
+        first: number of the first row, for messages.
 
     Raises:
         UserError: a row without a single 1, or with anything but 0 and 1.
@@ -269,6 +272,6 @@ def from_one_hot(values: np.ndarray, path: Path, field: str) -> np.ndarray:
         row = int(np.argmax(odd))
         raise UserError(
             f"{path}: {field}: expected one 1 and else 0 in each row, a column a class, found "
-            f"{', '.join(f'{value:g}' for value in values[row].astype(float))} at row {row}"
+            f"{', '.join(f'{value:g}' for value in values[row].astype(float))} at row {first + row}"
         )
     return values.argmax(axis=1)

@@ -42,6 +42,15 @@ def root(folder: str = "") -> Path:
     return path
 
 
+def disk(config: Mapping) -> Path | None:
+    """The cache folder of a section `data` whose events lie on disk; None: in memory.
+
+    Raises:
+      UserError: as `root`.
+    """
+    return root(config["cache"]) if config.get("on_disk") else None
+
+
 def key(settings: Mapping) -> str:
     """Short digest of JSON-able settings; the order of the keys does not matter."""
     text = json.dumps(settings, sort_keys=True, separators=(",", ":"))

@@ -21,7 +21,6 @@ WRITERS = {"parquet": streaming.write_parquet, "root": streaming.write_root}
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
     monkeypatch.setattr(on_disk, "BLOCK_BYTES", 5000)
-    monkeypatch.setattr(on_disk, "TOGETHER", 7)
     monkeypatch.setattr(lists, "AT_ONCE", 32)
 
 
