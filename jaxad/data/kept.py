@@ -2,7 +2,8 @@
 
 They are made block by block, once, and taken again by the next run, and by one that goes on: an
 entry is known by the file, its size and time, every setting that says what is read of it, and which
-rows. It is written under another name and renamed, so that a killed run leaves whole ones alone.
+rows. It is written under another name and renamed, so that a killed run leaves whole ones, and what
+it was at, which a later one removes.
 """
 
 import contextlib
@@ -81,6 +82,7 @@ def events(
         except DAMAGED as error:
             print(f"{entry}: damaged cache entry ({error}): made again", file=sys.stderr)
     entry.parent.mkdir(exist_ok=True)
+    cache.remove_orphans(entry.parent)
     with replacing(entry, shared=True) as temporary:
 
         def empty(shape: tuple[int, ...], dtype: Any, _: Path | None) -> np.ndarray:

@@ -20,6 +20,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 
 from jaxad.data import checks, event_text
@@ -27,9 +28,10 @@ from jaxad.data.array_files import SUFFIXES, opened, texts_in
 from jaxad.data.beside import Beside, Constant, Masses, Place, shape_of, text_of
 from jaxad.data.columns import chosen, no_column, open_columns
 from jaxad.data.coordinates import COORDINATES
-from jaxad.data.jagged import PARQUET, absent, open_beside, open_branch, open_list
+from jaxad.data.jagged import PARQUET, absent, open_beside, open_branch, open_list, vlen_column
 from jaxad.data.links import Objects, seen
 from jaxad.data.pandas_table import PandasTable, frames_of
+from jaxad.data.parquet_rows import names_of, opened_parquet
 from jaxad.data.rows import file_of, open_array
 from jaxad.errors import UserError
 
@@ -162,14 +164,17 @@ def names_in(path: Path) -> list[str]:
     file, tree = file_of(str(path))
     if event_text.is_event_text(file):
         return event_text.NAMES
-    if tree is not None or file.suffix in (*PARQUET, *TEXT):
+    if tree is None and file.suffix in PARQUET:
+        with opened_parquet(file) as stored:
+            return names_of(stored)
+    if tree is not None or file.suffix in TEXT:
         with open_columns(path) as columns:
             return list(columns.names)
     with checks.reading(file, "names"), opened(file) as stored:
         if file.suffix not in HDF5:
             return ["x"] if file.suffix == ".npy" else list(stored)
         names: list[str] = []
-        stored.visititems(lambda name, item: names.append(str(name)) if _is_array(item) else None)
+        stored.visititems(lambda name, item: names.extend(_names_in(str(name), item)) or None)
         frames = frames_of(stored)
     if len(frames) == 1:
         with PandasTable(file, frames[0]) as table:
@@ -177,8 +182,12 @@ def names_in(path: Path) -> list[str]:
     return [*frames, *names]
 
 
-def _is_array(item: Any) -> bool:
-    return hasattr(item, "dtype") and item.dtype.kind in "fiub"
+def _names_in(name: str, item: Any) -> list[str]:
+    """An array of numbers, or of lists of them, by name; of lists of records their fields."""
+    kind = getattr(item, "dtype", None)
+    kind = kind and (h5py.check_vlen_dtype(kind) or kind)
+    fields = [f"{name}.{field}" for field in (kind and kind.names) or () if kind is not item.dtype]
+    return fields or ([name] if kind and kind.kind in "fiub" else [])
 
 
 @contextlib.contextmanager
@@ -233,6 +242,11 @@ def _open_hdf5(path: Path, key: str, setting: str, whole: bool) -> Iterator[Any]
     with checks.open_hdf5(path) as file, checks.reading(path, key):
         frames = frames_of(file)
         is_array = key in file and key not in frames
+        name, field = _of_lists(file, key, path)
+        if name:
+            stored = checks.require(file, name, setting)
+            yield vlen_column(stored, path, key, field)
+            return
     if key in frames and not whole:
         with PandasTable(path, key) as table:
             yield _Frame(table, table.columns)
@@ -246,6 +260,25 @@ def _open_hdf5(path: Path, key: str, setting: str, whole: bool) -> Iterator[Any]
         return
     with open_array(path, key, setting) as array:
         yield array
+
+
+def _of_lists(file: h5py.File, key: str, path: Path) -> tuple[str, str]:
+    """The dataset of lists of numbers, or of records with a field, that a key names; "" of none.
+
+    Raises:
+        UserError: a list of records without a field, or with one that they have not.
+    """
+    for name, field in ((key, ""), key.rpartition(".")[::2]):
+        stored = file.get(name) if name else None
+        kind = h5py.check_vlen_dtype(stored.dtype) if isinstance(stored, h5py.Dataset) else None
+        if kind is None or stored.ndim != 1:
+            continue
+        if kind.names and field not in kind.names:
+            fields = ", ".join(f"{name}.{one}" for one in kind.names)
+            raise UserError(f"{path}: {key}: holds records: name their fields, {fields}")
+        if (kind[field] if kind.names else kind).kind in "fiub" and bool(kind.names) == bool(field):
+            return name, field
+    return "", ""
 
 
 def _is_key(path: Path, text: str) -> bool:

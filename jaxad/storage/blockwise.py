@@ -87,7 +87,8 @@ def unique(values: np.ndarray) -> np.ndarray:
 def among(values: np.ndarray, known: Sequence[np.ndarray]) -> np.ndarray:
     """Which of the numbers (n,) uint64 are among those of other arrays: bool, beside them."""
     folder = on_disk.folder_of(values, *known)
-    n_parts = -(-8 * (len(values) + sum(map(len, known))) // on_disk.BLOCK_BYTES)
+    # Sorted, and looked up, numbers take a few times their size.
+    n_parts = -(-32 * (len(values) + sum(map(len, known))) // on_disk.BLOCK_BYTES)
     if folder is None or n_parts <= 1:
         return np.isin(values, np.concatenate([*known]))
     found = on_disk.empty((len(values),), bool, folder)
