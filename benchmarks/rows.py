@@ -97,7 +97,7 @@ def write_hdf5(path: Path, n_events: int) -> None:
             for name, values in part.items():
                 if name not in file:
                     shape = n_events, *values.shape[1:]
-                    chunks = (20_000, *values.shape[1:])
+                    chunks = (min(20_000, n_events), *values.shape[1:])
                     file.create_dataset(name, shape, values.dtype, chunks=chunks)
                 file[name][start : start + len(values)] = values
             start += len(values)

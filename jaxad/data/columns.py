@@ -18,6 +18,7 @@ from jaxad.data import checks
 from jaxad.data.array_files import header_of, opened, stored_array
 from jaxad.data.csv_file import Csv
 from jaxad.data.jagged import PARQUET
+from jaxad.data.kinds import inner
 from jaxad.data.pandas_table import PandasTable, is_frame
 from jaxad.data.parquet_rows import opened_parquet, reading_parquet
 from jaxad.data.rows import file_of, opened_tree, reading_root
@@ -54,7 +55,7 @@ def open_columns(file: str | Path) -> Iterator[Columns]:
     with contextlib.ExitStack() as stack:
         if tree is not None:
             yield _Branches(stack.enter_context(opened_tree(str(file))), str(file))
-        elif path.suffix == ".csv":
+        elif inner(path) == ".csv":
             yield Csv(path)
         elif path.suffix in PARQUET:
             yield _Parquet(path, stack.enter_context(opened_parquet(path)))
@@ -79,6 +80,11 @@ def chosen(pattern: str, names: Sequence[str]) -> list[str]:
         return [pattern]
     shape = re.escape(pattern).replace(r"\*", ".*").replace(r"\?", ".")
     return sorted(filter(re.compile(shape).fullmatch, names), key=_natural)
+
+
+def is_glob(key: str) -> bool:
+    """Whether a pattern may mean several names."""
+    return "*" in key or "?" in key
 
 
 def _natural(name: str) -> list[tuple[int, int, str]]:

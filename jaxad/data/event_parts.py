@@ -18,6 +18,7 @@ from jaxad.data import checks
 from jaxad.data.columns import as_integers
 from jaxad.data.dataset import as_mapping
 from jaxad.data.folds import fractions, keys_of
+from jaxad.data.kinds import inner
 from jaxad.data.rows import file_of
 from jaxad.errors import UserError
 from jaxad.storage import blockwise, cache, on_disk
@@ -158,7 +159,7 @@ def _values(path: Path, read: Read, key: str) -> np.ndarray:
     try:
         return read(path, key)
     except UserError as error:
-        if path.suffix != ".csv" or checks.is_of_no_such_name(error):
+        if inner(path) != ".csv" or checks.is_of_no_such_name(error):
             raise
         raise UserError(
             f"{error}; of CSV data.split_key takes whole numbers: write 0, 1 and 2 for texts, or "

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxad.data import checks, named, named_table, stored_events
+from jaxad.data import checks, event_text, named, named_table, stored_events
 from jaxad.data.array_files import in_blocks
 from jaxad.data.assembled import objects_of
 from jaxad.data.dataset import Dataset, Rows, take
@@ -135,11 +135,14 @@ def _classes(config: ConfigDict) -> tuple[Rows, dict[str, Rows], dict[str, Any]]
     paths = [*map(Path, files_of(config.source))]
     by_label, files_of_signals = signals_of(config, paths)
     by_file = {name: [*map(Path, files)] for name, files in files_of_signals.items()}
+    folder = cache.disk(config)
+    for path in itertools.chain(paths, *by_file.values()):
+        if folder and event_text.is_event_text(path):
+            event_text.parse(path, folder)
     sizes = stored_events.sizes_of(paths, config)
     labels = all_labels(paths, sizes, config)
     split = parts_in(paths, sizes, config, partial(_column, config=config), config.id_key)
     index, told = parts_of(paths, sum(sizes), labels, by_label, config, split)
-    folder = cache.disk(config)
     read = _together(index, sum(sizes), folder)
     n_particles = stored_events.n_particles([*paths, *itertools.chain(*by_file.values())], config)
     rows = stored_events.read(paths, read, config, n_particles)

@@ -1,4 +1,4 @@
-"""Particles of ROOT and Parquet files, padded, on the disk of the cache folder: one file for each.
+"""Particles of ROOT, Parquet and text files, padded, in the cache folder: one file for each.
 
 They are made block by block, once, and taken again by the next run, and by one that goes on: an
 entry is known by the file, its size and time, every setting that says what is read of it, and which
@@ -20,6 +20,7 @@ from ml_collections import ConfigDict
 from jaxad.data.assembled import BESIDE
 from jaxad.data.jagged import PARQUET
 from jaxad.data.rows import file_of
+from jaxad.data.text_file import is_text
 from jaxad.errors import DAMAGED
 from jaxad.storage import cache, on_disk
 from jaxad.storage.atomic import replacing
@@ -69,7 +70,7 @@ def events(
         UserError: as `opened.chosen`; no room on the disk.
     """
     file, tree = file_of(str(path))
-    if folder is None or (tree is None and file.suffix not in PARQUET):
+    if folder is None or (tree is None and file.suffix not in PARQUET and not is_text(file)):
         return opened.chosen(index, folder, on_disk.empty)
     entry = folder / FOLDER / f"{_key(file, tree, config, n_particles, index)}.npy"
     cut_entry = entry.with_suffix(".cut.npy")

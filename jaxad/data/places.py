@@ -20,23 +20,25 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
 from jaxad.data import checks, event_text
 from jaxad.data.array_files import SUFFIXES, opened, texts_in
 from jaxad.data.beside import Beside, Constant, Masses, Place, shape_of, text_of
-from jaxad.data.columns import chosen, no_column, open_columns
+from jaxad.data.columns import chosen, is_glob, no_column, open_columns
 from jaxad.data.coordinates import COORDINATES
-from jaxad.data.jagged import PARQUET, absent, open_beside, open_branch, open_list, vlen_column
+from jaxad.data.csv_file import Csv
+from jaxad.data.hdf5_columns import names_of_item, open_hdf5
+from jaxad.data.jagged import PARQUET, absent, open_beside, open_branch, open_list
 from jaxad.data.links import Objects, seen
+from jaxad.data.lists import Blocks, Column, Stored
 from jaxad.data.pandas_table import PandasTable, frames_of
 from jaxad.data.parquet_rows import names_of, opened_parquet
 from jaxad.data.rows import file_of, open_array
+from jaxad.data.text_file import is_text
 from jaxad.errors import UserError
 
 HDF5 = (".h5", ".hdf5")
-TEXT = (".csv", ".txt")
 _MASS = re.compile(r"mass_(\w+)\((.+)\)")
 _CONSTANT = re.compile(r"=(-?\d+(?:\.\d*)?)")
 _PLACE = re.compile(r"(?P<key>[^\[\]]+)(?:\[(?P<low>-?\d+)?(?P<colon>:)?(?P<high>-?\d+)?\])?")
@@ -143,22 +145,6 @@ def _numbered(place: Place, arrays: dict[str, Any], path: Path, setting: str) ->
     return Place(place.key, number)
 
 
-class _Frame:
-    """Columns of a pandas frame as an array (N, n_columns), or one of them (N,)."""
-
-    def __init__(self, table: PandasTable, columns: Sequence[str], whole: bool = True):
-        self._table, self._columns = table, list(columns)
-        self.shape = (table.n_rows, len(columns)) if whole else (table.n_rows,)
-        self.dtype = np.result_type(*map(table.dtype_of, columns))
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, rows: slice) -> np.ndarray:
-        start, stop, _ = rows.indices(len(self))
-        return self._table.read(self._columns, start, stop, self.dtype).reshape(-1, *self.shape[1:])
-
-
 def names_in(path: Path) -> list[str]:
     """The arrays, branches, columns or frames of a file, by name."""
     file, tree = file_of(str(path))
@@ -167,27 +153,19 @@ def names_in(path: Path) -> list[str]:
     if tree is None and file.suffix in PARQUET:
         with opened_parquet(file) as stored:
             return names_of(stored)
-    if tree is not None or file.suffix in TEXT:
+    if tree is not None or is_text(file):
         with open_columns(path) as columns:
             return list(columns.names)
     with checks.reading(file, "names"), opened(file) as stored:
         if file.suffix not in HDF5:
             return ["x"] if file.suffix == ".npy" else list(stored)
         names: list[str] = []
-        stored.visititems(lambda name, item: names.extend(_names_in(str(name), item)) or None)
+        stored.visititems(lambda name, item: names.extend(names_of_item(str(name), item)) or None)
         frames = frames_of(stored)
     if len(frames) == 1:
         with PandasTable(file, frames[0]) as table:
             names += table.columns
     return [*frames, *names]
-
-
-def _names_in(name: str, item: Any) -> list[str]:
-    """An array of numbers, or of lists of them, by name; of lists of records their fields."""
-    kind = getattr(item, "dtype", None)
-    kind = kind and (h5py.check_vlen_dtype(kind) or kind)
-    fields = [f"{name}.{field}" for field in (kind and kind.names) or () if kind is not item.dtype]
-    return fields or ([name] if kind and kind.kind in "fiub" else [])
 
 
 @contextlib.contextmanager
@@ -209,16 +187,16 @@ def open_named(
 
             yield seen(key, objects, read, str(path))
         elif not is_tree and path.suffix in HDF5:
-            yield stack.enter_context(_open_hdf5(path, key, setting, whole))
-        elif not is_tree and path.suffix not in (*PARQUET, *TEXT):
+            yield stack.enter_context(open_hdf5(path, key, setting, whole))
+        elif not is_tree and path.suffix not in PARQUET and not is_text(path):
             yield stack.enter_context(open_array(path, key, setting))
         elif not is_tree and not path.is_file():
             raise UserError(f"{path}: no such file")
         elif event_text.is_event_text(path):
             yield event_text.column(path, key, setting)
-        elif is_tree and not _is_glob(key):
+        elif is_tree and not is_glob(key):
             yield stack.enter_context(open_branch(str(path), key, setting))
-        elif path.suffix in PARQUET and not _is_glob(key):
+        elif path.suffix in PARQUET and not is_glob(key):
             yield stack.enter_context(open_list(path, key, setting))
         else:
             columns = stack.enter_context(open_columns(path))
@@ -227,58 +205,22 @@ def open_named(
                 raise no_column(str(path), key, columns.names, setting)
             if path.suffix in PARQUET:
                 yield stack.enter_context(open_beside(path, key, names))
+            elif isinstance(columns, Csv):
+                yield _of_csv(columns, path, key, names)
             else:
                 values = columns.read(names, ())
-                yield np.stack([values[n] for n in names], -1) if _is_glob(key) else values[key]
+                yield np.stack([values[n] for n in names], -1) if is_glob(key) else values[key]
 
 
-def _is_glob(key: str) -> bool:
-    return "*" in key or "?" in key
+def _of_csv(columns: Csv, path: Path, key: str, names: Sequence[str]) -> Column:
+    """A column (N,), or all of a glob (N, n)."""
 
+    def blocks(row: int) -> Blocks:
+        for start, part in columns.blocks(names, row=row):
+            values = np.stack([part[name] for name in names], -1)
+            yield start, values if is_glob(key) else values[:, 0]
 
-@contextlib.contextmanager
-def _open_hdf5(path: Path, key: str, setting: str, whole: bool) -> Iterator[Any]:
-    """An array, a pandas frame, or columns of the only frame."""
-    with checks.open_hdf5(path) as file, checks.reading(path, key):
-        frames = frames_of(file)
-        is_array = key in file and key not in frames
-        name, field = _of_lists(file, key, path)
-        if name:
-            stored = checks.require(file, name, setting)
-            yield vlen_column(stored, path, key, field)
-            return
-    if key in frames and not whole:
-        with PandasTable(path, key) as table:
-            yield _Frame(table, table.columns)
-        return
-    if len(frames) == 1 and not is_array and key not in frames:
-        with PandasTable(path, frames[0]) as table:
-            names = chosen(key, table.columns)
-            if not names:
-                raise no_column(str(path), key, table.columns, setting)
-            yield _Frame(table, names, whole=_is_glob(key))
-        return
-    with open_array(path, key, setting) as array:
-        yield array
-
-
-def _of_lists(file: h5py.File, key: str, path: Path) -> tuple[str, str]:
-    """The dataset of lists of numbers, or of records with a field, that a key names; "" of none.
-
-    Raises:
-        UserError: a list of records without a field, or with one that they have not.
-    """
-    for name, field in ((key, ""), key.rpartition(".")[::2]):
-        stored = file.get(name) if name else None
-        kind = h5py.check_vlen_dtype(stored.dtype) if isinstance(stored, h5py.Dataset) else None
-        if kind is None or stored.ndim != 1:
-            continue
-        if kind.names and field not in kind.names:
-            fields = ", ".join(f"{name}.{one}" for one in kind.names)
-            raise UserError(f"{path}: {key}: holds records: name their fields, {fields}")
-        if (kind[field] if kind.names else kind).kind in "fiub" and bool(kind.names) == bool(field):
-            return name, field
-    return "", ""
+    return Column(Stored(str(path), key, len(columns), blocks))
 
 
 def _is_key(path: Path, text: str) -> bool:

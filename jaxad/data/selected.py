@@ -168,6 +168,8 @@ def _numbers(file: str, selection: Selection, arrays: Mapping[str, Any]) -> Iter
                 f"{file}: {SETTING}: {name}: expected {n:,} rows as in {selection.names[0]}, found "
                 f"{length:,}"
             )
+    if not n:
+        yield np.empty(0, np.uint8)
     step = min(_rows(array) for array in arrays.values())
     for start in range(0, n, step):
         stop = min(start + step, n)

@@ -13,6 +13,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -38,7 +39,7 @@ def empty(shape: tuple[int, ...], dtype: np.typing.DTypeLike, folder: Path | Non
     n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
     if folder is None or n_bytes == 0:
         return np.empty(shape, dtype)
-    with _nameless(folder, n_bytes) as file:
+    with _room(folder, n_bytes), _nameless(folder) as file:
         # A full disk is reported here: written through a mapping, it would end the process.
         getattr(os, "posix_fallocate", _extend)(file.fileno(), 0, n_bytes)
         return np.memmap(file, dtype, "r+", shape=tuple(shape))
@@ -49,31 +50,55 @@ def zeros(shape: tuple[int, ...], dtype: np.typing.DTypeLike, folder: Path | Non
     return np.zeros(shape, dtype) if folder is None else empty(shape, dtype, folder)
 
 
-def joined(parts: Iterable[np.ndarray], folder: Path | None) -> np.ndarray:
-    """The parts (n, ...), of one dtype, one after another: in memory or on the disk of a folder.
+class Growing:
+    """Parts (n, ...), of one dtype, put one after another: in memory or on the disk of a folder."""
 
-    Raises:
-      UserError: as `empty`.
-    """
-    if folder is None:
-        return np.concatenate([*parts])
-    n, first = 0, None
-    with _nameless(folder) as file:
-        for part in parts:
-            first = part if first is None else first
-            file.write(np.ascontiguousarray(part, first.dtype).data.cast("B") if part.size else b"")
-            n += len(part)
-        file.flush()
-        if not n or not first[:1].nbytes:
-            return np.empty((n, *first.shape[1:]), first.dtype)
-        return np.memmap(file, first.dtype, "r+", shape=(n, *first.shape[1:]))
+    def __init__(self, folder: Path | None):
+        self._folder, self._parts, self._n = folder, [], 0
+        self._file, self._stack = None, contextlib.ExitStack()
+
+    def append(self, part: np.ndarray) -> None:
+        """Puts a part behind the others.
+
+        Raises:
+          UserError: as `empty`.
+        """
+        self._n += len(part)
+        if self._folder is None or not self._parts:
+            self._parts.append(part if self._folder is None else part[:0])
+        if self._folder is None or not part.size:
+            return
+        with _room(self._folder):
+            if self._file is None:
+                self._file = self._stack.enter_context(_nameless(self._folder))
+            self._file.write(np.ascontiguousarray(part, self._parts[0].dtype).data.cast("B"))
+
+    def array(self) -> np.ndarray:
+        """All parts, of which there is one at least."""
+        if self._file is None:
+            return np.concatenate(self._parts)
+        with _room(self._folder), self._stack:
+            self._file.flush()
+            first = self._parts[0]
+            return np.memmap(self._file, first.dtype, "r+", shape=(self._n, *first.shape[1:]))
+
+
+def joined(parts: Iterable[np.ndarray], folder: Path | None) -> np.ndarray:
+    """The parts, one after another, see `Growing`."""
+    growing = Growing(folder)
+    for part in parts:
+        growing.append(part)
+    return growing.array()
+
+
+def _nameless(folder: Path) -> contextlib.AbstractContextManager[BinaryIO]:
+    return tempfile.NamedTemporaryFile(dir=folder, prefix=".rows.")
 
 
 @contextlib.contextmanager
-def _nameless(folder: Path, n_bytes: int = 0) -> Iterator:
+def _room(folder: Path, n_bytes: int = 0) -> Iterator[None]:
     try:
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".rows.") as file:
-            yield file
+        yield
     except OSError as error:
         size = f"{n_bytes / 1e9:.1f} GB of rows" if n_bytes else "rows"
         raise UserError(
