@@ -68,7 +68,7 @@ class Growing:
             self._parts.append(part if self._folder is None else part[:0])
         if self._folder is None or not part.size:
             return
-        with _room(self._folder):
+        with _room(self._folder, self._n * part[0].nbytes):
             if self._file is None:
                 self._file = self._stack.enter_context(_nameless(self._folder))
             self._file.write(np.ascontiguousarray(part, self._parts[0].dtype).data.cast("B"))
@@ -77,9 +77,10 @@ class Growing:
         """All parts, of which there is one at least."""
         if self._file is None:
             return np.concatenate(self._parts)
-        with _room(self._folder), self._stack:
+        first = self._parts[0]
+        n_bytes = self._n * math.prod(first.shape[1:]) * first.dtype.itemsize
+        with _room(self._folder, n_bytes), self._stack:
             self._file.flush()
-            first = self._parts[0]
             return np.memmap(self._file, first.dtype, "r+", shape=(self._n, *first.shape[1:]))
 
 
@@ -96,13 +97,12 @@ def _nameless(folder: Path) -> contextlib.AbstractContextManager[BinaryIO]:
 
 
 @contextlib.contextmanager
-def _room(folder: Path, n_bytes: int = 0) -> Iterator[None]:
+def _room(folder: Path, n_bytes: int) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        size = f"{n_bytes / 1e9:.1f} GB of rows" if n_bytes else "rows"
         raise UserError(
-            f"{folder}: no room for {size} ({error.strerror}); "
+            f"{folder}: no room for {n_bytes / 1e9:.1f} GB of rows ({error.strerror}); "
             "set data.cache or $JAXAD_CACHE to a folder on a larger disk"
         ) from None
 

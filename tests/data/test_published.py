@@ -187,9 +187,7 @@ def test_lines_of_events_block_by_block_inside_gzip_and_on_disk(files, tmp_path,
         (parsed,) = event_text._parsed.values()
         assert isinstance(parsed.objects, np.memmap) and (len(parsed.rows) > 3) == (size == 100)
     packed.write_bytes(packed.read_bytes()[:-12])
-    with pytest.raises(
-        UserError, match=r"gz: cannot be read as a gzip file"
-    ):
+    with pytest.raises(UserError, match=r"gz: cannot be read as a gzip file"):
         loaded("darkmachines", packed)
 
 
