@@ -345,10 +345,9 @@ def test_members_of_an_accelerator_are_drawn_on_its_host(monkeypatch):
     for backend in ("cpu", "gpu"):
         monkeypatch.setattr(jax, "default_backend", lambda backend=backend: backend)
         run = engine.compile_programs(TASK._replace(init=of_the_batch), config, 2, 5)
-        order = np.stack([np.random.default_rng(seed).permutation(70) for seed in range(2)])
-        index, weight = engine.make_batches(order, 16, run.width(16))
+        order = shuffled(order_of(None, rows(70), 2), [0, 1], "train", 0)
         seeds = run.place(np.arange(4, dtype=np.uint32).reshape(2, 2), "members")
-        block = feed(run, rows(70))(index, weight)(0)
+        block = feed(run, rows(70), 16, run.width(16))(order)(0)
         members = run.init(block, seeds)
         drawn.append((members, run.init(block, seeds, (members.params, members.state))))
     assert_equal(*drawn)
