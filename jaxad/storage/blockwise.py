@@ -87,10 +87,10 @@ def unique(values: np.ndarray) -> np.ndarray:
 def among(values: np.ndarray, known: Sequence[np.ndarray]) -> np.ndarray:
     """Which of the numbers (n,) uint64 are among those of other arrays: bool, beside them."""
     folder = on_disk.folder_of(values, *known)
-    # Sorted, and looked up, numbers take a few times their size.
-    n_parts = -(-32 * (len(values) + sum(map(len, known))) // on_disk.BLOCK_BYTES)
-    if folder is None or n_parts <= 1:
+    if folder is None:
         return np.isin(values, np.concatenate([*known]))
+    # Sorting them takes three times their size.
+    n_parts = max(1, -(-24 * sum(map(len, known)) // on_disk.BLOCK_BYTES))
     found = on_disk.empty((len(values),), bool, folder)
 
     def of_part(array: np.ndarray, part: int) -> np.ndarray:
@@ -102,5 +102,7 @@ def among(values: np.ndarray, known: Sequence[np.ndarray]) -> np.ndarray:
         others = np.unique(np.concatenate(others))
         for block, place in on_disk.blocks(values, found):
             here = of_part(block, part)
-            place[here] = np.isin(block[here], others)
+            mine = block[here]
+            nearest = np.minimum(np.searchsorted(others, mine), max(len(others) - 1, 0))
+            place[here] = others[nearest] == mine if len(others) else False
     return found
