@@ -144,12 +144,32 @@ def chosen_rows(
 
 def fill_rows(values: np.ndarray, stored: h5py.Dataset | np.ndarray, index: np.ndarray) -> None:
     """values[:] = stored[index], as `chosen_rows`."""
-    step = on_disk.rows_at_once(stored)
-    first, last = (index[0], index[-1] + 1) if len(index) else (0, 0)
-    for start in range(first, last, step):
-        low, high = np.searchsorted(index, (start, start + step))
-        if high > low:
-            block = np.asarray(stored[start : min(start + step, last)])
-            with np.errstate(over="ignore"):  # infinities are refused later
-                values[low:high] = block[index[low:high] - start]
-            on_disk.release(values)
+    start = 0
+    for block, place in chosen_blocks(stored, index):
+        with np.errstate(over="ignore"):  # infinities are refused later
+            values[start : start + len(place)] = block[place]
+        on_disk.release(values)
+        start += len(place)
+
+
+def in_blocks(stored: h5py.Dataset | np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """First row of each block, and all rows as they are stored; one block at least."""
+    step = min(on_disk.BLOCK_ROWS, on_disk.rows_at_once(stored))
+    for start in range(0, max(1, len(stored)), step):
+        yield start, np.asarray(stored[start : min(start + step, len(stored))])
+
+
+def chosen_blocks(
+    stored: h5py.Dataset | np.ndarray, index: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Stretches of rows, as they are stored, and the places in them of those of a sorted index."""
+    step, first = min(on_disk.BLOCK_ROWS, on_disk.rows_at_once(stored)), 0
+    while first < len(index):
+        start = int(index[first])
+        here = np.asarray(index[first : first + step])
+        here = here[
+            : np.searchsorted(here, np.asarray(start + step - 1).astype(here.dtype), "right")
+        ]
+        yield np.asarray(stored[start : int(here[-1]) + 1]), here - here.dtype.type(start)
+        first += len(here)
+        on_disk.release(index)

@@ -184,15 +184,12 @@ class _Particles:
             )
 
 
-def warn_of_relative(pt: np.ndarray, path: Path, config: ConfigDict) -> None:
-    """Tells of jets (N,) whose pT, in the unit of the files, is about 1, as relative ones are.
+def warn_of_relative(median: float, path: Path, config: ConfigDict) -> None:
+    """Tells of jets whose pT, in the unit of the files, is about 1, as relative ones are.
 
     A median of 1 MeV or 1 GeV is no jet that a detector has seen.
     """
-    if config.jet_pt_key or not len(pt):
-        return
-    median = float(np.median(pt))
-    if 0.5 < median < 1.1:
+    if not config.jet_pt_key and 0.5 < median < 1.1:
         print(
             f"warning: {path}: {config.x_key}: a median jet pT of {median:.3g}: if the pT of "
             "particles are relative to the jet's, set data.jet_pt_key to the array of these",

@@ -22,6 +22,7 @@ from jaxad.data import kinds
 from jaxad.data.dataset import first_not_finite
 from jaxad.data.whole import require_filters, require_whole
 from jaxad.errors import DAMAGED, UserError
+from jaxad.storage import blockwise
 from jaxad.storage.paths import expanded
 
 MAX_JET_PT = 14_000.0  # GeV: a median jet above this was written in MeV
@@ -272,14 +273,15 @@ def require_labels(
         )
 
 
-def require_gev(pt: np.ndarray, path: str | Path, field: str) -> None:
-    """Refuses transverse momenta (N,) of jets that can only have been written in MeV."""
-    median = float(np.median(pt))
+def require_gev(pt: np.ndarray, path: str | Path, field: str) -> float:
+    """Their median; refuses transverse momenta (N,) of jets that can only be in MeV."""
+    median = blockwise.median(pt)
     if median > MAX_JET_PT:
         raise UserError(
             f"{path}: {field}: expected GeV, found a median jet pT of {median:.3g}: "
             "this looks like MeV; convert the file, or set data.units=MeV where the reader has it"
         )
+    return median
 
 
 def warn_of_units(medians: Mapping[str, float], what: str) -> None:

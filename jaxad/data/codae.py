@@ -142,7 +142,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _read_folder(folder: Path, config: ConfigDict) -> Rows:
-    disk = cache.root(config.cache) if config.on_disk else None
+    disk = cache.disk(config)
     parts = []
     for path in _files(folder):
         rows = read_file(path)

@@ -18,6 +18,7 @@ from jaxad.data import checks
 from jaxad.data.array_files import header_of, opened, stored_array
 from jaxad.data.csv_file import Csv
 from jaxad.data.jagged import PARQUET
+from jaxad.data.kinds import inner
 from jaxad.data.pandas_table import PandasTable, is_frame
 from jaxad.data.parquet_rows import opened_parquet, reading_parquet
 from jaxad.data.rows import file_of, opened_tree, reading_root
@@ -54,7 +55,7 @@ def open_columns(file: str | Path) -> Iterator[Columns]:
     with contextlib.ExitStack() as stack:
         if tree is not None:
             yield _Branches(stack.enter_context(opened_tree(str(file))), str(file))
-        elif path.suffix == ".csv":
+        elif inner(path) == ".csv":
             yield Csv(path)
         elif path.suffix in PARQUET:
             yield _Parquet(path, stack.enter_context(opened_parquet(path)))
@@ -81,6 +82,11 @@ def chosen(pattern: str, names: Sequence[str]) -> list[str]:
     return sorted(filter(re.compile(shape).fullmatch, names), key=_natural)
 
 
+def is_glob(key: str) -> bool:
+    """Whether a pattern may mean several names."""
+    return "*" in key or "?" in key
+
+
 def _natural(name: str) -> list[tuple[int, int, str]]:
     """A key that sorts tau2 before tau10."""
     parts = re.findall(r"\d+|\D+", name)
@@ -104,8 +110,11 @@ def require_column(values: np.ndarray, file: str, name: str) -> None:
         raise UserError(f"{file}: {name}: expected one number an event, found {found}")
 
 
-def as_integers(values: np.ndarray, file: str, name: str) -> np.ndarray:
+def as_integers(values: np.ndarray, file: str, name: str, first: int = 0) -> np.ndarray:
     """Whole numbers (N,) int64, whatever type they are stored in.
+
+    Args:
+        first: number of the first row, for messages.
 
     Raises:
         UserError: other numbers, or so large ones in a type of floats that neighbours are one.
@@ -113,21 +122,23 @@ def as_integers(values: np.ndarray, file: str, name: str) -> np.ndarray:
     if values.dtype.kind in "iub":
         if values.dtype == np.uint64 and (values > np.uint64(2**63 - 1)).any():
             row = int(np.argmax(values > np.uint64(2**63 - 1)))
-            raise UserError(f"{file}: {name}: {values[row]} at row {row}: expected below 2^63")
+            raise UserError(
+                f"{file}: {name}: {values[row]} at row {first + row}: expected below 2^63"
+            )
         return values.astype(np.int64)
     with np.errstate(invalid="ignore"):
         whole = np.isfinite(values) & (values == np.rint(values))
     if not whole.all():
         row = int(np.argmin(whole))
         raise UserError(
-            f"{file}: {name}: expected whole numbers, found {values[row]:g} at row {row}"
+            f"{file}: {name}: expected whole numbers, found {values[row]:g} at row {first + row}"
         )
     exact = 2 ** (np.finfo(values.dtype).nmant + 1)
     if (np.abs(values) >= exact).any():
         row = int(np.argmax(np.abs(values) >= exact))
         raise UserError(
-            f"{file}: {name}: {values[row]:.0f} at row {row}, stored as {values.dtype}, which "
-            "cannot tell it from its neighbour: store this column as int64"
+            f"{file}: {name}: {values[row]:.0f} at row {first + row}, stored as {values.dtype}, "
+            "which cannot tell it from its neighbour: store this column as int64"
         )
     return values.astype(np.int64)
 

@@ -1,6 +1,7 @@
 """Tables of numbers as text: one line of names, then lines of numbers, separated by commas.
 
-Nothing is guessed: no quotes, no comments, no other separator, no line of another length.
+Nothing is guessed: no quotes, no comments, no other separator, no line of another length. Lines are
+parsed block by block, each time that columns are asked for.
 """
 
 import io
@@ -12,12 +13,16 @@ from pathlib import Path
 import numpy as np
 
 from jaxad.data.kinds import head_of, other
+from jaxad.data.text_file import blocks_of_lines, opened_text
 from jaxad.errors import UserError
 
-BLOCK = 1 << 25  # bytes that are parsed together
 NEWLINE, COMMA, QUOTE = b'\n,"'
 NONE = ("", "-", "na", "n/a", "none", "null")
 """What other programs write for no value, in small letters."""
+FIRST_LINE = 2  # of the first row
+
+_starts: dict[tuple, list[tuple[int, int]]] = {}
+"""File, size and time -> row and byte at which blocks of lines begin, and of the end."""
 
 
 class Csv:
@@ -33,15 +38,17 @@ class Csv:
 
     def __init__(self, path: Path):
         self._path = path
-        if what := other(path, head_of(path)):
+        head = head_of(path)
+        if path.suffix == ".gz":
+            with opened_text(path) as stream:
+                head = stream.read(len(head))
+        if what := other(path, head):
             raise UserError(f"{path}: line 1: expected the names of the columns, found {what}")
+        with opened_text(path) as stream:
+            header = stream.readline()
+            self._start = stream.tell()
         try:
-            with path.open("rb") as stream:
-                header = stream.readline()
-                self._start = stream.tell()
             text = header.decode("utf-8-sig")
-        except OSError as error:
-            raise UserError(f"{path}: cannot be read: {error.strerror}") from None
         except UnicodeDecodeError:
             raise UserError(f"{path}: expected text, found other bytes: no CSV file") from None
         self.names = [name.strip() for name in text.strip().lstrip("#").split(",")]
@@ -69,35 +76,44 @@ class Csv:
                     "without: to_csv(index=False))"
                 )
 
+    def __len__(self) -> int:
+        return self._blocks()[-1][0]
+
     def read(self, names: Sequence[str], whole: Collection[str]) -> dict[str, np.ndarray]:
         """The named columns, float64, and those of `whole` int64."""
-        kept = list(dict.fromkeys(names))
-        columns = [self.names.index(name) for name in kept]
-        dtype = np.dtype([(str(c), "i8" if self.names[c] in whole else "f8") for c in columns])
-        parts = [self._parsed(*block, columns, dtype) for block in self._blocks()]
-        values = np.concatenate(parts) if parts else np.empty(0, dtype)
-        return {name: values[str(c)].copy() for name, c in zip(kept, columns, strict=True)}
+        found = {name: np.empty(len(self), "i8" if name in whole else "f8") for name in names}
+        for start, part in self.blocks(names, whole):
+            for name, values in part.items():
+                found[name][start : start + len(values)] = values
+        return found
 
-    def _blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
-        """(bytes, ends of their lines, number of the first one), checked for their shape."""
-        line, left, rest = 2, _length(self._path) - self._start, b""
-        with self._path.open("rb") as stream:
-            stream.seek(self._start)
-            while left > 0:
-                block = stream.read(min(BLOCK, left))
-                if not block:
-                    raise UserError(f"{self._path}: became shorter while it was read: try again")
-                left -= len(block)
-                text = rest + block if left > 0 else rest + block + b"\n"
-                cut = text.rfind(b"\n") + 1
-                text, rest = text[:cut], text[cut:]
-                if not text:
-                    continue
-                letters = np.frombuffer(text, np.uint8)
-                ends = np.flatnonzero(letters == NEWLINE)
-                self._check(letters, ends, line)
-                yield letters, ends, line
-                line += len(ends)
+    def blocks(
+        self, names: Sequence[str], whole: Collection[str] = (), row: int = 0
+    ) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
+        """First row of each block, from the one that holds `row` on, and the named columns."""
+        columns = {name: self.names.index(name) for name in names}
+        kinds = {c: "i8" if name in whole else "f8" for name, c in columns.items()}
+        dtype = np.dtype([(str(c), kind) for c, kind in kinds.items()])
+        at = [start for start in self._blocks()[:-1] if start[0] <= row] or [(0, self._start)]
+        (row, byte), empty = at[-1], True
+        for _, text in blocks_of_lines(self._path, byte):
+            values = self._parsed(text, row + FIRST_LINE, [*kinds], dtype)
+            yield row, {name: values[str(c)] for name, c in columns.items()}
+            row, empty = row + len(values), False
+        if empty:
+            yield row, {name: np.empty(0, kinds[c]) for name, c in columns.items()}
+
+    def _blocks(self) -> list[tuple[int, int]]:
+        """Row and byte at which each block begins, and, at last, of the end."""
+        about = self._path.stat()
+        key = self._path, about.st_size, about.st_mtime_ns
+        if key not in _starts:
+            row, byte, starts = 0, self._start, []
+            for first, text in blocks_of_lines(self._path, self._start):
+                starts.append((row, first))
+                row, byte = row + text.count(b"\n"), first + len(text)
+            _starts[key] = [*starts, (row, byte)]
+        return _starts[key]
 
     def _check(self, letters: np.ndarray, ends: np.ndarray, line: int) -> None:
         """Refuses quotes and lines of another number of fields."""
@@ -117,14 +133,11 @@ class Csv:
             )
 
     def _parsed(
-        self,
-        letters: np.ndarray,
-        ends: np.ndarray,
-        line: int,
-        columns: Sequence[int],
-        dtype: np.dtype,
+        self, text: bytes, line: int, columns: Sequence[int], dtype: np.dtype
     ) -> np.ndarray:
-        text = letters.tobytes()
+        letters = np.frombuffer(text, np.uint8)
+        ends = np.flatnonzero(letters == NEWLINE)
+        self._check(letters, ends, line)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("error")
@@ -133,7 +146,7 @@ class Csv:
                     dtype,
                     delimiter=",",
                     comments=None,
-                    usecols=columns,
+                    usecols=[*columns],
                     ndmin=1,
                     encoding="utf-8",
                 )
@@ -173,16 +186,3 @@ def _is_whole(text: str) -> bool:
     except ValueError:
         return False
     return text.isascii() and "_" not in text and -(2**63) <= value < 2**63
-
-
-def _length(path: Path) -> int:
-    """Bytes of a file without the blank lines at its end."""
-    with path.open("rb") as stream:
-        end = stream.seek(0, io.SEEK_END)
-        while end:
-            begin = max(0, end - 4096)
-            stream.seek(begin)
-            if text := stream.read(end - begin).rstrip():
-                return begin + len(text)
-            end = begin
-    return 0

@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxad.data.layout import Layout
 from jaxad.errors import UserError
-from jaxad.storage import on_disk
+from jaxad.storage import blockwise, on_disk
 from jaxad.storage.digest import digest
 
 Rows = dict[str, np.ndarray]
@@ -72,7 +72,7 @@ def n_rows(rows: Rows) -> int:
 
 def take(rows: Rows, index: np.ndarray | slice) -> Rows:
     """The chosen rows of every array."""
-    return {key: on_disk.take(values, index) for key, values in rows.items()}
+    return on_disk.take_all(rows, index)
 
 
 def concatenate(parts: Sequence[Rows]) -> Rows:
@@ -186,22 +186,29 @@ def cut_flow_lines(flows: Mapping[str, Sequence[Mapping]]) -> list[str]:
     ]
 
 
-def _weights(dataset: Dataset) -> dict[str, np.ndarray]:
-    """Weights of all background and of each signal, where they are not all alike."""
+def _weights(dataset: Dataset) -> dict[str, list[np.ndarray]]:
+    """Weights of all background and of each signal, part by part, where they are not all alike."""
     background = (dataset.train, dataset.val, dataset.test)
     if not all("weight" in rows for rows in background):
         return {}
-    found = {"background": np.concatenate([rows["weight"] for rows in background])}
-    found |= {name: rows["weight"] for name, rows in dataset.signals.items()}
-    return {name: w.astype(np.float64) for name, w in found.items() if (w != w[0]).any()}
+    found = {"background": [rows["weight"] for rows in background]}
+    found |= {name: [rows["weight"]] for name, rows in dataset.signals.items()}
+    return {name: parts for name, parts in found.items() if not blockwise.are_constant(parts)}
 
 
-def _weighed(w: np.ndarray) -> str:
-    effective = w.sum() ** 2 / (w**2).sum()
-    negative = f", {(w < 0).mean():.2%} of them negative" if (w < 0).any() else ""
+def _weighed(parts: Sequence[np.ndarray]) -> str:
+    n, n_negative = sum(map(len, parts)), sum(blockwise.count(_negative, w) for w in parts)
+    total = sum(map(blockwise.total, parts))
+    squares = sum(blockwise.total(w, lambda block: block.astype(np.float64) ** 2) for w in parts)
+    negative = f", {n_negative / n:.2%} of them negative" if n_negative else ""
     return (
-        f"sum {w.sum():.6g}, {len(w):,} events as good as {effective:,.1f} of one weight" + negative
+        f"sum {total:.6g}, {n:,} events as good as {total**2 / squares:,.1f} of one weight"
+        + negative
     )
+
+
+def _negative(weight: np.ndarray) -> np.ndarray:
+    return weight < 0
 
 
 def content_digest(dataset: Dataset) -> str:

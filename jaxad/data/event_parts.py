@@ -6,7 +6,8 @@ tested; with id, events of one id never stand in two parts.
 """
 
 import fnmatch
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,8 +18,10 @@ from jaxad.data import checks
 from jaxad.data.columns import as_integers
 from jaxad.data.dataset import as_mapping
 from jaxad.data.folds import fractions, keys_of
+from jaxad.data.kinds import inner
 from jaxad.data.rows import file_of
 from jaxad.errors import UserError
+from jaxad.storage import blockwise, cache, on_disk
 
 PARTS = ("train", "val", "test")
 TRAIN, VAL, TEST = range(3)
@@ -46,9 +49,17 @@ class Parts(NamedTuple):
             signal, background: numbers of events.
         """
         if self.key is None:
-            return signal[self.part[signal] == TEST]
-        learned = np.unique(self.key[background[self.part[background] != TEST]])
-        return signal[~np.isin(self.key[signal], learned)]
+            return self._where(signal, lambda part: part == TEST)
+        learned = on_disk.take(self.key, self._where(background, lambda part: part != TEST))
+        own = blockwise.among(on_disk.take(self.key, signal), [learned])
+        return on_disk.take(signal, on_disk.rows_where(np.logical_not, own))
+
+    def known(self, index: np.ndarray) -> np.ndarray:
+        """Those of numbers of events that are of a part."""
+        return self._where(index, lambda part: part != NONE)
+
+    def _where(self, index: np.ndarray, fits: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        return on_disk.mapped(lambda rows: rows[fits(self.part[rows])], index)
 
 
 def parts_in(
@@ -65,16 +76,21 @@ def parts_in(
     """
     if config.split == "random":
         return None
+    folder = cache.disk(config)
     if config.split == "id":
         if not id_key:
             raise UserError(
                 "data.split=id: needs the ids of events, such as run, luminosity block and event: "
                 f"set data.{'id' if config.features else 'id_key'}"
             )
-        key = _keys(paths, read, id_key)
+        key = _keys(paths, read, id_key, folder)
         edges = np.cumsum([config.test_fraction, config.val_fraction])
-        at = np.digitize(fractions(key, config.seed), edges)
-        return Parts(np.array([TEST, VAL, TRAIN], np.int8)[at], key)
+        numbers = np.array([TEST, VAL, TRAIN], np.int8)
+
+        def part_of(block: np.ndarray) -> np.ndarray:
+            return numbers[np.digitize(fractions(block, config.seed), edges)]
+
+        return Parts(on_disk.mapped(part_of, key), key)
     wanted = as_mapping(config.split, "data.split")
     odd = sorted(set(wanted) - set(PARTS))
     if odd or not {"train", "test"} <= set(wanted):
@@ -84,38 +100,54 @@ def parts_in(
         )
     of_part = {name: [v.strip() for v in value.split("+")] for name, value in wanted.items()}
     if config.split_key:
+        of_values = partial(_parts_of_values, of_part=of_part, key=config.split_key)
         columns = [
-            _parts_of_values(_values(path, read, config.split_key), of_part, config.split_key)
+            on_disk.mapped(of_values, _values(path, read, config.split_key), folder=folder)
             for path in paths
         ]
     else:
-        columns = [
-            np.full(n, _part_of_file(path, of_part), np.int8)
-            for path, n in zip(paths, sizes, strict=True)
-        ]
-    part = np.concatenate(columns)
+        columns = [on_disk.zeros((n,), np.int8, folder) for n in sizes]
+        for path, column in zip(paths, columns, strict=True):
+            column[...] = _part_of_file(path, of_part)
+            on_disk.release(column)
+    part = on_disk.concatenate(columns, folder)
     for name in wanted:
-        if not (part == PARTS.index(name)).any():
+        if not blockwise.count(partial(np.equal, PARTS.index(name)), part):
             what = f"no event has {config.split_key}" if config.split_key else "no file fits"
             raise UserError(f"{config.source}: data.split: {name}: {what} {wanted[name]}")
     if "val" not in wanted:
-        place = np.flatnonzero(part == TRAIN)
-        key = _keys(paths, read, id_key)[place] if id_key else place
-        _, number = np.unique(key, return_inverse=True)
-        n = int(number.max()) + 1
-        order = np.random.default_rng([config.seed, 4]).permutation(n)
-        part[place[np.isin(number, order[: round(config.val_fraction * n)])]] = VAL
+        key = _keys(paths, read, id_key, folder) if id_key else None
+        for (rows,) in on_disk.blocks(_validating(part, key, config)):
+            part[rows] = VAL
+            on_disk.release(part)
     return Parts(part)
 
 
-def _keys(paths: Sequence[Path], read: Read, name: str) -> np.ndarray:
+def _validating(part: np.ndarray, key: np.ndarray | None, config: ConfigDict) -> np.ndarray:
+    """Numbers of a random `val_fraction` of the training events, or of their ids."""
+    place = on_disk.rows_where(partial(np.equal, TRAIN), part)
+    own = place if key is None else on_disk.take(key, place)
+    units = own if key is None else blockwise.unique(own)
+    order = on_disk.numbered(len(units), cache.disk(config))
+    on_disk.shuffle(order, np.random.default_rng([config.seed, 4]))
+    chosen = on_disk.take(units, order[: round(config.val_fraction * len(units))])
+    if key is None:
+        return chosen
+    return on_disk.take(place, blockwise.among(own, [chosen]))
+
+
+def _keys(paths: Sequence[Path], read: Read, name: str, folder: Path | None) -> np.ndarray:
     """The key (N,) uint64 of the id of each event."""
-    parts = []
-    for path in paths:
-        ids = read(path, name)
-        columns = ids.reshape(len(ids), -1).T
-        parts.append(np.column_stack([as_integers(column, str(path), name) for column in columns]))
-    return keys_of(np.concatenate(parts))
+
+    def parts(path: Path) -> Iterator[np.ndarray]:
+        start = 0
+        for (ids,) in on_disk.blocks(read(path, name)):
+            columns = ids.reshape(len(ids), -1).T
+            whole = [as_integers(column, str(path), name, start) for column in columns]
+            yield keys_of(np.column_stack(whole))
+            start += len(ids)
+
+    return on_disk.concatenate([on_disk.joined(parts(path), folder) for path in paths], folder)
 
 
 def _values(path: Path, read: Read, key: str) -> np.ndarray:
@@ -127,7 +159,7 @@ def _values(path: Path, read: Read, key: str) -> np.ndarray:
     try:
         return read(path, key)
     except UserError as error:
-        if path.suffix != ".csv" or checks.is_of_no_such_name(error):
+        if inner(path) != ".csv" or checks.is_of_no_such_name(error):
             raise
         raise UserError(
             f"{error}; of CSV data.split_key takes whole numbers: write 0, 1 and 2 for texts, or "

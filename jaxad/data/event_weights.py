@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 from jaxad.data import checks
 from jaxad.data.dataset import Dataset, Rows, take
 from jaxad.errors import UserError
+from jaxad.storage import blockwise, on_disk
 
 CHOICES = ("absolute", "drop", "clip_zero")
 TRAINING = ("train", "val", "extra.supervised_train", "extra.supervised_val")
@@ -80,44 +81,49 @@ def without_negative(rows: Rows, part: str, dataset: Dataset, config: ConfigDict
         UserError: negative weights without that setting, or nothing but such ones to drop.
     """
     weight = rows.get("weight", np.zeros(0))
-    negative = weight < 0
-    if not negative.any():
+    negative = on_disk.rows_where(lambda block: block < 0, weight)
+    if not len(negative):
         return rows
-    n, how = int(negative.sum()), config.get("negative_weights", "")
+    n, how = len(negative), config.get("negative_weights", "")
     where = f"{dataset.info.get('source', 'data')}: {part}: {_field(config)}"
-    if how in ("drop", "clip_zero") and not (weight > 0).any():
+    if how in ("drop", "clip_zero") and not blockwise.count(lambda block: block > 0, weight):
         raise UserError(
             f"{where}: no weight of {len(weight):,} is above 0: nothing is left to learn from"
         )
     if how == "drop":
-        return take(rows, np.flatnonzero(~negative))
+        return take(rows, on_disk.rows_where(lambda block: ~(block < 0), weight))
     if how == "absolute":
-        return rows | {"weight": np.abs(weight)}
+        return rows | {"weight": on_disk.mapped(np.abs, weight)}
     if how == "clip_zero":
-        return rows | {"weight": np.maximum(weight, 0)}
+        return rows | {"weight": on_disk.mapped(lambda block: np.maximum(block, 0), weight)}
     raise UserError(
         f"{where}: {n:,} of {len(weight):,} weights are negative, {n / len(weight):.2%}, the first "
-        f"at row {int(np.argmax(negative))}: a loss has no minimum with them: set "
+        f"at row {negative[0]}: a loss has no minimum with them: set "
         f"data.negative_weights to one of {', '.join(CHOICES)}"
     )
 
 
 def _of_mean_one(parts: dict[str, Rows], where: str) -> dict[str, Rows]:
     """The parts with weights of mean 1 in the first of them; without, where all are alike."""
-    weights = {name: rows["weight"].astype(np.float64) for name, rows in parts.items()}
-    for name, w in weights.items():
-        if not w.sum() > 0:
+    sums = {name: blockwise.total(rows["weight"]) for name, rows in parts.items()}
+    for name, total in sums.items():
+        if not total > 0:
             raise UserError(
-                f"{where}: the weights of {name} sum to {w.sum():.4g}: expected a sum above 0; "
+                f"{where}: the weights of {name} sum to {total:.4g}: expected a sum above 0; "
                 "are they too small for their type? float16 holds none below 6e-8"
             )
-    if all((w == w[0]).all() for w in weights.values()):
+    if all(blockwise.are_constant([rows["weight"]]) for rows in parts.values()):
         return {
             name: {key: values for key, values in rows.items() if key != "weight"}
             for name, rows in parts.items()
         }
-    scale = next(iter(weights.values())).mean()
+    first = next(iter(parts))
+    scale = sums[first] / len(parts[first]["weight"])
+
+    def scaled(block: np.ndarray) -> np.ndarray:
+        return (block.astype(np.float64) / scale).astype(np.float32)
+
     return {
-        name: rows | {"weight": (weights[name] / scale).astype(np.float32)}
+        name: rows | {"weight": on_disk.mapped(scaled, rows["weight"])}
         for name, rows in parts.items()
     }

@@ -23,7 +23,8 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxad.data import checks, named, named_table, stored_events
+from jaxad.data import checks, event_text, named, named_table, stored_events
+from jaxad.data.array_files import in_blocks
 from jaxad.data.assembled import objects_of
 from jaxad.data.dataset import Dataset, Rows, take
 from jaxad.data.duplicates import warn_of_duplicates
@@ -40,6 +41,7 @@ from jaxad.data.splits import hold_out, split_indices
 from jaxad.data.table import Everything, Origin
 from jaxad.data.text_labels import texts_of
 from jaxad.data.window import searched, window_of
+from jaxad.storage import blockwise, cache, on_disk
 
 __all__ = ["DEFAULTS", "WHOLE", "everything", "idle", "load", "rows_of", "search_table"]
 
@@ -63,11 +65,11 @@ def load(config: ConfigDict) -> Dataset:
     background, signals, about = classes(config)
     if "pt" in background:
         of_classes = {"background": background, **signals}
-        medians = {name: float(np.median(part["pt"])) for name, part in of_classes.items()}
+        medians = {name: blockwise.median(part["pt"]) for name, part in of_classes.items()}
         checks.require_one_unit(medians, str(config.source))
     elif "mass" in background:
         of_classes = {"background": background, **signals}
-        medians = {name: float(np.median(part["mass"])) for name, part in of_classes.items()}
+        medians = {name: blockwise.median(part["mass"]) for name, part in of_classes.items()}
         checks.warn_of_units(medians, str(config.source))
     about["info"] |= {"name": "events", "source": str(config.source), "seed": config.seed}
     part = about.pop("part", None)
@@ -104,17 +106,28 @@ def _split(background: Rows, part: np.ndarray | None, config: ConfigDict) -> dic
     Args:
         part: (N,) numbers in `PARTS`; None: at random.
     """
+    folder = cache.disk(config)
     if part is not None:
-        order = np.random.default_rng([config.seed, 0]).permutation(len(part))
-        index = {name: order[part[order] == number] for number, name in enumerate(PARTS)}
-        return {name: take(background, places) for name, places in index.items()}
+        order = on_disk.numbered(len(part), folder)
+        on_disk.shuffle(order, np.random.default_rng([config.seed, 0]))
+        found = {}
+        for number, name in enumerate(PARTS):
+            here = partial(_of_part, part=part, number=number)
+            found[name] = take(background, on_disk.mapped(here, order))
+        return found
     fractions = {
         "train": 1 - config.val_fraction - config.test_fraction,
         "val": config.val_fraction,
         "test": config.test_fraction,
     }
-    split = split_indices(len(background["x"]), fractions, [config.seed, 0])
+    split = split_indices(len(background["x"]), fractions, [config.seed, 0], folder)
     return {name: take(background, index) for name, index in split.items()}
+
+
+def _of_part(rows: np.ndarray, part: np.ndarray, number: int) -> np.ndarray:
+    found = rows[part[rows] == number]
+    on_disk.release(part)
+    return found
 
 
 def _classes(config: ConfigDict) -> tuple[Rows, dict[str, Rows], dict[str, Any]]:
@@ -122,29 +135,32 @@ def _classes(config: ConfigDict) -> tuple[Rows, dict[str, Rows], dict[str, Any]]
     paths = [*map(Path, files_of(config.source))]
     by_label, files_of_signals = signals_of(config, paths)
     by_file = {name: [*map(Path, files)] for name, files in files_of_signals.items()}
+    folder = cache.disk(config)
+    for path in itertools.chain(paths, *by_file.values()):
+        if folder and event_text.is_event_text(path):
+            event_text.parse(path, folder)
     sizes = stored_events.sizes_of(paths, config)
     labels = all_labels(paths, sizes, config)
     split = parts_in(paths, sizes, config, partial(_column, config=config), config.id_key)
     index, told = parts_of(paths, sum(sizes), labels, by_label, config, split)
-    wanted = np.zeros(sum(sizes), bool)
-    for place in index.values():
-        wanted[place] = True
-    read = np.flatnonzero(wanted)
+    read = _together(index, sum(sizes), folder)
     n_particles = stored_events.n_particles([*paths, *itertools.chain(*by_file.values())], config)
     rows = stored_events.read(paths, read, config, n_particles)
-    rows["label"] = np.zeros(len(read), np.float32)
+    rows["label"] = on_disk.zeros((len(read),), np.float32, folder)
     if labels is not None:
-        rows["label"] = labels[read].astype(np.float32)
-    signals = {name: take(rows, np.searchsorted(read, place)) for name, place in index.items()}
+        as_float = partial(np.asarray, dtype=np.float32)
+        rows["label"] = on_disk.mapped(as_float, on_disk.take(labels, read))
+    signals = {name: _among(read, place, rows) for name, place in index.items()}
     del rows
     background = signals.pop("background")
     for number, (name, files) in enumerate(by_file.items(), 1 + len(by_label)):
-        every = np.arange(sum(stored_events.sizes_of(files, config)))
+        every = on_disk.numbered(sum(stored_events.sizes_of(files, config)), folder)
         passing, flow = cut(files, config, {name: every})
         told["cut_flow"] = told.get("cut_flow", {}) | flow
         chosen = limited(passing[name], config, number)
         signals[name] = stored_events.read(files, chosen, config, n_particles)
-        signals[name]["label"] = np.ones(len(signals[name]["x"]), np.float32)
+        ones = partial(np.ones_like, dtype=np.float32)
+        signals[name]["label"] = on_disk.mapped(ones, chosen)
     jets = config.format in PARTICLES
     fields = {name: JET_LABELS.get(name, (name, "")) for name in observable_keys(config)}
     own = [str(file_of(str(path))[0]) for path in itertools.chain(*by_file.values())]
@@ -161,8 +177,31 @@ def _classes(config: ConfigDict) -> tuple[Rows, dict[str, Rows], dict[str, Any]]
                 **told,
             },
         }
-        | ({} if split is None else {"part": split.part[index["background"]]}),
+        | ({} if split is None else {"part": on_disk.take(split.part, index["background"])}),
     )
+
+
+def _together(index: dict[str, np.ndarray], n: int, folder: Path | None) -> np.ndarray:
+    """Those of n events that are of any class, sorted."""
+    wanted = on_disk.zeros((n,), bool, folder)
+    for place in index.values():
+        for (rows,) in on_disk.blocks(place):
+            wanted[rows] = True
+            on_disk.release(wanted)
+    return on_disk.rows_where(np.asarray, wanted)
+
+
+def _among(read: np.ndarray, place: np.ndarray, rows: Rows) -> Rows:
+    """The rows of the sorted events `place` among those that were `read`."""
+    if len(place) == len(read):
+        return dict(rows)
+
+    def positions(block: np.ndarray) -> np.ndarray:
+        found = np.searchsorted(read, block).astype(block.dtype)
+        on_disk.release(read)
+        return found
+
+    return take(rows, on_disk.mapped(positions, place))
 
 
 def _column(path: Path, key: str, config: ConfigDict) -> np.ndarray:
@@ -171,7 +210,7 @@ def _column(path: Path, key: str, config: ConfigDict) -> np.ndarray:
         return texts
     places = open_places(path, key, "data.split_key", objects_of(config))
     with places as stored, checks.reading(path, key):
-        return np.asarray(stored[0 : len(stored)])
+        return on_disk.joined((block for _, block in in_blocks(stored)), cache.disk(config))
 
 
 search_table = named_table.search_table
@@ -191,7 +230,10 @@ def everything(config: ConfigDict) -> Everything:
     sizes = stored_events.sizes_of(files, config)
     n_source, n_events = sum(sizes[: len(paths)]), sum(sizes)
     rows = stored_events.read(
-        files, np.arange(n_events), config, stored_events.n_particles(files, config)
+        files,
+        on_disk.numbered(n_events, cache.disk(config)),
+        config,
+        stored_events.n_particles(files, config),
     )
     layout = stored_events.layout_of(rows["x"].shape[1:], config)
     origin = Origin(tuple(map(str, files)), tuple(int(n) for n in np.cumsum([0, *sizes[:-1]])))

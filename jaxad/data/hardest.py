@@ -43,11 +43,11 @@ class Hardest:
     """The `n` hardest particles (N, n, c) of events (N, m, c), zero padded.
 
     Attributes:
-        cut: (N,) bool, the events read so far of which particles are left out.
+        cut: (k,) bool, of which of the events read last particles are left out.
     """
 
     def __init__(self, x: Any, n: int):
-        self._x, self.cut = x, np.zeros(len(x), bool)
+        self._x, self.cut = x, np.zeros(0, bool)
         self.shape, self.dtype = (len(x), n, x.shape[2]), x.dtype
 
     def __len__(self) -> int:
@@ -57,26 +57,25 @@ class Hardest:
         start, stop, _ = rows.indices(len(self))
         stop, n = max(start, stop), self.shape[1]
         x = by_pt(emptied(np.asarray(self._x[start:stop])))
-        self.cut[start:stop] = x[:, n:].any(axis=(1, 2))
+        self.cut = x[:, n:].any(axis=(1, 2))
         kept = np.zeros((len(x), n, x.shape[2]), self.dtype)
         kept[:, : x.shape[1]] = x[:, :n]
         return kept
 
 
 def require_kept(
-    cut: Sequence[np.ndarray], n: int | str, max_cut: float, paths: Sequence[Path], setting: str
+    n_cut: int, n_events: int, n: int | str, max_cut: float, paths: Sequence[Path], setting: str
 ) -> None:
     """Tells in how many events particles were left out, and refuses more than a fraction of them.
 
     Args:
-        cut: of each file the events (k,) bool that were cut.
+        n_cut: events that were cut, of `n_events` in files that may cut.
         n: the number of slots, for the message.
         setting: that says so.
 
     Raises:
         UserError: a fraction above `max_cut`.
     """
-    n_cut, n_events = sum(int(each.sum()) for each in cut), sum(map(len, cut))
     if not n_cut:
         return
     share = n_cut / n_events

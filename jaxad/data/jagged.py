@@ -5,11 +5,20 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 
 from jaxad.data import checks, lists
 from jaxad.data.lists import Blocks, Column, Lists, Stored
-from jaxad.data.parquet_rows import lists_of, opened_parquet, plain, reading_parquet
+from jaxad.data.parquet_rows import (
+    fields_in,
+    is_nested,
+    lists_of,
+    names_of,
+    opened_parquet,
+    plain,
+    reading_parquet,
+)
 from jaxad.data.rows import opened_tree, reading_root
 from jaxad.data.whole import missing
 from jaxad.errors import UserError
@@ -72,7 +81,7 @@ def _baskets(tree: Any, branch: Any, n: int, file: str, name: str) -> Callable[[
 
 @contextlib.contextmanager
 def open_list(path: Path, name: str, setting: str = "") -> Iterator[Column]:
-    """A column of a Parquet file.
+    """A column of a Parquet file, or COLUMN.FIELD of one of records or of lists of them.
 
     Raises:
         UserError: as `jaxad.data.parquet_rows.opened_parquet`; no such column, or one of other
@@ -80,16 +89,33 @@ def open_list(path: Path, name: str, setting: str = "") -> Iterator[Column]:
     """
     with opened_parquet(path, pre_buffer=False, buffer_size=BUFFER) as file:
         with reading_parquet(path):
-            names = [str(field) for field in file.schema_arrow.names]
-        if name not in names:
+            names, is_whole = names_of(file), name in file.schema_arrow.names
+            column, _, field = (name, "", "") if is_whole else name.rpartition(".")
+            stored = fields_in(file, column)
+        if not is_whole and field not in stored:
             raise absent(str(path), "column", name, names, setting)
-        nested = bool(file.schema_arrow.field(name).type.num_fields)
+        nested = is_nested(file.schema_arrow.field(column).type)
 
         def values_of(batch: Any) -> np.ndarray | Lists:
-            found = lists_of(batch.column(0), path, name)
+            found = lists_of(batch.column(0), path, name, field)
             return found if nested else found.values
 
-        yield Column(_groups(file, path, name, [name], values_of))
+        yield Column(_groups(file, path, name, [stored.get(field, name)], values_of))
+
+
+def vlen_column(stored: h5py.Dataset, path: Path, name: str, field: str = "") -> Column:
+    """Lists of any length of an HDF5 dataset (N,), or a field of lists of records."""
+
+    def blocks(row: int) -> Blocks:
+        for start in range(row - row % lists.AT_ONCE, max(len(stored), 1), lists.AT_ONCE):
+            with checks.reading(path, name):
+                rows = stored[start : start + lists.AT_ONCE]
+            kind = h5py.check_vlen_dtype(stored.dtype)
+            counts = np.fromiter(map(len, rows), int, len(rows))
+            values = np.concatenate([np.zeros(0, kind), *rows])
+            yield start, Lists(counts, values[field] if field else values)
+
+    return Column(Stored(str(path), name, len(stored), blocks))
 
 
 @contextlib.contextmanager

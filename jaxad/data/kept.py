@@ -1,8 +1,9 @@
-"""Particles of ROOT and Parquet files, padded, on the disk of the cache folder: one file for each.
+"""Particles of ROOT, Parquet and text files, padded, in the cache folder: one file for each.
 
 They are made block by block, once, and taken again by the next run, and by one that goes on: an
 entry is known by the file, its size and time, every setting that says what is read of it, and which
-rows. It is written under another name and renamed, so that a killed run leaves whole ones alone.
+rows. It is written under another name and renamed, so that a killed run leaves whole ones, and what
+it was at, which a later one removes.
 """
 
 import contextlib
@@ -19,6 +20,7 @@ from ml_collections import ConfigDict
 from jaxad.data.assembled import BESIDE
 from jaxad.data.jagged import PARQUET
 from jaxad.data.rows import file_of
+from jaxad.data.text_file import is_text
 from jaxad.errors import DAMAGED
 from jaxad.storage import cache, on_disk
 from jaxad.storage.atomic import replacing
@@ -33,11 +35,17 @@ FOLDER = "events"
 
 
 class Events(Protocol):
-    """Events of one file, whose `chosen` fills an array that `empty` makes."""
+    """Events of one file, whose `chosen` fills an array that `empty` makes.
 
-    cut: np.ndarray | None
+    Attributes:
+        cuts: whether it leaves particles out of events that have more than slots.
+    """
 
-    def chosen(self, index: np.ndarray, folder: Path | None, empty: Empty) -> np.ndarray: ...
+    cuts: bool
+
+    def chosen(
+        self, index: np.ndarray, folder: Path | None, empty: Empty
+    ) -> tuple[np.ndarray, int | None]: ...
 
 
 def events(
@@ -47,8 +55,8 @@ def events(
     index: np.ndarray,
     folder: Path | None,
     opened: Events,
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """The events `index` of a file, kept where they are of lists, on disk; and of which of them
+) -> tuple[np.ndarray, int | None]:
+    """The events `index` of a file, kept where they are of lists, on disk; and of how many of them
     particles are left out, None where all slots are kept.
 
     Args:
@@ -62,20 +70,20 @@ def events(
         UserError: as `opened.chosen`; no room on the disk.
     """
     file, tree = file_of(str(path))
-    if folder is None or (tree is None and file.suffix not in PARQUET):
-        x = opened.chosen(index, folder, on_disk.empty)
-        return x, None if opened.cut is None else opened.cut[index]
+    if folder is None or (tree is None and file.suffix not in PARQUET and not is_text(file)):
+        return opened.chosen(index, folder, on_disk.empty)
     entry = folder / FOLDER / f"{_key(file, tree, config, n_particles, index)}.npy"
     cut_entry = entry.with_suffix(".cut.npy")
     with contextlib.suppress(FileNotFoundError):
         try:
-            cut = None if opened.cut is None else np.load(cut_entry)
-            return np.load(entry, mmap_mode="r"), cut
+            x = np.load(entry, mmap_mode="r")
+            return x, int(np.load(cut_entry).sum()) if opened.cuts else None
         except FileNotFoundError:
             raise
         except DAMAGED as error:
             print(f"{entry}: damaged cache entry ({error}): made again", file=sys.stderr)
     entry.parent.mkdir(exist_ok=True)
+    cache.remove_orphans(entry.parent)
     with replacing(entry, shared=True) as temporary:
 
         def empty(shape: tuple[int, ...], dtype: Any, _: Path | None) -> np.ndarray:
@@ -89,12 +97,12 @@ def events(
                 getattr(os, "posix_fallocate", _extend)(stream.fileno(), start, n_bytes)
             return np.memmap(temporary, dtype, "r+", offset=start, shape=tuple(shape))
 
-        opened.chosen(index, folder, empty).flush()
-        cut = None if opened.cut is None else opened.cut[index]
-        if cut is not None:
+        x, n_cut = opened.chosen(index, folder, empty)
+        x.flush()
+        if opened.cuts:
             with replacing(cut_entry, shared=True) as beside, beside.open("wb") as stream:
-                np.save(stream, cut)
-    return np.load(entry, mmap_mode="r"), cut
+                np.save(stream, n_cut)
+    return np.load(entry, mmap_mode="r"), n_cut
 
 
 def _extend(file: int, start: int, n_bytes: int) -> None:

@@ -2,7 +2,7 @@
 
 import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxad.data import assembled, checks, label_file, text_labels
+from jaxad.data.array_files import in_blocks
 from jaxad.data.beside import Beside
 from jaxad.data.dataset import as_mapping
 from jaxad.data.event_parts import Parts
@@ -18,6 +19,7 @@ from jaxad.data.rows import file_of, files_of
 from jaxad.data.selected import cut
 from jaxad.data.splits import choose
 from jaxad.errors import UserError
+from jaxad.storage import blockwise, cache, on_disk
 
 NUMBER = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?")
 RANGE = re.compile(r"([+-]?\d+)-([+-]?\d+)")
@@ -129,7 +131,8 @@ def all_labels(
         return label_file.read(config.label_file, str(config.source), sum(sizes))
     if not config.label_key:
         return None
-    return np.concatenate([labels_of(p, config, n) for p, n in zip(paths, sizes, strict=True)])
+    parts = [labels_of(p, config, n) for p, n in zip(paths, sizes, strict=True)]
+    return on_disk.concatenate(parts, cache.disk(config))
 
 
 def labels_of(path: Path, config: ConfigDict, n_events: int) -> np.ndarray:
@@ -148,16 +151,21 @@ def labels_of(path: Path, config: ConfigDict, n_events: int) -> np.ndarray:
         return text_labels.numbers(texts, config.label_names, path, key, n_events)
     places = open_places(path, key, "data.label_key", objects)
     with places as stored, checks.reading(path, key):
-        labels = np.asarray(stored[0 : len(stored)])
-    if isinstance(stored, Beside) and labels.ndim == 2 and labels.shape[1] > 1:
-        labels = from_one_hot(labels, path, key)
-    if labels.shape not in ((n_events,), (n_events, 1)):
-        raise UserError(
-            f"{path}: {key}: expected one label for each of {n_events} events, "
-            f"found shape {labels.shape}"
-        )
-    checks.require_labels(labels.reshape(-1), path, key)
-    return labels.reshape(-1)
+        one_hot = isinstance(stored, Beside) and len(stored.shape) == 2 and stored.shape[1] > 1
+        if stored.shape[:1] != (n_events,) or (stored.shape[1:] not in ((), (1,)) and not one_hot):
+            raise UserError(
+                f"{path}: {key}: expected one label for each of {n_events} events, "
+                f"found shape {stored.shape}"
+            )
+        return on_disk.joined(_labels_in(stored, one_hot, path, key), cache.disk(config))
+
+
+def _labels_in(stored: Any, one_hot: bool, path: Path, key: str) -> Iterator[np.ndarray]:
+    """The labels (n,) of blocks of events."""
+    for start, block in in_blocks(stored):
+        labels = from_one_hot(block, path, key, start) if one_hot else block.reshape(len(block))
+        checks.require_labels(labels, path, key, rows=start)
+        yield labels
 
 
 def with_labels(labels: np.ndarray, wanted: list[int], name: str, config: ConfigDict) -> np.ndarray:
@@ -166,10 +174,10 @@ def with_labels(labels: np.ndarray, wanted: list[int], name: str, config: Config
     Raises:
         UserError: there is none.
     """
-    index = np.flatnonzero(np.isin(labels, wanted))
+    index = on_disk.rows_where(lambda block: np.isin(block, wanted), labels)
     if len(index) == 0:
-        found, counts = np.unique(labels, return_counts=True)
-        listed = ", ".join(f"{f:g} ({c})" for f, c in zip(found[:10], counts, strict=False))
+        counts = blockwise.counts(labels)
+        listed = ", ".join(f"{label:g} ({n})" for label, n in [*counts.items()][:10])
         where = config.label_key or config.label_file
         raise UserError(
             f"{config.source}: {name}: no event has {where} in {wanted}; found the labels {listed}"
@@ -203,17 +211,18 @@ def parts_of(
         The rows; and, as in `Dataset.info`: "left_out", label -> events that are of no class; with
         a selection "cut_flow"; with a split that leaves some out "unparted" and "untested".
     """
-    classes, others = {"background": np.arange(n_events)}, {}
+    folder = cache.disk(config)
+    classes, others = {"background": on_disk.numbered(n_events, folder)}, {}
     if labels is not None:
         wanted = {"background": label_list(config.background)} | dict(by_label)
         classes = {n: with_labels(labels, values, n, config) for n, values in wanted.items()}
-        known = [label for values in wanted.values() for label in values]
-        found, counts = np.unique(labels[~np.isin(labels, known)], return_counts=True)
-        others = {f"{label:g}": int(n) for label, n in zip(found, counts, strict=True)}
+        known = {label for values in wanted.values() for label in values}
+        found = blockwise.counts(labels)
+        others = {f"{label:g}": n for label, n in found.items() if label not in known}
     info: dict[str, Any] = {"left_out": others}
     if split is not None:
         sizes = {name: len(index) for name, index in classes.items()}
-        classes = {name: index[split.part[index] >= 0] for name, index in classes.items()}
+        classes = {name: split.known(index) for name, index in classes.items()}
         info |= _fewer("unparted", sizes, classes)
         _require_some(classes, config)
     classes, flows = cut(files, config, classes)

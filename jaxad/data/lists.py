@@ -148,11 +148,6 @@ class Column:
         return values
 
 
-def in_memory(path: Path, name: str, lists: Lists) -> Column:
-    """Lists of a file that were read whole."""
-    return Column(Stored(str(path), name, len(lists.counts), lambda row: iter([(0, lists)])))
-
-
 def is_lists(array: Any) -> bool:
     """Whether what is opened is a column of lists."""
     return isinstance(array, Column) and array.nested

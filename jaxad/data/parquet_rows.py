@@ -142,20 +142,63 @@ def reading_parquet(path: Path) -> Iterator[None]:
         raise UserError(f"{path}: cannot be read as a Parquet file ({reason})") from None
 
 
-def lists_of(column: Any, path: Path, name: str) -> Lists:
+def is_nested(kind: Any) -> bool:
+    """Whether a type of Arrow is one of lists."""
+    from pyarrow import types
+
+    return any(
+        fits(kind) for fits in (types.is_list, types.is_large_list, types.is_fixed_size_list)
+    )
+
+
+def names_of(file: Any) -> list[str]:
+    """The columns, and COLUMN.FIELD of those of records."""
+    names = [str(name) for name in file.schema_arrow.names]
+    names = [name for name in names if not name.startswith("__index_level")]
+    return [*names, *(f"{name}.{field}" for name in names for field in fields_in(file, name))]
+
+
+def fields_in(file: Any, name: str) -> dict[str, str]:
+    """The fields of a column of records, or of lists of them -> where each stands in the file."""
+    from pyarrow import types
+
+    if name not in file.schema_arrow.names:
+        return {}
+    kind = file.schema_arrow.field(name).type
+    kind = kind.value_type if is_nested(kind) else kind
+    if not types.is_struct(kind):
+        return {}
+    paths = [file.schema.column(i).path for i in range(len(file.schema))]
+    fields = [kind.field(i).name for i in range(kind.num_fields)]
+    return {
+        field: path
+        for field in fields
+        for path in paths
+        if path.startswith(f"{name}.") and path.endswith(f".{field}")
+    }
+
+
+def lists_of(column: Any, path: Path, name: str, field: str = "") -> Lists:
     """Lengths and values of a column of Arrow; a number is a list of one.
+
+    Args:
+        field: of records, which of their numbers.
 
     Raises:
         UserError: what is no number, or a row without a value.
     """
     from pyarrow import compute, types
 
-    kinds = (types.is_list, types.is_large_list, types.is_fixed_size_list)
-    nested = any(fits(column.type) for fits in kinds)
+    nested = is_nested(column.type)
     values = compute.list_flatten(column) if nested else column
+    if field:
+        values = compute.struct_field(values, field)
     if empty := column.null_count + values.null_count:
         raise UserError(f"{path}: {name}: {empty:,} rows have no value")
     kind = values.type
+    if types.is_struct(kind):
+        fields = ", ".join(f"{name}.{kind.field(i).name}" for i in range(kind.num_fields))
+        raise UserError(f"{path}: {name}: holds records: name their fields, {fields}")
     known = types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind)
     if len(values) and not known:
         raise UserError(f"{path}: {name}: expected numbers or lists of numbers, found {kind}")

@@ -25,16 +25,20 @@ import numpy as np
 from jaxad.data import checks, event_text
 from jaxad.data.array_files import SUFFIXES, opened, texts_in
 from jaxad.data.beside import Beside, Constant, Masses, Place, shape_of, text_of
-from jaxad.data.columns import chosen, no_column, open_columns
+from jaxad.data.columns import chosen, is_glob, no_column, open_columns
 from jaxad.data.coordinates import COORDINATES
+from jaxad.data.csv_file import Csv
+from jaxad.data.hdf5_columns import names_of_item, open_hdf5
 from jaxad.data.jagged import PARQUET, absent, open_beside, open_branch, open_list
 from jaxad.data.links import Objects, seen
+from jaxad.data.lists import Blocks, Column, Stored
 from jaxad.data.pandas_table import PandasTable, frames_of
+from jaxad.data.parquet_rows import names_of, opened_parquet
 from jaxad.data.rows import file_of, open_array
+from jaxad.data.text_file import is_text
 from jaxad.errors import UserError
 
 HDF5 = (".h5", ".hdf5")
-TEXT = (".csv", ".txt")
 _MASS = re.compile(r"mass_(\w+)\((.+)\)")
 _CONSTANT = re.compile(r"=(-?\d+(?:\.\d*)?)")
 _PLACE = re.compile(r"(?P<key>[^\[\]]+)(?:\[(?P<low>-?\d+)?(?P<colon>:)?(?P<high>-?\d+)?\])?")
@@ -141,44 +145,27 @@ def _numbered(place: Place, arrays: dict[str, Any], path: Path, setting: str) ->
     return Place(place.key, number)
 
 
-class _Frame:
-    """Columns of a pandas frame as an array (N, n_columns), or one of them (N,)."""
-
-    def __init__(self, table: PandasTable, columns: Sequence[str], whole: bool = True):
-        self._table, self._columns = table, list(columns)
-        self.shape = (table.n_rows, len(columns)) if whole else (table.n_rows,)
-        self.dtype = np.result_type(*map(table.dtype_of, columns))
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, rows: slice) -> np.ndarray:
-        start, stop, _ = rows.indices(len(self))
-        return self._table.read(self._columns, start, stop, self.dtype).reshape(-1, *self.shape[1:])
-
-
 def names_in(path: Path) -> list[str]:
     """The arrays, branches, columns or frames of a file, by name."""
     file, tree = file_of(str(path))
     if event_text.is_event_text(file):
         return event_text.NAMES
-    if tree is not None or file.suffix in (*PARQUET, *TEXT):
+    if tree is None and file.suffix in PARQUET:
+        with opened_parquet(file) as stored:
+            return names_of(stored)
+    if tree is not None or is_text(file):
         with open_columns(path) as columns:
             return list(columns.names)
     with checks.reading(file, "names"), opened(file) as stored:
         if file.suffix not in HDF5:
             return ["x"] if file.suffix == ".npy" else list(stored)
         names: list[str] = []
-        stored.visititems(lambda name, item: names.append(str(name)) if _is_array(item) else None)
+        stored.visititems(lambda name, item: names.extend(names_of_item(str(name), item)) or None)
         frames = frames_of(stored)
     if len(frames) == 1:
         with PandasTable(file, frames[0]) as table:
             names += table.columns
     return [*frames, *names]
-
-
-def _is_array(item: Any) -> bool:
-    return hasattr(item, "dtype") and item.dtype.kind in "fiub"
 
 
 @contextlib.contextmanager
@@ -200,16 +187,16 @@ def open_named(
 
             yield seen(key, objects, read, str(path))
         elif not is_tree and path.suffix in HDF5:
-            yield stack.enter_context(_open_hdf5(path, key, setting, whole))
-        elif not is_tree and path.suffix not in (*PARQUET, *TEXT):
+            yield stack.enter_context(open_hdf5(path, key, setting, whole))
+        elif not is_tree and path.suffix not in PARQUET and not is_text(path):
             yield stack.enter_context(open_array(path, key, setting))
         elif not is_tree and not path.is_file():
             raise UserError(f"{path}: no such file")
         elif event_text.is_event_text(path):
             yield event_text.column(path, key, setting)
-        elif is_tree and not _is_glob(key):
+        elif is_tree and not is_glob(key):
             yield stack.enter_context(open_branch(str(path), key, setting))
-        elif path.suffix in PARQUET and not _is_glob(key):
+        elif path.suffix in PARQUET and not is_glob(key):
             yield stack.enter_context(open_list(path, key, setting))
         else:
             columns = stack.enter_context(open_columns(path))
@@ -218,34 +205,22 @@ def open_named(
                 raise no_column(str(path), key, columns.names, setting)
             if path.suffix in PARQUET:
                 yield stack.enter_context(open_beside(path, key, names))
+            elif isinstance(columns, Csv):
+                yield _of_csv(columns, path, key, names)
             else:
                 values = columns.read(names, ())
-                yield np.stack([values[n] for n in names], -1) if _is_glob(key) else values[key]
+                yield np.stack([values[n] for n in names], -1) if is_glob(key) else values[key]
 
 
-def _is_glob(key: str) -> bool:
-    return "*" in key or "?" in key
+def _of_csv(columns: Csv, path: Path, key: str, names: Sequence[str]) -> Column:
+    """A column (N,), or all of a glob (N, n)."""
 
+    def blocks(row: int) -> Blocks:
+        for start, part in columns.blocks(names, row=row):
+            values = np.stack([part[name] for name in names], -1)
+            yield start, values if is_glob(key) else values[:, 0]
 
-@contextlib.contextmanager
-def _open_hdf5(path: Path, key: str, setting: str, whole: bool) -> Iterator[Any]:
-    """An array, a pandas frame, or columns of the only frame."""
-    with checks.open_hdf5(path) as file, checks.reading(path, key):
-        frames = frames_of(file)
-        is_array = key in file and key not in frames
-    if key in frames and not whole:
-        with PandasTable(path, key) as table:
-            yield _Frame(table, table.columns)
-        return
-    if len(frames) == 1 and not is_array and key not in frames:
-        with PandasTable(path, frames[0]) as table:
-            names = chosen(key, table.columns)
-            if not names:
-                raise no_column(str(path), key, table.columns, setting)
-            yield _Frame(table, names, whole=_is_glob(key))
-        return
-    with open_array(path, key, setting) as array:
-        yield array
+    return Column(Stored(str(path), key, len(columns), blocks))
 
 
 def _is_key(path: Path, text: str) -> bool:
@@ -258,8 +233,11 @@ def _is_key(path: Path, text: str) -> bool:
         return text in file
 
 
-def from_one_hot(values: np.ndarray, path: Path, field: str) -> np.ndarray:
+def from_one_hot(values: np.ndarray, path: Path, field: str, first: int = 0) -> np.ndarray:
     """The column (N,) int64 that holds the 1, of (N, n) numbers or truth values.
+
+    Args:
+        first: number of the first row, for messages.
 
     Raises:
         UserError: a row without a single 1, or with anything but 0 and 1.
@@ -269,6 +247,6 @@ def from_one_hot(values: np.ndarray, path: Path, field: str) -> np.ndarray:
         row = int(np.argmax(odd))
         raise UserError(
             f"{path}: {field}: expected one 1 and else 0 in each row, a column a class, found "
-            f"{', '.join(f'{value:g}' for value in values[row].astype(float))} at row {row}"
+            f"{', '.join(f'{value:g}' for value in values[row].astype(float))} at row {first + row}"
         )
     return values.argmax(axis=1)

@@ -12,6 +12,7 @@ from jax import Array
 from jaxad.data.checks import MAX_PHI, require_finite
 from jaxad.data.layout import COLUMNS, PARTICLES, Layout
 from jaxad.errors import UserError
+from jaxad.storage.on_disk import folder_of, windows
 
 MAX_ENERGY = 1e8  # GeV: more than a particle of any collider has, be it written in MeV
 FAR = 6.0  # |eta| from which energies are looked at
@@ -148,7 +149,7 @@ def _energies(
     layout: Layout, x: np.ndarray | Array, n_most: int
 ) -> tuple[list[str], str, np.ndarray]:
     """Names, unit and absolute values (n, k) of the energies of some events, the largest last."""
-    x = x[:: max(1, len(x) // n_most)]
+    x = _spaced(x, max(1, len(x) // n_most))
     if layout.format in PARTICLES:
         (name, unit), *_ = COLUMNS[layout.format]
         unit = {scale: unit for unit, scale in IN_GEV.items()}.get(layout.unit, unit)
@@ -163,6 +164,14 @@ def _energies(
         names = (*names, f"the largest of {', '.join(names)}")
         values = np.column_stack([values, values.max(axis=1)])
     return list(names), units[0], values
+
+
+def _spaced(x: np.ndarray | Array, step: int) -> np.ndarray | Array:
+    """x[::step], of events on disk block by block."""
+    if not isinstance(x, np.ndarray) or folder_of(x) is None:
+        return x[::step]
+    rows = np.arange(0, len(x), step)
+    return np.concatenate([x[rows[part]] for part in windows(x, rows)])
 
 
 def trained_energies(layout: Layout, x: np.ndarray) -> dict[str, list[float]]:

@@ -7,6 +7,7 @@ from jaxad.data.dataset import Dataset, Rows, concatenate, n_rows, take
 from jaxad.data.folds import fractions, keys_of
 from jaxad.data.labels import own_files
 from jaxad.errors import UserError
+from jaxad.storage import blockwise, on_disk
 
 VALIDATES = ("val", "extra.supervised_val")
 TESTED = ("test", "signals.", "extra.sideband")
@@ -45,11 +46,10 @@ def require_apart(dataset: Dataset, config: ConfigDict) -> None:
         ("test", tested, [*training, *validating]),
         ("validation", validating, training),
     ):
-        there = np.concatenate(parts)
-        both = np.isin(there, np.concatenate(learned))
-        if both.any():
+        n = sum(blockwise.count(np.asarray, blockwise.among(part, learned)) for part in parts)
+        if n:
             raise UserError(
-                f"{config.source}: {int(both.sum()):,} of {len(both):,} {what} events have the id "
+                f"{config.source}: {n:,} of {sum(map(len, parts)):,} {what} events have the id "
                 f"of one that trains, as two jets of one event: {mend}; if every file numbers its "
                 f"own events, leave {setting} out or name the run beside it"
             )
@@ -61,13 +61,15 @@ def _keys(dataset: Dataset, config: ConfigDict) -> dict[str, np.ndarray]:
     origin = np.array([n if name in own else 0 for n, name in enumerate(classes)])
     found = {}
     for part, rows in dataset.parts():
-        if config.window or part.startswith("extra."):
-            number = rows["label"].astype(int)
-        else:
-            name = part.removeprefix("signals.")
-            number = np.full(n_rows(rows), classes.index(name) if name != part else 0)
-        ids = rows["event"].astype(np.int64).reshape(n_rows(rows), -1)
-        found[part] = keys_of(np.column_stack([origin[number], ids]))
+        of_label = config.window or part.startswith("extra.")
+        name = part.removeprefix("signals.")
+        number = None if of_label else origin[classes.index(name) if name != part else 0]
+
+        def key(ids: np.ndarray, label: np.ndarray, number: int | None = number) -> np.ndarray:
+            own = origin[label.astype(int)] if number is None else np.full(len(ids), number)
+            return keys_of(np.column_stack([own, ids.astype(np.int64).reshape(len(ids), -1)]))
+
+        found[part] = on_disk.mapped(key, rows["event"], rows["label"])
     return found
 
 

@@ -2,12 +2,14 @@
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from ml_collections import ConfigDict
 
+from jaxad.data.array_files import in_blocks
 from jaxad.data.assembled import objects_of
 from jaxad.data.columns import no_column, open_columns
 from jaxad.data.expression import SETTING, Selection, absent, parsed
@@ -15,7 +17,7 @@ from jaxad.data.links import Objects
 from jaxad.data.lists import Lists, is_lists
 from jaxad.data.places import names_in, open_named, open_places
 from jaxad.errors import UserError
-from jaxad.storage import on_disk
+from jaxad.storage import blockwise, cache, on_disk
 
 AT_ONCE = 1 << 16
 """Rows that are looked at together."""
@@ -35,21 +37,22 @@ class Passed(NamedTuple):
     @property
     def kept(self) -> np.ndarray:
         """Which events pass all, (N,) bool."""
-        return self.number == len(self.terms)
+        return on_disk.mapped(partial(np.equal, len(self.terms)), self.number)
 
     def flow(self, index: np.ndarray | None, weight: np.ndarray | None) -> list[dict[str, Any]]:
         """The cut flow of the events `index`, None for all: {"term", "events", perhaps "weight"}.
 
         weight: (N,) of all events; sums of it are "weight".
         """
-        number = self.number if index is None else self.number[index]
-        lines = []
-        for i, term in enumerate(("read", *self.terms)):
-            passing = number >= i
-            lines.append({"term": term, "events": int(passing.sum())})
-            if weight is not None:
-                own = weight if index is None else weight[index]
-                lines[-1]["weight"] = float(own[passing].sum(dtype=np.float64))
+        number = self.number if index is None else on_disk.take(self.number, index)
+        lines: list[dict[str, Any]] = [{"term": term} for term in ("read", *self.terms)]
+        for i, line in enumerate(lines):
+            line["events"] = blockwise.count(partial(np.less_equal, i), number)
+        if weight is not None:
+            own = weight if index is None else on_disk.take(weight, index)
+            for i, line in enumerate(lines):
+                passing = on_disk.mapped(lambda w, n, i=i: w[n >= i], own, number)
+                line["weight"] = blockwise.total(passing)
         return lines
 
 
@@ -62,7 +65,7 @@ def passed(files: Sequence[str | Path], config: ConfigDict) -> Passed | None:
     """
     if not config.selection:
         return None
-    selection = parsed(config.selection)
+    selection, folder = parsed(config.selection), cache.disk(config)
     numbers: list[np.ndarray] = []
     for i, file in enumerate(files):
         before = [str(other) for other in files[:i]]
@@ -72,8 +75,8 @@ def passed(files: Sequence[str | Path], config: ConfigDict) -> Passed | None:
             else _of_arrays(str(file), selection, before, objects_of(config))
         )
         with opened as parts:
-            numbers += parts
-    return Passed(selection.terms, np.concatenate(numbers))
+            numbers.append(on_disk.joined(parts, folder))
+    return Passed(selection.terms, on_disk.concatenate(numbers, folder))
 
 
 def cut(
@@ -90,7 +93,10 @@ def cut(
     if found is None:
         return dict(classes), {}
     weight = _weights(files, config)
-    chosen = {name: index[found.kept[index]] for name, index in classes.items()}
+    kept = found.kept
+    chosen = {
+        name: on_disk.take(index, on_disk.take(kept, index)) for name, index in classes.items()
+    }
     for name, index in chosen.items():
         if not len(index):
             flow = found.flow(classes[name], None)
@@ -107,12 +113,13 @@ def _weights(files: Sequence[str | Path], config: ConfigDict) -> np.ndarray | No
             with open_columns(file) as columns:
                 if config.weight not in columns.names:
                     raise no_column(str(file), config.weight, columns.names, "data.weight")
-                parts.append(columns.read([config.weight], ())[config.weight])
+                parts.append(columns.read([config.weight], ())[config.weight].astype(np.float32))
         elif config.weight_key and not config.features:
             places = Path(file), config.weight_key, "data.weight_key", objects_of(config)
             with open_places(*places) as stored:
-                parts.append(np.asarray(stored[0 : len(stored)]))
-    return np.concatenate(parts).astype(np.float32).reshape(-1) if parts else None
+                blocks = (block.astype(np.float32).reshape(-1) for _, block in in_blocks(stored))
+                parts.append(on_disk.joined(blocks, cache.disk(config)))
+    return on_disk.concatenate(parts, cache.disk(config)) if parts else None
 
 
 @contextlib.contextmanager
@@ -161,6 +168,8 @@ def _numbers(file: str, selection: Selection, arrays: Mapping[str, Any]) -> Iter
                 f"{file}: {SETTING}: {name}: expected {n:,} rows as in {selection.names[0]}, found "
                 f"{length:,}"
             )
+    if not n:
+        yield np.empty(0, np.uint8)
     step = min(_rows(array) for array in arrays.values())
     for start in range(0, n, step):
         stop = min(start + step, n)

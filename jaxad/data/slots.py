@@ -51,7 +51,7 @@ class _Slots:
     """Blocks (N, n_i, c) one below the other.
 
     Attributes:
-        cut: (N,) bool, the events read so far of which objects are left out.
+        cut: (k,) bool, of which of the events read last objects are left out.
     """
 
     def __init__(self, blocks: list[tuple[int, Any, str]], path: Path):

@@ -1,15 +1,20 @@
 """Seeded splits by index: the same seed, length and parts always give the same disjoint events."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 
 from jaxad.data.dataset import Rows, concatenate, n_rows, take
 from jaxad.errors import UserError
+from jaxad.storage import on_disk
 
 
 def split_indices(
-    n: int, parts: Mapping[str, int | float], seed: int | list[int] = 0
+    n: int,
+    parts: Mapping[str, int | float],
+    seed: int | list[int] = 0,
+    folder: Path | None = None,
 ) -> dict[str, np.ndarray]:
     """Disjoint, shuffled indices of range(n), one array a part.
 
@@ -19,6 +24,7 @@ def split_indices(
         at most). Fractions are of n and round to the nearest event, so that fractions which add
         up to one use every event.
       seed: of NumPy's generator.
+      folder: where the indices lie on disk; None: in memory.
 
     Raises:
       UserError: parts that need more events than there are, or an empty part.
@@ -45,7 +51,7 @@ def split_indices(
             f"split {listed}: {n} events cannot be cut so (sizes {sizes.tolist()}); "
             "ask for fewer, or give more events"
         )
-    order = np.random.default_rng(seed).permutation(n)
+    order = on_disk.shuffle(on_disk.numbered(n, folder), np.random.default_rng(seed))
     return dict(zip(parts, np.split(order[: sizes.sum()], np.cumsum(sizes)[:-1]), strict=True))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxad.data import assembled, checks, event_weights, kept
-from jaxad.data.array_files import chosen_rows, fill_rows
+from jaxad.data.array_files import chosen_blocks, chosen_rows, fill_rows
 from jaxad.data.assembled import UNITS
 from jaxad.data.axes import require_shapes
 from jaxad.data.columns import as_integers
@@ -38,35 +38,24 @@ class _Rows:
         return len(self._stored["x"])
 
     def __getitem__(self, rows: slice) -> np.ndarray:
-        return self.chosen(np.arange(*rows.indices(len(self))), None)
+        return self.chosen(np.arange(*rows.indices(len(self))), None)[0]
 
     @property
-    def cut(self) -> np.ndarray | None:
-        """Events (N,) read so far of which particles are left out; None: all slots are kept."""
-        return getattr(self._stored["x"], "cut", None)
+    def cuts(self) -> bool:
+        """Whether particles are left out of events that have more than slots."""
+        return hasattr(self._stored["x"], "cut")
 
     def chosen(
         self, index: np.ndarray, folder: Path | None, empty: kept.Empty = on_disk.empty
-    ) -> np.ndarray:
-        """The events `index`, sorted, checked, in memory or on the disk of a folder."""
+    ) -> tuple[np.ndarray, int | None]:
+        """The events `index`, sorted, checked, in memory or on the disk of a folder; and of how
+        many of them particles are left out, None where all are kept."""
         keys = keys_of(self._config)
         with checks.reading(self._path, ", ".join(keys[name] for name in self._stored)):
-            stored = self._stored["x"]
-            if "mass" in self._stored:
-                x = empty((len(index), 1 + stored.shape[1]), np.float32, folder)
-                x[:, 0] = chosen_rows(self._stored["mass"], index).reshape(len(index))
-                fill_rows(x[:, 1:], stored, index)
-            elif stored.shape[1] < self._n_particles:
-                shape = len(index), self._n_particles, stored.shape[2]
-                x = empty(shape, np.float32, folder)
-                fill_rows(x[:, : stored.shape[1]], stored, index)
-                x[:, stored.shape[1] :] = 0
-            else:
-                x = empty((len(index), *stored.shape[1:]), np.float32, folder)
-                fill_rows(x, stored, index)
+            x, n_cut = self._filled(index, folder, empty)
         step, zeros = on_disk.rows_at_once(x), []
         for start in range(0, len(index), step):
-            block, rows = x[start : start + step], index[start : start + step]
+            block, rows = x[start : start + step], np.asarray(index[start : start + step])
             if self._config.format in PARTICLES and (clean := emptied(block)) is not block:
                 block[...] = clean
             require_events(self._layout, block, self._path, keys["x"], rows)
@@ -78,7 +67,28 @@ class _Rows:
                 f"{len(index):,} events, first at row {zeros[0]}: were they ever written?",
                 file=sys.stderr,
             )
-        return x
+        return x, n_cut if self.cuts else None
+
+    def _filled(
+        self, index: np.ndarray, folder: Path | None, empty: kept.Empty
+    ) -> tuple[np.ndarray, int]:
+        """The events as they are stored, padded, and how many were cut."""
+        stored, n_masses = self._stored["x"], int("mass" in self._stored)
+        shape = (stored.shape[1] + n_masses, *stored.shape[2:])
+        slots = max(shape[0], self._n_particles)
+        x, start, n_cut = empty((len(index), slots, *shape[1:]), np.float32, folder), 0, 0
+        for block, place in chosen_blocks(stored, index):
+            here = x[start : start + len(place)]
+            with np.errstate(over="ignore"):  # infinities are refused later
+                here[:, n_masses : shape[0]] = block[place]
+            here[:, shape[0] :] = 0
+            n_cut += int(np.count_nonzero(stored.cut[place])) if self.cuts else 0
+            start += len(place)
+            on_disk.release(x)
+        if n_masses:
+            mass = self._stored["mass"]
+            fill_rows(x[:, :1] if len(mass.shape) > 1 else x[:, 0], mass, index)
+        return x, n_cut
 
 
 @contextmanager
@@ -139,19 +149,19 @@ def sizes_of(paths: list[Path], config: ConfigDict) -> list[int]:
 def read(paths: list[Path], index: np.ndarray, config: ConfigDict, n_particles: int) -> Rows:
     """The events `index` (sorted, counted through all files), checked, particles padded."""
     parts: list[Rows] = []
-    cut: list[np.ndarray] = []
-    folder, first = cache.root(config.cache) if config.on_disk else None, 0
+    n_cut = n_cuttable = first = 0
+    folder = cache.disk(config)
     for path in paths:
         with opened(path, config, n_particles) as events:
             n_events = len(events)
-            low, high = np.searchsorted(index, (first, first + n_events))
-            here = index[low:high] - first
+            here = _within(index, first, n_events)
             first += n_events
             if not len(here):
                 continue
             x, cut_here = kept.events(path, config, n_particles, here, folder, events)
             rows = {"x": x}
-            cut += [] if cut_here is None else [cut_here]
+            n_cut += cut_here or 0
+            n_cuttable += 0 if cut_here is None else len(here)
         for field, key in keys_of(config).items():
             if field != "x":
                 rows[field] = _column(path, key, here, n_events, field, config)
@@ -161,13 +171,21 @@ def read(paths: list[Path], index: np.ndarray, config: ConfigDict, n_particles: 
                 warn_of_other_sums(rows["pt"], jets["pt"], path, keys_of(config)["pt"])
             rows = jets | rows
         parts.append(rows)
-    if cut:
-        setting = "data.x_key" if not config.n_particles else "data.n_particles"
-        require_kept(cut, config.n_particles or "their slots'", config.max_cut, paths, setting)
+    setting = "data.n_particles" if config.n_particles else "data.x_key"
+    slots = config.n_particles or "their slots'"
+    require_kept(n_cut, n_cuttable, slots, config.max_cut, paths, setting)
     if len({part["x"].shape[1:] for part in parts}) > 1:
         shapes = sorted({part["x"].shape[1:] for part in parts})
         raise UserError(f"{paths[0].parent}: {config.x_key}: files of different shapes {shapes}")
     return concatenate(parts)
+
+
+def _within(index: np.ndarray, first: int, n: int) -> np.ndarray:
+    """Those of sorted row numbers of all files that are of the one of `n` rows from `first` on,
+    counted from there."""
+    edges = np.array((first, first + n), index.dtype)
+    here = index[slice(*np.searchsorted(index, edges))]
+    return on_disk.mapped(lambda block: block - edges[0], here) if first else here
 
 
 def _column(
@@ -184,28 +202,39 @@ def _column(
             x = np.empty((n_events, 1))
             require_shapes({"x": x, field: stored}, {field: key}, path, "features")
         if field == "event":
-            values = np.asarray(stored[0:n_events])
-            if values.dtype.kind == "f":  # as of CSV
-                columns = values.reshape(n_events, -1).T
-                values = np.stack([as_integers(c, str(path), key) for c in columns], -1)
-            values = values[index]
+            values = on_disk.joined(_ids(stored, index, path, key), cache.disk(config))
             return values if several and values.shape[1] > 1 else values.reshape(len(index))
-        values = chosen_rows(stored, index).reshape(len(index))
+        values = chosen_rows(stored, index, cache.disk(config)).reshape(len(index))
     checks.require_finite(values, path, key, index)
-    return values * np.float32(UNITS[config.units]) if field in ("mass", "pt") else values
+    if field not in ("mass", "pt") or UNITS[config.units] == 1:
+        return values
+    return on_disk.mapped(lambda block: block * np.float32(UNITS[config.units]), values)
+
+
+def _ids(stored: Any, index: np.ndarray, path: Path, key: str) -> Iterator[np.ndarray]:
+    """Ids of the events `index`, block by block, as they are stored; of floats as integers."""
+    start = 0
+    for block, place in chosen_blocks(stored, index):
+        if block.dtype.kind == "f":  # as of CSV
+            columns, first = block.reshape(len(block), -1).T, int(index[start])
+            block = np.stack([as_integers(c, str(path), key, first) for c in columns], -1)
+        yield block[place]
+        start += len(place)
 
 
 def _jets(particles: np.ndarray, path: Path, config: ConfigDict) -> Rows:
     """Mass, pT [GeV] and multiplicity of each event's particles."""
-    step, unit = on_disk.rows_at_once(particles), UNITS[config.units]
-    parts = []
-    for start in range(0, max(len(particles), 1), step):
-        block = particles[start : start + step]
-        parts.append(jet_observables(in_gev(block, config.format, unit)))
-        on_disk.release(particles)
-    jets = concatenate(parts)
-    checks.require_gev(jets["pt"], path, config.x_key)
-    assembled.warn_of_relative(jets["pt"] / unit, path, config)
+    unit, start = UNITS[config.units], 0
+    folder, jets = on_disk.folder_of(particles), {}
+    for (block,) in on_disk.blocks(particles):
+        for name, values in jet_observables(in_gev(block, config.format, unit)).items():
+            if not start:
+                jets[name] = on_disk.empty((len(particles),), np.float32, folder)
+            jets[name][start : start + len(block)] = values
+            on_disk.release(jets[name])
+        start += len(block)
+    median = checks.require_gev(jets["pt"], path, config.x_key)
+    assembled.warn_of_relative(median / unit, path, config)
     return jets
 
 

@@ -98,7 +98,7 @@ def load_all(config: ConfigDict) -> Dataset:
 
 
 def _dataset(paths: list[Path], parts: Mapping[str, np.ndarray], config: ConfigDict) -> Dataset:
-    folder = cache.root(config.cache) if config.on_disk else None
+    folder = cache.disk(config)
     rows = read_jets(paths, parts, config.n_constituents, folder)
     checks.require_gev(rows["train"]["pt"], paths[0], "sum of PX, PY")
     background, signal = _classes(config)

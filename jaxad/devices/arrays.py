@@ -32,7 +32,8 @@ def numbers(x: Any, what: str, expected: str, padding: bool = False) -> np.ndarr
     try:
         if isinstance(x, list | tuple) and any(isinstance(row, np.ma.MaskedArray) for row in x):
             x = np.ma.array(x)
-        values = np.asarray(x)
+        # Of a mapped file its pages are given back.
+        values = x if isinstance(x, np.memmap) else np.asarray(x)
     except (TypeError, ValueError, RuntimeError) as error:
         reason = f"{type(x).__name__}: {str(error).splitlines()[0]}"
         found = "rows of different lengths" if "inhomogeneous" in str(error) else reason

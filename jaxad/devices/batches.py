@@ -73,6 +73,7 @@ def in_batches(
     shape = jax.eval_shape(function, jax.ShapeDtypeStruct(x.shape, jnp.asarray(x[:0]).dtype))
     values = on_disk.empty(shape.shape, shape.dtype, on_disk.folder_of(x))
     results: dict[int, Array] = {}
+    release_every = max(1, min(map(on_disk.rows_at_once, (x, values))) // batch_size)
     for start in tqdm(range(0, n, batch_size), desc=desc, delay=2, leave=False):
         rows = x[start : start + batch_size]
         missing = batch_size - len(rows)
@@ -82,6 +83,9 @@ def in_batches(
         # The device works ahead of the host, by a few batches, so that memory stays bounded.
         if len(results) > _AHEAD:
             _store(values, results)
+        if (start // batch_size + 1) % release_every == 0:
+            on_disk.release(x)
+            on_disk.release(values)
     while results:
         _store(values, results)
     return values

@@ -11,6 +11,7 @@ import numpy as np
 from jax import Array, lax
 
 from jaxad.devices.batches import batches
+from jaxad.storage.on_disk import release
 
 AHEAD = 3
 """Batches that are computed or copied while the one before is fetched."""
@@ -29,6 +30,7 @@ def stream(
 
     def landed() -> tuple[int, Any]:
         start, wanted, result = flying.popleft()
+        release(x)
         return start, _on_host(result, wanted)
 
     every = list(batches(len(x), 4 * math.prod(x.shape[1:])))

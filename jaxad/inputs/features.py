@@ -12,6 +12,7 @@ from jaxad.data.layout import Layout
 from jaxad.errors import UserError
 from jaxad.inputs.stage import Stage
 from jaxad.observables.derived import DERIVED
+from jaxad.storage import on_disk
 
 
 def stage(config: ConfigDict, layout: Layout, kind: str) -> Stage:
@@ -54,7 +55,10 @@ def fit(values: np.ndarray, names: tuple[str, ...] = ()) -> dict[str, np.ndarray
     Raises:
         UserError: a feature is constant.
     """
-    shift, scale = values.mean(0, dtype=np.float64), values.std(0, dtype=np.float64)
+    n = len(values)
+    shift = sum(block.sum(0, dtype=np.float64) for (block,) in on_disk.blocks(values)) / n
+    square = sum(((block - shift) ** 2).sum(0) for (block,) in on_disk.blocks(values)) / n
+    scale = np.sqrt(square)
     require_varied(shift, scale, names)
     return {"shift": shift.astype(np.float32), "scale": scale.astype(np.float32)}
 

@@ -5,11 +5,14 @@ renamed, so that a killed run leaves no half entry; its arrays carry checksums (
 that a damaged one is found when it is read, reported, and made again.
 """
 
+import contextlib
 import hashlib
 import json
 import os
+import re
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -21,6 +24,9 @@ from jaxad.storage.atomic import replacing
 from jaxad.storage.paths import expanded
 
 ENVIRONMENT = "JAXAD_CACHE"
+UNFINISHED = re.compile(r"\.(\w+-)?[0-9a-f]{16}(\.cut)?\.(h5|npy)\.(?P<process>\d+)\.tmp")
+"""Temporary names of entries, see `jaxad.storage.atomic.replacing`."""
+LEFT_AFTER = 3600.0  # seconds without a change: what another machine writes changes all the time
 
 
 def root(folder: str = "") -> Path:
@@ -39,7 +45,43 @@ def root(folder: str = "") -> Path:
             f"{path}: the cache folder cannot be written ({error.strerror}); "
             f"set data.cache or ${ENVIRONMENT} to a folder of yours"
         ) from None
+    remove_orphans(path)
     return path
+
+
+def remove_orphans(folder: Path) -> None:
+    """Removes unfinished entries that killed processes left in a folder of the cache.
+
+    Those alone that nothing has changed for an hour, and whose process is not there.
+    """
+    with contextlib.suppress(OSError):
+        for path in folder.iterdir():
+            name = UNFINISHED.fullmatch(path.name)
+            if name is None or _is_there(int(name["process"])) or path.is_symlink():
+                continue
+            with contextlib.suppress(OSError):
+                if time.time() - path.stat().st_mtime > LEFT_AFTER and path.is_file():
+                    path.unlink()
+
+
+def _is_there(process: int) -> bool:
+    """Whether a process of this number runs, anybody's."""
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def disk(config: Mapping) -> Path | None:
+    """The cache folder of a section `data` whose events lie on disk; None: in memory.
+
+    Raises:
+      UserError: as `root`.
+    """
+    return root(config["cache"]) if config.get("on_disk") else None
 
 
 def key(settings: Mapping) -> str:

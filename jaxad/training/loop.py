@@ -20,13 +20,15 @@ from jax import Array
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from jaxad.data.dataset import Rows, n_rows
+from jaxad.data.dataset import Rows
 from jaxad.devices import hosts
 from jaxad.errors import Preempted, UserError
+from jaxad.storage import blockwise
+from jaxad.storage.on_disk import folder_of
 from jaxad.storage.provenance import machine
 from jaxad.training import streams
-from jaxad.training.feed import feed, shuffled
-from jaxad.training.step import Block, Programs, Task, compile_programs, make_batches, weighted_mean
+from jaxad.training.feed import feed, order_of, shuffled
+from jaxad.training.step import Block, Programs, Task, compile_programs, weighted_mean
 
 __all__ = ["Fitted", "Task", "fit", "get_config", "weighted_mean"]
 
@@ -111,13 +113,6 @@ class _Fit(NamedTuple):
     val_steps: int
     folder: Path | None  # of checkpoints
     stop: Callable[[], bool]
-
-
-def _rows_of_members(index: np.ndarray | None, rows: Rows, n_members: int) -> np.ndarray:
-    """Numbers of the rows (members, n) that each member sees: those of `index`, or all."""
-    if index is not None:
-        return np.asarray(index, np.int32)
-    return np.broadcast_to(np.arange(n_rows(rows), dtype=np.int32), (n_members, n_rows(rows)))
 
 
 def _checkpoints() -> ModuleType:
@@ -325,29 +320,26 @@ def fit(
         [[3.]]
     """
     for part, rows in (("training", train), ("validation", val)):
-        if (rows.get("weight", np.zeros(1)) < 0).any():
+        if "weight" in rows and blockwise.count(lambda block: block < 0, rows["weight"]):
             raise UserError(f"{stage}: {part} rows with negative weights: a loss has no minimum")
     seeds = [seed + i for i in range(config.ensemble)]
     numbers = np.asarray([[s, streams.number_of(stage)] for s in seeds], np.uint32)
-    train_rows = _rows_of_members(train_index, train, config.ensemble)
-    val_rows = _rows_of_members(val_index, val, config.ensemble)
-    size = min(config.batch_size, train_rows.shape[1])
-    steps = -(-train_rows.shape[1] // size)
+    train_order = order_of(train_index, train, config.ensemble)
+    val_order = order_of(val_index, val, config.ensemble)
+    size = min(config.batch_size, train_order.n)
+    steps = -(-train_order.n // size)
     run = compile_programs(task, config, config.ensemble, config.epochs * steps)
-    width, train_blocks = run.width(size), feed(run, train)
-    val_size = min(size, val_rows.shape[1])
-    val_batches = make_batches(val_rows, val_size, run.width(val_size))
+    train_blocks, folder = feed(run, train, size, run.width(size)), folder_of(*train.values())
+    val_size = min(size, val_order.n)
     one = _Fit(
         config=config,
         stage=stage,
         programs=run,
         seeds=run.place(numbers, "members"),
         steps=steps,
-        blocks=lambda epoch: train_blocks(
-            *make_batches(shuffled(train_rows, seeds, stage, epoch), size, width)
-        ),
-        val_blocks=feed(run, val)(*val_batches),
-        val_steps=len(val_batches[1]),
+        blocks=lambda epoch: train_blocks(shuffled(train_order, seeds, stage, epoch, folder)),
+        val_blocks=feed(run, val, val_size, run.width(val_size))(val_order),
+        val_steps=-(-val_order.n // val_size),
         folder=directory / stage if directory else None,
         stop=stop,
     )
@@ -360,7 +352,7 @@ def fit(
 
     if not finished() and hosts.leads():
         going_on = f", going on at epoch {epoch}, step {start}" if restored else ""
-        _announce(one, members, train_rows.shape[1], going_on)
+        _announce(one, members, train_order.n, going_on)
     pace = _Pace(config)
     bar = tqdm(
         total=config.epochs * steps, initial=epoch * steps + start, desc=stage, unit="step",

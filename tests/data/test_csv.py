@@ -1,5 +1,7 @@
 """Tables written as text, by whatever program."""
 
+import gzip
+
 import pytest
 from named_tables import NOTHING, flat, sample, table_of, write_csv
 
@@ -41,7 +43,7 @@ def test_csv_blocks_line_ends_and_names(tmp_path, monkeypatch):
     text = (tmp_path / "a.csv").read_bytes()
     (tmp_path / "a.csv").write_bytes(b"\xef\xbb\xbf# " + text.replace(b"\n", b"\r\n") + b"\r\n\n")
     for block in (7, 64, 1 << 20):
-        monkeypatch.setattr("jaxad.data.csv_file.BLOCK", block)
+        monkeypatch.setattr("jaxad.data.text_file.BLOCK", block)
         found = table_of(tmp_path / "a.csv", **NOTHING | asked)
         assert found.info["digest"] == whole.info["digest"]
 
@@ -70,3 +72,33 @@ def test_a_table_without_features_is_told_the_setting(tmp_path):
     config = data.get_config("events", source=str(tmp_path / "a.csv"), format="features")
     with pytest.raises(UserError, match=r"no column 'x'; found m, b; set data.features to"):
         data.load(config)
+
+
+def test_lines_inside_gzip_are_read(tmp_path, monkeypatch):
+    monkeypatch.setattr("jaxad.data.text_file.BLOCK", 200)
+    columns = {name: flat(sample())[name] for name in ("mjj", "n")}
+    write_csv(tmp_path / "a.csv", columns)
+    asked = NOTHING | {"features": "n", "mass": "mjj"}
+    packed = tmp_path / "a.csv.gz"
+    packed.write_bytes(gzip.compress((tmp_path / "a.csv").read_bytes()))
+    expected = table_of(tmp_path / "a.csv", **asked).info["digest"]
+    assert table_of(packed, **asked).info["digest"] == expected
+    packed.write_bytes(packed.read_bytes()[:-20])
+    with pytest.raises(
+        UserError, match=r"a.csv.gz: cannot be read as a gzip file \(Compressed file"
+    ):
+        table_of(packed, **asked)
+    (tmp_path / "b.csv.gz").write_bytes(b"m,a\n1,2\n")
+    with pytest.raises(UserError, match=r"b.csv.gz: cannot be read as a gzip file \(Not a gzipped"):
+        table_of(tmp_path / "b.csv.gz", **asked)
+
+
+def test_lines_are_counted_through_blocks(tmp_path, monkeypatch):
+    monkeypatch.setattr("jaxad.data.text_file.BLOCK", 50)
+    lines = [f"{i}.5,{i}" for i in range(100)]
+    asked = NOTHING | {"features": "a", "mass": "m"}
+    for odd, message in (("1,x", "a: expected a number, found 'x'"), ("1", "expected 2 fields")):
+        text = "\n".join(["m,a", *lines[:70], odd, *lines[70:]]) + "\n"
+        (tmp_path / "a.csv").write_text(text)
+        with pytest.raises(UserError, match=f"a.csv: line 72: {message}"):
+            table_of(tmp_path / "a.csv", **asked)

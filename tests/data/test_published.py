@@ -1,5 +1,6 @@
 """Presets of further containers: files with the published names give the events in them."""
 
+import gzip
 import re
 
 import h5py
@@ -8,6 +9,7 @@ import pytest
 from published_layouts import BACKGROUND, CASES, DARKMACHINES, N, lists, write_parquet
 
 from jaxad import data
+from jaxad.data import event_text
 from jaxad.data.dataset import counts
 from jaxad.data.event_text import column
 from jaxad.errors import UserError
@@ -170,6 +172,23 @@ def test_half_objects_are_refused_with_their_line(tmp_path, change, message):
     path.write_text(DARKMACHINES.replace(*change))
     with pytest.raises(UserError, match=message):
         column(path, "j_pt")
+
+
+def test_lines_of_events_block_by_block_inside_gzip_and_on_disk(files, tmp_path, monkeypatch):
+    _, path, _ = files("darkmachines")
+    packed = tmp_path / f"{path.name}.gz"
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    expected = loaded("darkmachines", path, val_fraction=0.3).info["digest"]
+    for size, where in ((1 << 20, packed), (100, path), (100, packed)):
+        monkeypatch.setattr("jaxad.data.text_file.BLOCK", size)
+        monkeypatch.setattr("jaxad.data.event_text._parsed", {})
+        own = {"on_disk": True, "cache": str(tmp_path / str(size)), "val_fraction": 0.3}
+        assert loaded("darkmachines", where, **own).info["digest"] == expected
+        (parsed,) = event_text._parsed.values()
+        assert isinstance(parsed.objects, np.memmap) and (len(parsed.rows) > 3) == (size == 100)
+    packed.write_bytes(packed.read_bytes()[:-12])
+    with pytest.raises(UserError, match=r"gz: cannot be read as a gzip file"):
+        loaded("darkmachines", packed)
 
 
 def test_a_process_is_a_class(files):

@@ -40,7 +40,8 @@ def test_values_of_a_column_keep_ids_together(parted):
         load(parted, split="train=0,val=1,test=2", split_key="jet")
     assert str(error.value) == (
         f"{parted}: 20 of 20 test events have the id of one that trains, as two jets of one event: "
-        "data.split has to name one part for all rows of data.id_key, or set data.split=id"
+        "data.split has to name one part for all rows of data.id_key, or set data.split=id; "
+        "if every file numbers its own events, leave data.id_key out or name the run beside it"
     )
 
 

@@ -1,15 +1,16 @@
 """Lists on the way to the disk: the events of memory bit for bit, once, and in little memory."""
 
 import shutil
+import tracemalloc
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from published_layouts import pfnano
 
-from benchmarks import streaming
+from benchmarks import rows, streaming
 from jaxad import data
-from jaxad.data import lists
+from jaxad.data import lists, text_file
 from jaxad.data.event_weights import for_training
 from jaxad.errors import UserError
 from jaxad.storage import on_disk
@@ -21,7 +22,6 @@ WRITERS = {"parquet": streaming.write_parquet, "root": streaming.write_root}
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
     monkeypatch.setattr(on_disk, "BLOCK_BYTES", 5000)
-    monkeypatch.setattr(on_disk, "TOGETHER", 7)
     monkeypatch.setattr(lists, "AT_ONCE", 32)
 
 
@@ -47,7 +47,8 @@ def test_on_disk_as_in_memory(source, tmp_path):
         for_training(data.load(config), config)
         for config in (section(source, tmp_path, on_disk=where) for where in (False, True))
     )
-    assert isinstance(disk.train["x"], np.memmap)
+    for part in (disk.train, disk.signals["s"]):
+        assert all(isinstance(values, np.memmap) for values in part.values())
     for (name, found), (_, expected) in zip(disk.parts(), memory.parts(), strict=True):
         assert found.keys() == expected.keys()
         for key, values in expected.items():
@@ -164,6 +165,36 @@ def test_columns_of_a_glob(tmp_path):
             data.load(config)
 
 
+@pytest.mark.parametrize("kind, changes", [
+    ("hdf5", {"split": "id", "id_key": "event"}), ("parquet", {}),
+    pytest.param("csv", {}, marks=pytest.mark.long),
+])  # fmt: skip
+def test_no_number_of_an_event_stays_in_memory(kind, changes, tmp_path, monkeypatch):
+    """What is allocated at the peak of reading, selecting, splitting and weighing."""
+    if kind == "parquet":
+        pytest.importorskip("pyarrow")
+    monkeypatch.setattr(on_disk, "BLOCK_BYTES", 1 << 15)
+    monkeypatch.setattr(on_disk, "BLOCK_ROWS", 1 << 10)
+    monkeypatch.setattr(lists, "AT_ONCE", 1 << 10)
+    monkeypatch.setattr(text_file, "BLOCK", 1 << 16)
+    suffix, write = rows.KINDS[kind]
+    cuts, keys = "pt[0] > 25 & w > 0.6", "pt,eta,phi"
+    if kind == "csv":
+        cuts, keys = "pt_0 > 25 & w > 0.6", "pt_*,eta_*,phi_*"
+    own = changes | {"x_key": keys, "selection": cuts, "n_events": 0, "on_disk": True}
+    peaks = []
+    for n in (1_000, 6_000, 18_000):  # the first imports what is used
+        path = tmp_path / f"{n}.{suffix}"
+        write(path, n)
+        config = section(path, tmp_path / str(n), **own)
+        tracemalloc.start()
+        dataset = for_training(data.load(config), config)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert 0.2 * n < len(dataset.train["x"]) < 0.9 * n
+    assert peaks[2] - peaks[1] < 10 * 12_000
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("kind", ["parquet", "root"])
 def test_memory_stays_flat(kind, tmp_path):
@@ -176,4 +207,4 @@ def test_memory_stays_flat(kind, tmp_path):
         assert found["events"] == n
         peaks.append(found["peak"])
     assert peaks[1] < 1.0
-    assert peaks[1] - peaks[0] < 0.12  # numbers of the rows, and a few numbers an event
+    assert peaks[1] - peaks[0] < 0.12  # blocks that are not yet full

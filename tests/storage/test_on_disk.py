@@ -6,6 +6,7 @@ import pytest
 
 from jaxad import data
 from jaxad.data.dataset import content_digest
+from jaxad.devices.arrays import numbers
 from jaxad.devices.batches import in_batches
 from jaxad.errors import UserError
 from jaxad.storage import on_disk
@@ -52,6 +53,11 @@ def test_results_lie_where_their_input_does(values, tmp_path):
     doubled = in_batches(lambda x: (2 * x).astype(jnp.uint8), stored, 6)
     assert_on_disk(doubled, tmp_path)
     np.testing.assert_array_equal(doubled, (2 * values).astype(np.uint8))
+
+
+def test_what_is_scored_gives_back_its_pages(values, tmp_path):
+    stored = on_disk.concatenate([values], tmp_path)
+    assert on_disk.folder_of(numbers(stored, "input", "(n, 7)")) == tmp_path
 
 
 def test_a_full_disk_is_an_error_and_no_crash(tmp_path):

@@ -18,7 +18,7 @@ from jaxad.errors import Preempted, UserError
 from jaxad.storage import on_disk
 from jaxad.training import Task, checkpoint, fit, get_config, loop, streams, weighted_mean
 from jaxad.training import step as engine
-from jaxad.training.feed import feed
+from jaxad.training.feed import feed, order_of, shuffled
 from jaxad.training.optimizer import make_optimizer
 from jaxad.training.streams import Purpose
 
@@ -317,9 +317,9 @@ def test_blocks_from_disk_hold_the_rows_of_their_steps(tmp_path, monkeypatch):
     run = engine.compile_programs(TASK, get_config(batch_size=16, ensemble=2), 2, 5)
     x = rows(70)["x"]
     stored = on_disk.concatenate([x], tmp_path)
-    order = np.stack([np.random.default_rng(seed).permutation(70) for seed in range(2)])
-    index, weight = engine.make_batches(order, 16, run.width(16))
-    block_of, seen = feed(run, {"x": stored})(index, weight), set()
+    order = shuffled(order_of(None, {"x": stored}, 2), [0, 1], "train", 0, tmp_path)
+    index, weight = engine.make_batches(order.between(0, 70), 16, run.width(16))
+    block_of, seen = feed(run, {"x": stored}, 16, run.width(16))(order), set()
     for step in range(5):
         block = block_of(step)
         here = step - block.first
@@ -345,10 +345,9 @@ def test_members_of_an_accelerator_are_drawn_on_its_host(monkeypatch):
     for backend in ("cpu", "gpu"):
         monkeypatch.setattr(jax, "default_backend", lambda backend=backend: backend)
         run = engine.compile_programs(TASK._replace(init=of_the_batch), config, 2, 5)
-        order = np.stack([np.random.default_rng(seed).permutation(70) for seed in range(2)])
-        index, weight = engine.make_batches(order, 16, run.width(16))
+        order = shuffled(order_of(None, rows(70), 2), [0, 1], "train", 0)
         seeds = run.place(np.arange(4, dtype=np.uint32).reshape(2, 2), "members")
-        block = feed(run, rows(70))(index, weight)(0)
+        block = feed(run, rows(70), 16, run.width(16))(order)(0)
         members = run.init(block, seeds)
         drawn.append((members, run.init(block, seeds, (members.params, members.state))))
     assert_equal(*drawn)
