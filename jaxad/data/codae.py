@@ -92,7 +92,8 @@ def load(config: ConfigDict) -> Dataset:
         extra, test = _hold_out(test, config)
     shares = {"val": config.val_fraction, "train": -1}
     index = split_indices(len(train["x"]), shares, config.seed)
-    line = image_sums.hits_line(take(train, index["train"]))
+    sums = {name: train[name] for name in ("hits", "sum_energy")}
+    line = image_sums.hits_line(take(sums, index["train"]))
     train, test = (image_sums.with_hits_at_energy(rows, line) for rows in (train, test))
     background, signals = _by_class(test, folder / "test")
     return Dataset(

@@ -126,6 +126,8 @@ def as_integers(values: np.ndarray, file: str, name: str, first: int = 0) -> np.
                 f"{file}: {name}: {values[row]} at row {first + row}: expected below 2^63"
             )
         return values.astype(np.int64)
+    if values.dtype.kind != "f":
+        raise UserError(f"{file}: {name}: expected whole numbers, found texts: write numbers")
     with np.errstate(invalid="ignore"):
         whole = np.isfinite(values) & (values == np.rint(values))
     if not whole.all():

@@ -16,7 +16,7 @@ from jaxad.data.kinds import head_of, other
 from jaxad.data.text_file import blocks_of_lines, opened_text
 from jaxad.errors import UserError
 
-NEWLINE, COMMA, QUOTE = b'\n,"'
+NEWLINE, RETURN, COMMA, QUOTE = b'\n\r,"'
 NONE = ("", "-", "na", "n/a", "none", "null")
 """What other programs write for no value, in small letters."""
 FIRST_LINE = 2  # of the first row
@@ -124,6 +124,12 @@ class Csv:
             )
         commas = np.flatnonzero(letters == COMMA)
         counts = np.diff(np.searchsorted(commas, ends), prepend=0)
+        if len(self.names) == 1:  # no comma tells a blank line, which the parser would skip
+            length = np.diff(ends, prepend=-1) - 1
+            blank = (length == 0) | ((length == 1) & (letters[ends - 1] == RETURN))
+            if blank.any():
+                number = line + int(np.argmax(blank))
+                raise UserError(f"{self._path}: line {number}: blank: drop it")
         odd = counts != len(self.names) - 1
         if odd.any():
             number = int(np.argmax(odd))

@@ -64,9 +64,15 @@ def open_hdf5(path: Path, key: str, setting: str, whole: bool) -> Iterator[Any]:
 def names_of_item(name: str, item: Any) -> list[str]:
     """An array of numbers, or of lists of them, by name; of lists of records their fields."""
     kind = getattr(item, "dtype", None)
-    kind = kind and (h5py.check_vlen_dtype(kind) or kind)
+    kind = kind and (_of_list(kind) or kind)
     fields = [f"{name}.{field}" for field in (kind and kind.names) or () if kind is not item.dtype]
     return fields or ([name] if kind and kind.kind in "fiub" else [])
+
+
+def _of_list(kind: np.dtype) -> np.dtype | None:
+    """The type of an entry of lists; None of anything else, texts among it."""
+    found = h5py.check_vlen_dtype(kind)
+    return found if isinstance(found, np.dtype) else None
 
 
 def _of_lists(file: h5py.File, key: str, path: Path) -> tuple[str, str]:
@@ -77,7 +83,7 @@ def _of_lists(file: h5py.File, key: str, path: Path) -> tuple[str, str]:
     """
     for name, field in ((key, ""), key.rpartition(".")[::2]):
         stored = file.get(name) if name else None
-        kind = h5py.check_vlen_dtype(stored.dtype) if isinstance(stored, h5py.Dataset) else None
+        kind = _of_list(stored.dtype) if isinstance(stored, h5py.Dataset) else None
         if kind is None or stored.ndim != 1:
             continue
         if kind.names and field not in kind.names:

@@ -38,12 +38,17 @@ def of(images: np.ndarray) -> Rows:
 def hits_line(rows: Rows) -> np.ndarray:
     """Slope and constant of log hits as a linear function of log sum_energy, least squares.
 
+    Where all energies are alike the slope is 0.
+
     Examples:
         >>> energies = np.float32([100, 200, 400])
         >>> print(hits_line({"hits": energies / 50, "sum_energy": energies}).round(3))
         [ 1.    -3.912]
     """
-    return np.polyfit(*_logarithms(rows), 1)
+    energy, hits = _logarithms(rows)
+    if np.ptp(energy) == 0:
+        return np.array([0.0, hits.mean()])
+    return np.polyfit(energy, hits, 1)
 
 
 def with_hits_at_energy(rows: Rows, line: np.ndarray) -> Rows:

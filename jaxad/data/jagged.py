@@ -169,7 +169,9 @@ def _groups(
             yield start, values_of(batch)
             start += batch.num_rows
         if empty:
-            yield start, values_of(file.schema_arrow.empty_table().select(list(columns)))
+            known = file.schema_arrow.names
+            whole = [c if c in known else c.partition(".")[0] for c in columns]
+            yield start, values_of(file.schema_arrow.empty_table().select(whole))
 
     return Stored(str(path), name, int(ends[-1]), blocks)
 

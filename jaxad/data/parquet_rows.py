@@ -170,11 +170,12 @@ def fields_in(file: Any, name: str) -> dict[str, str]:
         return {}
     paths = [file.schema.column(i).path for i in range(len(file.schema))]
     fields = [kind.field(i).name for i in range(kind.num_fields)]
+    between = ("", *(f"list.{entry}." for entry in ("element", "item")), "array.", "bag.array.")
     return {
         field: path
         for field in fields
-        for path in paths
-        if path.startswith(f"{name}.") and path.endswith(f".{field}")
+        for path in (f"{name}.{inner}{field}" for inner in between)
+        if path in paths
     }
 
 

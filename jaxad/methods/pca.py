@@ -41,7 +41,7 @@ def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
             f"pca.components: expected at most {x.shape[1] - 1} of {x.shape[1]} numbers an event, "
             f"found {n}"
         )
-    n, weight = min(n, x.shape[1] - 1), dataset.train.get("weight")
+    n, weight = min(n, x.shape[1] - 1, len(x)), dataset.train.get("weight")
     if weight is not None:
         return {**_weighted(x, weight.astype(np.float64), n), "inputs": learnt}
     solver = "covariance_eigh" if x.shape[1] <= WIDE else "randomized"

@@ -93,7 +93,10 @@ def joined(parts: Iterable[np.ndarray], folder: Path | None) -> np.ndarray:
 
 
 def _nameless(folder: Path) -> contextlib.AbstractContextManager[BinaryIO]:
-    return tempfile.NamedTemporaryFile(dir=folder, prefix=".rows.")
+    """A file without a name from the first byte on: a process that is killed leaves nothing."""
+    file = tempfile.NamedTemporaryFile(dir=folder, prefix=".rows.", delete=False)  # noqa: SIM115
+    os.unlink(file.name)
+    return file
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ from jaxad import inputs
 from jaxad.data import get_config, load
 from jaxad.data.codae import LAYOUT, mass_in_name, masses_of, read_file
 from jaxad.data.dataset import content_digest
+from jaxad.data.image_sums import hits_line
 from jaxad.errors import UserError
 from jaxad.inputs.images import augment
 
@@ -204,3 +205,9 @@ def test_real_sample(shared_data):
     assert len(data.test["x"]) == 337 and len(data.signals) == 9
     assert len(data.extra["supervised_train"]["x"]) == 1066
     assert set(np.unique(data.extra["supervised_val"]["signal_mass"])) >= {0, 400, 1000, 4100}
+
+
+def test_images_of_no_energy_have_a_flat_line():
+    rows = {"hits": np.float32([3, 5, 7]), "sum_energy": np.float32([0.1, 0.2, 0.5])}
+    slope, constant = hits_line(rows)
+    assert slope == 0 and constant == pytest.approx(np.log([3, 5, 7]).mean())

@@ -6,6 +6,7 @@ import pytest
 from named_tables import NOTHING, flat, sample, table_of, write_csv
 
 from jaxad import data
+from jaxad.data.columns import open_columns
 from jaxad.errors import UserError
 
 
@@ -102,3 +103,13 @@ def test_lines_are_counted_through_blocks(tmp_path, monkeypatch):
         (tmp_path / "a.csv").write_text(text)
         with pytest.raises(UserError, match=f"a.csv: line 72: {message}"):
             table_of(tmp_path / "a.csv", **asked)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_blank_line_of_a_single_column_is_no_row(tmp_path, end):
+    (tmp_path / "w.csv").write_bytes(end.join(["w", "1", "2", "", "3", "4", ""]).encode())
+    with (
+        open_columns(tmp_path / "w.csv") as columns,
+        pytest.raises(UserError, match=r"w\.csv: line 4: blank: drop it"),
+    ):
+        columns.read(["w"], ())

@@ -6,6 +6,9 @@ import pytest
 
 from jaxad import data
 from jaxad.data import lists
+from jaxad.data.columns import open_columns
+from jaxad.data.hdf5_columns import names_of_item
+from jaxad.data.jagged import open_list
 from jaxad.errors import UserError
 
 N, NAMES = 90, ("pt", "eta", "phi")
@@ -104,3 +107,28 @@ def test_lists_of_records_in_hdf5_are_named_by_field(events, tmp_path):
     records(tmp_path / "a.h5", *events)
     with pytest.raises(UserError, match=r"all/jets: holds records: name their fields, all/jets.pt"):
         loaded(tmp_path / "a.h5", "all/jets")
+
+
+def test_texts_beside_lists_are_no_lists(tmp_path):
+    path = tmp_path / "events.h5"
+    with h5py.File(path, "w") as file:
+        file["x"], file["w"] = np.ones((4, 2)), np.arange(4.0)
+        file["txt"] = np.array(["a", "b", "c", "d"], h5py.string_dtype())
+        assert names_of_item("txt", file["txt"]) == []
+    with open_columns(path) as columns:
+        assert "w" in columns.names
+
+
+def test_fields_are_those_of_their_own_column(tmp_path):
+    """Beside a column whose name begins alike, and records inside records; of no row at all too."""
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    gen = pa.struct([("pt", pa.float32()), ("eta", pa.float32())])
+    kind = pa.list_(pa.struct([("pt", pa.float32()), ("gen", gen)]))
+    rows = [[{"pt": 1.0, "gen": {"pt": 9.0, "eta": 8.0}}]] * 3
+    for n, name in ((3, "some"), (0, "none")):
+        table = {"jets": pa.array(rows[:n], kind), "jets.more": pa.array([7.0] * n, pa.float64())}
+        path = tmp_path / f"{name}.parquet"
+        pq.write_table(pa.table(table), path)
+        with open_list(path, "jets.pt") as column:
+            found = column.read(0, n).values
+            np.testing.assert_array_equal(found, np.ones(n))

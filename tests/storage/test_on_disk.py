@@ -86,3 +86,11 @@ def test_users_files_on_disk_are_the_same_events(format, tmp_path):
     assert content_digest(in_memory) == content_digest(stored)
     for _, rows in stored.parts():
         assert_on_disk(rows["x"], tmp_path / "cache")
+
+
+def test_rows_that_still_grow_have_no_name_either(tmp_path, values):
+    growing = on_disk.Growing(tmp_path)
+    growing.append(values)
+    assert not list(tmp_path.iterdir())
+    growing.append(values)
+    np.testing.assert_array_equal(growing.array(), np.concatenate([values, values]))
