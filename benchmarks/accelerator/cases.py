@@ -62,6 +62,7 @@ def _cases() -> Iterator[Case]:
             into = {"name": "particle_set", "n_particles": 12}
             yield Case(f"{name} ({model})", name, *jets, into, name, model)
     yield Case("mean_image", "toptagging_ae", *jets, jet_image)
+    yield Case("pca_16", "toptagging_ae", *jets, jet_image)
     yield Case("two_views", "jets_best", *jets, {"name": "jet_features"})
     yield Case("autoencoder (conv)", "toptagging_ae", *jets, {"name": "jet_image", "n_pixels": 16},
                "autoencoder")  # fmt: skip

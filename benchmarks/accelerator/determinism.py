@@ -88,6 +88,7 @@ def _train(role: str, task: Any, settings: Any, rows: dict, folder: Path) -> tup
     import jax
 
     from jaxad.training import loop
+    from jaxad.training.step import make_batches
 
     settings.epochs, made = EPOCHS, []
     settings.checkpoint_seconds = 0.0 if role == "killed" else 1e9
@@ -116,7 +117,7 @@ def _train(role: str, task: Any, settings: Any, rows: dict, folder: Path) -> tup
     run, size = made[0], settings.batch_size
     n = len(next(iter(rows.values())))
     order = np.broadcast_to(np.arange(n, dtype=np.int32), (settings.ensemble, n))
-    index, weight = loop.make_batches(order, size, run.width(size))
+    index, weight = make_batches(order, size, run.width(size))
     seeds = np.stack([np.arange(settings.ensemble), np.zeros(settings.ensemble)], axis=1)
     seeds = run.place(seeds.astype(np.uint32), "members")
     block = loop.Block(

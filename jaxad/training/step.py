@@ -286,7 +286,7 @@ def compile_programs(task: Task, config: ConfigDict, n_members: int, n_steps: in
     here = {"out_shardings": sharding["members"]} if host is None else {}
 
     @partial(jax.jit, compiler_options=rarely if host is None else _RUNS_ONCE, **here)
-    def drawn(block, seeds, initial):
+    def drawn(block, seeds, initial=None):
         return jax.vmap(partial(init_member, block.data))(block.index[:, 0], seeds, initial)
 
     @partial(jax.jit, out_shardings=sharding["replicated"])
@@ -296,9 +296,7 @@ def compile_programs(task: Task, config: ConfigDict, n_members: int, n_steps: in
         renamed = jnp.arange(index.size).reshape(len(index), 1, -1)
         return block._replace(data=rows, index=renamed, weight=block.weight[:1])
 
-    def init(block, seeds, initial=None):
-        if host is None:
-            return drawn(block, seeds, initial)
+    def drawn_by_host(block, seeds, initial=None):
         arguments = hosts.fetch((first_batch(block), seeds, initial))
         members = hosts.fetch(drawn(*jax.device_put(arguments, host)))
         return place(hosts.of_leader(members), "members")
@@ -357,4 +355,5 @@ def compile_programs(task: Task, config: ConfigDict, n_members: int, n_steps: in
         unit = rows_at_once if n > rows_at_once > 0 else devices
         return -(-n // unit) * unit
 
+    init = drawn if host is None else drawn_by_host
     return Programs(init, train, validate, finish, place, width)

@@ -138,7 +138,7 @@ def test_all_events_of_other_files_are_scored(trained, images, tmp_path, capsys)
     with h5py.File(directory / "eval" / "scores.h5") as file:
         assert len(file["background/observables/mass"]) == (label == 0).sum()
     assert "no trained scorer here" in metrics["left_out"]["pca"]
-    assert set(metrics["signals"]["two"]["baselines"]) == {"mass", "mean_image"}
+    assert set(metrics["signals"]["two"]["baselines"]) == {"mass", "mean_image", "pca_16"}
     assert "no pca: " in (directory / "eval" / "report.html").read_text()
 
 
