@@ -150,7 +150,7 @@ def test_a_window_with_a_handful_of_events_is_refused():
         density.sample_mass(np.array([3.4, 3.5, 3.6]), 10, np.random.default_rng(0), 0.01)
 
 
-@pytest.mark.parametrize("window", ["3.3-3.7", "2.81-3.1"])
+@pytest.mark.parametrize("window", [pytest.param("3.3-3.7", marks=pytest.mark.long), "2.81-3.1"])
 def test_a_search_in_own_events_is_evaluated_even_where_no_fit_is_possible(window, tmp_path):
     config = experiment(cathode, tmp_path, "two columns", **SEARCH | {"window": window})
     config.flow.update({"n_layers": 2, "hidden": (8,)})
