@@ -15,7 +15,7 @@ CACHE = ROOT / ".pytest_cache" / "xla"
 
 # Before jax is imported; the programs that tests start inherit it.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.03")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # Several processes share a GPU: workers, and the programs that their tests start.
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")

@@ -19,11 +19,12 @@ from jaxad.methods.stages import densities, density, trees, weak
 from jaxad.models.dense import Classifier
 from jaxad.scorer import load
 
+# Of these two, whole runs are evaluated in tests/evaluation/test_resonant.py.
 METHODS = [
-    "cathode",
+    *(pytest.param(name, marks=pytest.mark.long) for name in ("cathode", "ranode")),
     *(
         pytest.param(name, marks=pytest.mark.slow)
-        for name in ("iad", "supervised", "cwola", "anode", "lacathode", "ranode")
+        for name in ("iad", "supervised", "cwola", "anode", "lacathode")
     ),
 ]
 BENCH = bench(training.fit)

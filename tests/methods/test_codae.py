@@ -260,8 +260,13 @@ def test_published_codae_gradient_and_step(published):
         optimizer="adamw", weight_decay=0.1, eps=1e-7 / 0.001**0.5, clip_per_tensor=1.0
     )
     optimizer = make_optimizer(config, 1)
-    updates, _ = optimizer.update(grads, optimizer.init(params), params)
-    new = jax.tree.map(jnp.add, params, updates)
+
+    @jax.jit
+    def step(grads, params):
+        updates, _ = optimizer.update(grads, optimizer.init(params), params)
+        return jax.tree.map(jnp.add, params, updates)
+
+    new = step(grads, params)
     compare(new, named("wnorm1/"), 1e-3)
     for array, name in (
         (new["latents"]["kernel"], "encoder1/latents/kernel"),

@@ -122,6 +122,7 @@ def test_a_network_of_one_column_trains(tmp_path):
     assert np.isfinite(load(tmp_path / "run").background).all()
 
 
+@pytest.mark.long
 def test_methods_of_one_cache_keep_their_inputs_apart(tmp_path):
     """CoDAE sees pixels in [0, 1], the autoencoder images that sum to one: whoever comes first."""
     config = changed(

@@ -239,6 +239,7 @@ def distilled(dataset, features):
     return config, quantized.fit(config, dataset, at_hand(features))
 
 
+@pytest.mark.long
 def test_distances_are_those_of_the_float_network(dataset, features, distilled):
     """With many bits; with three, the codes as target bring them nearer."""
     x = dataset.test["x"]

@@ -58,29 +58,25 @@ def assert_equal_runs(one: Path, other: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def jets(tmp_path_factory) -> list[str]:
+def training(tmp_path_factory) -> list[str]:
     rng = np.random.default_rng(0)
-    path = tmp_path_factory.mktemp("images") / "images.npz"
-    x = rng.random((300, 16, 16), np.float32)
-    np.savez(path, x=x, label=rng.integers(0, 2, 300), mass=rng.random(300, np.float32))
+    path = tmp_path_factory.mktemp("rows") / "rows.npz"
+    np.savez(path, x=rng.random((300, 8), np.float32), label=rng.integers(0, 2, 300))
     return [
         str(ROOT / "train.py"),
-        f"--config={ROOT / 'configs' / 'toptagging_ae.py'}:smoke",
-        "--config.data.name=events",
+        f"--config={ROOT / 'configs' / 'features_ae.py'}:smoke",
         f"--config.data.source={path}",
-        "--config.data.format=image",
         "--config.data.label_key=label",
         "--config.data.signals=signal=1",
-        "--config.inputs.name=image",
-        "--config.model.width=8",
+        "--config.baselines=('observables',)",
         "--config.train.epochs=6",
         "--config.train.checkpoint_seconds=0.0",
     ]
 
 
 @pytest.mark.slow
-def test_killed_and_resumed_two_hosts_equal_one_process(jets, tmp_path):
-    flags = [*jets, "--workdir=two"]
+def test_killed_and_resumed_two_hosts_equal_one_process(training, tmp_path):
+    flags = [*training, "--workdir=two"]
     processes = start_two(flags, tmp_path)
     checkpoints = tmp_path / "two" / "checkpoints" / "autoencoder"
     while len(list(checkpoints.glob("[0-9]*"))) < 2 and processes[0].poll() is None:
@@ -92,7 +88,7 @@ def test_killed_and_resumed_two_hosts_equal_one_process(jets, tmp_path):
     assert "going on at epoch" in leader
     assert "trained: two/scorer" in leader
     assert "trained" not in follower and "parameters" not in follower
-    end([start([*jets, "--workdir=one"], tmp_path, 0, 0)])
+    end([start([*training, "--workdir=one"], tmp_path, 0, 0)])
     assert_equal_runs(tmp_path / "two", tmp_path / "one")
 
 

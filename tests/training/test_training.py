@@ -291,7 +291,9 @@ def test_only_running_members_end_an_ensemble(tmp_path):
         fit(Task(task_init, task_loss), data, data, config, **settings)
 
 
-@pytest.mark.parametrize("polls", [1, 2, 5, 9])
+@pytest.mark.parametrize(
+    "polls", [1, 5, *(pytest.param(n, marks=pytest.mark.long) for n in (2, 9))]
+)
 def test_stop_and_resume_bit_for_bit(tmp_path, polls, monkeypatch):
     """Stopped at any poll, in the middle of an epoch too, and resumed: the same bits."""
     monkeypatch.setattr(loop, "SECONDS_PER_CALL", 0.0)  # one step a call
@@ -353,7 +355,7 @@ def test_members_of_an_accelerator_are_drawn_on_its_host(monkeypatch):
     assert_equal(*drawn)
 
 
-@pytest.mark.parametrize("steps_a_block", [1, 2, 100])
+@pytest.mark.parametrize("steps_a_block", [1, pytest.param(2, marks=pytest.mark.long), 100])
 def test_rows_on_disk_train_as_those_in_memory(tmp_path, steps_a_block, monkeypatch):
     """The same bits, of members with their own rows, stopped within a block and resumed too."""
     monkeypatch.setattr(loop, "SECONDS_PER_CALL", 0.0)  # one step a call
