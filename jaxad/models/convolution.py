@@ -93,20 +93,23 @@ class _Blocks(NamedTuple):
     weights: Array  # (shifts * c, stride * stride * features)
 
 
-BLOCKS_PIXELS = 2**15
-"""Up to so many pixels of a batch blocks are the form to take. Measured on an H100 by its
-deterministic kernels: faster at 2^14 and below, slower at 2^17."""
+BLOCKS_PIXELS = range(2**12, 2**15 + 1)
+"""Pixels of a batch for which blocks are the form to take. Measured on an H100 by its deterministic
+kernels: faster at 2^12 and 2^14, slower at 2^17, and at 2^9, where arranging the weights costs more
+than the pixels save."""
 
 
 def _blocks(kernel: Array, stride: int, shape: tuple[int, int, int]) -> _Blocks | None:
     """Those of a "SAME" kernel (kh, kw, features, c) for inputs of `shape` (n, h, w).
 
-    None where they are not the form to take: on other devices, of large batches, and where taps
-    move fewer bytes.
+    None where they are not the form to take: on other devices, of small and large batches, and
+    where taps move fewer bytes.
     """
     kh, kw, features, c = kernel.shape
     n, height, width = shape
-    if not on_gpu() or stride == 1 or not isinstance(n, int) or n * height * width > BLOCKS_PIXELS:
+    if not on_gpu() or stride == 1 or not isinstance(n, int):
+        return None
+    if n * height * width not in BLOCKS_PIXELS:
         return None
     phases = range(stride)
     taps = [

@@ -76,15 +76,15 @@ def test_conv_transpose_equals_native(size, stride, kernel_size):
 def test_strided_layers_of_a_gpu_are_one_product_of_blocks(
     size, kernel_size, features, taken, monkeypatch
 ):
-    """Where that moves fewer bytes than taps do; both ways, with their gradients."""
+    """Where that moves fewer bytes than taps do, of batches neither small nor large; with gradients."""
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     keys = jax.random.split(jax.random.key(3), 3)
     kernel = jax.random.normal(keys[0], (kernel_size, kernel_size, features, 8))
-    blocks = _blocks(kernel, 2, (2, *size))
-    assert (blocks is not None) is taken
-    assert _blocks(kernel, 2, (2**16, *size)) is None
-    small = jax.random.normal(keys[1], (2, *size, 8))
-    large = jax.random.normal(keys[2], (2, 2 * size[0], 2 * size[1], features))
+    n = 2**12 // 12 + 1
+    assert (_blocks(kernel, 2, (n, *size)) is not None) is taken
+    assert _blocks(kernel, 2, (32, *size)) is _blocks(kernel, 2, (2**16, *size)) is None
+    small = jax.random.normal(keys[1], (n, *size, 8))
+    large = jax.random.normal(keys[2], (n, 2 * size[0], 2 * size[1], features))
 
     def native_or_not(native):
         return True if native else None

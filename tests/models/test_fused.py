@@ -1,8 +1,12 @@
 """The fused kernel of the dense trigger VAE, interpreted, against the network itself."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
+from jax.sharding import AbstractDevice, AbstractMesh, use_abstract_mesh
 
 from benchmarks.accelerator.cases import trigger_events, trigger_scorer
 from jaxad.export.contract import function
@@ -33,6 +37,15 @@ def test_scores_are_those_of_the_network():
     expected = jax.jit(scorer.plain_fn)(params, x)
     found = jax.jit(of_members)(params, x)
     np.testing.assert_allclose(found, expected, atol=1e-4 * float(expected.std()))
+
+
+def test_what_is_asked_of_a_card_first_is_what_the_kernel_computes():
+    rng = np.random.default_rng(1)
+    shapes = ((64, 32), (32,), (32, 16), (16,), (16, 16), (16,))
+    weights = [rng.normal(0, 0.3, shape).astype(np.float32) for shape in shapes]
+    x = rng.random(57, np.float32)
+    found = fused._call(weights, x, interpret=True)
+    np.testing.assert_allclose(found, [fused._of_one(weights, x)], rtol=1e-4)
 
 
 def test_gradients_and_vmap_take_the_network():
@@ -77,3 +90,42 @@ def test_programs_of_other_devices_hold_no_kernel():
     assert "pallas_call" in str(jax.make_jaxpr(chosen)(params, x))
     expected = scorer.plain_fn(params, x)
     np.testing.assert_allclose(jax.jit(chosen)(params, x), expected, rtol=1e-5)
+
+
+def test_a_device_that_does_not_take_the_kernel_scores_by_the_network(monkeypatch, capsys):
+    """What would be an NVIDIA GPU is a CPU, whose compiler refuses the kernel."""
+    (cpu,) = jax.local_devices()[:1]
+    card = SimpleNamespace(compute_capability="9.0")
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(jax, "local_devices", lambda: [card])
+    fused._runs.cache_clear()
+    scorers = [trigger_scorer(), trigger_scorer()]
+    traced = jax.make_jaxpr(lambda params, x: scorers[0].fn(params, x))
+    with jax.default_device(cpu):
+        assert "pallas_call" not in str(traced(scorers[0].params, trigger_events(4)))
+    assert scorers[1].fn is scorers[1].plain_fn
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("note: the fused kernel of the dense trigger VAE does not run")
+    assert "Only interpret mode is supported on CPU" in line
+    fused._runs.cache_clear()
+
+
+@pytest.mark.parametrize("n", [1, 100, 2**18])
+@pytest.mark.parametrize("members", [1, 2])
+def test_the_kernel_is_lowered_for_an_nvidia_gpu(n, members):
+    """By Triton's own dialect, as far as it goes without a card; nowhere else."""
+    scorer = trigger_scorer()
+    params = jax.tree.map(jnp.asarray, scorer.params if members == 1 else doubled(scorer.params))
+
+    def on_a_card(params, x):
+        return fused.kl(params["params"], params["state"], x).mean(axis=(0, 1))
+
+    x = jax.ShapeDtypeStruct((n, 19, 3), jnp.float32)
+    chosen = fused.or_plain(on_a_card, scorer.plain_fn)
+    h100 = AbstractDevice("NVIDIA H100 80GB HBM3", 132, "gpu")
+    with use_abstract_mesh(AbstractMesh((), (), abstract_device=h100)):
+        traced = jax.jit(chosen).trace(params, x)
+        program = {to: traced.lower(lowering_platforms=(to,)).as_text() for to in ("cuda", "rocm")}
+    assert program["cuda"].count("__gpu$xla.gpu.triton") == 1
+    assert ("stablehlo.while" in program["cuda"]) is (members > 1)
+    assert "triton" not in program["rocm"]
