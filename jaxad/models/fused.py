@@ -72,7 +72,7 @@ def or_plain(
 
 
 def is_here() -> bool:
-    """Whether programs of this process run on one GPU that has such products and takes the kernel."""
+    """Whether programs of this process run on one GPU with such products that takes the kernel."""
     capability = str(getattr(jax.local_devices()[0], "compute_capability", ""))
     major = capability.partition(".")[0]
     fits = on_gpu() and jax.local_device_count() == 1 and major.isdecimal() and int(major) >= 8

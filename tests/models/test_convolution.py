@@ -76,7 +76,7 @@ def test_conv_transpose_equals_native(size, stride, kernel_size):
 def test_strided_layers_of_a_gpu_are_one_product_of_blocks(
     size, kernel_size, features, taken, monkeypatch
 ):
-    """Where that moves fewer bytes than taps do, of batches neither small nor large; with gradients."""
+    """Where that moves fewer bytes than taps, of middling batches; with their gradients."""
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     keys = jax.random.split(jax.random.key(3), 3)
     kernel = jax.random.normal(keys[0], (kernel_size, kernel_size, features, 8))
