@@ -12,7 +12,6 @@ import pickletools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import blosc2
 import h5py
 import numpy as np
 
@@ -239,6 +238,8 @@ def _rows(dataset: h5py.Dataset, start: int, stop: int, path: str | Path) -> np.
 
 
 def _blosc_rows(dataset: h5py.Dataset, start: int, stop: int) -> np.ndarray:
+    import blosc2  # takes as long to import as flax
+
     chunk = dataset.chunks
     item = np.dtype((np.void, dataset.dtype.itemsize))  # copied whole, faster than by field
     values = np.empty((stop - start, *dataset.shape[1:]), item)

@@ -8,9 +8,6 @@ from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
-from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.metrics import roc_auc_score
-from sklearn.model_selection import StratifiedKFold
 
 from jaxad import metrics
 from jaxad.data.dataset import Dataset, take
@@ -36,6 +33,10 @@ def two_sample_auc(
 
     The error is that of the mean over folds; None of fewer than `MIN_OF_FOLD` events a fold.
     """
+    from sklearn.ensemble import HistGradientBoostingClassifier  # half a second, for this alone
+    from sklearn.metrics import roc_auc_score
+    from sklearn.model_selection import StratifiedKFold
+
     if min(len(a), len(b)) < MIN_OF_FOLD * folds:
         return {"auc": None, "auc_err": None}
     x, y = np.concatenate([a, b]), np.repeat([0, 1], [len(a), len(b)])

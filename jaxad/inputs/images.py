@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from ml_collections import ConfigDict
-from scipy.ndimage import gaussian_filter1d
 
 from jaxad.data.layout import Layout
 from jaxad.errors import UserError
@@ -93,6 +92,8 @@ def softening(
 
 def _filter(n: int, smear: float, mode: str = "reflect") -> np.ndarray:
     """The Gaussian filter of an axis of n pixels as a matrix (n, n)."""
+    from scipy.ndimage import gaussian_filter1d  # takes as long to import as flax
+
     return gaussian_filter1d(np.eye(n), smear, axis=0, mode=mode).astype(np.float32)
 
 

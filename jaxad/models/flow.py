@@ -8,9 +8,8 @@ learned velocity. Both work on scaled features and a standardised condition, and
 """
 
 import itertools
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import distrax
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -18,6 +17,9 @@ import numpy as np
 from jax import Array
 
 from jaxad.errors import UserError
+
+if TYPE_CHECKING:
+    import distrax
 
 MAX_LOG_SCALE = 2.0
 MAX_HALVED = 12  # features
@@ -112,8 +114,10 @@ class RealNVP(nn.Module):
         """One draw (N, F) for every row of `m` (N, C)."""
         return self.distribution(m).sample(seed=key)
 
-    def distribution(self, m: Array) -> distrax.Transformed:
+    def distribution(self, m: Array) -> "distrax.Transformed":
         """p(x | m) with batch shape (N,); `log_prob` is the direct pass through the couplings."""
+        import distrax  # takes half a second, which other networks start without
+
         layers = [
             distrax.MaskedCoupling(
                 mask=jnp.asarray(mask),
@@ -132,7 +136,9 @@ class RealNVP(nn.Module):
         out = network(jnp.concatenate([x, m], axis=-1))
         return out.reshape(*x.shape, -1)
 
-    def _bijector(self, parameters: Array) -> distrax.Bijector:
+    def _bijector(self, parameters: Array) -> "distrax.Bijector":
+        import distrax
+
         if self.coupling == "spline":
             return distrax.RationalQuadraticSpline(
                 parameters,

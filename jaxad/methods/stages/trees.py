@@ -3,15 +3,17 @@
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from sklearn.ensemble import HistGradientBoostingClassifier
 
 from jaxad.devices.cores import side_by_side
+
+if TYPE_CHECKING:
+    from sklearn.ensemble import HistGradientBoostingClassifier
 
 FIELDS = {
     "feature": ("feature_idx", np.int32),
@@ -45,6 +47,8 @@ def fit(
         Nodes of all trees, arrays (members, trees, nodes), leaves pointing at themselves; "base"
         (members,), the logit to start from; "depth" (), the longest path.
     """
+    from sklearn.ensemble import HistGradientBoostingClassifier  # half a second, for trees alone
+
     masks = np.ones((len(indices), x.shape[1]), bool) if masks is None else masks
 
     def member(i: int) -> HistGradientBoostingClassifier:
@@ -63,7 +67,7 @@ def fit(
 
 
 def _as_arrays(
-    members: Sequence[HistGradientBoostingClassifier], masks: np.ndarray
+    members: "Sequence[HistGradientBoostingClassifier]", masks: np.ndarray
 ) -> dict[str, np.ndarray]:
     nodes = [[step[0].nodes for step in model._predictors] for model in members]
     shape = (len(nodes), max(map(len, nodes)), max(len(t) for trees in nodes for t in trees))
