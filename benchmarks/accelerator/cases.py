@@ -118,8 +118,9 @@ def experiment(case: Case, folder: Path) -> ConfigDict:
     config.method.name, config.baselines = method, ()
     if case.model:
         config.model.name = case.model
-    if "augment" in config.method:
-        config.method.augment = False
+    for section in (config, config.get("teacher", {})):
+        if "augment" in section.get("method", {}):
+            section.method.augment = False
     if method == "student":
         config.method.teacher = str(folder / "teacher")
     if method in ("hln", "pnn"):

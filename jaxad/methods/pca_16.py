@@ -26,7 +26,8 @@ N_FIT = 20_000
 
 def _config(config: ConfigDict, layout: Layout) -> ConfigDict:
     config = with_image(config, layout).copy_and_resolve_references()
-    config.pca = ConfigDict({"components": N_COMPONENTS})
+    with config.unlocked():  # the config may be of a network that has no components
+        config.pca = ConfigDict({"components": N_COMPONENTS})
     return config
 
 

@@ -49,7 +49,7 @@ def test_a_step_and_a_score_are_lowered(name, folder, monkeypatch, capsys):
         rows = {key: np.asarray(values) for key, values in train.items()}
         run = compile_programs(task, settings, members, LONG)
         block, seeds = first_block(run, settings.batch_size, rows, members)
-        state = run.init(block, seeds, more.get("initial"))
+        state = run.init(block, seeds, run.place(more.get("initial"), "members"))
         assert "stablehlo.while" in lowered(run.train, state, block, seeds, 0, 0, 2)
         return Fitted(*jax.device_get(state.best), np.zeros(state.best_value.shape), [])
 

@@ -146,9 +146,13 @@ def test_distance_from_the_mean_image(made, jets):
 
 @pytest.mark.parametrize("made", [jets_best, toptagging_ae])
 def test_distance_from_sixteen_components(made, jets):
-    """Whatever the components of `pca`, and beside a method for features, too."""
+    """Whatever the components of `pca`, beside a method for features, and of a network that has
+    no section `pca`, in a config that is locked as those of commands are."""
     config = made.get_config("smoke")
     config.method, config.pca.components = ConfigDict({"name": "pca_16"}), 3
+    if made is toptagging_ae:
+        del config.pca
+    config.lock()
     train, test = images(jets.train, config), images(jets.test, config)
     axes = np.linalg.svd(train - train.mean(0), full_matrices=False)[2][:16]
     rest = test - train.mean(0)
