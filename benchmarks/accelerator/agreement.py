@@ -56,7 +56,7 @@ def _check(context: Context, case: Case, folder: Path) -> None:
         method = methods.get(config.method.name)
 
         def fitting(task: Task, train: Rows, val: Rows, settings: Any, seed: int, **more: Any):
-            fitted, differences = _fit(task, train, settings, more.get("initial"))
+            fitted, differences = _fit(task, train, val, settings, more.get("initial"))
             found.append(differences)
             return fitted
 
@@ -95,8 +95,20 @@ def _norm(tree: Any) -> float:
     return float(np.sqrt(sum((leaf**2).sum() for leaf in leaves)))
 
 
+def untrained(task: Task, val: Rows, settings: Any, params: Any, state: Any) -> Fitted:
+    """Parameters (members, best epochs, ...) in the place of fitted ones, all their metrics 0."""
+    batch = {name: values[:ROWS] for name, values in val.items()}
+    batch["weight"] = np.ones(len(next(iter(batch.values()))), np.float32)
+    one = jax.tree.map(lambda a: a[0, 0], (params, state))
+    key = jax.random.key(0)
+    _, (metrics, _) = jax.eval_shape(lambda p, s, b: task.loss(p, s, b, key, False), *one, batch)
+    members, best = settings.ensemble, max(min(settings.keep_best, settings.epochs), 1)
+    history = [{f"val_{name}": np.zeros(members) for name in (*metrics, "loss")}]
+    return Fitted(params, state, np.zeros((members, best)), history)
+
+
 def _fit(
-    task: Task, train: Rows, settings: Any, initial: tuple[Any, Any] | None
+    task: Task, train: Rows, val: Rows, settings: Any, initial: tuple[Any, Any] | None
 ) -> tuple[Fitted, dict[str, dict[str, float]]]:
     """Random parameters in the place of fitted ones; differences of their loss and gradient."""
     batch = {name: np.asarray(values[:ROWS]) for name, values in train.items()}
@@ -124,7 +136,7 @@ def _fit(
     params, state = jax.tree.map(
         lambda a: np.broadcast_to(a, (members, best, *np.shape(a))).copy(), (params, state)
     )
-    return Fitted(params, state, np.zeros((members, best)), []), differences
+    return untrained(task, val, settings, params, state), differences
 
 
 def _scores(function: Callable, fitted: Any, raw: np.ndarray) -> dict[str, float]:

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from jax.sharding import AbstractDevice, AbstractMesh, use_abstract_mesh
 
+from benchmarks.accelerator.agreement import untrained
 from benchmarks.accelerator.cases import CASES, experiment, write_files
 from benchmarks.engine_steps import LONG, first_block
 from jaxad import data, methods
 from jaxad.commands import train as commands
 from jaxad.data.dataset import Rows
 from jaxad.scorer import Scorer
-from jaxad.training import Fitted, Task
+from jaxad.training import Task
 from jaxad.training.step import compile_programs
 
 H100 = AbstractDevice("NVIDIA H100 80GB HBM3", 132, "gpu")
@@ -51,7 +52,7 @@ def test_a_step_and_a_score_are_lowered(name, folder, monkeypatch, capsys):
         block, seeds = first_block(run, settings.batch_size, rows, members)
         state = run.init(block, seeds, run.place(more.get("initial"), "members"))
         assert "stablehlo.while" in lowered(run.train, state, block, seeds, 0, 0, 2)
-        return Fitted(*jax.device_get(state.best), np.zeros(state.best_value.shape), [])
+        return untrained(task, val, settings, *jax.device_get(state.best))
 
     method = methods.get(config.method.name)
     fitted = method.fit(config, dataset, commands.bench(fitting))
