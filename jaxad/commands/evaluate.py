@@ -92,7 +92,7 @@ def _evaluate(scorer: Scorer, directory: Path, source: str, n_bootstrap: int, ke
     table = general.scores_of(scorers, baselines, classes, medians)
     weights = general.weights_of(classes)
     metrics = general.measure(table, n_bootstrap, weights)
-    metrics |= references.beaten(metrics, [b for b in baselines if b not in scorers])
+    metrics |= references.beaten(metrics)
     if medians:
         metrics["medians"] = medians
     shown = _without(table, [*map(references.two_sided, medians)])

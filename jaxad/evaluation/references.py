@@ -1,4 +1,4 @@
-"""Trivial scores that stand beside a method: observables, one or two sided, and which beat it.
+"""Baselines that stand beside a method: observables, one or two sided, and which beat it.
 
 An observable of a jet that its reader does not give is computed here from the raw particles. Where
 nothing says on which side signal lies, |value - median| of the training background is a score of
@@ -87,27 +87,23 @@ def with_shapes(rows: Rows, layout: Layout, names: Iterable[str]) -> Rows:
     return rows | {shape: in_batches(of(shape), rows["x"], desc=shape) for shape in wanted}
 
 
-def beaten(metrics: Mapping[str, Any], observables: Iterable[str]) -> dict[str, Any]:
-    """{"beaten": {SIGNAL: {...}}}: signals that the best of `observables` separates better.
+def beaten(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """{"beaten": {SIGNAL: {...}}}: signals that baselines separate better than the default score.
 
-    That is: its AUC lies above that of the default score by more than both errors, squared and
-    added. Each entry names "observable" and "score", and has "auc", "auc_err", "score_auc",
-    "score_auc_err".
+    That is: their AUC lies above its by more than both errors, squared and added. Each entry has
+    "score", its "auc" and "auc_err", and "by": baseline -> "auc" and "auc_err", the best first.
     """
     found = {}
     for name, signal in metrics["signals"].items():
         score, own = next(iter(signal["scores"].items()))
-        trivial = {key: signal["baselines"][key] for key in observables}
-        trivial = {key: entry for key, entry in trivial.items() if entry["auc"] is not None}
-        if own["auc"] is None or not trivial:
-            continue
-        best = max(trivial, key=lambda key: trivial[key]["auc"])
-        other = trivial[best]
-        if other["auc"] - own["auc"] > math.hypot(own["auc_err"] or 0, other["auc_err"] or 0):
-            found[name] = {
-                "observable": best,
-                **{key: other[key] for key in ("auc", "auc_err")},
-                "score": score,
-                **{f"score_{key}": own[key] for key in ("auc", "auc_err")},
-            }
+        better = {
+            key: {figure: other[figure] for figure in ("auc", "auc_err")}
+            for key, other in signal.get("baselines", {}).items()
+            if None not in (own["auc"], other["auc"])
+            and other["auc"] - own["auc"] > math.hypot(own["auc_err"] or 0, other["auc_err"] or 0)
+        }
+        if better:
+            best_first = sorted(better.items(), key=lambda item: -item[1]["auc"])
+            figures = {key: own[key] for key in ("auc", "auc_err")}
+            found[name] = {"score": score, **figures, "by": dict(best_first)}
     return {"beaten": found}

@@ -84,9 +84,8 @@ def metrics_notes(metrics: Mapping[str, Any]) -> list[str]:
     ]
     notes += [f"-: {reason}" for reason in dict.fromkeys(reasons) if reason]
     notes += [
-        f"{name}: {one['observable']} alone separates it better than {one['score']}: AUC "
-        f"{value_text(one['auc'], one['auc_err'])} against "
-        f"{value_text(one['score_auc'], one['score_auc_err'])}"
+        f"{name}: {one['score']}, AUC {figure_text(one, 'auc')}, is beaten by "
+        + ", ".join(f"{key} {figure_text(other, 'auc')}" for key, other in one["by"].items())
         for name, one in metrics.get("beaten", {}).items()
     ]
     errors = metrics.get("discovery", {}).get("errors")

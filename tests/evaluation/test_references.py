@@ -82,12 +82,13 @@ def metrics(own, **baselines):
     return {"signals": {"t": signal}}
 
 
-def test_a_detector_that_an_observable_beats_says_so():
-    found = metrics(entry(0.8), girth=entry(0.9), mass=entry(0.85), pca=entry(0.95))
-    found |= references.beaten(found, ["girth", "mass"])
-    assert found["beaten"]["t"]["observable"] == "girth"
+def test_a_detector_that_baselines_beat_says_so():
+    """Trained ones as well as observables, the best first."""
+    found = metrics(entry(0.8), girth=entry(0.9), mass=entry(0.5), pca_16=entry(0.95))
+    found |= references.beaten(found)
+    assert found["beaten"]["t"]["by"] == {"pca_16": entry(0.95), "girth": entry(0.9)}
     assert metrics_notes(found)[-1] == (
-        "t: girth alone separates it better than mse: AUC 0.900 ± 0.010 against 0.800 ± 0.010"
+        "t: mse, AUC 0.800 ± 0.010, is beaten by pca_16 0.950 ± 0.010, girth 0.900 ± 0.010"
     )
 
 
@@ -101,5 +102,8 @@ def test_a_detector_that_an_observable_beats_says_so():
     ],
 )
 def test_it_is_silent_where_none_does(own, girth_entry):
-    found = metrics(own, girth=girth_entry)
-    assert references.beaten(found, ["girth"]) == {"beaten": {}}
+    assert references.beaten(metrics(own, girth=girth_entry)) == {"beaten": {}}
+
+
+def test_a_method_without_baselines_is_beaten_by_none():
+    assert references.beaten({"signals": {"t": {"scores": {"mse": entry(0.5)}}}}) == {"beaten": {}}
