@@ -7,17 +7,13 @@ the file, and measured on its test part and on the signals. Prints a table in Ma
 standard deviation over the splits.
 """
 
-import argparse
 from collections import defaultdict
 
-import numpy as np
+from jet_aucs import aucs_of, markdown, observable_aucs, of_split, parser_of
 from tqdm import tqdm
 
 from jaxad import data, methods
 from jaxad.configs import jets_best
-from jaxad.data.particles import JET_BASELINES
-from jaxad.evaluation import general, references
-from jaxad.metrics import auc
 from jaxad.scorer import Scorer
 
 # Name in the table: (method, its score, changes of the config).
@@ -53,37 +49,16 @@ def fitted_aucs(config, dataset, name: str, score: str) -> list[float]:
     """AUC of every signal by one score of a method."""
     fitted = methods.get(name).fit(config, dataset, None)
     scorer = Scorer(name, config, fitted, dataset.layout)
-    background = scorer.scores(dataset.test["x"])[score]
-    return [auc(background, scorer.scores(s["x"])[score]) for s in dataset.signals.values()]
-
-
-def observable_aucs(dataset) -> dict[str, list[float]]:
-    """AUC of every signal by each observable, one and two sided."""
-    names = [*JET_BASELINES, *map(references.two_sided, JET_BASELINES)]
-    background, *signals = general.classes_of(dataset, names).values()
-    medians, found = references.medians(dataset, names), {}
-    for name in JET_BASELINES:
-        found[name] = [auc(background[name], s[name]) for s in signals]
-        gap = [np.abs(rows[name] - medians[name]) for rows in (background, *signals)]
-        found[references.two_sided(name)] = [auc(gap[0], s) for s in gap[1:]]
-    return found
+    return aucs_of(lambda x: scorer.scores(x)[score], dataset)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("source")
-    parser.add_argument("--seeds", type=int, default=5, help="splits of the background")
-    parser.add_argument("--background", default="", help="labels, if others than the config's")
-    parser.add_argument("--signals", default="", help="NAME=LABEL,..., likewise")
+    parser = parser_of(__doc__)
     parser.add_argument("--only", default="", help="fitted rows whose name holds this")
     args = parser.parse_args()
     table = defaultdict(list)
     for seed in tqdm(range(args.seeds), "splits"):
-        config = jets_best.get_config()
-        config.seed = config.data.seed = seed
-        config.data.source = args.source
-        config.data.background = args.background or config.data.background
-        config.data.signals = args.signals or config.data.signals
+        config = of_split(jets_best.get_config(), args, seed)
         dataset = data.load(config.data)
         for name, aucs in observable_aucs(dataset).items():
             table[name].append(aucs)
@@ -93,14 +68,7 @@ def main() -> None:
                 own.method.name = method
                 own.update_from_flattened_dict(changes)
                 table[name].append(fitted_aucs(own, dataset, method, score))
-    print("| score |", " | ".join(dataset.signals), "| mean |")
-    print("|---" * (2 + len(dataset.signals)) + "|")
-    for name, found in table.items():
-        rows = np.array(found)
-        rows = np.column_stack([rows, rows.mean(axis=1)])
-        spread = rows.std(axis=0, ddof=1) if len(rows) > 1 else np.zeros(rows.shape[1])
-        cells = [f"{m:.3f} ± {s:.3f}" for m, s in zip(rows.mean(axis=0), spread, strict=True)]
-        print(f"| {name.replace('|', chr(92) + '|')} |", " | ".join(cells), "|")
+    print(markdown(table, tuple(dataset.signals)))
 
 
 if __name__ == "__main__":

@@ -15,13 +15,13 @@ from collections import defaultdict
 from collections.abc import Callable
 
 import numpy as np
+from jet_aucs import aucs_of, markdown, of_split, parser_of
 from tqdm import tqdm
 
 from jaxad import data, methods
 from jaxad.configs import contrastive, hls4ml_ae, masked_particles, set_autoencoder
 from jaxad.devices import compiler
 from jaxad.methods import Bench
-from jaxad.metrics import auc
 from jaxad.scorer import Scorer
 from jaxad.training import fit
 
@@ -58,10 +58,7 @@ def config_of(method: str, changes: dict, args: argparse.Namespace, seed: int):
     """The method's config on the file; the training shorter where asked."""
     config = CONFIGS[method].get_config()
     config.data = hls4ml_ae.get_config().data
-    config.seed = config.data.seed = seed
-    config.data.source = args.source
-    config.data.background = args.background or config.data.background
-    config.data.signals = args.signals or config.data.signals
+    config = of_split(config, args, seed)
     config.train.epochs = args.epochs
     if "radius" in config.method:
         config.method.radius = RADIUS
@@ -78,11 +75,7 @@ def rate(function: Callable, rows: np.ndarray) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("source")
-    parser.add_argument("--seeds", type=int, default=5, help="splits of the background")
-    parser.add_argument("--background", default="", help="labels, if others than the config's")
-    parser.add_argument("--signals", default="", help="NAME=LABEL,..., likewise")
+    parser = parser_of(__doc__)
     parser.add_argument("--epochs", type=int, default=50)
     parser.add_argument("--only", default="", help="rows whose name holds one of these, A;B")
     args = parser.parse_args()
@@ -104,26 +97,16 @@ def main() -> None:
             trained = config.train.epochs * len(dataset.train["x"])
             trained /= time.process_time() - began
             scorer = Scorer(method, config, fitted, dataset.layout)
-            background = scorer.scores(dataset.test["x"])
-            for score, values in background.items():
-                found = [
-                    auc(values, scorer.scores(s["x"])[score]) for s in dataset.signals.values()
-                ]
-                label = name if len(background) == 1 else f"{name}: {score}"
+            scores = tuple(scorer.scores(dataset.test["x"][:1]))
+            for score in scores:
+                found = aucs_of(lambda x, own=score, by=scorer: by.scores(x)[own], dataset)
+                label = name if len(scores) == 1 else f"{name}: {score}"
                 aucs[label].append(found)
                 speeds[label].append((trained, rate(scorer, dataset.test["x"])))
                 tqdm.write(f"{seed} {label} {np.round(found, 3)} {np.mean(found):.3f}")
-    print("| score |", " | ".join(splits[0].signals), "| mean | trained, jets/s | scored, jets/s |")
-    print("|---" * (4 + len(splits[0].signals)) + "|")
-    for label, found in aucs.items():
-        rows = np.array(found)
-        rows = np.column_stack([rows, rows.mean(axis=1)])
-        cells = [f"{m:.3f}" for m in rows.mean(axis=0)]
-        if len(rows) > 1:
-            spread = rows.std(axis=0, ddof=1)
-            cells = [f"{cell} ± {s:.3f}" for cell, s in zip(cells, spread, strict=True)]
-        cells += [f"{speed:,.0f}" for speed in np.mean(speeds[label], axis=0)]
-        print(f"| {label} |", " | ".join(cells), "|", flush=True)
+    more = {"": ("trained, jets/s", "scored, jets/s")}
+    more |= {n: [f"{speed:,.0f}" for speed in np.mean(v, axis=0)] for n, v in speeds.items()}
+    print(markdown(aucs, tuple(splits[0].signals), more))
 
 
 if __name__ == "__main__":

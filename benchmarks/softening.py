@@ -16,6 +16,7 @@ from collections import defaultdict
 import jax
 import numpy as np
 from jax import Array
+from jet_aucs import aucs_of, markdown, of_split, parser_of
 from tqdm import tqdm
 
 from jaxad import data, methods
@@ -24,7 +25,6 @@ from jaxad.devices import compiler
 from jaxad.devices.batches import in_batches
 from jaxad.methods import normalised_autoencoder
 from jaxad.methods.stages import rows
-from jaxad.metrics import auc
 from jaxad.models.spherical import SphericalAutoencoder
 from jaxad.scorer import Scorer
 from jaxad.training import fit
@@ -51,12 +51,8 @@ NETWORKS = {"sphere": SphericalAutoencoder, "no sphere": FlatAutoencoder}
 
 def config_of(args: argparse.Namespace, seed: int, changes: dict):
     """The images of a split."""
-    config = normalised.get_config()
+    config = of_split(normalised.get_config(), args, seed)
     config.inputs.name = "jet_image"
-    config.seed = config.data.seed = seed
-    config.data.source = args.source
-    config.data.background = args.background or config.data.background
-    config.data.signals = args.signals or config.data.signals
     config.update_from_flattened_dict(changes)
     return config
 
@@ -75,27 +71,17 @@ def autoencoder_aucs(config, dataset, kind: type[SphericalAutoencoder]) -> list[
     def energies(raw: Array) -> Array:
         return normalised_autoencoder.energy(network, params, stage.apply({"inputs": learnt}, raw))
 
-    background, *signals = (
-        in_batches(energies, part["x"]) for part in (dataset.test, *dataset.signals.values())
-    )
-    return [auc(background, signal) for signal in signals]
+    return aucs_of(lambda x: in_batches(energies, x), dataset)
 
 
 def reference_aucs(config, dataset, name: str) -> list[float]:
     """AUC of every signal by a reference on the same images."""
     fitted = methods.get(name).fit(config, dataset, None)
-    scorer = Scorer(name, config, fitted, dataset.layout)
-    background = scorer(dataset.test["x"])
-    return [auc(background, scorer(signal["x"])) for signal in dataset.signals.values()]
+    return aucs_of(Scorer(name, config, fitted, dataset.layout), dataset)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("source")
-    parser.add_argument("--seeds", type=int, default=5, help="splits of the background")
-    parser.add_argument("--background", default="", help="labels, if others than the config's")
-    parser.add_argument("--signals", default="", help="NAME=LABEL,..., likewise")
-    args = parser.parse_args()
+    args = parser_of(__doc__).parse_args()
     compiler.keep_programs()
     table = defaultdict(list)
     for seed in tqdm(range(args.seeds), "splits"):
@@ -103,18 +89,11 @@ def main() -> None:
         for image, changes in IMAGES.items():
             config = config_of(args, seed, changes)
             for label, kind in NETWORKS.items():
-                table[image, label].append(autoencoder_aucs(config, dataset, kind))
+                table[f"{image}: {label}"].append(autoencoder_aucs(config, dataset, kind))
             for label, name in REFERENCES.items():
-                table[image, label].append(reference_aucs(config, dataset, name))
+                table[f"{image}: {label}"].append(reference_aucs(config, dataset, name))
             tqdm.write(f"{seed} {image} " + str([np.round(table[k][-1], 3) for k in table]))
-    print("| image | score |", " | ".join(dataset.signals), "| mean |")
-    print("|---" * (3 + len(dataset.signals)) + "|")
-    for (image, label), found in table.items():
-        values = np.array(found)
-        values = np.column_stack([values, values.mean(axis=1)])
-        spread = values.std(axis=0, ddof=1) if len(values) > 1 else np.zeros(values.shape[1])
-        cells = [f"{m:.3f} ± {s:.3f}" for m, s in zip(values.mean(axis=0), spread, strict=True)]
-        print(f"| {image} | {label} |", " | ".join(cells), "|")
+    print(markdown(table, tuple(dataset.signals)))
 
 
 if __name__ == "__main__":
