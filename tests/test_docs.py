@@ -92,9 +92,12 @@ def test_relative_links_lead_somewhere(page):
 
 @functools.cache
 def flags_of(program: str) -> set[str]:
-    """The flags that a program's --help, or the source of a benchmark, knows."""
+    """The flags that a program's --help, or the source of a benchmark and its helpers, knows."""
     if program.startswith("benchmarks/"):
-        return set(re.findall(r'"(--[a-z][\w-]*)"', (ROOT / program).read_text()))
+        text = (ROOT / program).read_text()
+        helpers = {path.stem: path.read_text() for path in (ROOT / "benchmarks").glob("*.py")}
+        text += "".join(helpers.get(n, "") for n in re.findall(r"^from (\w+) import", text, re.M))
+        return set(re.findall(r'"(--[a-z][\w-]*)"', text))
     said = io.StringIO()
     with contextlib.redirect_stdout(said), pytest.raises(SystemExit) as end:
         main([*program.removeprefix("jaxad ").split(), "--help"])
