@@ -124,14 +124,21 @@ def main() -> None:
         runs[name]()
     for _ in range(args.rounds):
         for name, run in runs.items():
-            began = time.perf_counter()
+            began = time.perf_counter(), time.process_time()
             run()
-            seconds.setdefault(name, []).append((time.perf_counter() - began) / args.steps)
+            ended = time.perf_counter(), time.process_time()
+            seconds.setdefault(name, []).append(np.subtract(ended, began) / args.steps)
     ours = np.array(seconds["jaxad"])
     print(jax.devices()[0].device_kind)
     for name, values in seconds.items():
-        ratio = np.median(np.array(values) / ours)
-        print(f"{name}: {1e3 * np.median(values):.2f} ms a step, jaxad {ratio:.2f} times as fast")
+        clock, processor = 1e3 * np.median(values, axis=0)
+        ratio, of_processor = np.median(np.array(values) / ours, axis=0)
+        low, high = np.percentile(np.array(values)[:, 1] / ours[:, 1], (0, 100))
+        print(
+            f"{name}: {clock:.2f} ms a step, {processor:.2f} of processor time; jaxad "
+            f"{ratio:.2f} times as fast, by processor time {of_processor:.2f} "
+            f"({low:.2f} to {high:.2f})"
+        )
 
 
 if __name__ == "__main__":
