@@ -29,6 +29,7 @@ from jaxad.models.spherical import project
 from jaxad.training import fit
 
 LINES = 512  # of the sliced distance
+KINDS = ("reconstructed", "with noise", "decoded")
 
 
 def distances(network: nae.Network, params, x: Array, bounds: tuple[float, float], key: Array):
@@ -38,11 +39,8 @@ def distances(network: nae.Network, params, x: Array, bounds: tuple[float, float
     energy = jnp.mean(nae.energy(network, params, x))
     noise = jnp.sqrt(energy) * jax.random.normal(of_noise, x.shape)
     latents = project(jax.random.normal(of_latents, found.latent.shape))
-    samples = {
-        "reconstructed": found.output,
-        "with noise": found.output + noise,
-        "decoded": network.apply({"params": params}, latents, method="decode"),
-    }
+    decoded = network.apply({"params": params}, latents, method="decode")
+    samples = dict(zip(KINDS, (found.output, found.output + noise, decoded), strict=True))
     flat = x.reshape(len(x), -1)
     along = transport.directions(of_lines, flat.shape[1], LINES)
     away = {"E0": energy}
@@ -77,7 +75,7 @@ def main() -> None:
     _, train, val = rows.background(config, stage, dataset)
     bounds = (0.0, 1.0) if stage.kind == "image" else (-config.chains.bound, config.chains.bound)
     x = jnp.asarray(nae.compared(val)["x"][0])
-    print("| latent | E0 | reconstructed | with noise | decoded |\n|---|---|---|---|---|")
+    print("| latent | E0 |", " | ".join(KINDS), "|\n|---|---|---|---|---|")
     for size in map(int, args.latents.split(",")):
         config.model.n_latent = size
         network = nae.model(config, stage)
@@ -87,8 +85,8 @@ def main() -> None:
         found = jax.vmap(lambda p, net=network: distances(net, p, x, bounds, jax.random.key(0)))(
             params
         )
-        cells = [f"{np.median(found.pop('E0')):.2g}"]
-        cells += [f"{min(v):.2f} to {max(v):.2f}" for v in map(np.asarray, found.values())]
+        cells = [f"{np.median(found['E0']):.2g}"]
+        cells += [f"{np.min(found[kind]):.2f} to {np.max(found[kind]):.2f}" for kind in KINDS]
         print(f"| {size} |", " | ".join(cells), "|", flush=True)
 
 
