@@ -1,7 +1,7 @@
 """How near an autoencoder's manifold comes to its events, which bounds what chains on it can reach.
 
     python benchmarks/nae_manifold.py jets_hls4ml_20k.h5 --images
-    python benchmarks/nae_manifold.py jets_hls4ml_20k.h5 --latents=3,8,16 --widths=64,32
+    python benchmarks/nae_manifold.py jets_hls4ml_20k.h5 --degree=0 --latents=3
 
 After the first phase of configs/normalised.py, all seeds at once, for each size of the latent. No
 signal is read. Prints in Markdown the median energy E0, and from smallest to largest the W/W0 of
@@ -57,6 +57,7 @@ def main() -> None:
     parser.add_argument("source")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--background", default="", help="labels, if others than the config's")
+    parser.add_argument("--degree", type=int, default=4, help="of the EFPs among features, 0: none")
     parser.add_argument("--images", action="store_true", help="softened, of 20 x 20 pixels")
     parser.add_argument("--latents", default="3,8,16,32", help="sizes of the latent")
     parser.add_argument("--widths", default="64,32", help="of the encoder's layers")
@@ -66,6 +67,7 @@ def main() -> None:
     config = normalised.get_config()
     config.data.source = args.source
     config.data.background = args.background or config.data.background
+    config.inputs.efp_degree = args.degree
     config.train.ensemble, config.train.epochs = args.seeds, args.epochs
     config.model.widths = tuple(map(int, args.widths.split(",")))
     if args.images:
