@@ -67,6 +67,7 @@ def main() -> None:
     config = normalised.get_config()
     config.data.source = args.source
     config.data.background = args.background or config.data.background
+    config.data.signals = ""
     config.inputs.efp_degree = args.degree
     config.train.ensemble, config.train.epochs = args.seeds, args.epochs
     config.model.widths = tuple(map(int, args.widths.split(",")))
