@@ -59,6 +59,7 @@ CONFIGS = {
     "rbm": "adc2021_rbm",
     "feature_autoencoder": "adc2021_features",
     "student": "adc2021_student",
+    "decade": "adc2021_decade",
     "flow_norm": "adc2021_flow_norm",
     "quantized": "adc2021_quantized",
     "hln": "interpretable_hln",
@@ -125,6 +126,7 @@ def cases():
     pairs.remove(("quantized", "vector", "trigger events"))  # of which its teacher takes sets
     pairs += [(method, "image", name) for method in IMAGE for name in IMAGES]
     pairs += [(method, "image", "images") for method in COUNTS]
+    pairs += [("decade", "vector", "trigger events")]  # whose observables it knows
     pairs += [("two_views", "vector", "jet features")]
     pairs += [("trigger_autoencoder", "set", "trigger events")]
     pairs += [(method, "set", "particles") for method in ("hln", "pnn")]

@@ -44,6 +44,7 @@ NAMES = (
     "pca_16",
     *("two_views", "student", "hln", "pnn"),
     *("feature_autoencoder", "normalised_autoencoder", "flow_norm", "quantized", "cicada"),
+    "decade",
     *("codae", "dirichlet_vae", "qcd_or_what", "cct"),
     *("set_autoencoder", "masked_particles", "contrastive"),
     *("cathode", "iad", "supervised", "cwola", "anode", "lacathode", "ranode"),

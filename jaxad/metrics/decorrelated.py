@@ -41,17 +41,15 @@ def stacked(columns: Columns, n: int) -> Array:
     return np.stack([checked_values(x, name, (n,)) for name, x in columns.items()], 1)
 
 
-def threshold_of(
-    scores: ArrayLike, columns: Columns, fpr: float, seed: int = 0
-) -> Callable[[Columns], Array]:
-    """tau: a function of observables, columns of (N,) as given here -> thresholds (N,).
+def quantile_trees(scores: ArrayLike, x: Array, fpr: float, seed: int = 0) -> list[Any]:
+    """Four ensembles of boosted trees (scikit-learn's, by histograms), whose mean is tau.
 
-    The mean of four ensembles of boosted trees (scikit-learn's, by histograms) with the pinball
-    loss at the quantile 1 - fpr, each without another quarter of the events. A leaf holds
-    MIN_BACKGROUND / fpr events or more, so that it knows its own quantile.
+    With the pinball loss at the quantile 1 - fpr, each without another quarter of the events. A
+    leaf holds MIN_BACKGROUND / fpr events or more, so that it knows its own quantile.
 
     Args:
         scores: (N,) of background that trained nothing.
+        x: observables (N, K).
 
     Raises:
         UserError: fewer than 10 of the events above the quantile.
@@ -59,7 +57,7 @@ def threshold_of(
     from sklearn.ensemble import HistGradientBoostingRegressor
 
     y = checked_scores(scores, "background").astype(np.float64)
-    x, k = stacked(columns, len(y)), int(allowed(fpr, len(y)))
+    k = int(allowed(fpr, len(y)))
     if not np.isfinite(y).all():
         raise UserError("background scores: expected finite ones to regress, found infinities")
     if k < MIN_BACKGROUND:
@@ -69,12 +67,28 @@ def threshold_of(
         )
     settings = TREES | {"min_samples_leaf": int(np.ceil(MIN_BACKGROUND / fpr))}
     fold = np.random.default_rng(seed).permutation(len(y)) % N_FOLDS
-    trees = [
+    return [
         HistGradientBoostingRegressor(
             loss="quantile", quantile=1 - fpr, random_state=seed, **settings
         ).fit(x[fold != i], y[fold != i])
         for i in range(N_FOLDS)
     ]
+
+
+def threshold_of(
+    scores: ArrayLike, columns: Columns, fpr: float, seed: int = 0
+) -> Callable[[Columns], Array]:
+    """tau: a function of observables, columns of (N,) as given here -> thresholds (N,).
+
+    The mean of `quantile_trees`.
+
+    Args:
+        scores: (N,) of background that trained nothing.
+
+    Raises:
+        UserError: as `quantile_trees` and `stacked`.
+    """
+    trees = quantile_trees(scores, stacked(columns, len(np.asarray(scores))), fpr, seed)
     names = tuple(columns)
 
     def tau(columns: Columns) -> Array:

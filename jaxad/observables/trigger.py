@@ -3,6 +3,8 @@
 And the units in which the CMS Global Trigger counts them.
 """
 
+from typing import Any
+
 import numpy as np
 
 KINDS = ("met", "egamma", "muon", "jet")
@@ -28,3 +30,21 @@ def object_names() -> tuple[str, ...]:
     """("met1", "egamma1", ..., "jet10"), row by row."""
     kinds = [KINDS[number - 1] for number in CLASS]
     return tuple(f"{kind}{1 + kinds[:i].count(kind)}" for i, kind in enumerate(kinds))
+
+
+def observables(x: Any) -> dict[str, Any]:
+    """Observables (N,) of events x (N, 19, 3) of (pT [GeV], eta, phi), NumPy or JAX.
+
+    met, ht (sum of jet pT), sum_pt (of jets and leptons), leading_pt (of all), lepton_pt (leading
+    electron, photon or muon) [GeV], n_leptons, multiplicity (objects without the MET).
+    """
+    pt = x[..., 0]
+    return {
+        "met": pt[:, 0],
+        "ht": pt[:, JETS].sum(axis=1),
+        "sum_pt": pt[:, 1:].sum(axis=1),
+        "leading_pt": pt[:, 1:].max(axis=1),
+        "lepton_pt": pt[:, LEPTONS].max(axis=1),
+        "n_leptons": (pt[:, LEPTONS] > 0).sum(axis=1).astype(np.float32),
+        "multiplicity": (pt[:, 1:] > 0).sum(axis=1).astype(np.float32),
+    }

@@ -1,18 +1,20 @@
 """A run on files of the published layout: train, evaluate, thresholds for rates, a student."""
 
+import dataclasses
 import json
 
 import h5py
 import numpy as np
 import pytest
 
-from jaxad import workdir
+from jaxad import methods, workdir
 from jaxad.commands import evaluate
 from jaxad.commands import train as run
-from jaxad.configs import adc2021_shallow, adc2021_student
+from jaxad.configs import adc2021_decade, adc2021_shallow, adc2021_student
 from jaxad.data import adc2021
 from jaxad.errors import UserError
 from jaxad.evaluation import general
+from jaxad.metrics.decorrelated import threshold_of
 from jaxad.scorer import load
 
 
@@ -74,6 +76,34 @@ def test_evaluation_follows_observables_where_events_are_many(forest, capsys):
         general.following(config, table, classes)
     config.trigger.observables = ()
     assert general.following(config, table, classes) == {}
+
+
+def test_threshold_that_follows_in_a_scorer(files, tmp_path):
+    """Its score is that of its section `teacher`, less what the validation events' trees say."""
+    config = adc2021_decade.get_config("smoke")
+    config.teacher = {"method": adc2021_shallow.get_config("smoke").method}
+    config.data.source, config.trigger.fpr = str(files), 0.1
+    run.train(config, tmp_path)
+    scorer, dataset = load(tmp_path), adc2021.load(config.data)
+    scores = {part: scorer.scores(getattr(dataset, part)["x"]) for part in ("val", "test")}
+    assert scorer.names == ["decade", "isolation"]
+    names = config.trigger.observables
+    val, test = ({n: rows[n] for n in names} for rows in (dataset.val, dataset.test))
+    tau = threshold_of(scores["val"]["isolation"], val, 0.1)
+    expected = scores["test"]["isolation"] - tau(test)
+    np.testing.assert_allclose(scores["test"]["decade"], expected, atol=1e-5)
+    assert np.ptp(tau(test)) > 0 and 0.01 < np.mean(scores["test"]["decade"] > 0) < 0.25
+
+
+def test_a_threshold_follows_what_it_knows_of_trigger_events(files):
+    config = adc2021_decade.get_config("smoke")
+    decade = methods.get("decade")
+    with pytest.raises(UserError, match=r"decade takes trigger events, .* found \(19, 3\) of 'f'"):
+        decade.scores(config, dataclasses.replace(adc2021.LAYOUT, format="f"))
+    for names, found in ((("ht", "n_jets"), "ht, n_jets"), ((), "none")):
+        config.trigger.observables = names
+        with pytest.raises(UserError, match=rf"trigger\.observables: expected .* found {found}"):
+            decade.scores(config, adc2021.LAYOUT)
 
 
 def test_student_of_the_forest(forest, files, tmp_path):

@@ -63,12 +63,13 @@ def fit(
         return model.fit(seen, y[rows], sample_weight=weight[rows])
 
     members = side_by_side(member, range(len(indices)), "boosted trees", "member")
-    return _as_arrays(members, masks)
+    return as_arrays(members, masks)
 
 
-def _as_arrays(
+def as_arrays(
     members: "Sequence[HistGradientBoostingClassifier]", masks: np.ndarray
 ) -> dict[str, np.ndarray]:
+    """The arrays of `fit`, of scikit-learn's boosted ensembles and the features of each."""
     nodes = [[step[0].nodes for step in model._predictors] for model in members]
     shape = (len(nodes), max(map(len, nodes)), max(len(t) for trees in nodes for t in trees))
     arrays = {name: np.zeros(shape, dtype) for name, (_, dtype) in FIELDS.items()}

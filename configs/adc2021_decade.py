@@ -1,0 +1,24 @@
+"""A VAE on ADC2021 trigger events whose threshold follows HT and its like (arXiv:2508.10224).
+
+train.py --config=configs/adc2021_decade.py --workdir=runs/adc2021/decade
+
+trains the network of adc2021_vae first; the section `teacher` may hold any other method.
+"""
+
+from ml_collections import ConfigDict
+
+from jaxad.configs import adc2021_vae
+
+TEACHER = ("method", "model", "train")
+
+
+def get_config(variant: str = "") -> ConfigDict:
+    """The experiment; variant "smoke" takes seconds."""
+    config = adc2021_vae.get_config(variant)
+    config.teacher = {key: config[key].copy_and_resolve_references() for key in TEACHER}
+    config.method = ConfigDict({"name": "decade"})
+    del config.model, config.train
+    # Ten validation events or more have to lie above the threshold.
+    config.data.val_fraction = 0.3
+    config.trigger.fpr = 0.4 if variant == "smoke" else 0.01
+    return config
