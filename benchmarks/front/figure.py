@@ -22,7 +22,7 @@ PANELS = {
     "auc": "AUC, mean of signals",
 }
 AXES = {"ebops": "EBOPs", "lut": "LUTs, estimated by da4ml"}
-MARKERS = "osv^D*P"
+MARKERS = "osv^D*PX"
 LINES = (
     (FLOAT.family, {"color": "black", "linestyle": "solid"}),
     (CONTROL.family, {"color": "black", "linestyle": DASHED}),
@@ -52,6 +52,7 @@ def _draw(axes: Axes, records: Sequence[Mapping[str, Any]], panel: str, cost: st
         draw_band(axes, x, band, label=label, **style)
     for family, style in LINES:
         own = [r for r in records if r["family"] == family and _values(r, panel)]
+        own = [] if any(cost in r for r in own) else own
         if own and not (family == FLOAT.family and panel == "drift"):
             value = np.median(_values(own[-1], panel))
             axes.axhline(value, linewidth=1.2, zorder=1, label=own[-1]["way"], **style)

@@ -12,7 +12,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from sklearn.ensemble import HistGradientBoostingRegressor
 
-from benchmarks.front import search
+from benchmarks.front import forest, search
 from benchmarks.front.points import BACKGROUND, Point
 from benchmarks.front.ways import CONTROL, FLOAT, STUDENT_HIDDEN, Way
 from jaxad import inputs
@@ -197,7 +197,22 @@ class Networks:
             max_iter=n, max_leaf_nodes=leaves, early_stopping=False, random_state=self.config.seed
         )
         model.fit(self.rows[0]["x"], self.targets[0])
+        forest.round_leaves(model)
         nodes = [tree.nodes for (tree,) in model._predictors]
         comparisons = sum(int(np.sum(tree["is_leaf"] == 0)) for tree in nodes)
         score = lambda raw: np.exp(model.predict(self.inputs_of(raw)))  # noqa: E731
-        return Outcome(score, {"comparisons": comparisons})
+        costs = estimated(lambda: self._forest_logic(model))
+        return Outcome(score, {"comparisons": comparisons, **costs})
+
+    def _forest_logic(self, model: HistGradientBoostingRegressor) -> Any:
+        """da4ml's logic of trees, from the counts on, which any network scales alike."""
+        from da4ml.trace import comb_trace
+
+        config, teacher = self.config.copy_and_resolve_references(), self.teacher
+        with config.method.ignore_type():
+            config.method.update(target="none", teacher=str(self.folder / FLOAT.folder))
+        at_hand = bench(fit)._replace(load=lambda _: teacher)
+        fitted = quantized.fit(config, self.dataset, at_hand)
+        found = firmware(Scorer("quantized", config, fitted, self.dataset.layout))
+        counts, x = estimates.scaled_counts(found)
+        return comb_trace(counts, forest.total(model, x))

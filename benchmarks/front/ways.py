@@ -74,5 +74,6 @@ FAMILIES = {
     "greedy, codes": "greedy widths, on codes",
     "student": "student, fixed widths",
     "loss": "fixed widths, on the loss",
+    "trees": "boosted trees",
 }
 """Curve -> its name in figures."""

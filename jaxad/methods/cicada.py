@@ -51,8 +51,10 @@ KINDS = ("image",)
 LANE = "int32"
 PER_LOG = 32
 """Units of a target in the logarithm of the teacher's score."""
-FOLLOWING = 0.2
+FOLLOWING = 0.05
 """Share of the training in which the batch normalisation has the statistics of the batch."""
+ROUNDED = 0.5
+"""Share after which weights and activations are rounded; they are clipped from the start."""
 LEAST_ABOVE = 10
 """Validation events above a threshold that the last layer is scaled to."""
 
@@ -122,7 +124,7 @@ def task(pixels: int, target: float, n_steps: int) -> Task:
     Args:
         pixels: of an image.
         target: about the mean of the targets, at which the output starts.
-        n_steps: of the whole training, of which the normalisation follows batches in `FOLLOWING`.
+        n_steps: of the whole training; see `FOLLOWING` and `ROUNDED`.
     """
 
     def init(key: Array, batch: Rows) -> tuple[Any, Any]:
@@ -135,14 +137,15 @@ def task(pixels: int, target: float, n_steps: int) -> Task:
             number = drawn_copies(key, *x.shape[:2])
             x = turned(x, number)
             target = jnp.take_along_axis(batch["target"], number[:, None], axis=1)[:, 0]
-        y = cicada.hidden(params, x)
+        rounded = state["step"] >= n_steps * ROUNDED if training else True
+        y = cicada.hidden(params, x, rounded)
         if not training:
             found = cicada.output(params, norm, y)
         else:
             early = state["step"] < n_steps * FOLLOWING
             own = cicada.statistics(params, y, batch["weight"])
             used = jax.tree.map(partial(jnp.where, early), own, norm)
-            found = cicada.output(params, used, y)
+            found = cicada.output(params, used, y, rounded)
             later = cicada.updated(norm, own, state["step"])
             norm = jax.tree.map(partial(jnp.where, early), later, norm)
         state = {"norm": norm, "step": state["step"] + training}

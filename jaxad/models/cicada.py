@@ -61,20 +61,27 @@ def initial(key: Array, pixels: int, target: float) -> dict[str, Array]:
     }
 
 
-def on_grid(x: Array, t: FixedType) -> Array:
-    """The values of a type that x becomes, with gradients that go through the rounding alone."""
+def on_grid(x: Array, t: FixedType, rounded: Array | bool = True) -> Array:
+    """The values of a type that x becomes, with gradients that go through the rounding alone.
+
+    Args:
+        rounded: False: x within the range of the type, between its values too.
+    """
     step = 2.0**-t.fraction
-    return quantised(x, jnp.array(float(t.fraction)), t.lowest * step, t.highest * step, t.rounding)
+    low, high = t.lowest * step, t.highest * step
+    y = quantised(x, jnp.array(float(t.fraction)), low, high, t.rounding)
+    return y if rounded is True else jnp.where(rounded, y, jnp.clip(x, low, high))
 
 
-def hidden(params: Mapping[str, Array], x: Array) -> Array:
+def hidden(params: Mapping[str, Array], x: Array, rounded: Array | bool = True) -> Array:
     """What goes into the dense layer (n, inputs): ReLU of the convolution, channels last.
 
     Args:
         x: images (n, h, w, 1), counts.
+        rounded: see `on_grid`.
     """
-    y = conv(x, on_grid(params["conv"], KERNEL), stride=SIDE, padding="VALID")
-    return on_grid(jax.nn.relu(y), HIDDEN).reshape(len(x), -1)
+    y = conv(x, on_grid(params["conv"], KERNEL, rounded), stride=SIDE, padding="VALID")
+    return on_grid(jax.nn.relu(y), HIDDEN, rounded).reshape(len(x), -1)
 
 
 def statistics(params: Mapping[str, Array], y: Array, weight: Array) -> Statistics:
@@ -91,24 +98,28 @@ def updated(running: Statistics, batch: Statistics, step: Array) -> Statistics:
     return jax.tree.map(lambda a, b: old * a + (1 - old) * jax.lax.stop_gradient(b), running, batch)
 
 
-def constants(params: Mapping[str, Array], norm: Statistics) -> dict[str, Array]:
-    """Weights on their grids, the normalisation folded in: what firmware holds."""
+def constants(
+    params: Mapping[str, Array], norm: Statistics, rounded: Array | bool = True
+) -> dict[str, Array]:
+    """Weights on their grids, the normalisation folded in: what firmware holds; see `on_grid`."""
     scales = {"scale": params["scale"], "bias": params["shift"]}
     scales |= {"mean": norm.mean, "var": norm.var}
     kernel, bias = folded(params["dense"], jnp.zeros(WIDTH), scales, NORM_EPS)
     return {
-        "conv": on_grid(params["conv"], KERNEL),
-        "dense": on_grid(kernel, DENSE),
-        "bias": on_grid(bias, BIAS),
-        "out": on_grid(params["out"], KERNEL),
+        "conv": on_grid(params["conv"], KERNEL, rounded),
+        "dense": on_grid(kernel, DENSE, rounded),
+        "bias": on_grid(bias, BIAS, rounded),
+        "out": on_grid(params["out"], KERNEL, rounded),
     }
 
 
-def output(params: Mapping[str, Array], norm: Statistics, y: Array) -> Array:
-    """Score (n,) of what goes into the dense layer (n, inputs)."""
-    fixed = constants(params, norm)
-    y = on_grid(jax.nn.relu(y @ fixed["dense"] + fixed["bias"]), HIDDEN)
-    return on_grid(jax.nn.relu(y @ fixed["out"]), SCORE)[:, 0]
+def output(
+    params: Mapping[str, Array], norm: Statistics, y: Array, rounded: Array | bool = True
+) -> Array:
+    """Score (n,) of what goes into the dense layer (n, inputs); see `on_grid`."""
+    fixed = constants(params, norm, rounded)
+    y = on_grid(jax.nn.relu(y @ fixed["dense"] + fixed["bias"]), HIDDEN, rounded)
+    return on_grid(jax.nn.relu(y @ fixed["out"]), SCORE, rounded)[:, 0]
 
 
 def integers(params: Mapping[str, Array], norm: Statistics) -> dict[str, np.ndarray]:

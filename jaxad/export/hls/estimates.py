@@ -85,7 +85,7 @@ def layers_of(network: Sequence[Layer], x: Any) -> Any:
     return x
 
 
-def _counts(found: Firmware) -> tuple[Any, Any]:
+def scaled_counts(found: Firmware) -> tuple[Any, Any]:
     """Symbolic counts of an event (57,), and the network's inputs that they give."""
     from da4ml.trace import FixedVariableArray, HWConfig
 
@@ -104,7 +104,7 @@ def network_logic(found: Firmware) -> Any:
     """da4ml's combinational logic from the counts to the results of the last layer."""
     from da4ml.trace import comb_trace
 
-    counts, x = _counts(found)
+    counts, x = scaled_counts(found)
     return comb_trace(counts, layers_of(found.layers, x))
 
 
@@ -112,7 +112,7 @@ def firmware_logic(found: Firmware) -> Any:
     """da4ml's combinational logic of a scorer in integers, from the counts to the score."""
     from da4ml.trace import comb_trace
 
-    counts, x = _counts(found)
+    counts, x = scaled_counts(found)
     first = found.compared or 0
     other = layers_of(found.layers[:first], x)
     codes = layers_of(found.layers[first:], other)
