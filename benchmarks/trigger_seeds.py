@@ -5,7 +5,7 @@
 FOLDER holds the files of the challenge, or simulated ones. A quarter of the background trains and
 chooses epochs, the rest tests. Networks of all seeds are trained at once (`train.ensemble`), in as
 many steps as `make adc2021` takes; what is fitted by scikit-learn is fitted anew on other events
-with each seed. OUT/METHOD.json holds the numbers of a finished method, which is not done again;
+with each seed. Students learn the mean of the networks of OUT/conv_ae. OUT/METHOD.json holds the numbers of a finished method, which is not done again;
 OUT/seeds.md the tables.
 """
 
@@ -31,6 +31,7 @@ from jaxad.configs import (
     adc2021_flow_norm,
     adc2021_rbm,
     adc2021_shallow,
+    adc2021_student,
     adc2021_vae,
 )
 from jaxad.data.dataset import Dataset
@@ -50,7 +51,9 @@ METHODS: dict[str, tuple[Any, dict[str, Any]]] = {
     "rbm": (adc2021_rbm, {}),
     "flow_norm": (adc2021_flow_norm, {}),
     **{name: (adc2021_shallow, {"method.name": name}) for name in SHALLOW},
+    "student": (adc2021_student, {}),
 }
+TEACHER = "conv_ae"
 BASELINES = "observable"
 N_DEMO = 3_840
 """Training events of `make adc2021`, whose epochs the configs' are."""
@@ -58,13 +61,17 @@ FPR = (1e-2, 1e-3, 1e-4)
 SPLIT = {"n_events": 0, "val_fraction": 0.05, "test_fraction": 0.75}
 
 
-def configured(name: str, seed: int, members: int, folder: str, n_train: int) -> ConfigDict:
-    """The shipped config for these events."""
+def configured(
+    name: str, seed: int, members: int, folder: str, n_train: int, out: Path
+) -> ConfigDict:
+    """The shipped config for these events; a student's teacher lies in `out`."""
     module, settings = METHODS[name]
     config = module.get_config()
     config.seed = seed
     config.update_from_flattened_dict(settings)
     config.data.update({"source": folder, **SPLIT})
+    if name == "student":
+        config.method.teacher = str(out / TEACHER / "0")
     if name not in SHALLOW:
         config.train.ensemble = members
         config.train.epochs = max(round(config.train.epochs * N_DEMO / n_train), 1)
@@ -163,7 +170,7 @@ def main() -> None:
     def command() -> None:
         if given.seeds < 1:
             raise UserError(f"--seeds: expected 1 or more, found {given.seeds}")
-        dataset = data.load(configured("rbm", 0, 1, given.data, N_DEMO).data)
+        dataset = data.load(configured("rbm", 0, 1, given.data, N_DEMO, given.out).data)
         parts = {"test": dataset.test["x"], **{k: v["x"] for k, v in dataset.signals.items()}}
         given.out.mkdir(parents=True, exist_ok=True)
         points.settle(given.out, {"events": digest({}, parts), "seeds": str(given.seeds)})
@@ -185,7 +192,7 @@ def make(out: Path, dataset: Dataset, folder: str, n_seeds: int, names: list[str
         for seed in range(n_seeds if name in SHALLOW else 1):
             run = out / name / str(seed)
             if not (run / "scorer").exists():
-                train(configured(name, seed, n_seeds, folder, sizes[0]), run)
+                train(configured(name, seed, n_seeds, folder, sizes[0], out), run)
             found += results(run, dataset)
         kept(file, found)
     done = [each for each in (*METHODS, BASELINES) if (out / f"{each}.json").exists()]

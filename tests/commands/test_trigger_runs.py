@@ -7,6 +7,7 @@ import h5py
 import numpy as np
 import pytest
 
+from benchmarks import trigger_seeds
 from jaxad import methods, workdir
 from jaxad.commands import evaluate
 from jaxad.commands import train as run
@@ -125,3 +126,14 @@ def test_student_without_a_teacher_trains_one_in_its_smoke_variant(files, tmp_pa
     stages = {record["stage"] for record in workdir.read_history(tmp_path / "run")}
     assert stages == {"autoencoder", "student"}
     assert list(load(tmp_path / "run").names) == ["student"]
+
+
+@pytest.mark.long
+def test_students_of_all_seeds_learn_from_one_teacher(files, tmp_path, monkeypatch):
+    monkeypatch.setattr(trigger_seeds, "N_DEMO", 5)
+    config = trigger_seeds.configured("student", 0, 2, str(files), 240, tmp_path)
+    trigger_seeds.make(tmp_path, adc2021.load(config.data), str(files), 2, ["conv_ae", "student"])
+    students = json.loads((tmp_path / "student.json").read_text())
+    first, second = (member["student"]["A4l"]["auc"][0] for member in students)
+    assert 0 < first < 1 and first != second
+    assert "| student: student | " in (tmp_path / "seeds.md").read_text()
