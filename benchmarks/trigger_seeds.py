@@ -5,8 +5,8 @@
 FOLDER holds the files of the challenge, or simulated ones. A quarter of the background trains and
 chooses epochs, the rest tests. Networks of all seeds are trained at once (`train.ensemble`), in as
 many steps as `make adc2021` takes; what is fitted by scikit-learn is fitted anew on other events
-with each seed. Students learn the mean of the networks of OUT/conv_ae. OUT/METHOD.json holds the numbers of a finished method, which is not done again;
-OUT/seeds.md the tables.
+with each seed. Students learn the mean of the networks of OUT/conv_ae. OUT/METHOD.json holds the
+numbers of a finished method, which is not done again; OUT/seeds.md the tables.
 """
 
 import argparse

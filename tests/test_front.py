@@ -112,7 +112,7 @@ def test_ways_have_names_of_their_own():
 
 
 def test_logic_of_trees_gives_what_they_predict():
-    """In adders and choices: the same multiples of 2^-10, on a grid of 2^-2 with negative values."""
+    """In adders and choices: the same multiples of 2^-10; features on a grid of 2^-2."""
     trace = pytest.importorskip("da4ml.trace")
     rng = np.random.default_rng(0)
     x = rng.integers(-32, 32, (800, 5)) / 4

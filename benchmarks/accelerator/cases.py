@@ -81,6 +81,7 @@ def _cases() -> Iterator[Case]:
     for name in SHALLOW:
         yield Case(name, "adc2021_shallow", *trigger)
     yield Case("student", "adc2021_student", *trigger)
+    yield Case("decade", "adc2021_decade", *trigger)
 
 
 CASES = {case.name: case for case in _cases()}

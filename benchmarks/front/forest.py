@@ -9,7 +9,7 @@ FRACTION = 10
 
 
 def round_leaves(model: Any) -> None:
-    """Leaves of scikit-learn's boosted regressor, and where it starts, on the grid of `FRACTION`."""
+    """Sets leaves of scikit-learn's boosted regressor, and its start, to multiples of a step."""
     for (tree,) in model._predictors:
         tree.nodes["value"] = on_grid(tree.nodes["value"])
     model._baseline_prediction = on_grid(model._baseline_prediction)

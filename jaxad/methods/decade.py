@@ -41,13 +41,9 @@ def require(config: ConfigDict, layout: Layout) -> None:
     Raises:
         UserError: events of another layout; no observables, or others.
     """
-    if (layout.format, layout.shape, layout.objects) != (
-        LAYOUT.format,
-        LAYOUT.shape,
-        LAYOUT.objects,
-    ):
+    if (layout.format, layout.shape) != (LAYOUT.format, LAYOUT.shape):
         raise UserError(
-            "method.name: decade takes trigger events, (19, 3) of ADC2021's order, found "
+            f"method.name: decade takes trigger events, {LAYOUT.shape} of {LAYOUT.format!r}, found "
             f"{layout.shape} of {layout.format!r}"
         )
     known = observables(np.zeros((1, *LAYOUT.shape), np.float32))

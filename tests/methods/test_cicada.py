@@ -5,6 +5,7 @@ import math
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from random_scorers import REGIONS, region_params, regions
@@ -150,6 +151,25 @@ def test_a_step_sees_copies_with_their_own_targets():
         alone = {"x": seen, "target": target[:, None], "weight": weight}
         found, expected = (loss(*start, rows, key, training)[0] for rows in (batch, alone))
         np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_rounding_begins_half_way():
+    """Before, numbers keep to the ranges of their types alone; validation is rounded throughout."""
+    params, norm = region_params()
+    x, target = regions(40, 3)[..., None], np.full((40, 1), 100, np.float32)
+    batch = {"x": x, "target": target, "weight": np.ones(40, np.float32)}
+    loss = jax.jit(cicada.task(252, 150.0, 100).loss, static_argnums=4)
+
+    def expected(rounded):
+        y = models.hidden(params, x, rounded)
+        return jnp.abs(models.output(params, norm, y, rounded) - 100).mean()
+
+    smooth, coarse = (np.asarray(jax.jit(expected, static_argnums=0)(r)) for r in (False, True))
+    assert abs(smooth - coarse) > 1e-3
+    for step, training, value in ((20, True, smooth), (50, True, coarse), (20, False, coarse)):
+        state = {"norm": norm, "step": np.float32(step)}
+        found, _ = loss(params, state, batch, jax.random.key(0), training)
+        np.testing.assert_allclose(found, value, rtol=1e-5)
 
 
 def test_the_last_layer_is_scaled_to_the_rate_of_the_teacher():

@@ -117,7 +117,7 @@ def test_gradients_are_those_without_rounding_where_nothing_saturates():
 def test_the_folded_normalisation_is_the_one_after_the_layer(trained, monkeypatch):
     """Without rounding; statistics leave out what has no weight, as padding has none."""
     params, _ = trained
-    monkeypatch.setattr(cicada, "on_grid", lambda x, t: x)
+    monkeypatch.setattr(cicada, "on_grid", lambda x, t, rounded: x)
     y = cicada.hidden(params, images(50, seed=6))
     weight = np.r_[np.ones(40), np.zeros(10)]
     norm = cicada.statistics(params, y, weight)
