@@ -8,7 +8,7 @@ teacher's.
 
 With outlier exposure, `method.outliers`, so many artificial events for each event of background
 join the training of the student, never that of the teacher nor what chooses epochs: without
-them no student sees high targets. In the first twentieth of the training the batch normalisation
+them no student sees high targets. They count a fifth of an event each. In the first twentieth of the training the batch normalisation
 takes the statistics of the batch; then its running statistics are frozen. In the first half weights
 and activations are clipped to the ranges of their types alone, then rounded, too; the scores are
 those of the integers. There is no dropout, which CICADA has: copies, below, leave it nothing to
@@ -56,6 +56,8 @@ FOLLOWING = 0.05
 """Share of the training in which the batch normalisation has the statistics of the batch."""
 ROUNDED = 0.5
 """Share after which weights and activations are rounded; they are clipped from the start."""
+OUTLIER_WEIGHT = 0.2
+"""Of an artificial event in the training: with as much as others the order of background suffers."""
 LEAST_ABOVE = 10
 """Validation events above a threshold that the last layer is scaled to."""
 
@@ -181,10 +183,11 @@ def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
     for name, events in raw.items():
         own = labels(teacher, events, config.method.augment, teacher.method)
         parts.append({"x": inputs.values_of(stage, events, name, folder), "target": own})
-        for key, weight in rows.weight_of(getattr(dataset, name)).items():
-            made = np.ones(len(events) - len(weight), np.float32)
-            parts[-1][key] = np.concatenate([weight, made])
+        parts[-1] |= rows.weight_of(getattr(dataset, name))
     train, val = parts
+    weight = train.get("weight", np.ones(len(dataset.train["x"]), np.float32))
+    made = np.full(len(train["x"]) - len(weight), OUTLIER_WEIGHT, np.float32)
+    train["weight"] = np.concatenate([weight, made])
     steps = config.train.epochs * -(-len(train["x"]) // config.train.batch_size)
     pixels, mean = int(np.prod(train["x"].shape[1:])), float(val["target"].mean())
     fitted = bench.fit(

@@ -84,6 +84,9 @@ def test_outliers_join_the_training_alone(dataset, student):
     assert len(raw) == 500 and raw.dtype == np.float32 and raw.max() <= 1023
     np.testing.assert_array_equal(seen["train"]["x"][..., 0], raw)
     np.testing.assert_array_equal(seen["val"]["x"][..., 0], dataset.val["x"])
+    np.testing.assert_array_equal(
+        seen["train"]["weight"], np.float32(np.repeat([1, 0.2], [400, 100]))
+    )
     ordinary, added = np.split(seen["train"]["target"][:, 0], [400])
     assert np.median(added) > np.quantile(ordinary, 0.6)
     np.testing.assert_array_equal(cicada.exposed(configured(outliers=0.0), x), x)
