@@ -8,11 +8,11 @@ teacher's.
 
 With outlier exposure, `method.outliers`, so many artificial events for each event of background
 join the training of the student, never that of the teacher nor what chooses epochs: without
-them no student sees high targets. They count a fifth of an event each. In the first twentieth of the training the batch normalisation
-takes the statistics of the batch; then its running statistics are frozen. In the first half weights
-and activations are clipped to the ranges of their types alone, then rounded, too; the scores are
-those of the integers. There is no dropout, which CICADA has: copies, below, leave it nothing to
-prevent.
+them no student sees high targets. They count a fifth of an event each. In the first twentieth of
+the training the batch normalisation takes the statistics of the batch; then its running statistics
+are frozen. In the first half weights and activations are clipped to the ranges of their types
+alone, then rounded, too; the scores are those of the integers. There is no dropout, which CICADA
+has: copies, below, leave it nothing to prevent.
 
 A detector is the same all around and on either side: with `method.augment` every event is also
 each of its copies, turned in phi and mirrored in eta, with the teacher's own score of that copy,
@@ -57,7 +57,7 @@ FOLLOWING = 0.05
 ROUNDED = 0.5
 """Share after which weights and activations are rounded; they are clipped from the start."""
 OUTLIER_WEIGHT = 0.2
-"""Of an artificial event in the training: with as much as others the order of background suffers."""
+"""Of an artificial event in the training; with 1 background is ordered less well."""
 LEAST_ABOVE = 10
 """Validation events above a threshold that the last layer is scaled to."""
 
