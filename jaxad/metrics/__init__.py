@@ -1,18 +1,14 @@
 """Figures of merit from plain arrays of scores, with their errors."""
 
 from jaxad.metrics.bands import band, bootstrap, roc_band
+from jaxad.metrics.given import Array, Weights, checked_scores, checked_values, members
+from jaxad.metrics.ranked import binomial_error
 from jaxad.metrics.roc import (
     MIN_BACKGROUND,
-    Array,
-    Weights,
     auc,
     auc_with_error,
-    binomial_error,
-    checked_scores,
-    checked_values,
     fpr_at_tpr,
     level_key,
-    members,
     rate_above,
     roc,
     threshold_at_fpr,

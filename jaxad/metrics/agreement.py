@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from jaxad.errors import UserError
-from jaxad.metrics.roc import checked_scores
+from jaxad.metrics.given import checked_scores
 
 
 def drift(scores: ArrayLike, reference: ArrayLike) -> float:

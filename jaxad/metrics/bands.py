@@ -10,22 +10,18 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from jaxad.devices.arrays import numbers
-from jaxad.metrics import weighted
-from jaxad.metrics.roc import (
-    Array,
-    Weights,
-    allowed,
-    checked_scores,
-    counts,
-    level_key,
-    members,
-    roc,
-)
+from jaxad.metrics.given import Array, Weights
+from jaxad.metrics.ranked import Members, Ranked, Ranks, curve_at, falling, pair, pairs
+from jaxad.metrics.roc import allowed, level_key
+from jaxad.storage import on_disk
+
+AT_ONCE = 2_000_000
+"""Events of the replicas that are counted at once."""
 
 
 def bootstrap(
-    background: ArrayLike,
-    signal: ArrayLike,
+    background: Ranks,
+    signal: Ranks,
     *,
     fprs: Sequence[float] = (),
     tprs: Sequence[float] = (),
@@ -35,19 +31,21 @@ def bootstrap(
 ) -> dict[str, Any]:
     """`n` replicas of AUC, TPR at FPR and FPR at TPR, both classes resampled with replacement.
 
-    Blocks of replicas are counted at once on the ranked scores. Thresholds are set anew in every
-    replica, so the spread holds the background's statistics too, which the binomial error omits.
-    Weighted events are drawn with their weights.
+    Blocks of replicas are counted at once on the ranked scores; those of many events, or of
+    weighted ones, which are drawn with their weights, one by one. Thresholds are set anew in every
+    replica, so the spread holds the background's statistics too, which the binomial error omits. A
+    replica whose weights sum to 0 or below, which makes no sample, is NaN.
     Returns {"auc": (n,), "tpr_at_fpr": {key: (n,)}, "fpr_at_tpr": {key: (n,)}}.
     """
-    background, signal = checked_scores(background, "background"), checked_scores(signal, "signal")
-    differing = weighted.pair(weights, len(background), len(signal))
-    if any(w is not None for w in differing):
-        found = weighted.bootstrap(background, signal, differing, fprs, tprs, n, seed)
-        return _named(*found, fprs, tprs)
-    values, *groups = counts(background, signal)
-    n_b, n_s, n_groups = len(background), len(signal), len(values)
+    b, s = pair(background, signal, weights)
+    n_b, n_s = len(b), len(s)
     rng = np.random.default_rng(seed)
+    if b.weight is not None or s.weight is not None or n_b + n_s > AT_ONCE:
+        found = np.array([_replica(b, s, fprs, tprs, rng) for _ in range(n)]).T
+        return _named(found[0], found[1 : 1 + len(fprs)], found[1 + len(fprs) :], fprs, tprs)
+    values, group = np.unique(np.concatenate([b.rows, s.rows]), return_inverse=True)
+    n_groups = len(values)
+    groups = np.split(n_groups - 1 - group, [n_b])
     aucs, tpr_rows, fpr_rows = np.empty(n), np.empty((len(fprs), n)), np.empty((len(tprs), n))
 
     def resample(group: Array, n_replicas: int) -> Array:
@@ -64,7 +62,7 @@ def bootstrap(
         last = total[np.arange(len(total)), np.maximum(n_leading - 1, 0)]
         return np.where(n_leading > 0, last, 0)
 
-    block = max(1, 2_000_000 // (n_b + n_s))
+    block = max(1, AT_ONCE // (n_b + n_s))
     for start in range(0, n, block):
         rows = slice(start, min(start + block, n))
         counts_b, counts_s = (resample(group, rows.stop - start) for group in groups)
@@ -78,6 +76,53 @@ def bootstrap(
             flagged = crossing(cumulative_s, np.ceil(tpr * n_s * (1 - 1e-9)), "left") + 1
             row[rows] = passed(cumulative_b, flagged) / n_b
     return _named(aucs, tpr_rows, fpr_rows, fprs, tprs)
+
+
+def _replica(
+    background: Ranked,
+    signal: Ranked,
+    fprs: Sequence[float],
+    tprs: Sequence[float],
+    rng: np.random.Generator,
+) -> Array:
+    """AUC, TPR at each FPR and FPR at each TPR of one replica, (1 + F + T,), in blocks."""
+    b, s = _drawn(background, rng), _drawn(signal, rng)
+    found = np.full(1 + len(fprs) + len(tprs), np.nan)
+    if not (b.total > 0 and s.total > 0):
+        return found
+    above, last = 0.0, (0.0, 0.0)
+    for _, (up_to_b, up_to_s), _ in falling(b, s):
+        before_b, before_s = (
+            np.concatenate([[x], y]) for x, y in zip(last, (up_to_b, up_to_s), strict=True)
+        )
+        above += float((np.diff(before_s) * (up_to_b + before_b[:-1])).sum())
+        for i, fpr in enumerate(fprs, 1):
+            beyond = np.flatnonzero(up_to_b > fpr * b.total * (1 + 1e-9))
+            if np.isnan(found[i]) and len(beyond):
+                found[i] = before_s[beyond[0]] / s.total
+        for i, tpr in enumerate(tprs, 1 + len(fprs)):
+            reached = np.flatnonzero(up_to_s >= tpr * s.total * (1 - 1e-9))
+            if np.isnan(found[i]) and len(reached):
+                found[i] = up_to_b[reached[0]] / b.total
+        last = up_to_b[-1], up_to_s[-1]
+    found[0] = 1 - above / (2 * b.total * s.total)
+    return found
+
+
+def _drawn(one: Ranked, rng: np.random.Generator) -> Ranked:
+    """As many events, drawn with replacement: how often each was drawn, times its weight."""
+    n = len(one)
+    times = on_disk.zeros((n,), np.uint16, on_disk.folder_of(one.scores))
+    for start in range(0, n, on_disk.BLOCK_ROWS):
+        rows = np.sort(rng.integers(0, n, min(on_disk.BLOCK_ROWS, n - start)))
+        place = np.sort(on_disk.take(one.places, rows))
+        for part in on_disk.windows(times, place):
+            first, last = (int(place[part][i]) for i in (0, -1))
+            times[first : last + 1] += np.bincount(place[part] - first).astype(np.uint16)
+            on_disk.release(times)
+    columns = [times] if one.weight is None else [times, one.weight]
+    weight = on_disk.mapped(lambda *blocks: np.prod(blocks, axis=0, dtype=np.float64), *columns)
+    return Ranked(one.rows, one.scores, weight)
 
 
 def _named(
@@ -104,8 +149,8 @@ def band(values: ArrayLike, axis: int = 0) -> tuple[Array, Array, Array]:
 
 
 def roc_band(
-    background: ArrayLike,
-    signal: ArrayLike,
+    background: Members,
+    signal: Members,
     grid: ArrayLike,
     weights: Weights | None = None,
 ) -> tuple[Array, Array, Array]:
@@ -114,5 +159,9 @@ def roc_band(
     Each member's curve is interpolated linearly in FPR, which weights below 0 make fall in places:
     there it is the largest up to a point. Returns three (K,) arrays.
     """
-    curves = [roc(b, s, weights) for b, s in members(background, signal)]
-    return band([np.interp(grid, np.maximum.accumulate(fpr), tpr) for fpr, tpr, _ in curves])
+    return band_of(pairs(background, signal, weights), np.asarray(grid, np.float64))
+
+
+def band_of(members: Sequence[tuple[Ranked, Ranked]], grid: Array) -> tuple[Array, Array, Array]:
+    """`roc_band` of the ranked (background, signal) of each member."""
+    return band([curve_at(b, s, grid) for b, s in members])

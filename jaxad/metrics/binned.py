@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import chdtrc
 
-from jaxad.metrics.roc import Array, binomial_error, checked_values
+from jaxad.metrics.given import Array, checked_values
+from jaxad.metrics.ranked import binomial_error
 from jaxad.metrics.sculpting import chi2_after_cut
 
 N_BINS = 10

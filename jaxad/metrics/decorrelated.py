@@ -14,16 +14,9 @@ from numpy.typing import ArrayLike
 
 from jaxad.errors import UserError
 from jaxad.metrics.binned import edges_of, fractions
-from jaxad.metrics.roc import (
-    MIN_BACKGROUND,
-    Array,
-    allowed,
-    binomial_error,
-    checked_scores,
-    checked_values,
-    level_key,
-    threshold_at_fpr,
-)
+from jaxad.metrics.given import Array, checked_scores, checked_values
+from jaxad.metrics.ranked import binomial_error
+from jaxad.metrics.roc import MIN_BACKGROUND, allowed, level_key, threshold_at_fpr
 
 Columns = Mapping[str, ArrayLike]  # observable -> (N,)
 N_FOLDS = 4
@@ -38,7 +31,8 @@ def stacked(columns: Columns, n: int) -> Array:
     """
     if not columns:
         raise UserError("observables: expected one or more to follow, found none")
-    return np.stack([checked_values(x, name, (n,)) for name, x in columns.items()], 1)
+    columns_of = [checked_values(x, name, (n,)) for name, x in columns.items()]
+    return np.stack(columns_of, 1, dtype=np.float64)
 
 
 def quantile_trees(scores: ArrayLike, x: Array, fpr: float, seed: int = 0) -> list[Any]:

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from scipy.special import gammaincc, gammainccinv, log_ndtr, ndtr, xlogy
 
 from jaxad.errors import UserError
-from jaxad.metrics.roc import Array
+from jaxad.metrics.given import Array
 
 FEW = 25.0
 """Expected background below which limits count exactly rather than asymptotically."""

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from jaxad.errors import UserError
-from jaxad.metrics.roc import Array, allowed, checked_scores, threshold_at_fpr
+from jaxad.metrics.given import Array, checked_scores
+from jaxad.metrics.roc import allowed, threshold_at_fpr
 
 
 class Paired(NamedTuple):

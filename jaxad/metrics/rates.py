@@ -14,14 +14,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from jaxad.errors import UserError
-from jaxad.metrics.roc import (
-    MIN_BACKGROUND,
-    Array,
-    allowed,
-    binomial_error,
-    checked_scores,
-    level_key,
-)
+from jaxad.metrics.given import Array, checked_scores
+from jaxad.metrics.ranked import binomial_error
+from jaxad.metrics.roc import MIN_BACKGROUND, allowed, level_key
 
 ORBIT = 11_245.5
 """Revolutions of the LHC's beams [Hz]."""

@@ -5,7 +5,7 @@ merely counts particles is no anomaly detector. The Jensen-Shannon divergence (J
 Inf. Theory 37 (1991) 145) is quoted in bits beside what random cuts of the same size give.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,8 @@ from numpy.typing import ArrayLike
 from scipy.special import chdtrc
 
 from jaxad.metrics import Array, checked_scores, checked_values, threshold_at_fpr, weighted
+from jaxad.metrics.ranked import ranked, shares_below
+from jaxad.storage import blockwise, on_disk
 
 
 def jensen_shannon(p: ArrayLike, q: ArrayLike) -> Array:
@@ -63,17 +65,18 @@ def mass_sculpting(
     same size (about (K-1)(1/n - 1/N)/(8 ln 2)): only a jsd above them is sculpting; `chi2`, `ndof`
     and `p_value` of passed against failed events (Pearson's homogeneity test, sparse bins merged).
     """
-    score = checked_scores(score, "background")
-    mass = checked_values(mass, "mass", score.shape)
-    edges = np.linspace(*np.quantile(mass, (0.005, 0.995)), 41) if edges is None else edges
+    one = ranked(score, None, "background")
+    mass = checked_values(mass, "mass", one.scores.shape)
+    if edges is None:
+        edges = np.linspace(*ranked(mass, None, "mass").quantiles((0.005, 0.995)), 41)
     edges = np.asarray(edges, np.float64)
-    total = np.histogram(mass, edges)[0]
+    total = blockwise.histogram(edges, mass)
     rng = np.random.default_rng(seed)
     cuts = {}
     for efficiency in efficiencies:
-        threshold = threshold_at_fpr(score, efficiency)["threshold"]
-        flagged = np.zeros(len(score), bool) if threshold is None else score >= threshold
-        passed = np.histogram(mass[flagged], edges)[0]
+        threshold = threshold_at_fpr(one, efficiency)["threshold"]
+        cut = np.inf if threshold is None else threshold
+        passed = blockwise.histogram(edges, mass, one.rows, of=lambda m, s, c=cut: m[s >= c])
         if not 0 < passed.sum() < total.sum():
             reason = f"no cut leaves a part of the {len(mass)} background events"
             cuts[f"{efficiency:g}"] = {"counts": passed.tolist(), "jsd": None, "reason": reason}
@@ -106,21 +109,31 @@ def correlation(
         >>> correlation([1, 2, 3, 4], [1, 4, 9, 16])["spearman"]
         1.0
     """
-    from scipy.stats import rankdata  # takes half a second to import, which scoring does without
-
-    x = checked_scores(score, "score").astype(np.float64)
+    x = checked_scores(score, "score")
     y = checked_values(observable, "observable", x.shape)
-    differing = weighted.checked(weight, len(x), "background")
-    if differing is not None:
-        return weighted.correlation(x, y, differing)
-
-    def coefficient(a: Array, b: Array) -> float | None:
-        if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
-            return None
-        return float(np.corrcoef(a, b)[0, 1])
-
+    w = weighted.checked(weight, len(x), "background")
     return {
-        "pearson": coefficient(x, y),
-        "spearman": coefficient(rankdata(x), rankdata(y)),
+        "pearson": _coefficient(x, y, w),
+        "spearman": _coefficient(shares_below(x, w), shares_below(y, w), w),
         "n": len(x),
     }
+
+
+def _coefficient(x: Array, y: Array, weight: Array | None) -> float | None:
+    """Pearson's correlation of (N,) arrays; None where one is constant."""
+    if len(x) < 2 or any(blockwise.are_constant([values]) for values in (x, y)):
+        return None
+    columns = [x, y] if weight is None else [x, y, weight]
+
+    def blocks() -> Iterator[Array]:
+        """Weights and the two numbers, (3, n)."""
+        for a, b, *w in on_disk.blocks(*columns):
+            yield np.stack([w[0] if w else np.ones(len(a)), a, b], dtype=np.float64)
+
+    sums = sum(np.array([w.sum(), (w * a).sum(), (w * b).sum()]) for w, a, b in blocks())
+    means, products = sums[1:] / sums[0], np.zeros((2, 2))
+    for w, *pair in blocks():
+        d = np.stack(pair) - means[:, None]
+        products += [[(w * a * b).sum() for a in d] for b in d]
+    spread = products[0, 0] * products[1, 1]
+    return float(np.clip(products[0, 1] / np.sqrt(spread), -1, 1)) if spread > 0 else None

@@ -5,18 +5,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from jaxad.metrics import weighted
-from jaxad.metrics.bands import roc_band
-from jaxad.metrics.roc import (
-    Array,
-    Weights,
+from jaxad.metrics.bands import band_of
+from jaxad.metrics.given import Array, Weights
+from jaxad.metrics.ranked import (
+    Members,
+    Ranked,
+    Ranks,
     binomial_error,
-    checked_scores,
-    level_key,
-    roc,
-    split_members,
-    tpr_at_fpr,
+    falling,
+    pair,
+    pairs,
+    points,
+    ranked,
 )
+from jaxad.metrics.roc import level_key, roc, tpr_at_fpr
 
 
 def min_sic_fpr(n_background: int, max_relative_error: float = 0.2) -> float:
@@ -25,23 +27,23 @@ def min_sic_fpr(n_background: int, max_relative_error: float = 0.2) -> float:
 
 
 def lowest_fpr(
-    background: ArrayLike, weight: ArrayLike | None = None, max_relative_error: float = 0.2
+    background: Ranks, weight: ArrayLike | None = None, max_relative_error: float = 0.2
 ) -> float:
     """`min_sic_fpr` of the events of a background (N,), weighted ones by their effective number."""
-    scores = checked_scores(background, "background")
-    differing = weighted.checked(weight, len(scores), "background")
-    if differing is None:
-        return min_sic_fpr(len(scores), max_relative_error)
-    return weighted.lowest_fpr(scores, differing, 1 / max_relative_error**2)
-
-
-def _weight(weights: Weights | None) -> ArrayLike | None:
-    return weights[0] if weights else None
+    one = ranked(background, weight, "background")
+    if one.weight is None:
+        return min_sic_fpr(len(one), max_relative_error)
+    least, lowest = (1 + 1e-9) / max_relative_error**2, 0.0
+    for _, (sums,), (squares,) in falling(one):
+        few = np.flatnonzero(np.maximum(sums, 0) ** 2 <= least * squares)
+        if len(few):
+            lowest = max(float(sums[few[-1]]) / one.total, 0.0)
+    return lowest
 
 
 def sic_curve(
-    background: ArrayLike,
-    signal: ArrayLike,
+    background: Ranks,
+    signal: Ranks,
     max_relative_error: float = 0.2,
     weights: Weights | None = None,
 ) -> tuple[Array, Array, Array]:
@@ -49,43 +51,27 @@ def sic_curve(
 
     The cut (25 background events at 20 %) removes the spikes of a few lucky events.
     """
-    return _curve(background, signal, max_relative_error, weights)[:3]
+    b, s = pair(background, signal, weights)
+    lowest = lowest_fpr(b, max_relative_error=max_relative_error)
+    fpr, tpr, _ = roc(b, s)
+    fpr, tpr = fpr[fpr > lowest], tpr[fpr > lowest]
+    return fpr, tpr, tpr / np.sqrt(fpr)
 
 
-def _curve(
-    background: ArrayLike, signal: ArrayLike, max_relative_error: float, weights: Weights | None
-) -> tuple[Array, Array, Array, Array]:
-    """`sic_curve`, and the thresholds."""
-    fpr, tpr, threshold = roc(background, signal, weights)
-    kept = fpr > lowest_fpr(background, _weight(weights), max_relative_error)
-    fpr, tpr = fpr[kept], tpr[kept]
-    return fpr, tpr, tpr / np.sqrt(fpr), threshold[kept]
-
-
-def _sic_error(
-    tpr: float,
-    fpr: float,
-    background: ArrayLike,
-    signal: ArrayLike,
-    threshold: float,
-    weights: Weights | None,
-) -> float:
+def _sic_error(tpr: float, fpr: float, b: Ranked, s: Ranked, threshold: float) -> float:
     """Propagated binomial error of TPR / sqrt(FPR) at a threshold, classes independent."""
-    errors = []
-    scores = np.asarray(background), np.asarray(signal)
-    own = weighted.pair(weights, *map(len, scores))
-    for value, x, weight in zip((fpr, tpr), scores, own, strict=True):
-        if weight is None:
-            errors.append(binomial_error(value * len(x), len(x)))
-        else:
-            errors.append(weighted.fraction(x >= threshold, weight)[1])
-    error_fpr, error_tpr = errors
+    error_fpr, error_tpr = (
+        binomial_error(value * len(one), len(one))
+        if one.weight is None
+        else one.share_at_least(threshold)[1]
+        for value, one in ((fpr, b), (tpr, s))
+    )
     return float(np.hypot(error_tpr, 0.5 * tpr * error_fpr / fpr) / np.sqrt(fpr))
 
 
 def max_sic(
-    background: ArrayLike,
-    signal: ArrayLike,
+    background: Ranks,
+    signal: Ranks,
     max_relative_error: float = 0.2,
     weights: Weights | None = None,
 ) -> dict[str, Any]:
@@ -97,17 +83,27 @@ def max_sic(
         >>> round(best["max_sic"], 2), best["max_sic_fpr"]
         (3.26, 0.026)
     """
-    fpr, tpr, sic, threshold = _curve(background, signal, max_relative_error, weights)
-    if not len(sic):
+    b, s = pair(background, signal, weights)
+    lowest, best = lowest_fpr(b, max_relative_error=max_relative_error), None
+    for fpr, tpr, threshold in points(b, s):
+        kept = fpr > lowest
+        if not kept.any():
+            continue
+        fpr, tpr, threshold = fpr[kept], tpr[kept], threshold[kept]
+        sic = tpr / np.sqrt(fpr)
+        at = int(np.argmax(sic))
+        if best is None or sic[at] > best[0]:
+            best = sic[at], tpr[at], fpr[at], threshold[at]
+    if best is None:
         return {"max_sic": None, "max_sic_err": None, "max_sic_fpr": None}
-    best = int(np.argmax(sic))
-    error = _sic_error(tpr[best], fpr[best], background, signal, threshold[best], weights)
-    return {"max_sic": float(sic[best]), "max_sic_err": error, "max_sic_fpr": float(fpr[best])}
+    sic, tpr, fpr, threshold = best
+    error = _sic_error(tpr, fpr, b, s, threshold)
+    return {"max_sic": float(sic), "max_sic_err": error, "max_sic_fpr": float(fpr)}
 
 
 def sic_at_fpr(
-    background: ArrayLike,
-    signal: ArrayLike,
+    background: Ranks,
+    signal: Ranks,
     fpr: float,
     max_relative_error: float = 0.2,
     weights: Weights | None = None,
@@ -116,9 +112,10 @@ def sic_at_fpr(
 
     None with the reason where the relative error of FPR exceeds `max_relative_error`.
     """
-    point = tpr_at_fpr(background, signal, fpr, weights)
+    b, s = pair(background, signal, weights)
+    point = tpr_at_fpr(b, s, fpr)
     reached, reason = point["fpr"], point["reason"]
-    lowest = lowest_fpr(background, _weight(weights), max_relative_error)
+    lowest = lowest_fpr(b, max_relative_error=max_relative_error)
     if reason is None and reached <= lowest:
         reason = (
             f"{point['n_background']} background events at FPR {level_key(fpr)}: its error exceeds "
@@ -126,14 +123,14 @@ def sic_at_fpr(
         )
     if reason:
         return {"value": None, "error": None, "fpr": reached, "reason": reason}
-    error = _sic_error(point["value"], reached, background, signal, point["threshold"], weights)
+    error = _sic_error(point["value"], reached, b, s, point["threshold"])
     value = point["value"] / np.sqrt(reached)
     return {"value": float(value), "error": error, "fpr": reached, "reason": None}
 
 
 def max_of_median_sic(
-    background: ArrayLike,
-    signal: ArrayLike,
+    background: Members,
+    signal: Members,
     max_relative_error: float = 0.2,
     weights: Weights | None = None,
 ) -> float | None:
@@ -141,9 +138,9 @@ def max_of_median_sic(
 
     The median of the members' maxima is the other figure in use; it is not the same number.
     """
-    every = split_members(background, "background")
-    lowest = max(lowest_fpr(one, _weight(weights), max_relative_error) for one in every)
+    every = pairs(background, signal, weights)
+    lowest = max(lowest_fpr(b, max_relative_error=max_relative_error) for b, _ in every)
     if lowest >= 1:
         return None
     grid = np.geomspace(lowest, 1, 2000)
-    return float(np.max(roc_band(background, signal, grid, weights)[0] / np.sqrt(grid)))
+    return float(np.max(band_of(every, grid)[0] / np.sqrt(grid)))

@@ -12,8 +12,9 @@ from numpy.typing import ArrayLike
 
 from jaxad.errors import UserError
 from jaxad.metrics.binned import edges_of, fractions
+from jaxad.metrics.given import Array
 from jaxad.metrics.rates import accepted, at_fraction, rates_of
-from jaxad.metrics.roc import MIN_BACKGROUND, Array
+from jaxad.metrics.roc import MIN_BACKGROUND
 
 
 def log_slope(bins: dict[str, Any]) -> dict[str, Any]:

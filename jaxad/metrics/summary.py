@@ -8,15 +8,9 @@ from numpy.typing import ArrayLike
 
 from jaxad.errors import UserError
 from jaxad.metrics.bands import band, bootstrap
-from jaxad.metrics.roc import (
-    Array,
-    Weights,
-    auc_with_error,
-    fpr_at_tpr,
-    level_key,
-    members,
-    tpr_at_fpr,
-)
+from jaxad.metrics.given import Array, Weights
+from jaxad.metrics.ranked import Members, Ranked, of_members, pairs
+from jaxad.metrics.roc import auc_with_error, fpr_at_tpr, level_key, tpr_at_fpr
 from jaxad.metrics.sic import max_of_median_sic, max_sic, sic_at_fpr
 
 FPRS = (1e-2, 1e-3, 1e-4, 1e-5)
@@ -24,33 +18,27 @@ TPRS = (0.4,)
 
 
 def _summarise_member(
-    background: Array,
-    signal: Array,
+    background: Ranked,
+    signal: Ranked,
     fprs: Sequence[float],
     tprs: Sequence[float],
     n_bootstrap: int,
     seed: int,
     sic_error: float,
-    weights: Weights | None,
 ) -> dict[str, Any]:
-    value, error = auc_with_error(background, signal, weights)
-    own = {"weights": weights}
+    value, error = auc_with_error(background, signal)
     summary = {
         "n_background": len(background),
         "n_signal": len(signal),
         "auc": value,
         "auc_err": error,
-        "tpr_at_fpr": {level_key(f): tpr_at_fpr(background, signal, f, **own) for f in fprs},
-        "fpr_at_tpr": {f"{t:g}": fpr_at_tpr(background, signal, t, **own) for t in tprs},
-        "sic_at_fpr": {
-            level_key(f): sic_at_fpr(background, signal, f, sic_error, **own) for f in fprs
-        },
-        **max_sic(background, signal, sic_error, **own),
+        "tpr_at_fpr": {level_key(f): tpr_at_fpr(background, signal, f) for f in fprs},
+        "fpr_at_tpr": {f"{t:g}": fpr_at_tpr(background, signal, t) for t in tprs},
+        "sic_at_fpr": {level_key(f): sic_at_fpr(background, signal, f, sic_error) for f in fprs},
+        **max_sic(background, signal, sic_error),
     }
     if n_bootstrap:
-        replicas = bootstrap(
-            background, signal, fprs=fprs, tprs=tprs, n=n_bootstrap, seed=seed, **own
-        )
+        replicas = bootstrap(background, signal, fprs=fprs, tprs=tprs, n=n_bootstrap, seed=seed)
         summary["auc_bootstrap_err"] = _spread(replicas["auc"])
         for kind in ("tpr_at_fpr", "fpr_at_tpr"):
             for key, point in summary[kind].items():
@@ -86,8 +74,8 @@ def _combine_points(points: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def summarise(
-    background: ArrayLike,
-    signal: ArrayLike,
+    background: Members,
+    signal: Members,
     *,
     fprs: Sequence[float] = FPRS,
     tprs: Sequence[float] = TPRS,
@@ -110,10 +98,8 @@ def summarise(
         >>> round(summary["auc"], 3), summary["tpr_at_fpr"]["1e-2"]["value"]
         (0.875, 0.51)
     """
-    pairs = members(background, signal)
-    found = [
-        _summarise_member(*p, fprs, tprs, n_bootstrap, seed, sic_error, weights) for p in pairs
-    ]
+    every = pairs(background, signal, weights)
+    found = [_summarise_member(*p, fprs, tprs, n_bootstrap, seed, sic_error) for p in every]
     if len(found) == 1:
         return {"n_members": 1, **found[0]}
     summary: dict[str, Any] = {"n_members": len(found)}
@@ -125,7 +111,7 @@ def summarise(
             summary[key] = first if key.startswith("n_") else _median(values)
             if key in ("auc", "max_sic"):
                 summary |= {f"{key}_members": values, f"{key}_band": _band(values)}
-    summary["max_sic_of_median_curve"] = max_of_median_sic(background, signal, sic_error, weights)
+    summary["max_sic_of_median_curve"] = max_of_median_sic(*zip(*every, strict=True), sic_error)
     return summary
 
 
@@ -146,7 +132,7 @@ def summarise_all(
     """
 
     def compare(
-        reference: Mapping[str, ArrayLike], flagged: Mapping[str, ArrayLike], name: str
+        reference: Mapping[str, list[Ranked]], flagged: Mapping[str, ArrayLike], name: str
     ) -> dict:
         missing = set(reference) ^ set(flagged)
         if missing:
@@ -157,14 +143,17 @@ def summarise_all(
             for key in reference
         }
 
+    def of_background(scores: Mapping[str, Members]) -> dict[str, list[Ranked]]:
+        """Sorted once for all signals."""
+        return {k: of_members(s, background_weight, "background") for k, s in scores.items()}
+
+    ranks, baseline_ranks = of_background(background), of_background(background_baselines or {})
     result: dict[str, Any] = {}
     for name, scores in signals.items():
-        baselines = compare(
-            background_baselines or {}, (signal_baselines or {}).get(name, {}), name
-        )
+        baselines = compare(baseline_ranks, (signal_baselines or {}).get(name, {}), name)
         result[name] = {
             "n_events": int(np.shape(next(iter(scores.values())))[-1]),
-            "scores": compare(background, scores, name),
+            "scores": compare(ranks, scores, name),
             "baselines": baselines,
         }
     n_background = int(np.shape(next(iter(background.values())))[-1])

@@ -28,6 +28,13 @@ def total(values: np.ndarray, function: Callable[[np.ndarray], np.ndarray] = np.
     return float(sum(function(b).sum(dtype=np.float64) for (b,) in on_disk.blocks(values)))
 
 
+def histogram(
+    edges: np.ndarray, *arrays: np.ndarray, of: Callable[..., np.ndarray] = np.asarray
+) -> np.ndarray:
+    """Counts (K,) in bins of edges (K + 1,) of the numbers that `of` makes of blocks of arrays."""
+    return sum(np.histogram(of(*block), edges)[0] for block in on_disk.blocks(*arrays))
+
+
 def are_constant(parts: Sequence[np.ndarray]) -> bool:
     """Whether all of the numbers (n,) of some arrays are alike."""
     first = next((values[0] for values in parts if len(values)), None)

@@ -11,6 +11,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 from jaxad import metrics
 from jaxad.errors import UserError
 from jaxad.metrics import weighted
+from jaxad.metrics.ranked import ranked
 from jaxad.metrics.sculpting import correlation
 
 N = 4000
@@ -103,7 +104,7 @@ def test_errors_are_the_spread_of_samples():
         b, s = rng.normal(0, 1, 300), rng.normal(0.8, 1, 200)
         own = 0.2 + rng.exponential(size=300), np.exp(0.5 * rng.normal(size=200))
         found.append(metrics.auc_with_error(b, s, own))
-        passed.append(weighted.fraction(s >= 1, own[1]))
+        passed.append(ranked(s, own[1], "signal").share_at_least(1))
     for values in (np.array(found), np.array(passed)):
         assert values[:, 1].mean() == pytest.approx(values[:, 0].std(), rel=0.12)
     replicas = metrics.bootstrap(b, s, n=200, fprs=(0.1,), weights=own)
