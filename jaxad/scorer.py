@@ -8,7 +8,7 @@ run left in its work directory. Larger scores are always more anomalous.
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from importlib.util import find_spec
@@ -33,7 +33,7 @@ from jaxad.devices import compiler, precision
 from jaxad.devices.arrays import numbers
 from jaxad.devices.batches import AT_ONCE, SHARDED, in_chunks, over_devices
 from jaxad.devices.forks import require_unforked
-from jaxad.devices.stream import stream
+from jaxad.devices.stream import gathered, stream
 from jaxad.errors import DAMAGED, UserError
 from jaxad.metrics import rate_above, threshold_at_fpr, weighted
 from jaxad.storage.atomic import replacing_folder
@@ -187,28 +187,28 @@ class Scorer:
     def _replicated_params(self) -> Any:
         return jax.device_put(self.params, over_devices(PartitionSpec()))
 
-    def __call__(self, x: ArrayLike) -> np.ndarray:
+    def __call__(self, x: ArrayLike, folder: Path | None = None) -> np.ndarray:
         """Default score (n,) float32 of raw events `x` (n, *shape), any n.
 
         NumPy, JAX (which stay on their device), or awkward arrays of particles, (n, var, columns)
         or records, which are padded; lists, data frames, and whatever else NumPy takes. Any real
         numbers, in the units of the files that it was trained on. Particles that are masked, all
-        of their numbers, are padding.
+        of their numbers, are padding. With a `folder` the scores lie in a nameless file of it.
 
         Raises:
             UserError: wrong shape, order of columns, unit or dtype, values that are masked or not
                 finite, or what no event can hold; a process that was forked after JAX had started.
         """
-        return self._run("default", x)
+        return self._run("default", x, folder)
 
     def scores(self, x: ArrayLike) -> dict[str, np.ndarray]:
         """Every score of the method, name -> (n,) float32; ensembles are averaged."""
         found = self._run("scores", x)
         return {name: found[name] for name in self.names}
 
-    def member_scores(self, x: ArrayLike) -> dict[str, np.ndarray]:
+    def member_scores(self, x: ArrayLike, folder: Path | None = None) -> dict[str, np.ndarray]:
         """Every score of every ensemble member, name -> (members, n) or (n,) float32."""
-        found = self._run("members", x)
+        found = self._run("members", x, folder)
         return {name: found[name] for name in self.names}
 
     def outputs(self, x: ArrayLike) -> dict[str, np.ndarray]:
@@ -313,7 +313,7 @@ class Scorer:
                 "give them in that order"
             )
 
-    def _run(self, which: str, x: ArrayLike) -> Any:
+    def _run(self, which: str, x: ArrayLike, folder: Path | None = None) -> Any:
         x, function = self._events(x), self._compiled[which]
         several = jax.local_device_count() > 1
 
@@ -323,15 +323,14 @@ class Scorer:
                 return function(self._replicated_params, rows)
             return function(self._device_params, rows)
 
-        done = []
-        for start, result in stream(call, x):
-            for values in jax.tree.leaves(result):
-                if np.isnan(values).any():
-                    self._refuse(x, start, values)
-            done.append(result)
-        if len(done) == 1:  # what JAX gave may not be written to
-            return jax.tree.map(np.array, done[0]) if isinstance(done[0], dict) else done[0].copy()
-        return jax.tree.map(lambda *parts: np.concatenate(parts, axis=-1), *done)
+        def checked() -> Iterator[tuple[int, Any]]:
+            for start, result in stream(call, x):
+                for values in jax.tree.leaves(result):
+                    if np.isnan(values).any():
+                        self._refuse(x, start, values)
+                yield start, result
+
+        return gathered(checked(), len(x), folder)
 
     def _refuse(self, x: np.ndarray | Array, start: int, values: np.ndarray) -> NoReturn:
         """Says what is wrong with the first event, from `start` on, whose `values` are NaN."""

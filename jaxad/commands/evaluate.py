@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 from absl import flags
 from matplotlib.figure import Figure
 from ml_collections import ConfigDict
@@ -32,6 +33,7 @@ from jaxad.errors import DAMAGED, UserError
 from jaxad.evaluation import closure, general, mimickers, references, resonant
 from jaxad.evaluation.general import Table
 from jaxad.scorer import Scorer, load
+from jaxad.storage import on_disk
 from jaxad.storage.atomic import named, replacing, write_text
 from jaxad.storage.own import is_json_with
 from jaxad.storage.provenance import provenance
@@ -296,9 +298,19 @@ def _write_scores(path: Path, table: Table, classes: Mapping[str, Rows]) -> None
         file.attrs[MARK] = True
         for name, scores in table.items():
             for column, values in scores.items():
-                file[f"{name}/{column}"] = values
+                _write(file, f"{name}/{column}", values, -1)
             for field in classes[name].keys() - {"x"}:
-                file[f"{name}/observables/{field}"] = classes[name][field]
+                _write(file, f"{name}/observables/{field}", classes[name][field], 0)
+
+
+def _write(file: h5py.File, name: str, values: np.ndarray, axis: int) -> None:
+    """Writes an array block by block of its rows, which lie along an axis."""
+    stored, start = file.create_dataset(name, values.shape, values.dtype), 0
+    columns = values if axis and values.ndim == 2 else [values]
+    for block in on_disk.blocks(*columns):
+        rows = slice(start, start + len(block[0]))
+        stored[(..., rows) if axis else rows] = np.stack(block) if columns is values else block[0]
+        start = rows.stop
 
 
 def main(argv: Sequence[str]) -> int:

@@ -2,8 +2,9 @@
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -11,7 +12,7 @@ import numpy as np
 from jax import Array, lax
 
 from jaxad.devices.batches import batches
-from jaxad.storage.on_disk import release
+from jaxad.storage.on_disk import empty, release
 
 AHEAD = 3
 """Batches that are computed or copied while the one before is fetched."""
@@ -48,6 +49,24 @@ def stream(
             yield landed()
     while flying:
         yield landed()
+
+
+def gathered(results: Iterable[tuple[int, Any]], n: int, folder: Path | None = None) -> Any:
+    """What `stream` gives of n rows as one pytree of arrays (..., n), in memory or on the disk of a
+    folder."""
+    if folder is None:
+        done = [result for _, result in results]
+        if len(done) == 1:  # what JAX gave may not be written to
+            return jax.tree.map(np.array, done[0]) if isinstance(done[0], dict) else done[0].copy()
+        return jax.tree.map(lambda *parts: np.concatenate(parts, axis=-1), *done)
+    places = None
+    for start, result in results:
+        if places is None:
+            places = jax.tree.map(lambda a: empty((*a.shape[:-1], n), a.dtype, folder), result)
+        for place, values in zip(*map(jax.tree.leaves, (places, result)), strict=True):
+            place[..., start : start + values.shape[-1]] = values
+            release(place)
+    return places
 
 
 def _on_host(result: Any, wanted: slice) -> Any:

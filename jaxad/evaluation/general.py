@@ -12,6 +12,7 @@ from jaxad.evaluation import references
 from jaxad.metrics import decorrelated, summarise_all, threshold_at_rate, weighted
 from jaxad.metrics.sculpting import correlation, mass_sculpting
 from jaxad.scorer import Scorer
+from jaxad.storage import blockwise, on_disk
 
 BASELINE = "baseline "
 N_DRAWN = 2000  # events of a class whose reconstructions are kept
@@ -41,8 +42,9 @@ def scores_of(
     table: Table = {name: {} for name in classes}
     for names in tqdm(_together(classes), desc="scoring", unit="class", delay=2):
         x = _rows_of(names, classes)
-        found = scorers["method"].member_scores(x)
-        found |= {BASELINE + b: scorers[b](x) for b in baselines if b in scorers}
+        folder = on_disk.folder_of(x)
+        found = scorers["method"].member_scores(x, folder)
+        found |= {BASELINE + b: scorers[b](x, folder) for b in baselines if b in scorers}
         ends = np.cumsum([len(classes[name]["x"]) for name in names])[:-1]
         for column, values in found.items():
             for name, own in zip(names, np.split(values, ends, axis=-1), strict=True):
@@ -54,11 +56,15 @@ def scores_of(
                 known[BASELINE + b] = table[name][BASELINE + b]
             elif b in centres:
                 own = centres[b]
-                known[BASELINE + b] = np.abs(rows[own] - np.float32(medians[own]))
+                known[BASELINE + b] = _distances(rows[own], medians[own])
             else:
                 known[BASELINE + b] = rows[b]
         table[name] = part(table[name], False) | known
     return table
+
+
+def _distances(values: np.ndarray, centre: float) -> np.ndarray:
+    return on_disk.mapped(lambda block: np.abs(block - np.float32(centre)), values)
 
 
 def _together(classes: Mapping[str, Rows]) -> list[list[str]]:
@@ -102,14 +108,16 @@ def first_member(scores: np.ndarray) -> np.ndarray:
 
 def mean_of_members(scores: np.ndarray) -> np.ndarray:
     """Scores (n,) of a scorer, of (n,) or (members, n)."""
-    return np.atleast_2d(scores).mean(axis=0)
+    if scores.ndim == 1:
+        return scores
+    return on_disk.mapped(lambda *members: np.mean(members, axis=0), *scores)
 
 
 def weights_of(classes: Mapping[str, Rows]) -> dict[str, np.ndarray]:
     """Weights (n,) of the events of each class; {} where they are alike within every class."""
     found = {name: rows["weight"] for name, rows in classes.items() if "weight" in rows}
-    differ = any((weight != weight[0]).any() for weight in found.values())
-    return found if differ else {}
+    alike = all(blockwise.are_constant([weight]) for weight in found.values())
+    return {} if alike else found
 
 
 def measure(

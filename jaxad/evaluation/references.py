@@ -9,7 +9,6 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-import numpy as np
 from jax import Array
 from ml_collections import ConfigDict
 
@@ -21,6 +20,7 @@ from jaxad.devices.batches import in_batches
 from jaxad.errors import UserError
 from jaxad.inputs.particles import momenta_of
 from jaxad.observables.shapes import SHAPES
+from jaxad.storage import blockwise
 
 
 def two_sided(observable: str) -> str:
@@ -66,7 +66,7 @@ def medians(dataset: Dataset, baselines: Iterable[str]) -> dict[str, float]:
     sided = set(baselines)
     wanted = [name for name in sorted(_observables(dataset)) if two_sided(name) in sided]
     rows = with_shapes(dataset.train, dataset.layout, wanted)
-    return {name: float(np.median(rows[name])) for name in wanted}
+    return {name: blockwise.median(rows[name]) for name in wanted}
 
 
 def with_shapes(rows: Rows, layout: Layout, names: Iterable[str]) -> Rows:

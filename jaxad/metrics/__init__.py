@@ -1,6 +1,6 @@
 """Figures of merit from plain arrays of scores, with their errors."""
 
-from jaxad.metrics.bands import band, bootstrap, roc_band
+from jaxad.metrics.bands import band, band_of, bootstrap, roc_band
 from jaxad.metrics.given import Array, Weights, checked_scores, checked_values, members
 from jaxad.metrics.ranked import binomial_error
 from jaxad.metrics.roc import (
@@ -34,6 +34,7 @@ __all__ = [
     "auc",
     "auc_with_error",
     "band",
+    "band_of",
     "binomial_error",
     "bootstrap",
     "checked_scores",

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from jaxad import metrics
+from jaxad.metrics.ranked import Ranked, pairs
 from jaxad.report.style import DASHED, line_style, new_figure, signal_colors, styled
 from jaxad.report.tables import value_text
 
@@ -17,20 +18,15 @@ Curves = Mapping[str, tuple[ArrayLike, ArrayLike]]  # label -> (background, sign
 LEGEND_INSIDE = 8  # longer legends go beside the axes
 
 
-def _first(background: ArrayLike, weights: metrics.Weights | None) -> tuple[np.ndarray, Any]:
-    """Background scores (N,) of the first member, and the weights of its events."""
-    first = np.asarray(background[0] if np.ndim(background[0]) else background)
-    return first, metrics.weighted.checked(
-        weights[0] if weights else None, len(first), "background"
-    )
+Pairs = Sequence[tuple[Ranked, Ranked]]  # background and signal of each member
 
 
-def _start(background: ArrayLike, weights: metrics.Weights | None) -> float:
+def _start(every: Pairs) -> float:
     """FPR above which ten background events are flagged, effective ones where weights differ."""
-    first, weight = _first(background, weights)
-    if weight is None:
+    first, _ = every[0]
+    if first.weight is None:
         return metrics.MIN_BACKGROUND / len(first)
-    return metrics.weighted.lowest_fpr(first, weight, metrics.MIN_BACKGROUND)
+    return metrics.lowest_fpr(first, max_relative_error=metrics.MIN_BACKGROUND**-0.5)
 
 
 def _spread_text(values: ArrayLike, decimals: int) -> str:
@@ -40,25 +36,19 @@ def _spread_text(values: ArrayLike, decimals: int) -> str:
     return f"{median:.{decimals}f} (+{up:.{decimals}f} −{down:.{decimals}f})"
 
 
-def _auc_text(background: ArrayLike, signal: ArrayLike, weights: metrics.Weights | None) -> str:
-    pairs = [metrics.auc_with_error(b, s, weights) for b, s in metrics.members(background, signal)]
-    if len(pairs) > 1:
-        return _spread_text([value for value, _ in pairs], 3)
-    return value_text(*pairs[0])
+def _auc_text(every: Pairs) -> str:
+    found = [metrics.auc_with_error(*pair) for pair in every]
+    if len(found) > 1:
+        return _spread_text([value for value, _ in found], 3)
+    return value_text(*found[0])
 
 
-def _sic_text(
-    background: ArrayLike,
-    signal: ArrayLike,
-    max_relative_error: float,
-    weights: metrics.Weights | None,
-) -> str:
-    pairs = metrics.members(background, signal)
-    found = [metrics.max_sic(*pair, max_relative_error, weights) for pair in pairs]
+def _sic_text(every: Pairs, max_relative_error: float) -> str:
+    found = [metrics.max_sic(*pair, max_relative_error) for pair in every]
     found = [point for point in found if point["max_sic"] is not None]
     if not found:
         return "-, too few events"
-    if len(pairs) > 1:
+    if len(every) > 1:
         return _spread_text([point["max_sic"] for point in found], 2)
     return value_text(found[0]["max_sic"], found[0]["max_sic_err"])
 
@@ -113,13 +103,13 @@ def roc_figure(
     colors = {**signal_colors(curves), **(colors or {})}
     starts = []
     for i, (label, (background, signal)) in enumerate(curves.items()):
-        own = (weights or {}).get(label)
-        start = min(_start(background, own), 0.5)
+        every = pairs(background, signal, (weights or {}).get(label))
+        start = min(_start(every), 0.5)
         starts.append(start)
         grid = np.geomspace(start, 1, 400)
-        text = f"{label}, AUC {_auc_text(background, signal, own)}"
+        text = f"{label}, AUC {_auc_text(every)}"
         style = _style_of(label, i, colors, dashed)
-        band = metrics.roc_band(background, signal, grid, own)
+        band = metrics.band_of(every, grid)
         draw_band(axes, grid, band, label=text, **style)
     lowest = 10.0 ** math.floor(math.log10(min(starts)) + 1e-9)
     chance = np.geomspace(lowest, 1, 100)
@@ -156,14 +146,14 @@ def sic_figure(
     colors = {**signal_colors(curves), **(colors or {})}
     cuts = set()
     for i, (label, (background, signal)) in enumerate(curves.items()):
-        own = (weights or {}).get(label)
-        cut = metrics.lowest_fpr(*_first(background, own), max_relative_error)
+        every = pairs(background, signal, (weights or {}).get(label))
+        cut = metrics.lowest_fpr(every[0][0], max_relative_error=max_relative_error)
         cuts.add(min(cut, 1.0))
         grid = np.geomspace(min(cut, 1.0), 1, 400)
-        band = [tpr / np.sqrt(grid) for tpr in metrics.roc_band(background, signal, grid, own)]
+        band = [tpr / np.sqrt(grid) for tpr in metrics.band_of(every, grid)]
         if cut >= 1:
             band = [np.full(len(grid), np.nan)] * 3
-        text = f"{label}, max {_sic_text(background, signal, max_relative_error, own)}"
+        text = f"{label}, max {_sic_text(every, max_relative_error)}"
         draw_band(axes, grid, band, label=text, **_style_of(label, i, colors, dashed))
     lowest = 10.0 ** math.floor(math.log10(min(cuts)) - 0.05)
     chance = np.geomspace(lowest, 1, 100)

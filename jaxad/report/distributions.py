@@ -13,16 +13,25 @@ from scipy.ndimage import gaussian_filter
 from jaxad.metrics import band
 from jaxad.metrics.sculpting import correlation
 from jaxad.report.style import SIGNALS, class_colors, line_style, new_figure, styled
+from jaxad.storage import blockwise, on_disk
 
 MAX_POINTS = 1500  # scattered per class
+ENOUGH = 1 << 20  # events of a class that quantiles are taken of; every so-manieth of more
 MAX_LEGEND = 8
 MAX_NAMES = 24  # of features, below an axis
 
 
-def _finite(values: ArrayLike) -> np.ndarray:
-    """Members and events flattened, infinite and missing values dropped."""
-    values = np.asarray(values, np.float64).ravel()
-    return values[np.isfinite(values)]
+def _members(scores: ArrayLike) -> list[np.ndarray]:
+    """Scores (N,) of each member of (N,) or (M, N)."""
+    scores = np.asanyarray(scores)
+    return [*scores] if scores.ndim == 2 else [scores]
+
+
+def _finite(scores: ArrayLike) -> np.ndarray:
+    """Members and events, of many some, flattened; infinite and missing values dropped."""
+    kept = np.concatenate([blockwise.thinned(row, ENOUGH) for row in _members(scores)])
+    kept = kept.astype(np.float64)
+    return kept[np.isfinite(kept)]
 
 
 def _spans_decades(values: np.ndarray, factor: float = 50) -> bool:
@@ -33,15 +42,16 @@ def _spans_decades(values: np.ndarray, factor: float = 50) -> bool:
     return bool(high > factor * low)
 
 
-def _score_edges(classes: list[np.ndarray]) -> tuple[np.ndarray, bool]:
-    """Bin edges over the central 99.8 % of every class; whether they are logarithmic."""
+def _score_edges(classes: list[np.ndarray], n_least: int) -> tuple[np.ndarray, bool]:
+    """Bin edges over the central 99.8 % of every class, of which the smallest has so many events;
+    whether they are logarithmic."""
     logarithmic = _spans_decades(np.concatenate(classes))
     quantiles = np.array([np.quantile(values, (0.001, 0.999)) for values in classes if len(values)])
     low, high = (quantiles[:, 0].min(), quantiles[:, 1].max()) if len(quantiles) else (0.0, 1.0)
     if not high > low:
         low, high = low - 0.5, high + 0.5
         logarithmic = False
-    n_bins = int(np.clip(0.8 * min(len(values) for values in classes) ** 0.5, 15, 60))
+    n_bins = int(np.clip(0.8 * n_least**0.5, 15, 60))
     edges = np.geomspace if logarithmic else np.linspace
     return edges(low, high, n_bins + 1), logarithmic
 
@@ -74,20 +84,24 @@ def score_figure(
     """
     classes = {background_name: background, **signals}
     colors = {**class_colors(classes), **(colors or {})}
-    values = {name: _finite(scores) for name, scores in classes.items()}
-    edges, logarithmic = _score_edges(list(values.values()))
+    values = {name: _members(scores) for name, scores in classes.items()}
+    sizes = {
+        name: sum(blockwise.count(np.isfinite, row) for row in rows)
+        for name, rows in values.items()
+    }
+    edges, logarithmic = _score_edges([*map(_finite, classes.values())], min(sizes.values()))
     centres = np.sqrt(edges[1:] * edges[:-1]) if logarithmic else (edges[1:] + edges[:-1]) / 2
     figure = new_figure(8.6 if len(classes) > MAX_LEGEND else 6.4)
     axes = figure.add_subplot()
     smallest = []
     for i, (name, found) in enumerate(values.items()):
-        n_members = np.asarray(classes[name]).shape[0] if np.ndim(classes[name]) == 2 else 1
         own = (weights or {}).get(name)
         if own is None:
-            counts, total = np.histogram(found, edges)[0], max(len(found), 1)
-            density, error = counts / total, np.sqrt(counts * n_members) / total
+            counts = sum(blockwise.histogram(edges, row) for row in found)
+            total = max(sizes[name], 1)
+            density, error = counts / total, np.sqrt(counts * len(found)) / total
         else:
-            density, error = _weighted_histogram(classes[name], own, edges)
+            density, error = _weighted_histogram(found, own, edges)
             counts = np.maximum(density, 0)
             density = counts.copy()
         smallest.extend(density[counts > 0])
@@ -127,15 +141,26 @@ def score_figure(
 
 
 def _weighted_histogram(
-    scores: ArrayLike, weight: ArrayLike, edges: np.ndarray
+    members: list[np.ndarray], weight: ArrayLike, edges: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Shares of the weights (N,) of scores (N,) or (M, N) in bins, and their errors."""
-    members = np.atleast_2d(np.asarray(scores, np.float64))
-    w = np.tile(np.asarray(weight, np.float64), len(members))
-    kept = np.isfinite(members.ravel())
-    values, w, n = members.ravel()[kept], w[kept], len(members)
-    sums, squares = (np.histogram(values, edges, weights=w**i)[0] for i in (1, 2))
-    return sums / w.sum(), np.sqrt(squares * n) / w.sum()
+    """Shares of the weights (N,) of scores (N,) of members in bins, and their errors."""
+    w = np.asanyarray(weight)
+
+    def sums(power: int) -> np.ndarray:
+        def weights(_: np.ndarray, w: np.ndarray) -> np.ndarray:
+            return w.astype(np.float64) ** power
+
+        return sum(
+            blockwise.histogram(edges, row, w, of=lambda s, _: s, weights=weights)
+            for row in members
+        )
+
+    total = sum(
+        float(b[np.isfinite(a)].sum(dtype=np.float64))
+        for row in members
+        for a, b in on_disk.blocks(row, w)
+    )
+    return sums(1) / total, np.sqrt(sums(2) * len(members)) / total
 
 
 def _contour_levels(density: np.ndarray, fractions: tuple[float, ...]) -> list[float]:
@@ -282,10 +307,12 @@ def profile_figure(
     figure = new_figure(8.6 if len(observables) > MAX_LEGEND else 6.4)
     axes = figure.add_subplot()
     for i, name in enumerate(observables):
-        x, y = np.asarray(observables[name], np.float64), np.asarray(scores[name], np.float64)
-        kept = np.isfinite(x) & np.isfinite(y)
-        x, y = x[kept], y[kept]
-        rank = correlation(y, x)["spearman"]
+        every = scores[name], observables[name]
+        if any(blockwise.count(lambda b: ~np.isfinite(b), np.asanyarray(v)) for v in every):
+            kept = np.isfinite(every[0]) & np.isfinite(every[1])
+            every = [np.asarray(values)[kept] for values in every]
+        rank = correlation(*every)["spearman"]
+        y, x = (blockwise.thinned(np.asanyarray(v), ENOUGH).astype(np.float64) for v in every)
         edges = np.unique(np.quantile(x, np.linspace(0, 1, min(15, max(len(x) // 20, 1)) + 1)))
         bins = np.clip(np.searchsorted(edges, x, "right") - 1, 0, max(len(edges) - 2, 0))
         filled = np.unique(bins)
@@ -295,7 +322,7 @@ def profile_figure(
         style = {"color": colors[name], "linestyle": line_style(max(i - 1, 0))}
         axes.plot(centres, median, marker="o", ms=4, label=text, **style)
         axes.fill_between(centres, low, high, color=colors[name], alpha=0.2, linewidth=0)
-    if _spans_decades(_finite(np.concatenate([np.ravel(s) for s in scores.values()]))):
+    if _spans_decades(np.concatenate([*map(_finite, scores.values())])):
         axes.set_yscale("log")
     axes.set_xlabel(f"{observable} [{unit}]" if unit else observable)
     axes.set_ylabel(score)

@@ -29,10 +29,26 @@ def total(values: np.ndarray, function: Callable[[np.ndarray], np.ndarray] = np.
 
 
 def histogram(
-    edges: np.ndarray, *arrays: np.ndarray, of: Callable[..., np.ndarray] = np.asarray
+    edges: np.ndarray,
+    *arrays: np.ndarray,
+    of: Callable[..., np.ndarray] = np.asarray,
+    weights: Callable[..., np.ndarray | None] = lambda *_: None,
 ) -> np.ndarray:
-    """Counts (K,) in bins of edges (K + 1,) of the numbers that `of` makes of blocks of arrays."""
-    return sum(np.histogram(of(*block), edges)[0] for block in on_disk.blocks(*arrays))
+    """Counts (K,) in bins of edges (K + 1,) of the numbers that `of` makes of blocks of arrays, or
+    the sums of what `weights` makes of them."""
+    return sum(
+        np.histogram(of(*block), edges, weights=weights(*block))[0]
+        for block in on_disk.blocks(*arrays)
+    )
+
+
+def thinned(values: np.ndarray, most: int) -> np.ndarray:
+    """Every k-th of the rows (n, ...), in memory: all of them, or at most so many."""
+    step, parts, start = max(1, -(-len(values) // most)), [], 0
+    for (block,) in on_disk.blocks(values):
+        parts.append(np.array(block[-start % step :: step]))
+        start += len(block)
+    return np.concatenate(parts)
 
 
 def are_constant(parts: Sequence[np.ndarray]) -> bool:
