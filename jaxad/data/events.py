@@ -139,12 +139,13 @@ def _classes(config: ConfigDict) -> tuple[Rows, dict[str, Rows], dict[str, Any]]
     for path in itertools.chain(paths, *by_file.values()):
         if folder and event_text.is_event_text(path):
             event_text.parse(path, folder)
-    sizes = stored_events.sizes_of(paths, config)
+    sizes, n_particles = stored_events.extents(paths, config)
+    of_signals = {name: stored_events.extents(files, config) for name, files in by_file.items()}
+    n_particles = max([n_particles, *(slots for _, slots in of_signals.values())])
     labels = all_labels(paths, sizes, config)
     split = parts_in(paths, sizes, config, partial(_column, config=config), config.id_key)
     index, told = parts_of(paths, sum(sizes), labels, by_label, config, split)
     read = _together(index, sum(sizes), folder)
-    n_particles = stored_events.n_particles([*paths, *itertools.chain(*by_file.values())], config)
     rows = stored_events.read(paths, read, config, n_particles)
     rows["label"] = on_disk.zeros((len(read),), np.float32, folder)
     if labels is not None:
@@ -154,7 +155,7 @@ def _classes(config: ConfigDict) -> tuple[Rows, dict[str, Rows], dict[str, Any]]
     del rows
     background = signals.pop("background")
     for number, (name, files) in enumerate(by_file.items(), 1 + len(by_label)):
-        every = on_disk.numbered(sum(stored_events.sizes_of(files, config)), folder)
+        every = on_disk.numbered(sum(of_signals[name][0]), folder)
         passing, flow = cut(files, config, {name: every})
         told["cut_flow"] = told.get("cut_flow", {}) | flow
         chosen = limited(passing[name], config, number)
@@ -227,13 +228,13 @@ def everything(config: ConfigDict) -> Everything:
     paths = [*map(Path, files_of(config.source))]
     by_label, by_file = signals_of(config, paths)
     files = [*paths, *(Path(file) for group in by_file.values() for file in group)]
-    sizes = stored_events.sizes_of(files, config)
+    sizes, n_particles = stored_events.extents(files, config)
     n_source, n_events = sum(sizes[: len(paths)]), sum(sizes)
     rows = stored_events.read(
         files,
         on_disk.numbered(n_events, cache.disk(config)),
         config,
-        stored_events.n_particles(files, config),
+        n_particles,
     )
     layout = stored_events.layout_of(rows["x"].shape[1:], config)
     origin = Origin(tuple(map(str, files)), tuple(int(n) for n in np.cumsum([0, *sizes[:-1]])))

@@ -37,6 +37,7 @@ class Stored(NamedTuple):
         n: number of rows.
         blocks: row -> the blocks from the one that holds it on, one at least.
         counts: the same of the lengths of lists, where these can be read alone.
+        alike: what columns with lists of equal lengths have for a name; "": this one has its own.
     """
 
     file: str
@@ -44,6 +45,7 @@ class Stored(NamedTuple):
     n: int
     blocks: Callable[[int], Blocks]
     counts: Callable[[int], Blocks] | None = None
+    alike: str = ""
 
 
 class Sizes(NamedTuple):
@@ -90,7 +92,8 @@ class Column:
     def sizes(self) -> Sizes:
         """Of lists, how long they are."""
         status = file_of(self._stored.file)[0].stat()
-        key = (self._stored.file, self._stored.name, status.st_size, status.st_mtime_ns)
+        name = self._stored.alike or self._stored.name
+        key = (self._stored.file, name, status.st_size, status.st_mtime_ns)
         if key not in _sizes:
             longest, rows, values = 1, [0], [0]
             for _, block in (self._stored.counts or self._stored.blocks)(0):

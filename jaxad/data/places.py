@@ -30,7 +30,7 @@ from jaxad.data.coordinates import COORDINATES
 from jaxad.data.csv_file import Csv
 from jaxad.data.hdf5_columns import names_of_item, open_hdf5
 from jaxad.data.jagged import PARQUET, absent, open_beside, open_branch, open_list
-from jaxad.data.links import Objects, seen
+from jaxad.data.links import Objects, Opened
 from jaxad.data.lists import Blocks, Column, Stored
 from jaxad.data.pandas_table import PandasTable, frames_of
 from jaxad.data.parquet_rows import names_of, opened_parquet
@@ -100,14 +100,14 @@ def open_places(
         with open_places(path, mass[2], setting, objects) as numbers:
             yield Masses(numbers, mass[1], path, setting)
         return
-    if not ("," in text or "[" in text) or _is_key(path, text):
-        with open_named(path, text, setting, objects, whole=True) as array:
-            yield array
-        return
-    places = places_of(text, setting)
     with contextlib.ExitStack() as stack:
+        rows = open_objects(path, setting, objects, stack)
+        if not ("," in text or "[" in text) or _is_key(path, text):
+            yield stack.enter_context(open_named(path, text, setting, rows, whole=True))
+            return
+        places = places_of(text, setting)
         arrays = {
-            key: stack.enter_context(open_named(path, key, setting, objects))
+            key: stack.enter_context(open_named(path, key, setting, rows))
             for key in dict.fromkeys(place.key for place in places)
             if not _CONSTANT.fullmatch(key)
         }
@@ -168,24 +168,31 @@ def names_in(path: Path) -> list[str]:
     return [*frames, *names]
 
 
+def open_objects(
+    path: Path, setting: str, objects: Objects | None, stack: contextlib.ExitStack
+) -> Opened | None:
+    """The branches of objects as rows, for `open_named`, open while `stack` is; None without."""
+
+    def read(name: str) -> Any:
+        return stack.enter_context(open_named(path, name, setting))
+
+    return Opened(objects, read, str(path)) if objects else None
+
+
 @contextlib.contextmanager
 def open_named(
-    path: Path, key: str, setting: str, objects: Objects | None = None, whole: bool = False
+    path: Path, key: str, setting: str, rows: Opened | None = None, whole: bool = False
 ) -> Iterator[Any]:
     """An array, branch or column, or, unless it is wanted as a whole, a pandas frame; of a glob all
     columns that fit, (N, n).
 
     Args:
-        objects: of which each is a row; None: each event is.
+        rows: of objects, of which each is a row; None: each event is.
     """
     is_tree = file_of(str(path))[1] is not None
     with contextlib.ExitStack() as stack:
-        if objects is not None:
-
-            def read(name: str) -> Any:
-                return stack.enter_context(open_named(path, name, setting))
-
-            yield seen(key, objects, read, str(path))
+        if rows is not None:
+            yield rows.seen(key)
         elif not is_tree and path.suffix in HDF5:
             yield stack.enter_context(open_hdf5(path, key, setting, whole))
         elif not is_tree and path.suffix not in PARQUET and not is_text(path):

@@ -15,7 +15,7 @@ from jaxad.data.columns import no_column, open_columns
 from jaxad.data.expression import SETTING, Selection, absent, parsed
 from jaxad.data.links import Objects
 from jaxad.data.lists import Lists, is_lists
-from jaxad.data.places import names_in, open_named, open_places
+from jaxad.data.places import names_in, open_named, open_objects, open_places
 from jaxad.errors import UserError
 from jaxad.storage import blockwise, cache, on_disk
 
@@ -141,8 +141,9 @@ def _of_arrays(
     path = Path(file)
     _require_names(file, selection, names_in(path), before)
     with contextlib.ExitStack() as stack:
+        rows = open_objects(path, SETTING, objects, stack)
         arrays = {
-            name: stack.enter_context(open_named(path, name, SETTING, objects))
+            name: stack.enter_context(open_named(path, name, SETTING, rows))
             for name in selection.names
         }
         yield _numbers(file, selection, arrays)

@@ -122,28 +122,21 @@ def layout_of(shape: tuple[int, ...], config: ConfigDict, n_masses: int = 0) -> 
     return Layout("features", (width,), unit=UNITS[config.units], columns=columns, mass=mass)
 
 
-def n_particles(paths: list[Path], config: ConfigDict) -> int:
-    """The largest number of slots for particles in an event of the files; 0 of other events."""
-    most = 0
-    for path in paths if config.format in PARTICLES else ():
-        with assembled.open_events(path, config) as stored:
-            most = max(most, *stored.shape[1:2])
-    return most
-
-
-def sizes_of(paths: list[Path], config: ConfigDict) -> list[int]:
-    """How many events each file has.
+def extents(paths: list[Path], config: ConfigDict) -> tuple[list[int], int]:
+    """How many events each file has, and the most slots for particles in one, 0 of other events.
 
     Raises:
-        UserError: there is none in any.
+        UserError: there is no event in any.
     """
-    sizes = []
+    sizes, slots = [], 0
     for path in paths:
         with assembled.open_events(path, config) as stored:
             sizes.append(len(stored))
+            if config.format in PARTICLES:
+                slots = max(slots, *stored.shape[1:2])
     if not any(sizes):
         raise UserError(f"{paths[0]}: {config.x_key}: no events")
-    return sizes
+    return sizes, slots
 
 
 def read(paths: list[Path], index: np.ndarray, config: ConfigDict, n_particles: int) -> Rows:
