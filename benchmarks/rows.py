@@ -3,9 +3,10 @@
     python benchmarks/rows.py --events 2000000,5000000 --kinds parquet,root,hdf5,csv --folder DIR
 
 Events of one to four objects (pT, eta, phi), a label, a weight and a number, in a file; each step
-is a process of its own. All resident memory at its peak is what the kernel says (VmHWM), libraries
-and pages of mapped files included; of these parts, sampled every 20 ms, anonymous pages cannot be
-dropped by the system, and pages of files can, so that the sum of both peaks is above the first.
+is a process of its own. "test" evaluates all of them by a run that was trained on 100,000 others.
+All resident memory at its peak is what the kernel says (VmHWM), libraries and pages of mapped files
+included; of these parts, sampled every 20 ms, anonymous pages cannot be dropped by the system, and
+pages of files can, so that the sum of both peaks is above the first.
 Growth is bytes an event, between a number of events and the one before.
 """
 
@@ -23,7 +24,7 @@ import numpy as np
 ROOT = Path(__file__).parents[1]
 LISTS = ("pt", "eta", "phi")
 MOST = 4
-STEP = 100_000
+STEP = FEW = 100_000
 READ = """
 import sys
 from jaxad import data
@@ -148,7 +149,7 @@ def measured(command: list[str], log: Path) -> tuple[dict[str, int], float]:
 
 
 def steps(source: str, folder: Path, run: Path, kind: str) -> dict[str, list[str]]:
-    """Name of each step -> its command."""
+    """Name of each step -> its command; "evaluate" and "test" want a trained run."""
     columns = "pt_*,eta_*,phi_*" if kind == "csv" else "pt,eta,phi"
     read = {
         "name": "events",
@@ -186,7 +187,18 @@ def steps(source: str, folder: Path, run: Path, kind: str) -> dict[str, list[str
         "ids": reading(**by_id),
         "train": ["train.py", *config, f"--workdir={run}"],
         "evaluate": ["evaluate.py", f"--workdir={run}", "--bootstrap=0"],
+        "test": ["evaluate.py", f"--workdir={run}", "--bootstrap=0", f"--data.source={source}"],
     }
+
+
+def tested(source: str, folder: Path, kind: str) -> list[str]:
+    """The command that evaluates all events of a source, by a run trained here on a few others."""
+    suffix, write = KINDS[kind]
+    path = folder / f"few.{suffix}"
+    write(path, FEW)
+    few = f"{path}:Events" if kind == "root" else str(path)
+    measured(steps(few, folder, folder / "few", kind)["train"], folder / "log")
+    return steps(source, folder, folder / "few", kind)["test"]
 
 
 def main() -> None:
@@ -206,8 +218,10 @@ def main() -> None:
                 path = folder / f"events.{suffix}"
                 write(path, n)
                 source = f"{path}:Events" if kind == "root" else str(path)
-                commands = steps(source, folder, folder / "run", kind)
-                for step in args.steps.split(","):
+                commands, names = steps(source, folder, folder / "run", kind), args.steps.split(",")
+                if "test" in names:
+                    commands["test"] = tested(source, folder, kind)
+                for step in names:
                     peaks, seconds = measured(commands[step], folder / "log")
                     total, anonymous, pages = (v / 1e6 for v in peaks.values())
                     growth = ""
