@@ -1,9 +1,11 @@
 """Memory an event of many small events, on disk: read, selected, trained on and evaluated.
 
     python benchmarks/rows.py --events 2000000,5000000 --kinds parquet,root,hdf5,csv --folder DIR
+    python benchmarks/rows.py --events 40000000 --kinds table --steps train,evaluate --folder DIR
 
-Events of one to four objects (pT, eta, phi), a label, a weight and a number, in a file; each step
-is a process of its own. "test" evaluates all of them by a run that was trained on 100,000 others.
+Events of one to four objects (pT, eta, phi), or of a table the first pT, eta and phi alone, a
+label, a weight and a number, in a file; each step is a process of its own. "test" evaluates all of
+them by a run that was trained on 100,000 others.
 All resident memory at its peak is what the kernel says (VmHWM), libraries and pages of mapped files
 included; of these parts, sampled every 20 ms, anonymous pages cannot be dropped by the system, and
 pages of files can, so that the sum of both peaks is above the first.
@@ -104,6 +106,19 @@ def write_hdf5(path: Path, n_events: int) -> None:
             start += len(values)
 
 
+def write_table(path: Path, n_events: int) -> None:
+    """Features x (n, 3), label, w."""
+    with h5py.File(path, "w") as file:
+        start = 0
+        for part in events(n_events):
+            values = {"x": np.stack([part[name][:, 0] for name in LISTS], -1)}
+            for name, value in (values | {name: part[name] for name in ("label", "w")}).items():
+                if name not in file:
+                    file.create_dataset(name, (n_events, *value.shape[1:]), value.dtype)
+                file[name][start : start + len(value)] = value
+            start += len(part["label"])
+
+
 def write_csv(path: Path, n_events: int) -> None:
     """Columns pt_0 ... phi_3, label, w, event."""
     names = [f"{name}_{i}" for name in LISTS for i in range(MOST)]
@@ -120,6 +135,7 @@ KINDS: dict[str, tuple[str, Callable[[Path, int], None]]] = {
     "parquet": ("parquet", write_parquet),
     "root": ("root", write_root),
     "hdf5": ("h5", write_hdf5),
+    "table": ("h5", write_table),
     "csv": ("csv", write_csv),
 }
 
@@ -150,7 +166,7 @@ def measured(command: list[str], log: Path) -> tuple[dict[str, int], float]:
 
 def steps(source: str, folder: Path, run: Path, kind: str) -> dict[str, list[str]]:
     """Name of each step -> its command; "evaluate" and "test" want a trained run."""
-    columns = "pt_*,eta_*,phi_*" if kind == "csv" else "pt,eta,phi"
+    columns = {"csv": "pt_*,eta_*,phi_*", "table": "x"}.get(kind, "pt,eta,phi")
     read = {
         "name": "events",
         "source": source,
@@ -164,16 +180,17 @@ def steps(source: str, folder: Path, run: Path, kind: str) -> dict[str, list[str
     selection = {"selection": f"w > 0.6 & {lead} > 25"}
     by_id = {"split": "id", "id_key": "event"}
     flags = [f"--config.data.{name}={value}" for name, value in read.items()]
+    if kind == "table":
+        own = ["data.format=features", "inputs.name=features", "train.batch_size=65536"]
+    else:
+        own = ["data.format=ptetaphi", "inputs.name=jet_observables", "train.batch_size=4096"]
+        own += ["inputs.max_degree=0", "baselines=mass"]
     config = [
         "--config=configs/features_ae.py",
         *flags,
-        "--config.data.format=ptetaphi",
         "--config.data.on_disk=True",
-        "--config.inputs.name=jet_observables",
-        "--config.inputs.max_degree=0",
-        "--config.baselines=mass",
         "--config.train.epochs=1",
-        "--config.train.batch_size=4096",
+        *(f"--config.{setting}" for setting in own),
     ]
 
     def reading(**changes: str) -> list[str]:
@@ -204,7 +221,7 @@ def tested(source: str, folder: Path, kind: str) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--events", default="2000000,5000000")
-    parser.add_argument("--kinds", default=",".join(KINDS))
+    parser.add_argument("--kinds", default="parquet,root,hdf5,csv")
     parser.add_argument("--steps", default="read,again,select,ids,train,evaluate")
     parser.add_argument("--folder", help="where events and runs go for a while; not in memory")
     args = parser.parse_args()

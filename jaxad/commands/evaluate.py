@@ -125,7 +125,7 @@ def _evaluate(scorer: Scorer, directory: Path, source: str, n_bootstrap: int, ke
     _require_own(folder, [f"{name}.png" for name in figures])
     with named(folder):
         folder.mkdir(exist_ok=True)
-        _write_scores(folder / "scores.h5", table, classes)
+        write_scores(folder / "scores.h5", table, classes)
         write_text(folder / "metrics.json", json.dumps(metrics, indent=2) + "\n")
         drawn = {path.stem: path.read_bytes() for path in report.save_figures(figures, folder)}
         report.write_report(
@@ -293,7 +293,8 @@ def _without(table: Table, baselines: Container[str]) -> Table:
     }
 
 
-def _write_scores(path: Path, table: Table, classes: Mapping[str, Rows]) -> None:
+def write_scores(path: Path, table: Table, classes: Mapping[str, Rows]) -> None:
+    """Writes scores.h5: CLASS/SCORE and CLASS/observables/NAME, block by block."""
     with replacing(path) as temporary, h5py.File(temporary, "w") as file:
         file.attrs[MARK] = True
         for name, scores in table.items():
