@@ -38,8 +38,10 @@ from jaxad.errors import DAMAGED, UserError
 from jaxad.metrics import rate_above, threshold_at_fpr, weighted
 from jaxad.storage.atomic import replacing_folder
 from jaxad.storage.digest import digest
+from jaxad.storage.on_disk import BLOCK_BYTES, mapped
 from jaxad.storage.own import is_json_with, require_own_folder
 from jaxad.storage.paths import expanded
+from jaxad.storage.sorting import together
 from jaxad.storage.trees import flatten, unflatten
 
 FORMAT = 2
@@ -225,9 +227,9 @@ class Scorer:
         """
         weight = weighted.checked(weight, len(scores), "background")
         if weight is None:
-            return replace(self, background=np.sort(scores), background_weight=None)
-        order = np.argsort(scores, kind="stable")
-        return replace(self, background=scores[order], background_weight=weight[order])
+            return replace(self, background=together(scores)[0], background_weight=None)
+        scores, weight = together(scores, mapped(lambda w: w.astype(np.float64), weight))
+        return replace(self, background=scores, background_weight=weight)
 
     def with_default(
         self, name: str, background: ArrayLike, weight: np.ndarray | None = None
@@ -432,7 +434,7 @@ def load(path: str | os.PathLike, name: str = "scorer") -> Scorer:
         with np.load(folder / "params.npz", allow_pickle=False) as stored:
             arrays = {key: stored[key] for key in stored.files}
         calibration = {
-            name: np.load(folder / f"{name}.npy", allow_pickle=False)
+            name: _numbers_of(folder / f"{name}.npy")
             for name in ("background", "background_weight")
             if name == "background" or (folder / f"{name}.npy").is_file()
         }
@@ -472,6 +474,12 @@ def load(path: str | os.PathLike, name: str = "scorer") -> Scorer:
         default="" if program else description.get("default", ""),
         program=program,
     )
+
+
+def _numbers_of(path: Path) -> np.ndarray:
+    """An array that stays on the disk if it is large."""
+    large = path.stat().st_size > BLOCK_BYTES
+    return np.load(path, mmap_mode="r" if large else None, allow_pickle=False)
 
 
 def _program(folder: Path) -> bytes:

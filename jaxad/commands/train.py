@@ -13,6 +13,7 @@ calls a function of yours after every epoch. `python train.py` is the same comma
 
 import contextlib
 import dataclasses
+import json
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -33,13 +34,15 @@ from jaxad.errors import UserError
 from jaxad.evaluation import closure, references
 from jaxad.methods import Bench, settings
 from jaxad.scorer import Scorer, load, require_free
+from jaxad.storage.on_disk import folder_of
 from jaxad.storage.provenance import provenance
 from jaxad.training import Fitted, fit, logs, tensorboard
 
 
 def _banner(config: ConfigDict) -> str:
+    plain = ConfigDict(json.loads(config.to_json()))  # of tuples YAML says that they are Python's
     return "\n".join(
-        [str(config).rstrip(), *(f"{name}: {value}" for name, value in provenance().items())]
+        [str(plain).rstrip(), *(f"{name}: {value}" for name, value in provenance().items())]
     )
 
 
@@ -100,7 +103,7 @@ def build_scorer(config: ConfigDict, method: str, fitted: dict, dataset: Dataset
     )
     if x is None:
         return uncalibrated
-    return uncalibrated.calibrated(uncalibrated(x), weight)
+    return uncalibrated.calibrated(uncalibrated(x, folder_of(x)), weight)
 
 
 def _check_folders(config: ConfigDict, directory: Path) -> None:
