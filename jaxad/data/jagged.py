@@ -1,6 +1,8 @@
 """Branches of ROOT trees, columns of Parquet files: numbers or lists, read block by block."""
 
 import contextlib
+import functools
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,8 @@ from jaxad.errors import UserError
 PARQUET = (".parquet", ".pq")
 BUFFER = 1 << 16
 """Bytes of a Parquet file that are read at once."""
+LARGE = 1_000_000
+"""Rows of a Parquet group, of more of which a reader tells."""
 
 
 @contextlib.contextmanager
@@ -153,6 +157,8 @@ def _groups(
     with reading_parquet(path):
         sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
     ends = np.cumsum([0, *sizes])
+    if max(sizes, default=0) > LARGE:
+        _tell_of_groups(path, max(sizes))
 
     def blocks(row: int) -> Blocks:
         first = int(np.searchsorted(ends[1:-1], row, side="right"))
@@ -174,6 +180,15 @@ def _groups(
             yield start, values_of(file.schema_arrow.empty_table().select(whole))
 
     return Stored(str(path), name, int(ends[-1]), blocks)
+
+
+@functools.cache
+def _tell_of_groups(path: Path, n: int) -> None:
+    print(
+        f"warning: {path}: a row group of {n:,} rows, which takes more memory and time to read: "
+        "write groups of 100,000",
+        file=sys.stderr,
+    )
 
 
 def absent(file: str, kind: str, name: str, found: Sequence[str], setting: str) -> UserError:

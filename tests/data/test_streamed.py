@@ -10,7 +10,7 @@ from published_layouts import pfnano
 
 from benchmarks import rows, streaming
 from jaxad import data
-from jaxad.data import lists, text_file
+from jaxad.data import jagged, lists, text_file
 from jaxad.data.event_weights import for_training
 from jaxad.errors import UserError
 from jaxad.storage import on_disk
@@ -208,3 +208,16 @@ def test_memory_stays_flat(kind, tmp_path):
         peaks.append(found["peak"])
     assert peaks[1] < 1.0
     assert peaks[1] - peaks[0] < 0.12  # blocks that are not yet full
+
+
+def test_row_groups_of_millions_are_told_once(tmp_path, capsys):
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    n = jagged.LARGE + 1
+    table = pa.table({"x": np.arange(n, dtype=np.uint8)})
+    for size, name in ((n, "one"), (n // 2, "two")):
+        pq.write_table(table, tmp_path / f"{name}.parquet", row_group_size=size)
+        for _ in range(2):
+            with jagged.open_list(tmp_path / f"{name}.parquet", "x") as column:
+                assert len(column) == n
+    told = capsys.readouterr().err
+    assert told.count("a row group of 1,000,001 rows") == 1 and "two.parquet" not in told
