@@ -111,6 +111,15 @@ def test_weights_that_cannot_train(weight, how, message):
         for_training(dataset(weight), section(how))
 
 
+def test_one_class_alone_has_none(tmp_path):
+    x = np.ones((20, 2), np.float32)
+    np.savez(tmp_path / "a.npz", x=x, w=np.ones(20))
+    np.savez(tmp_path / "s.npz", x=x)
+    own = {"format": "features", "weight_key": "w", "signals": f"s={tmp_path}/s.npz"}
+    with pytest.raises(UserError, match=r"s.npz: .*'w'.* all classes have weights or none: write"):
+        data.load(data.get_config("events", source=f"{tmp_path}/a.npz", **own))
+
+
 def test_the_summary_tells_of_them():
     text = summary(dataset([1, 1, 1, -1]))
     assert "weights of background: sum " in text and "% of them negative" in text
