@@ -4,8 +4,8 @@
     python benchmarks/rows.py --events 40000000 --kinds table --steps train,evaluate --folder DIR
 
 Events of one to four objects (pT, eta, phi), a label, a weight and a number, in a file, or, of a
-table, of three features, a label and a weight; each step is a process of its own. "test" evaluates all of
-them by a run that was trained on 100,000 others.
+table, of three features, a label and a weight; each step is a process of its own. "test" evaluates
+all of them by a run that was trained on 100,000 others.
 All resident memory at its peak is what the kernel says (VmHWM), libraries and pages of mapped files
 included; of these parts, sampled every 20 ms, anonymous pages cannot be dropped by the system, and
 pages of files can, so that the sum of both peaks is above the first.
