@@ -1,6 +1,6 @@
 """Principal components of images or vectors: the linear autoencoder every network has to beat."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +13,7 @@ from jaxad.data.dataset import Dataset
 from jaxad.data.layout import Layout
 from jaxad.errors import UserError
 from jaxad.methods import Bench
+from jaxad.storage import blockwise, on_disk
 
 KINDS = ("image", "vector")
 BLOCK = 4096  # events
@@ -43,7 +44,7 @@ def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
         )
     n, weight = min(n, x.shape[1] - 1, len(x)), dataset.train.get("weight")
     if weight is not None:
-        return {**_weighted(x, weight.astype(np.float64), n), "inputs": learnt}
+        return {**_weighted(x, weight, n), "inputs": learnt}
     solver = "covariance_eigh" if x.shape[1] <= WIDE else "randomized"
     pca = PCA(n, svd_solver=solver, random_state=config.seed)
     pca.fit(x.astype(np.float32, copy=False))
@@ -56,12 +57,18 @@ def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
 
 def _weighted(x: np.ndarray, weight: np.ndarray, n: int) -> dict[str, np.ndarray]:
     """Mean and the first n components of the covariance of weighted rows (N, d)."""
-    mean = np.average(x, axis=0, weights=weight)
-    moment = np.zeros((x.shape[1], x.shape[1]))
-    for start in range(0, len(x), BLOCK):
-        part = x[start : start + BLOCK] - mean
-        moment += part.T @ (part * weight[start : start + BLOCK, None])
-    _, axes = np.linalg.eigh(moment / weight.sum())
+    total = blockwise.total(weight)
+
+    def blocks() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for start in range(0, len(x), BLOCK):
+            here = slice(start, start + BLOCK)
+            yield x[here].astype(np.float64), weight[here].astype(np.float64)[:, None]
+            on_disk.release(x)
+            on_disk.release(weight)
+
+    mean = sum((rows * w).sum(axis=0) for rows, w in blocks()) / total
+    moment = sum((rows - mean).T @ ((rows - mean) * w) for rows, w in blocks())
+    _, axes = np.linalg.eigh(moment / total)
     return {
         "mean": mean.astype(np.float32),
         "components": axes.T[::-1][:n].astype(np.float32),
