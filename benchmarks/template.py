@@ -15,7 +15,7 @@ import argparse
 import contextlib
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -82,8 +82,7 @@ def measure(asked: template.Asked, fitted: Sequence[template.Template]) -> dict[
     """Pulls (windows, F, 5), counts and expectations (windows, cuts) of one density's windows."""
     config, table = asked.config, asked.table
     found: dict[str, list] = {"windows": [], "pulls": [], "n": [], "b": []}
-    for uncorrected in fitted:
-        one = template.corrected(config, table, uncorrected)
+    for one in fitted:
         draw = lambda n, what, one=one: template.draw(config, one, table, n, what)  # noqa: E731
         rows = run.pool_of(config, table, one.window, draw)
         how = recipe(settled(config, rows.x.shape[1]))
@@ -129,27 +128,38 @@ def run_of(source: str, way: str, seed: int, changes: Mapping, folder: Path) -> 
 
 
 def fill(runs: Sequence[Run], at_once: int, bar: tqdm) -> None:
-    """Measures what is not yet kept, the densities of `at_once` sources and seeds trained at once.
+    """Measures what is not yet kept, `at_once` seeds of a source trained and corrected at once.
 
-    Runs of one source and seed differ in the correction of their density alone, and share it.
+    Runs of one source and seed differ in the correction of their density alone, and share it. Those
+    of another source have other numbers of rows, on which members that train together would depend.
     """
     missing = [one for one in runs if one.found() is None]
     bar.update(len(runs) - len(missing))
-    groups: dict[tuple, list[Run]] = {}
-    for one in missing:
-        groups.setdefault((one.config.seed, one.config.data.source), []).append(one)
-    each = list(groups.values())
-    for part in (each[i : i + at_once] for i in range(0, len(each), at_once)):
-        with contextlib.redirect_stdout(io.StringIO()), threadpool_limits(1):
-            asked = [asked_of(same[0].config) for same in part]
-            together = [[same[0].config.data.source, same[0].config.seed] for same in part]
-            fitted = template.fit_false_of(asked, Bench(training.fit, None, None))
-            for same, one, densities in zip(part, asked, fitted, strict=True):
-                for own in same:
-                    found = measure(one._replace(config=own.config), densities)
-                    kept = {"config": own.settings, "found": found, "trained_with": together}
+    for sources in _alike(missing, lambda one: one.config.data.source):
+        seeds = _alike(sources, lambda one: one.config.seed)
+        for part in (seeds[i : i + at_once] for i in range(0, len(seeds), at_once)):
+            with contextlib.redirect_stdout(io.StringIO()), threadpool_limits(1):
+                asked = [asked_of(same[0].config) for same in part]
+                fitted = template.fit_false_of(asked, Bench(training.fit, None, None))
+                each = [
+                    (own, one._replace(config=own.config), densities)
+                    for same, one, densities in zip(part, asked, fitted, strict=True)
+                    for own in same
+                ]
+                owners, searches, densities = zip(*each, strict=True)
+                corrected = template.corrected(searches, densities)
+                for own, one, templates in zip(owners, searches, corrected, strict=True):
+                    kept = {"config": own.settings, "found": measure(one, templates)}
                     write_text(own.file, json.dumps(kept))
                     bar.update()
+
+
+def _alike(runs: Sequence[Run], what: Callable[[Run], str | int]) -> list[list[Run]]:
+    """Runs of which `what` is the same, together."""
+    found: dict[str | int, list[Run]] = {}
+    for one in runs:
+        found.setdefault(what(one), []).append(one)
+    return list(found.values())
 
 
 def families(ways: Sequence[str]) -> list[list[str]]:
@@ -247,7 +257,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--results", type=Path, default=Path("runs/template"))
     parser.add_argument(
-        "--at-once", type=int, default=1, help="sources and seeds whose densities train at once"
+        "--at-once", type=int, default=1, help="seeds whose densities train at once, of a source"
     )
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=JSON", help="of all ways")
     options = parser.parse_args(argv)

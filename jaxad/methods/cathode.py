@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from jaxad.data.dataset import Dataset, Rows, take
 from jaxad.errors import UserError
 from jaxad.methods import Bench
-from jaxad.methods.stages import density, weak
+from jaxad.methods.stages import densities, density, weak
 from jaxad.training import streams
 from jaxad.training.streams import Purpose
 
@@ -43,7 +43,8 @@ def fit_background(config: ConfigDict, data: Rows, bench: Bench) -> dict:
         )
     fitted = density.fit(config, train, val, bench, stage="background density")
     sidebands = {key: np.concatenate([train[key], val[key]]) for key in train}
-    return density.corrected(config, fitted, sidebands, "background density")
+    asked = densities.Uncorrected(config, fitted, sidebands, "background density")
+    return densities.corrected([asked])[0]
 
 
 def template(

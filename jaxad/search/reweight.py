@@ -2,7 +2,7 @@
 
 A classifier of sideband data against draws of the density at the same masses, on features and mass,
 gives weights w(x, m) = p / (1 - p), which are read off inside the window (`jaxad.search`, after
-arXiv:1907.08209). Draws are already corrected by the same events (`density.corrected`): what is
+arXiv:1907.08209). Draws are already corrected by the same events (`densities.corrected`): what is
 seen here is what that left over. The weights never see the window's data, which they would absorb
 a signal of. With them the p-value of an event is a weighted conformal one (Tibshirani et al.,
 arXiv:1904.06019), and the template counts for (sum w)^2 / sum w^2 rows.

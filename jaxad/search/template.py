@@ -70,8 +70,8 @@ def fit(config: ConfigDict, table: Table, window: Window, bench: Bench) -> Templ
     rows = _sidebands(table, [window])
     train, val = (_rows(table, part, config.seed) for part in _split(config, rows, stage))
     fitted = density.fit(config, train, val, bench, stage)
-    corrected = density.corrected(config, fitted, _rows(table, rows, config.seed), stage)
-    return Template(corrected, window, (window,))
+    asked = densities.Uncorrected(config, fitted, _rows(table, rows, config.seed), stage)
+    return Template(densities.corrected([asked])[0], window, (window,))
 
 
 def fit_false(
@@ -81,8 +81,8 @@ def fit_false(
 
     They see equally many events, as few as the one that sees the fewest.
     """
-    (found,) = fit_false_of([Asked(config, table, window, false)], bench)
-    return [corrected(config, table, one) for one in found]
+    asked = Asked(config, table, window, false)
+    return corrected([asked], fit_false_of([asked], bench))[0]
 
 
 class Asked(NamedTuple):
@@ -98,7 +98,8 @@ def fit_false_of(searches: Sequence[Asked], bench: Bench) -> list[list[Template]
     """Densities for the false windows of each of many searches, all trained at once.
 
     They are as `fit_false` makes them before their correction, with the settings of the first
-    search but for rows, which each splits by its own seed.
+    search but for rows and seeds. In company of others of equally many rows a search has the
+    densities that it has alone, to rounding.
     """
     cases = []
     for config, table, window, false in searches:
@@ -108,7 +109,7 @@ def fit_false_of(searches: Sequence[Asked], bench: Bench) -> list[list[Template]
         ]
         used = np.unique(np.concatenate([np.concatenate(part) for part in parts]))
         splits = [tuple(np.searchsorted(used, rows) for rows in part) for part in parts]
-        cases.append(densities.Case(_rows(table, used, config.seed), splits))
+        cases.append(densities.Case(_rows(table, used, config.seed), splits, config.seed))
     first = searches[0]
     fitted = densities.fit_each(first.config, cases, bench, _closure(first.window))
     return [
@@ -117,11 +118,18 @@ def fit_false_of(searches: Sequence[Asked], bench: Bench) -> list[list[Template]
     ]
 
 
-def corrected(config: ConfigDict, table: Table, one: Template) -> Template:
-    """The same, whose draws the sidebands correct (`density.corrected`)."""
-    rows = _rows(table, _sidebands(table, one.blinded), config.seed)
-    name = _closure(*one.blinded)
-    return one._replace(fitted=density.corrected(config, one.fitted, rows, name))
+def corrected(
+    searches: Sequence[Asked], fitted: Sequence[Sequence[Template]]
+) -> list[list[Template]]:
+    """The same templates of searches, whose draws the sidebands correct (`densities.corrected`)."""
+    asked = []
+    for (config, table, *_), templates in zip(searches, fitted, strict=True):
+        for one in templates:
+            rows = _rows(table, _sidebands(table, one.blinded), config.seed)
+            stage = _closure(*one.blinded)
+            asked.append(densities.Uncorrected(config, one.fitted, rows, stage))
+    found = iter(densities.corrected(asked))
+    return [[one._replace(fitted=next(found)) for one in templates] for templates in fitted]
 
 
 def _closure(window: Window, *other: Window) -> str:

@@ -8,7 +8,7 @@ in the middle of an epoch too. A resumed run repeats an undisturbed one bit for 
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -271,7 +271,7 @@ def fit(
     train: Rows,
     val: Rows,
     config: ConfigDict,
-    seed: int = 0,
+    seed: int | Sequence[int] = 0,
     *,
     stage: str = "train",
     directory: Path | None = None,
@@ -288,7 +288,7 @@ def fit(
         val: rows that choose epochs, the same arrays.
         config: settings as of `get_config`.
         seed: member i starts, shuffles and draws with seed + i, so it equals a single run of
-            that seed.
+            that seed. A sequence holds the seed of each.
         stage: name of this fit in the history and of its folder of checkpoints; fits of one seed
             under different names share no random numbers.
         directory: where checkpoints go (`directory/stage`); a fit found there goes on where it
@@ -322,7 +322,7 @@ def fit(
     for part, rows in (("training", train), ("validation", val)):
         if "weight" in rows and blockwise.count(lambda block: block < 0, rows["weight"]):
             raise UserError(f"{stage}: {part} rows with negative weights: a loss has no minimum")
-    seeds = [seed + i for i in range(config.ensemble)]
+    seeds = seed if isinstance(seed, Sequence) else [seed + i for i in range(config.ensemble)]
     numbers = np.asarray([[s, streams.number_of(stage)] for s in seeds], np.uint32)
     train_order = order_of(train_index, train, config.ensemble)
     val_order = order_of(val_index, val, config.ensemble)

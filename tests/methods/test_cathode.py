@@ -239,8 +239,10 @@ def test_densities_of_many_data_sets_train_at_once_each_in_its_own_frame():
         rows = {"x": low + rng.random((n, 1)), "m": rng.uniform(2, 3, n)}
         rows = {name: values.astype(np.float32) for name, values in rows.items()}
         splits = [(np.arange(100, n), np.arange(100)), (np.arange(1200), np.arange(1200, n))]
-        cases.append(densities.Case(rows, splits))
+        cases.append(densities.Case(rows, splits, seed=n))
     found = densities.fit_each(config, cases, BENCH, "density")
+    (alone,) = densities.fit_each(config, cases[1:], BENCH, "density")  # sees as many rows
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3), found[1], alone)
     for (low, n), fitted in zip(((0.0, 1500), (5.0, 1400)), found, strict=True):
         assert len(fitted) == 2
         for one in fitted:

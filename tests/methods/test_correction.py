@@ -8,12 +8,12 @@ from ml_collections import ConfigDict
 
 from jaxad.errors import UserError
 from jaxad.inputs.logit import fit_logit_scaler
-from jaxad.methods.stages import correction, density, trees
+from jaxad.methods.stages import boosting, correction, densities, density
 
-N = 24_000
+N = 10_000
 
 
-def wrong(correction: int = 2) -> tuple[ConfigDict, dict, dict]:
+def wrong(correction: int = 1) -> tuple[ConfigDict, dict, dict]:
     """A density, and sidebands in 2-2.4 and 2.6-3 TeV of which it lacks a factor 0.6 + 0.8 x."""
     rng = np.random.default_rng(0)
     flow = density.get_config(n_layers=1, hidden=(4,), correction=correction)
@@ -31,10 +31,15 @@ def wrong(correction: int = 2) -> tuple[ConfigDict, dict, dict]:
     return config, fitted, {"x": x[kept], "m": m[kept]}
 
 
+def corrected_by(config: ConfigDict, fitted: dict, rows: dict) -> dict:
+    (found,) = densities.corrected([densities.Uncorrected(config, fitted, rows, "density")])
+    return found
+
+
 @pytest.fixture(scope="module")
 def case():
     config, fitted, sidebands = wrong()
-    return config, fitted, sidebands, density.corrected(config, fitted, sidebands, "density")
+    return config, fitted, sidebands, corrected_by(config, fitted, sidebands)
 
 
 def test_samples_in_a_gap_lose_the_fault_that_sidebands_show(case):
@@ -58,21 +63,23 @@ def test_the_same_draws_come_again_and_others_for_something_else(case):
 
 def test_without_classifiers_a_density_stays_as_it_is():
     config, fitted, sidebands = wrong(correction=0)
-    assert density.corrected(config, fitted, sidebands, "density") is fitted
+    assert corrected_by(config, fitted, sidebands) == fitted
 
 
 @pytest.mark.parametrize("data_weight", [1.0, 3.0])
-def test_draws_are_accepted_in_proportion_to_bounded_weights(data_weight):
+def test_draws_are_accepted_in_proportion_to_bounded_weights(data_weight, monkeypatch):
+    monkeypatch.setattr(correction, "SLOW", correction.SLOW._replace(trees=80))
     rng = np.random.default_rng(1)
-    x, m = rng.random((N, 1)).astype(np.float32), rng.random(N).astype(np.float32)
+    n = 9_000
+    x, m = rng.random((n, 2)).astype(np.float32), rng.random(n).astype(np.float32)
     data = {"x": x[x[:, 0] > 0.5], "m": m[x[:, 0] > 0.5]}
     data["weight"] = np.full(len(data["m"]), data_weight)
-    draws = {"x": x, "m": m, "weight": np.ones(N)}
-    found = correction.fit(2, data, draws, 0, "density")
+    draws = {"x": x, "m": m, "weight": np.ones(n)}
+    (found,) = correction.fit([correction.Case(1, data, draws, 0, "density")])
     assert found["bound"] == pytest.approx(correction.LARGEST)
     for low, share in ((0.1, 1 / correction.LARGEST**2), (0.9, 1.0)):
-        at = np.full((N, 1), low, np.float32)
-        kept = correction.accepted(found, at, m, rng.random(N)).mean()
+        at = np.stack([np.full(n, low, np.float32), x[:, 1]], axis=1)
+        kept = correction.accepted(found, at, m, rng.random(n)).mean()
         assert kept == pytest.approx(share, abs=0.03)
 
 
@@ -84,16 +91,22 @@ def test_a_correction_is_arrays_alone(case):
     )
 
 
-def test_a_forest_filled_up_gives_the_same_weights():
+def test_cases_have_the_weights_that_they_have_alone(monkeypatch):
     rng = np.random.default_rng(1)
-    x = rng.random((4000, 2)).astype(np.float32)
-    y = (rng.random(4000) < 0.3 + 0.4 * x[:, 0]).astype(float)
-    found = trees.fit(x, y, np.ones(4000), [np.arange(4000)], 0, max_iter=5, max_leaf_nodes=4)
-    filled = correction._filled(found)
-    assert filled["value"].shape == (1, correction.TREES, 23)
-    weights = [correction._weights(forest, x) for forest in (found, filled)]
-    assert weights[0].std() > 0.05
-    np.testing.assert_array_equal(*weights)
+    cases = []
+    for n in (3000, 2000, 2500):
+        data, draws = ({"x": rng.random((k, 2)), "m": rng.random(k)} for k in (n, 2 * n))
+        data["x"][:, 0] **= 0.8
+        cases.append(correction.Case(1, data, draws, n, "density"))
+    monkeypatch.setattr(correction, "SLOW", correction.SLOW._replace(trees=10))
+    alone = [correction.fit([one])[0] for one in cases]
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    size = boosting.memory(correction.FILLED, correction.FILLED, n_features=3)
+    monkeypatch.setattr(correction, "MEMORY", 2 * size)  # so that there is a second chunk
+    for one, other in zip(alone, correction.fit(cases), strict=True):
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), one, other)
+        assert one["trees"]["value"].shape[1] == correction.TREES
+        assert one["trees"]["value"].std() > 0
 
 
 def test_networks_draw_together_what_each_draws_alone():
@@ -126,7 +139,7 @@ def test_sorted_masses_meet_all_networks_everywhere():
     ordered = np.argsort(sidebands["m"])
     means = []
     for rows in (sidebands, {name: values[ordered] for name, values in sidebands.items()}):
-        corrected = density.corrected(config, fitted, rows, "density")
+        corrected = corrected_by(config, fitted, rows)
         means.append(density.sample(config, corrected, "gap", np.full(20_000, 2.5)).mean(axis=0))
     np.testing.assert_allclose(*means, atol=0.015)
 

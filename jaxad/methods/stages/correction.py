@@ -6,13 +6,16 @@ a fault of the density's shape is much the same there. The window's data are nev
 weights would absorb a signal.
 """
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxad.data.dataset import Rows
-from jaxad.methods.stages import trees
+from jaxad.methods.stages import boosting, trees
+from jaxad.methods.stages.histograms import Rows as Columns
 from jaxad.training import streams
 from jaxad.training.streams import Purpose
 
@@ -24,42 +27,100 @@ ROWS_AT_ONCE, MIN_ROWS = 65_536, 1024
 MAX_ROWS = 200_000  # that a classifier learns from
 BAG = 0.75
 """Of the rows, that each classifier sees."""
-TREES = 16
-"""To a multiple of so many trees a forest is filled up."""
-_SLOW = {
-    "learning_rate": 0.04,
-    "max_leaf_nodes": 12,
-    "min_samples_leaf": 400,
-    "n_iter_no_change": 15,
-    "validation_fraction": 0.3,
-}
+VALIDATION = 0.3
+"""Of these, that end its training."""
+TREES, FILLED = 16, 8192
+"""To multiples of so many trees, and rows, a forest and its rows are filled up."""
+MEMORY = 2**33
+"""Bytes of an accelerator, that fits which train at once may take."""
+SLOW = boosting.Settings(learning_rate=0.04, leaves=12, min_rows=400, trees=200, patience=15)
 """A good density errs by a few per cent: hasty trees would add more noise than they take away."""
 
 
-def fit(members: int, data: Rows, draws: Rows, seed: int, stage: str) -> dict[str, Any]:
-    """Weights from sideband data and draws there, both "x" (N, F) and "m" (N,), perhaps "weight".
+class Case(NamedTuple):
+    """What one density is corrected by.
+
+    Attributes:
+        members: classifiers.
+        data, draws: of the sidebands, both "x" (N, F) and "m" (N,), perhaps "weight".
+        seed, stage: of the random numbers.
+    """
+
+    members: int
+    data: Rows
+    draws: Rows
+    seed: int
+    stage: str
+
+
+def fit(cases: Sequence[Case]) -> list[dict[str, Any]]:
+    """Weights for each case; all train together, as many at once as the device likes.
+
+    A case has the same weights in any company.
 
     Returns:
-        {"trees": of `trees.fit`, "members" of them; "bound": () float32, the largest weight}.
+        {"trees": as of `trees.fit`, "members" of them; "bound": () float32, the largest weight}.
     """
-    inputs = [_inputs(rows["x"], rows["m"]) for rows in (draws, data)]
+    each = [part for case in cases for part in _parts(case)]
+    sizes = [-(-max(len(rows.y) for rows in part) // FILLED) * FILLED for part in zip(*each)]  # noqa: B905
+    at_once = 1
+    if jax.default_backend() != "cpu":
+        most = max(1, MEMORY // boosting.memory(*sizes, each[0][0].x.shape[1]))
+        at_once = -(-len(each) // -(-len(each) // most))
+    grown: list[dict[str, np.ndarray]] = []
+    for start in range(0, len(each), at_once):
+        chunk = each[start : start + at_once]
+        chunk += chunk[:1] * (at_once - len(chunk))
+        train, val = (
+            Columns(*map(np.stack, zip(*(_filled(rows, n) for rows in part), strict=True)))
+            for part, n in zip(zip(*chunk, strict=True), sizes, strict=True)
+        )
+        found = jax.device_get(boosting.fit(SLOW, train, val))
+        grown += [{name: of[i] for name, of in found.items()} for i in range(at_once)]
+    fitted, start = [], 0
+    for case in cases:
+        forest = _forest(grown[start : start + case.members])
+        weights = _weights(forest, _inputs(case.draws["x"], case.draws["m"]))
+        fitted.append({"trees": forest, "bound": np.float32(np.quantile(weights, BOUND))})
+        start += case.members
+    return fitted
+
+
+def _parts(case: Case) -> list[tuple[Columns, Columns]]:
+    """Rows that train each member of a case, and rows that end its training."""
+    inputs = [_inputs(rows["x"], rows["m"]) for rows in (case.draws, case.data)]
     x, y = np.concatenate(inputs), np.repeat([0.0, 1.0], [len(part) for part in inputs])
-    share = [rows.get("weight", np.ones(len(rows["m"]))) for rows in (draws, data)]
+    share = [rows.get("weight", np.ones(len(rows["m"]))) for rows in (case.draws, case.data)]
     weight = np.concatenate([w / w.sum() * len(y) / 2 for w in share])
     size = min(round(BAG * len(y)), MAX_ROWS)
-    bags = [
-        streams.generator(seed, Purpose.ROWS, stage, i).permutation(len(y))[:size]
-        for i in range(members)
-    ]
-    fitted = _filled(trees.fit(x, y, weight, bags, seed, **_SLOW))
-    return {"trees": fitted, "bound": np.float32(np.quantile(_weights(fitted, inputs[0]), BOUND))}
+    found = []
+    for i in range(case.members):
+        rng = streams.generator(case.seed, Purpose.ROWS, case.stage, i)
+        bag = np.split(rng.permutation(len(y))[:size], [size - round(VALIDATION * size)])
+        found.append(
+            tuple(
+                Columns(x[rows], *(a[rows].astype(np.float32) for a in (y, weight)), len(rows))
+                for rows in bag
+            )
+        )
+    return found
 
 
-def _filled(fitted: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The same with few shapes, for each is compiled: more trees and nodes, of value 0."""
-    n_trees, n_nodes = fitted["value"].shape[1:]
-    missing = (0, 0), (0, -n_trees % TREES), (0, 2 * _SLOW["max_leaf_nodes"] - 1 - n_nodes)
-    return fitted | {name: np.pad(fitted[name], missing) for name in trees.FIELDS}
+def _filled(rows: Columns, n: int) -> Columns:
+    """The same with arrays of `n` rows."""
+    arrays = (np.pad(a, [(0, n - len(a))] + [(0, 0)] * (a.ndim - 1)) for a in rows[:3])
+    return Columns(*arrays, np.int32(rows.number))
+
+
+def _forest(members: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Trees of several fits as `trees.leaf_sums` reads them, no more than are needed.
+
+    Their number is a multiple of `TREES`: few shapes, for each is compiled.
+    """
+    used = -(-max(int(one["n"]) for one in members) // TREES) * TREES
+    nodes = {name: np.stack([one[name][:used] for one in members]) for name in trees.FIELDS}
+    base = np.stack([one["base"] for one in members])
+    return nodes | {"base": base, "depth": max(one["depth"] for one in members)}
 
 
 def _inputs(x: np.ndarray, m: np.ndarray) -> np.ndarray:

@@ -1,4 +1,5 @@
-"""Densities of many data sets, trained at once as members of one ensemble (`density.fit`)."""
+"""Densities of many data sets, trained at once as members of one ensemble (`density.fit`), and
+corrected at once by what their sidebands say."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -8,14 +9,20 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxad.methods import Bench
-from jaxad.methods.stages import density
+from jaxad.methods.stages import correction, density
+
+DRAWS_PER_ROW = 2  # of sideband data, that a correction compares it with
 
 
 class Case(NamedTuple):
-    """Events, and pairs of numbers of those that train a density, and that choose its epochs."""
+    """Events, and pairs of numbers of those that train a density, and that choose its epochs.
+
+    `seed` is that of its first density; further ones and their members count on from it.
+    """
 
     rows: dict[str, np.ndarray]
     splits: Sequence[tuple[np.ndarray, np.ndarray]]
+    seed: int
 
 
 def fit_each(
@@ -37,8 +44,9 @@ def fit_each(
     rows = {key: np.concatenate([each[key] for each in seen]) for key in seen[0]}
     settings.ensemble = len(splits) * members
     flow = density.network(config.flow, rows["x"].shape[1])
+    seeds = [case.seed + i for case in cases for i in range(len(case.splits) * members)]
     result = bench.fit(
-        *(density.task(flow), rows, rows, settings, config.seed),
+        *(density.task(flow), rows, rows, settings, seeds),
         stage=stage,
         train_index=index[0],
         val_index=index[1],
@@ -51,3 +59,34 @@ def fit_each(
             found[-1].append(frame | {"params": jax.tree.map(lambda a, own=own: a[own], params)})
             start += members
     return found
+
+
+class Uncorrected(NamedTuple):
+    """A fitted density, and sideband data "x" (N, F) and "m" (N,), perhaps "weight", as of
+    `density.fit`.
+
+    `stage` names what is random.
+    """
+
+    config: ConfigDict
+    fitted: dict
+    rows: dict[str, np.ndarray]
+    stage: str
+
+
+def corrected(each: Sequence[Uncorrected]) -> list[dict]:
+    """Fitted densities whose samples make up for what is wrong with them in the sidebands.
+
+    Each has a "correction", of its `config.flow.correction` classifiers, which all train together,
+    or is as it was with 0.
+    """
+    cases = []
+    for config, fitted, rows, stage in (one for one in each if one.config.flow.correction):
+        draws = {k: np.tile(rows[k], DRAWS_PER_ROW) for k in ("m", "weight") if k in rows}
+        draws["x"] = density.sample(config, fitted, f"{stage}, correction", draws["m"])
+        cases.append(correction.Case(config.flow.correction, rows, draws, config.seed, stage))
+    found = iter(correction.fit(cases) if cases else ())
+    return [
+        one.fitted | ({"correction": next(found)} if one.config.flow.correction else {})
+        for one in each
+    ]

@@ -31,7 +31,6 @@ Flow = RealNVP | Autoregressive | FlowMatching
 MIN_MASSES = 5
 ROWS_PER_BATCH, MIN_ROWS_PER_BATCH = 16_384, 256
 LEAST_MASS = 1e-6  # for a logarithm
-DRAWS_PER_ROW = 2  # of sideband data, that a correction compares it with
 
 
 def get_config(**changes: Any) -> ConfigDict:
@@ -227,23 +226,6 @@ def latent(config: ConfigDict, fitted: dict, x: Array, m: Array) -> Array:
     flow = network(config.flow, x.shape[-1])
     best = jax.tree.map(lambda a: a[0, 0], fitted["params"])
     return flow.apply(best, scaled(fitted, x), condition(fitted, m), method=flow.latent)
-
-
-def corrected(config: ConfigDict, fitted: dict, rows: dict[str, np.ndarray], stage: str) -> dict:
-    """A fitted density whose samples make up for what is wrong with it in the sidebands.
-
-    Args:
-        rows: sideband data, "x" (N, F) and "m" (N,), perhaps "weight", as `fit` takes them.
-
-    Returns:
-        `fitted` with its "correction", of `config.flow.correction` classifiers; as it is with 0.
-    """
-    if not config.flow.correction:
-        return fitted
-    draws = {k: np.tile(rows[k], DRAWS_PER_ROW) for k in ("m", "weight") if k in rows}
-    draws["x"] = sample(config, fitted, f"{stage}, correction", draws["m"])
-    found = correction.fit(config.flow.correction, rows, draws, config.seed, stage)
-    return fitted | {"correction": found}
 
 
 def sample(config: ConfigDict, fitted: dict, stage: str, m: np.ndarray) -> np.ndarray:

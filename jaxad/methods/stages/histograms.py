@@ -1,0 +1,113 @@
+"""Rows bin by bin: how histogram-boosted trees see them, without gathering or scattering.
+
+Every feature has its own order of the rows, by its quantile bins and in blocks, so that a histogram
+is a sum along an axis. Sums are of integers: they do not depend on their order.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+BINS = 255
+NO_BIN = 255
+BLOCK = 64
+"""Rows of a bin that are summed first; its last block is filled up with none."""
+LANES = 128
+"""To a multiple of so many blocks an order is filled up."""
+WHOLE = 2.0**30
+"""What all weights sum to, as integers."""
+
+
+class Rows(NamedTuple):
+    """Rows of a fit; those from `number` on are none, and only fill up a shape.
+
+    Attributes:
+        x: (n, F) float32, finite.
+        y: (n,) classes, 0 or 1.
+        weight: (n,) weights of 0 or more.
+        number: () of rows, at most eight million.
+    """
+
+    x: Array
+    y: Array
+    weight: Array
+    number: Array
+
+
+class Order(NamedTuple):
+    """Rows bin by bin, once for each feature: axes (features, `BLOCK`, blocks).
+
+    Attributes:
+        bins: (F, features, BLOCK, blocks) uint8 of every feature.
+        y, weight: classes and weights, 0 where no row stands.
+        there: whether a row stands there.
+        ends: (features, BINS) the block behind the last one of every bin.
+        unit: integers that a weight of 1 is.
+    """
+
+    bins: Array
+    y: Array
+    weight: Array
+    there: Array
+    ends: Array
+    unit: Array
+
+
+def row_there(rows: Rows) -> Array:
+    """Whether they are any, (n,) bool."""
+    return jnp.arange(len(rows.y)) < rows.number
+
+
+def edges_of(rows: Rows) -> Array:
+    """Largest values (F, BINS - 1) of all bins but the last: quantiles of the features."""
+    values = jnp.sort(jnp.where(row_there(rows)[:, None], rows.x, jnp.inf), axis=0)
+    at = jnp.arange(1, BINS) * rows.number // BINS
+    low, high = values[jnp.maximum(at - 1, 0)], values[at]
+    middle = low + (high - low) / 2
+    return jnp.where(middle < high, middle, low).T
+
+
+def binned(rows: Rows, edges: Array) -> Array:
+    """Bins (F, n) uint8: x lies in bin b if it is at most its edge and above the one before."""
+    found = jax.vmap(partial(jnp.searchsorted, side="left"))(edges, rows.x.T)
+    return jnp.where(row_there(rows), found, NO_BIN).astype(jnp.uint8)
+
+
+def n_blocks(n: int) -> int:
+    """Blocks of an order of `n` rows, at most."""
+    return -(-(n // BLOCK + BINS) // LANES) * LANES
+
+
+def _places(bins: Array) -> tuple[Array, Array]:
+    """Rows (BLOCK, blocks) of one feature, n for none, and `Order.ends`; bins (n,)."""
+    order = jnp.argsort(bins, stable=True)
+    after = jnp.searchsorted(bins[order], jnp.arange(BINS, dtype=bins.dtype), side="right")
+    first = jnp.pad(after, (1, 0))[:-1]
+    ends = jnp.cumsum(-(-(after - first) // BLOCK))
+    start = jnp.pad(ends, (1, 0))[:-1]
+    block = jnp.arange(n_blocks(len(bins)))
+    own = jnp.minimum(jnp.searchsorted(ends, block, side="right"), BINS - 1)
+    row = first[own] + (block - start[own]) * BLOCK + jnp.arange(BLOCK)[:, None]
+    return jnp.where(row < after[own], order[jnp.minimum(row, len(bins) - 1)], len(bins)), ends
+
+
+def ordered(rows: Rows, bins: Array) -> Order:
+    """Rows with bins (F, n) of `binned` in the order of every feature."""
+    places, ends = jax.vmap(_places)(bins)
+
+    def taken(values: Array) -> Array:
+        return jnp.pad(values, [(0, 0)] * (values.ndim - 1) + [(0, 1)])[..., places]
+
+    weight = jnp.where(row_there(rows), rows.weight, 0.0)
+    there = places < len(rows.y)
+    return Order(taken(bins), taken(rows.y), taken(weight), there, ends, WHOLE / weight.sum())
+
+
+def histogram(order: Order, chosen: Array, values: tuple[Array, Array]) -> Array:
+    """Sums (3, features, BINS) up to and with every bin, of `values` and of rows, all int32."""
+    summed = [jnp.where(chosen, v, 0).sum(axis=1) for v in (*values, jnp.int32(1))]
+    up_to = jnp.pad(jnp.cumsum(jnp.stack(summed), axis=2), ((0, 0), (0, 0), (1, 0)))
+    return jnp.take_along_axis(up_to, order.ends[None], axis=2)
