@@ -253,7 +253,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("sources", nargs="+", help="data.source of configs/search.py, each")
-    parser.add_argument("--ways", nargs="+", default=["before", "default"], choices=list(WAYS))
+    parser.add_argument(
+        "--ways",
+        nargs="*",
+        default=["before", "default"],
+        choices=list(WAYS),
+        help="none: the references alone, what so many windows can show",
+    )
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--results", type=Path, default=Path("runs/template"))
     parser.add_argument(
