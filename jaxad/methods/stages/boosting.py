@@ -196,7 +196,7 @@ def _one(settings: Settings, train: Rows, val: Rows) -> dict[str, Array]:
             "threshold": jnp.where(split, threshold, 0.0),
             "left": tree.nodes["left"],
             "right": tree.nodes["right"],
-            "value": jnp.zeros(len(split)).at[tree.node[::-1]].set(value[::-1]),
+            "value": jnp.zeros(len(split)).at[tree.node].add(value),
         }
         return {
             "n": t + 1,
