@@ -72,7 +72,7 @@ def test_a_fit_is_the_same_in_any_company():
     cases = [rows_of(seed, apart) for seed, apart in ((1, 0.02), (2, 3.0), (3, 0.3))]
     first, second = fitted(*cases[:2]), fitted(*cases[::-2])
     for name, values in first[0].items():
-        np.testing.assert_allclose(values, second[1][name], rtol=1e-6, atol=1e-9, err_msg=name)
+        np.testing.assert_allclose(values, second[1][name], rtol=1e-5, atol=1e-6, err_msg=name)
     assert first[0]["n"] != first[1]["n"]
 
 

@@ -104,7 +104,9 @@ def test_cases_have_the_weights_that_they_have_alone(monkeypatch):
     size = boosting.memory(correction.FILLED, correction.FILLED, n_features=3)
     monkeypatch.setattr(correction, "MEMORY", 2 * size)  # so that there is a second chunk
     for one, other in zip(alone, correction.fit(cases), strict=True):
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), one, other)
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), one, other
+        )
         assert one["trees"]["value"].shape[1] == correction.TREES
         assert one["trees"]["value"].std() > 0
 

@@ -2,7 +2,8 @@
 
 The algorithm is that of LightGBM (Ke et al., NeurIPS 2017) as scikit-learn has it: the leaf of the
 largest gain is split next, and a validation loss that no longer falls ends the training. Its sums
-are of integers, so that they do not depend on their order, nor a fit on what trains beside it.
+are of integers, so that they do not depend on their order, nor a fit, but for the rounding of
+exponentials, on what trains beside it.
 
 Nothing is gathered or scattered while trees grow: all orders of the rows (`histograms`) carry the
 logits along.

@@ -56,7 +56,7 @@ class Case(NamedTuple):
 def fit(cases: Sequence[Case]) -> list[dict[str, Any]]:
     """Weights for each case; all train together, as many at once as the device likes.
 
-    A case has the same weights in any company.
+    A case has the same weights in any company, to rounding.
 
     Returns:
         {"trees": as of `trees.fit`, "members" of them; "bound": () float32, the largest weight}.
