@@ -1,5 +1,7 @@
 """The benchmarks of pseudo-experiments run, as small as can be."""
 
+import json
+
 import numpy as np
 import pytest
 from lhco_events import fake_events, write_frame
@@ -52,16 +54,22 @@ def test_a_density_is_judged_in_false_windows_once(tmp_path, capsys):
     write_frame(events, fake_events(2500, 0), [*lhco.JETS, "label"])
     small = ["flow_train.epochs=1", "flow.hidden=[8]", "flow.n_layers=1", "classifier.folds=2"]
     small += ["search.closure_windows=2", 'classifier.name="discriminant"']
-    command = [str(events), "--ways", "one", f"--results={results}", "--set", *small]
-    template.main(command)
+    command = [str(events), "--seeds=2", "--ways", "one", "one, corrected", "--set", *small]
+    template.main([*command, f"--results={results}", "--at-once=2"])
     shown = capsys.readouterr().out
-    (row,) = (line for line in shown.splitlines() if line.startswith("| one |"))
-    assert row.count("±") == 3
-    (kept,) = results.glob("*.json")
-    made = kept.stat().st_mtime_ns
-    template.main(command)
+    assert [line.count("±") for line in shown.splitlines() if line.startswith("| one")] == [3, 3]
+    made = {kept: kept.stat().st_mtime_ns for kept in results.glob("*.json")}
+    assert len(made) == 4
+    template.main([*command, f"--results={results}"])
     assert capsys.readouterr().out == shown
-    assert kept.stat().st_mtime_ns == made
+    assert all(kept.stat().st_mtime_ns == at for kept, at in made.items())
+    template.main([*command, f"--results={tmp_path / 'alone'}"])
+    for kept in made:
+        together, alone = (
+            json.loads((folder / kept.name).read_text())["found"]["pulls"]
+            for folder in (results, tmp_path / "alone")
+        )
+        np.testing.assert_allclose(together, alone, atol=0.2)
 
 
 def test_the_table_of_densities_has_means_widths_and_excesses():
