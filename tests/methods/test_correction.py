@@ -101,7 +101,7 @@ def test_cases_have_the_weights_that_they_have_alone(monkeypatch):
     monkeypatch.setattr(correction, "SLOW", correction.SLOW._replace(trees=16))
     alone = [correction.fit([one])[0] for one in cases]
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    size = boosting.memory(correction.FILLED, correction.FILLED, n_features=3)
+    size = boosting.memory(3 * correction.FILLED, correction.FILLED, n_features=3)
     monkeypatch.setattr(correction, "MEMORY", 2 * size)  # so that there is a second chunk
     for one, other in zip(alone, correction.fit(cases), strict=True):
         jax.tree.map(

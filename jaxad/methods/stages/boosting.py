@@ -9,6 +9,7 @@ Nothing is gathered or scattered while trees grow: all orders of the rows (`hist
 logits along.
 """
 
+import math
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -18,14 +19,13 @@ from jax import Array, lax
 
 from jaxad.methods.stages.histograms import (
     BINS,
-    BLOCK,
     WHOLE,
     Order,
     Rows,
     binned,
+    blocks,
     edges_of,
     histogram,
-    n_blocks,
     ordered,
     row_there,
 )
@@ -233,7 +233,7 @@ def _one(settings: Settings, train: Rows, val: Rows) -> dict[str, Array]:
 
 def memory(n_train: int, n_val: int, n_features: int) -> int:
     """Bytes that a fit takes, nearly."""
-    places = n_features * BLOCK * n_blocks(n_train)
+    places = n_features * math.prod(blocks(n_train))
     return (BYTES + n_features) * (places + n_val)
 
 

@@ -29,7 +29,7 @@ BAG = 0.75
 """Of the rows, that each classifier sees."""
 VALIDATION = 0.3
 """Of these, that end its training."""
-TREES, FILLED = 16, 8192
+TREES, FILLED = 16, 2048
 """To multiples of so many trees, and rows, a forest and its rows are filled up."""
 MEMORY = 2**33
 """Bytes of an accelerator, that fits which train at once may take."""

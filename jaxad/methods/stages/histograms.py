@@ -13,8 +13,7 @@ from jax import Array
 
 BINS = 255
 NO_BIN = 255
-BLOCK = 64
-"""Rows of a bin that are summed first; its last block is filled up with none."""
+FEW = 2**15
 LANES = 128
 """To a multiple of so many blocks an order is filled up."""
 WHOLE = 2.0**30
@@ -38,10 +37,10 @@ class Rows(NamedTuple):
 
 
 class Order(NamedTuple):
-    """Rows bin by bin, once for each feature: axes (features, `BLOCK`, blocks).
+    """Rows bin by bin, once for each feature: axes (features, size, blocks) of `blocks`.
 
     Attributes:
-        bins: (F, features, BLOCK, blocks) uint8 of every feature.
+        bins: (F, features, size, blocks) uint8 of every feature.
         y, weight: classes and weights, 0 where no row stands.
         there: whether a row stands there.
         ends: (features, BINS) the block behind the last one of every bin.
@@ -76,21 +75,26 @@ def binned(rows: Rows, edges: Array) -> Array:
     return jnp.where(row_there(rows), found, NO_BIN).astype(jnp.uint8)
 
 
-def n_blocks(n: int) -> int:
-    """Blocks of an order of `n` rows, at most."""
-    return -(-(n // BLOCK + BINS) // LANES) * LANES
+def blocks(n: int) -> tuple[int, int]:
+    """Rows of a bin that are summed first, and how many such blocks an order of `n` rows has.
+
+    The last block of every bin is filled up with none.
+    """
+    size = 16 if n < FEW else 64
+    return size, -(-(n // size + BINS) // LANES) * LANES
 
 
 def _places(bins: Array) -> tuple[Array, Array]:
-    """Rows (BLOCK, blocks) of one feature, n for none, and `Order.ends`; bins (n,)."""
+    """Rows (size, blocks) of one feature, n for none, and `Order.ends`; bins (n,)."""
+    size, number = blocks(len(bins))
     order = jnp.argsort(bins, stable=True)
     after = jnp.searchsorted(bins[order], jnp.arange(BINS, dtype=bins.dtype), side="right")
     first = jnp.pad(after, (1, 0))[:-1]
-    ends = jnp.cumsum(-(-(after - first) // BLOCK))
+    ends = jnp.cumsum(-(-(after - first) // size))
     start = jnp.pad(ends, (1, 0))[:-1]
-    block = jnp.arange(n_blocks(len(bins)))
+    block = jnp.arange(number)
     own = jnp.minimum(jnp.searchsorted(ends, block, side="right"), BINS - 1)
-    row = first[own] + (block - start[own]) * BLOCK + jnp.arange(BLOCK)[:, None]
+    row = first[own] + (block - start[own]) * size + jnp.arange(size)[:, None]
     return jnp.where(row < after[own], order[jnp.minimum(row, len(bins) - 1)], len(bins)), ends
 
 
