@@ -154,7 +154,7 @@ def test_a_window_with_a_handful_of_events_is_refused():
 @pytest.mark.parametrize("window", [pytest.param("3.3-3.7", marks=pytest.mark.long), "2.81-3.1"])
 def test_a_search_in_own_events_is_evaluated_even_where_no_fit_is_possible(window, tmp_path):
     config = experiment(cathode, tmp_path, "two columns", **SEARCH | {"window": window})
-    config.flow.update({"n_layers": 2, "hidden": (8,)})
+    config.flow.update({"n_layers": 2, "hidden": (8,), "correction": 0})
     config.flow_train.update({"epochs": 1, "keep_best": 1})
     config.classifier.update({"name": "trees", "members": 1})
     train(config, tmp_path / "run")
