@@ -75,7 +75,7 @@ def mass_sculpting(
     cuts = {}
     for efficiency in efficiencies:
         threshold = threshold_at_fpr(one, efficiency)["threshold"]
-        cut = np.inf if threshold is None else threshold
+        cut = np.nan if threshold is None else threshold  # nothing passes where there is none
         passed = blockwise.histogram(edges, mass, one.rows, of=lambda m, s, c=cut: m[s >= c])
         if not 0 < passed.sum() < total.sum():
             reason = f"no cut leaves a part of the {len(mass)} background events"
@@ -103,7 +103,7 @@ def correlation(
 ) -> dict[str, Any]:
     """Pearson's and Spearman's correlation of two (N,) arrays; None where one is constant.
 
-    weight: (N,) of the events.
+    weight: (N,) of the events; with some below 0 it may lie beyond -1 and 1.
 
     Examples:
         >>> correlation([1, 2, 3, 4], [1, 4, 9, 16])["spearman"]
@@ -136,4 +136,7 @@ def _coefficient(x: Array, y: Array, weight: Array | None) -> float | None:
         d = np.stack(pair) - means[:, None]
         products += [[(w * a * b).sum() for a in d] for b in d]
     spread = products[0, 0] * products[1, 1]
-    return float(np.clip(products[0, 1] / np.sqrt(spread), -1, 1)) if spread > 0 else None
+    if not spread > 0:
+        return None
+    value = float(products[0, 1] / np.sqrt(spread))
+    return float(np.clip(value, -1, 1)) if weight is None else value

@@ -313,6 +313,9 @@ def test_chi2_of_a_cut_is_the_homogeneity_test_and_calibrated():
 def test_sculpting_without_a_cut_says_why():
     result = sculpting.mass_sculpting(np.arange(100.0), np.zeros(100))
     assert result["cuts"]["0.1"]["jsd"] is None and "no cut" in result["cuts"]["0.1"]["reason"]
+    infinite = np.r_[np.zeros(70), np.full(30, np.inf)]
+    cut = sculpting.mass_sculpting(np.linspace(1, 100, 100), infinite, efficiencies=(0.1,))["cuts"]
+    assert cut["0.1"]["jsd"] is None and "no cut leaves a part" in cut["0.1"]["reason"]
     with pytest.raises(UserError, match="mass"):
         sculpting.mass_sculpting([1.0, np.nan], [0.0, 1.0])
 
