@@ -29,16 +29,20 @@ def min_sic_fpr(n_background: int, max_relative_error: float = 0.2) -> float:
 def lowest_fpr(
     background: Ranks, weight: ArrayLike | None = None, max_relative_error: float = 0.2
 ) -> float:
-    """`min_sic_fpr` of the events of a background (N,), weighted ones by their effective number."""
+    """`min_sic_fpr` of the events of a background (N,), weighted ones by their effective number.
+
+    1 or more where no FPR is good enough.
+    """
     one = ranked(background, weight, "background")
     if one.weight is None:
         return min_sic_fpr(len(one), max_relative_error)
-    least, lowest = (1 + 1e-9) / max_relative_error**2, 0.0
+    least, lowest, last = (1 + 1e-9) / max_relative_error**2, 0.0, 0.0
     for _, (sums,), (squares,) in falling(one):
         few = np.flatnonzero(np.maximum(sums, 0) ** 2 <= least * squares)
         if len(few):
-            lowest = max(float(sums[few[-1]]) / one.total, 0.0)
-    return lowest
+            lowest = max(float(sums[few[-1]]), 0.0)
+        last = float(sums[-1])
+    return (1 + 1e-9) * lowest / last  # beyond that point itself, whatever the rounding
 
 
 def sic_curve(

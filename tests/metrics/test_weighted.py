@@ -181,3 +181,18 @@ def test_bounds_of_correlations(scores):
 def test_weights_that_make_no_sample(weight, message):
     with pytest.raises(UserError, match=message):
         metrics.threshold_at_fpr(np.arange(4.0), 0.5, weight)
+
+
+def test_no_curve_where_no_fpr_is_good_enough():
+    rng = np.random.default_rng(2)
+    background, weight = rng.normal(size=8), rng.random(8)
+    assert metrics.lowest_fpr(background, weight) >= 1
+    for seed in range(20):
+        signal = np.random.default_rng(seed).normal(1, 1, 50)
+        assert metrics.max_of_median_sic(background, signal, weights=(weight, None)) is None
+        assert metrics.max_sic(background, signal, weights=(weight, None))["max_sic"] is None
+
+
+def test_correlation_of_weights_below_zero_is_not_cut_at_one():
+    x, y, w = [0.0, 1.0, 2.0, 3.0], [0.0, 1.0, 1.0, 3.0], [1.0, 2.0, -1.5, 1.0]
+    assert correlation(x, y, w)["pearson"] == pytest.approx(1.3148765173028514, rel=1e-9)
