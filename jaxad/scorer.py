@@ -35,7 +35,7 @@ from jaxad.devices.batches import AT_ONCE, SHARDED, in_chunks, over_devices
 from jaxad.devices.forks import require_unforked
 from jaxad.devices.stream import gathered, stream
 from jaxad.errors import DAMAGED, UserError
-from jaxad.metrics import rate_above, threshold_at_fpr, weighted
+from jaxad.metrics import given, rate_above, threshold_at_fpr, weighted
 from jaxad.storage.atomic import replacing_folder
 from jaxad.storage.digest import digest
 from jaxad.storage.on_disk import BLOCK_BYTES, mapped
@@ -219,17 +219,17 @@ class Scorer:
             return {}
         return {name: np.moveaxis(v, -1, 0) for name, v in self._run("outputs", x).items()}
 
-    def calibrated(self, scores: np.ndarray, weight: np.ndarray | None = None) -> "Scorer":
+    def calibrated(self, scores: ArrayLike, weight: ArrayLike | None = None) -> "Scorer":
         """The scorer with thresholds set on default scores (N,) of background, and their weights.
 
         Raises:
             UserError: weights of which a sample cannot be made.
         """
-        weight = weighted.checked(weight, len(scores), "background")
-        if weight is None:
-            return replace(self, background=together(scores)[0], background_weight=None)
-        scores, weight = together(scores, mapped(lambda w: w.astype(np.float64), weight))
-        return replace(self, background=scores, background_weight=weight)
+        columns = [given.own(numbers(scores, "background scores", "(N,)"))]
+        if (w := weighted.checked(weight, len(columns[0]), "background")) is not None:
+            columns.append(mapped(lambda block: block.astype(np.float64), w))
+        scores, *w = together(*columns)
+        return replace(self, background=scores, background_weight=w[0] if w else None)
 
     def with_default(
         self, name: str, background: ArrayLike, weight: np.ndarray | None = None

@@ -15,6 +15,7 @@ from random_scorers import jet_scorer, trigger_data, trigger_scorer
 from jaxad.data.ragged import padded
 from jaxad.errors import UserError
 from jaxad.scorer import load
+from jaxad.storage import on_disk, sorting
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +73,20 @@ def test_weighted_events_set_the_thresholds(scorer, tmp_path):
     (tmp_path / "scorer" / "background_weight.npy").unlink()
     with pytest.raises(UserError, match="its files are not those that were saved together"):
         load(tmp_path)
+
+
+def test_callers_scores_of_any_form_calibrate(scorer, tmp_path, monkeypatch):
+    np.testing.assert_array_equal(scorer.calibrated([3.0, 1.0, 2.0]).background, [1, 2, 3])
+    np.save(tmp_path / "scores.npy", np.arange(40.0)[::-1])
+    mapped = np.load(tmp_path / "scores.npy", mmap_mode="r")
+    monkeypatch.setattr(on_disk, "BLOCK_ROWS", 8)
+    for given in (mapped, mapped.astype(np.float32)):
+        found = scorer.calibrated(given).background
+        np.testing.assert_array_equal(found, np.arange(40))
+        assert on_disk.folder_of(found) is None
+    in_order = scorer.calibrated(mapped)
+    monkeypatch.setattr(sorting, "together", None)
+    assert in_order.threshold(0.5)["n_background"] == 20  # not sorted again
 
 
 def test_a_scorer_without_background_has_no_rate(scorer):

@@ -118,7 +118,8 @@ def ranked(values: Ranks, weight: ArrayLike | None, name: str) -> Ranked:
         return values
     rows = checked_scores(values, name)
     own = weighted.checked(weight, len(rows), name)
-    return Ranked(rows, *sorting.together(*([rows] if own is None else [rows, own])))
+    columns = (rows,) if own is None else (rows, own)
+    return Ranked(rows, *(columns if sorting.are_rising(rows) else sorting.together(*columns)))
 
 
 def pair(background: Ranks, signal: Ranks, weights: Weights | None = None) -> tuple[Ranked, Ranked]:

@@ -27,7 +27,9 @@ BLOCK_ROWS = 1 << 20
 
 def folder_of(*arrays: np.ndarray) -> Path | None:
     """The folder of the first array that is on disk; None: all are in memory."""
-    return next((Path(a.filename).parent for a in arrays if isinstance(a, np.memmap)), None)
+    # What NumPy computes of a map is one in name, of no file.
+    files = (a.filename for a in arrays if isinstance(a, np.memmap) and a.filename)
+    return next((Path(file).parent for file in files), None)
 
 
 def empty(shape: tuple[int, ...], dtype: np.typing.DTypeLike, folder: Path | None) -> np.ndarray:

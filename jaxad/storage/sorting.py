@@ -32,6 +32,16 @@ def together(*arrays: np.ndarray) -> tuple[np.ndarray, ...]:
     return tuple(found)
 
 
+def are_rising(array: np.ndarray) -> bool:
+    """Whether numbers (n,), of which there is one at least, stand in rising order."""
+    last = array[0]
+    for (block,) in on_disk.blocks(array):
+        if block[0] < last or (block[1:] < block[:-1]).any():
+            return False
+        last = block[-1]
+    return True
+
+
 def places(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The numbers (n,) in rising order, and the place of each row in it (n,), beside them."""
     numbered = on_disk.numbered(len(array), on_disk.folder_of(array))

@@ -94,3 +94,9 @@ def test_rows_that_still_grow_have_no_name_either(tmp_path, values):
     assert not list(tmp_path.iterdir())
     growing.append(values)
     np.testing.assert_array_equal(growing.array(), np.concatenate([values, values]))
+
+
+def test_what_numpy_computes_of_a_map_is_in_memory(tmp_path, values):
+    computed = on_disk.joined([values], tmp_path).astype(np.float64)
+    assert on_disk.folder_of(computed) is None
+    np.testing.assert_array_equal(on_disk.mapped(np.negative, computed), -values)
