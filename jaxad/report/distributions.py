@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 from scipy.ndimage import gaussian_filter
 
-from jaxad.metrics import band
+from jaxad.metrics import band, given
 from jaxad.metrics.sculpting import correlation
 from jaxad.report.style import SIGNALS, class_colors, line_style, new_figure, styled
 from jaxad.storage import blockwise, on_disk
@@ -32,6 +32,15 @@ def _finite(scores: ArrayLike) -> np.ndarray:
     kept = np.concatenate([blockwise.thinned(row, ENOUGH) for row in _members(scores)])
     kept = kept.astype(np.float64)
     return kept[np.isfinite(kept)]
+
+
+def _both_finite(*columns: ArrayLike) -> list[np.ndarray]:
+    """The rows of columns (N,) that are finite in all, beside them."""
+    own = [given.own(np.asanyarray(column)) for column in columns]
+    if not any(blockwise.count(lambda block: ~np.isfinite(block), column) for column in own):
+        return own
+    rows = on_disk.rows_where(lambda *blocks: np.isfinite(blocks).all(axis=0), *own)
+    return [on_disk.take(column, rows) for column in own]
 
 
 def _spans_decades(values: np.ndarray, factor: float = 50) -> bool:
@@ -307,12 +316,9 @@ def profile_figure(
     figure = new_figure(8.6 if len(observables) > MAX_LEGEND else 6.4)
     axes = figure.add_subplot()
     for i, name in enumerate(observables):
-        every = scores[name], observables[name]
-        if any(blockwise.count(lambda b: ~np.isfinite(b), np.asanyarray(v)) for v in every):
-            kept = np.isfinite(every[0]) & np.isfinite(every[1])
-            every = [np.asarray(values)[kept] for values in every]
+        every = _both_finite(scores[name], observables[name])
         rank = correlation(*every)["spearman"]
-        y, x = (blockwise.thinned(np.asanyarray(v), ENOUGH).astype(np.float64) for v in every)
+        y, x = (blockwise.thinned(v, ENOUGH).astype(np.float64) for v in every)
         edges = np.unique(np.quantile(x, np.linspace(0, 1, min(15, max(len(x) // 20, 1)) + 1)))
         bins = np.clip(np.searchsorted(edges, x, "right") - 1, 0, max(len(edges) - 2, 0))
         filled = np.unique(bins)

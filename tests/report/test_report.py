@@ -10,9 +10,11 @@ from matplotlib.figure import Figure
 
 from jaxad import metrics, report
 from jaxad.metrics.sculpting import mass_sculpting
+from jaxad.report import distributions
 from jaxad.report.comparison import pareto_front
 from jaxad.report.html import figure_png
 from jaxad.report.style import BACKGROUND, SIGNALS
+from jaxad.storage import on_disk
 
 RNG = np.random.default_rng(0)
 START = RNG.bit_generator.state
@@ -235,6 +237,16 @@ def test_profile_figure_follows_the_median():
     x, y = line(axes, "QCD").get_data()
     np.testing.assert_allclose(y, 2 * np.asarray(x))
     assert labels(axes) == ["QCD (Spearman +1.00)", "top"]
+
+
+def test_columns_on_disk_with_infinite_values_stay_there(tmp_path):
+    score, mass = scores(n=50), np.arange(50.0)
+    score[[3, 7]], mass[7:9] = np.inf, np.nan
+    found = distributions._both_finite(*(on_disk.joined([v], tmp_path) for v in (score, mass)))
+    kept = np.isfinite(score) & np.isfinite(mass)
+    for one, values in zip(found, (score, mass), strict=True):
+        assert isinstance(one, np.memmap)
+        np.testing.assert_array_equal(one, values[kept])
 
 
 # Images
