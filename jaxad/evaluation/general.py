@@ -110,7 +110,8 @@ def mean_of_members(scores: np.ndarray) -> np.ndarray:
     """Scores (n,) of a scorer, of (n,) or (members, n)."""
     if scores.ndim == 1:
         return scores
-    return on_disk.mapped(lambda *members: np.mean(members, axis=0), *scores)
+    # As rows of all members a block holds fewer the more there are.
+    return on_disk.mapped(lambda rows: rows.T.mean(axis=0), scores.T)
 
 
 def weights_of(classes: Mapping[str, Rows]) -> dict[str, np.ndarray]:

@@ -1,11 +1,14 @@
 """Classes of few test events are scored together, and each gets its own scores."""
 
+import tracemalloc
+
 import numpy as np
 from ml_collections import ConfigDict
 
 from jaxad.data.layout import Layout
 from jaxad.evaluation import general
 from jaxad.scorer import Scorer
+from jaxad.storage import on_disk
 
 RNG = np.random.default_rng(0)
 
@@ -44,3 +47,14 @@ def test_each_class_gets_its_own_scores_whatever_shares_its_batch():
         for method, scorer in scorers.items():
             for key, values in scorer.outputs(rows["x"]).items():
                 np.testing.assert_allclose(outputs[method][name][key], values, rtol=1e-6)
+
+
+def test_the_mean_of_many_members_is_made_in_blocks_of_all(monkeypatch):
+    members = RNG.normal(size=(64, 20_000)).astype(np.float32)
+    monkeypatch.setattr(on_disk, "BLOCK_BYTES", members.nbytes // 20)
+    tracemalloc.start()
+    found = general.mean_of_members(members)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    np.testing.assert_array_equal(found, np.mean(members, axis=0))
+    assert peak < members.nbytes / 4
