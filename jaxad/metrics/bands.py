@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from jaxad.devices.arrays import numbers
+from jaxad.metrics.ensembles import Members, pairs
 from jaxad.metrics.given import Array, Weights
-from jaxad.metrics.ranked import Members, Ranked, Ranks, curve_at, falling, pair, pairs
+from jaxad.metrics.ranked import Ranked, Ranks, curve_at, falling, pair
 from jaxad.metrics.roc import allowed, level_key
 from jaxad.storage import on_disk
 
@@ -39,6 +40,7 @@ def bootstrap(
     """
     b, s = pair(background, signal, weights)
     n_b, n_s = len(b), len(s)
+    flagged_b = [allowed(fpr, n_b) for fpr in fprs]
     rng = np.random.default_rng(seed)
     if b.weight is not None or s.weight is not None or n_b + n_s > AT_ONCE:
         found = np.array([_replica(b, s, fprs, tprs, rng) for _ in range(n)]).T
@@ -69,8 +71,8 @@ def bootstrap(
         cumulative_b, cumulative_s = np.cumsum(counts_b, 1), np.cumsum(counts_s, 1)
         above = np.einsum("rg,rg->r", counts_s, 2 * cumulative_b - counts_b)
         aucs[rows] = 1 - above / (2 * n_b * n_s)
-        for row, fpr in zip(tpr_rows, fprs, strict=True):
-            flagged = crossing(cumulative_b, allowed(fpr, n_b), "right")
+        for row, n_allowed in zip(tpr_rows, flagged_b, strict=True):
+            flagged = crossing(cumulative_b, n_allowed, "right")
             row[rows] = passed(cumulative_s, flagged) / n_s
         for row, tpr in zip(fpr_rows, tprs, strict=True):
             flagged = crossing(cumulative_s, np.ceil(tpr * n_s * (1 - 1e-9)), "left") + 1
@@ -159,7 +161,8 @@ def roc_band(
     Each member's curve is interpolated linearly in FPR, which weights below 0 make fall in places:
     there it is the largest up to a point. Returns three (K,) arrays.
     """
-    return band_of(pairs(background, signal, weights), np.asarray(grid, np.float64))
+    found = band_of(pairs(background, signal, weights), np.ravel(grid).astype(np.float64))
+    return tuple(one.reshape(np.shape(grid)) for one in found)
 
 
 def band_of(members: Sequence[tuple[Ranked, Ranked]], grid: Array) -> tuple[Array, Array, Array]:

@@ -43,18 +43,20 @@ def checked_values(values: ArrayLike, name: str, shape: tuple[int, ...] | None =
     return checked
 
 
-def split_members(values: ArrayLike | Sequence[ArrayLike], name: str) -> list[Array]:
-    """Scores of each ensemble member: (N,) gives one, (M, N) or a list of (N_i,) gives M."""
+def rows_of_members(values: ArrayLike | Sequence[ArrayLike]) -> list[ArrayLike]:
+    """What is given of each ensemble member: (N,) gives one, (M, N) or a list of (N_i,) gives M."""
     of_members = not isinstance(values, list | tuple) and np.ndim(values) == 2
     if isinstance(values, list | tuple) and values and np.ndim(values[0]) == 1:
         of_members = True
-    rows = values if of_members else [values]
-    return [checked_scores(row, name) for row in rows]
+    return [*values] if of_members else [values]
 
 
 def members(background: ArrayLike, signal: ArrayLike) -> list[tuple[Array, Array]]:
     """(background, signal) scores of each member: one pair for (N,), M pairs for (M, N)."""
-    split = split_members(background, "background"), split_members(signal, "signal")
+    split = [
+        [checked_scores(row, name) for row in rows_of_members(values)]
+        for values, name in ((background, "background"), (signal, "signal"))
+    ]
     if len(split[0]) != len(split[1]):
         raise UserError(
             f"scores: expected as many ensemble members for background and signal, "

@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from jaxad.errors import UserError
 from jaxad.metrics import weighted
-from jaxad.metrics.given import Array, Weights, checked_scores, split_members
+from jaxad.metrics.given import Array, Weights, checked_scores
 from jaxad.storage import blockwise, on_disk, sorting
 
 
@@ -105,7 +104,6 @@ class Ranked:
 
 
 Ranks = ArrayLike | Ranked
-Members = ArrayLike | Sequence[ArrayLike] | Sequence[Ranked]
 
 
 def ranked(values: Ranks, weight: ArrayLike | None, name: str) -> Ranked:
@@ -126,32 +124,6 @@ def pair(background: Ranks, signal: Ranks, weights: Weights | None = None) -> tu
     """`ranked` background and signal."""
     own = weights or (None, None)
     return ranked(background, own[0], "background"), ranked(signal, own[1], "signal")
-
-
-def of_members(values: Members, weight: ArrayLike | None, name: str) -> list[Ranked]:
-    """`ranked` scores of each member of an ensemble: (N,) gives one, (M, N) gives M."""
-    if isinstance(values, Ranked):
-        return [values]
-    if isinstance(values, list | tuple) and values and isinstance(values[0], Ranked):
-        return [*values]
-    return [ranked(row, weight, name) for row in split_members(values, name)]
-
-
-def pairs(
-    background: Members, signal: Members, weights: Weights | None = None
-) -> list[tuple[Ranked, Ranked]]:
-    """(background, signal) of each member: one pair for (N,), M pairs for (M, N)."""
-    own = weights or (None, None)
-    classes = (
-        of_members(background, own[0], "background"),
-        of_members(signal, own[1], "signal"),
-    )
-    if len(classes[0]) != len(classes[1]):
-        raise UserError(
-            f"scores: expected as many ensemble members for background and signal, "
-            f"found {len(classes[0])} and {len(classes[1])}"
-        )
-    return list(zip(*classes, strict=True))
 
 
 def groups(*classes: Ranked) -> Iterator[tuple[Array, list[Array], list[Array]]]:

@@ -6,15 +6,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from jaxad.metrics.bands import band_of
+from jaxad.metrics.ensembles import Members, pairs
 from jaxad.metrics.given import Array, Weights
 from jaxad.metrics.ranked import (
-    Members,
     Ranked,
     Ranks,
     binomial_error,
     falling,
     pair,
-    pairs,
     points,
     ranked,
 )

@@ -8,8 +8,9 @@ from numpy.typing import ArrayLike
 
 from jaxad.errors import UserError
 from jaxad.metrics.bands import band, bootstrap
+from jaxad.metrics.ensembles import Each, Members, of_members, pairs
 from jaxad.metrics.given import Array, Weights
-from jaxad.metrics.ranked import Members, Ranked, of_members, pairs
+from jaxad.metrics.ranked import Ranked
 from jaxad.metrics.roc import auc_with_error, fpr_at_tpr, level_key, tpr_at_fpr
 from jaxad.metrics.sic import max_of_median_sic, max_sic, sic_at_fpr
 
@@ -98,7 +99,9 @@ def summarise(
         >>> round(summary["auc"], 3), summary["tpr_at_fpr"]["1e-2"]["value"]
         (0.875, 0.51)
     """
-    every = pairs(background, signal, weights)
+    own = weights or (None, None)
+    b, s = of_members(background, own[0], "background"), of_members(signal, own[1], "signal")
+    every = pairs(b, s)
     found = [_summarise_member(*p, fprs, tprs, n_bootstrap, seed, sic_error) for p in every]
     if len(found) == 1:
         return {"n_members": 1, **found[0]}
@@ -111,7 +114,7 @@ def summarise(
             summary[key] = first if key.startswith("n_") else _median(values)
             if key in ("auc", "max_sic"):
                 summary |= {f"{key}_members": values, f"{key}_band": _band(values)}
-    summary["max_sic_of_median_curve"] = max_of_median_sic(*zip(*every, strict=True), sic_error)
+    summary["max_sic_of_median_curve"] = max_of_median_sic(b, s, sic_error)
     return summary
 
 
@@ -132,7 +135,7 @@ def summarise_all(
     """
 
     def compare(
-        reference: Mapping[str, list[Ranked]], flagged: Mapping[str, ArrayLike], name: str
+        reference: Mapping[str, Each[Ranked]], flagged: Mapping[str, ArrayLike], name: str
     ) -> dict:
         missing = set(reference) ^ set(flagged)
         if missing:
@@ -143,8 +146,8 @@ def summarise_all(
             for key in reference
         }
 
-    def of_background(scores: Mapping[str, Members]) -> dict[str, list[Ranked]]:
-        """Sorted once for all signals."""
+    def of_background(scores: Mapping[str, Members]) -> dict[str, Each[Ranked]]:
+        """Sorted once for all signals, when the first asks for them."""
         return {k: of_members(s, background_weight, "background") for k, s in scores.items()}
 
     ranks, baseline_ranks = of_background(background), of_background(background_baselines or {})

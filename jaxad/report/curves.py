@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from jaxad import metrics
-from jaxad.metrics.ranked import Ranked, pairs
+from jaxad.metrics.ensembles import pairs
+from jaxad.metrics.ranked import Ranked
 from jaxad.report.style import DASHED, line_style, new_figure, signal_colors, styled
 from jaxad.report.tables import value_text
 

@@ -6,6 +6,7 @@ as memory of the process until they are released, so that all of this goes block
 """
 
 import contextlib
+import errno
 import math
 import mmap
 import os
@@ -106,6 +107,11 @@ def _room(folder: Path, n_bytes: int) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            raise UserError(
+                f"{folder}: {error.strerror.lower()}, of which arrays on disk are one each; "
+                "`ulimit -n` allows more"
+            ) from None
         raise UserError(
             f"{folder}: no room for {n_bytes / 1e9:.1f} GB of rows ({error.strerror}); "
             "set data.cache or $JAXAD_CACHE to a folder on a larger disk"

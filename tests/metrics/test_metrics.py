@@ -11,7 +11,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 
 from jaxad import metrics
 from jaxad.errors import UserError
-from jaxad.metrics import sculpting
+from jaxad.metrics import bands, ensembles, sculpting
 
 tied = st.lists(st.integers(-3, 3), min_size=1, max_size=40).map(lambda v: np.array(v, float))
 
@@ -240,6 +240,27 @@ def test_summary_of_all_signals_scores_and_baselines():
     assert tree["signals"]["top"]["baselines"]["mass"]["auc"] > 0.95
     with pytest.raises(UserError, match="kl"):
         metrics.summarise_all({"mse": np.ones(3), "kl": np.ones(3)}, {"top": {"mse": np.ones(3)}})
+    asked_by_none = metrics.summarise_all({"s": [1.0, 2.0]}, {}, {"b": [np.nan, 1.0]})
+    assert asked_by_none == {"n_background": 2, "signals": {}}
+
+
+def test_only_few_members_are_held_sorted():
+    rng = np.random.default_rng(0)
+    b, s = rng.normal(size=(ensembles.KEPT + 1, 50)), rng.normal(1, 1, (ensembles.KEPT + 1, 50))
+    few, many = ensembles.pairs(b[1:], s[1:]), ensembles.pairs(b, s)
+    assert few[-1][0] is few[-1][0] and many[-1][0] is not many[-1][0]
+    for i, pair in enumerate(many):
+        assert metrics.auc(*pair) == metrics.auc(b[i], s[i])
+
+
+def test_levels_of_replicas_are_checked_and_a_band_takes_one_level(monkeypatch):
+    b, s = gaussian(100, 50)
+    weights = np.arange(1.0, 101), None
+    assert metrics.roc_band(b, s, 0.1)[0] == metrics.roc_band(b, s, [0.1])[0][0]
+    monkeypatch.setattr(bands, "AT_ONCE", 1)
+    for own in (weights, None):
+        with pytest.raises(UserError, match="fpr: expected a number between 0 and 1"):
+            metrics.bootstrap(b, s, fprs=(1.0,), n=2, weights=own)
 
 
 @pytest.mark.parametrize("bad", [[], [np.nan, 1.0], [[[1.0]]]])

@@ -1,5 +1,7 @@
 """Rows in files of a folder: the same values, beside what they were made of, and nothing left."""
 
+import errno
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -100,3 +102,8 @@ def test_what_numpy_computes_of_a_map_is_in_memory(tmp_path, values):
     computed = on_disk.joined([values], tmp_path).astype(np.float64)
     assert on_disk.folder_of(computed) is None
     np.testing.assert_array_equal(on_disk.mapped(np.negative, computed), -values)
+
+
+def test_too_many_open_files_is_said_to_be_that(tmp_path):
+    with pytest.raises(UserError, match=r"too many open files.*ulimit"), on_disk._room(tmp_path, 9):
+        raise OSError(errno.EMFILE, "Too many open files")
