@@ -41,7 +41,8 @@ def lowest_fpr(
         if len(few):
             lowest = max(float(sums[few[-1]]), 0.0)
         last = float(sums[-1])
-    return (1 + 1e-9) * lowest / last  # beyond that point itself, whatever the rounding
+    # Beyond that point itself, whatever the rounding.
+    return (1 + 1e-9) * lowest / last if last > 0 else 1.0
 
 
 def sic_curve(

@@ -187,6 +187,7 @@ def test_no_curve_where_no_fpr_is_good_enough():
     rng = np.random.default_rng(2)
     background, weight = rng.normal(size=8), rng.random(8)
     assert metrics.lowest_fpr(background, weight) >= 1
+    assert metrics.lowest_fpr(np.arange(5.0), [0.2, -0.3, 0.7, -0.7, 0.1]) >= 1  # or 0 summed
     for seed in range(20):
         signal = np.random.default_rng(seed).normal(1, 1, 50)
         assert metrics.max_of_median_sic(background, signal, weights=(weight, None)) is None
