@@ -83,16 +83,24 @@ def metrics_notes(metrics: Mapping[str, Any]) -> list[str]:
         for key in TABLE_FPRS
     ]
     notes += [f"-: {reason}" for reason in dict.fromkeys(reasons) if reason]
-    notes += [
-        f"{name}: {one['score']}, AUC {figure_text(one, 'auc')}, is beaten by "
-        + ", ".join(f"{key} {figure_text(other, 'auc')}" for key, other in one["by"].items())
-        for name, one in metrics.get("beaten", {}).items()
-    ]
+    notes += [_beaten_note(name, one) for name, one in metrics.get("beaten", {}).items()]
     errors = metrics.get("discovery", {}).get("errors")
     notes += [f"excess over the template: {errors}"] if errors else []
     notes += weights_notes(metrics)
     notes += [f"no {name}: {reason}" for name, reason in metrics.get("left_out", {}).items()]
     return notes
+
+
+def _beaten_note(signal: str, entry: Mapping[str, Any]) -> str:
+    """An entry of `beaten`; before "by" it had one "observable", and its "auc" was that one's."""
+    if "by" not in entry:
+        return (
+            f"{signal}: {entry['score']} is beaten by {entry['observable']}, "
+            "as an earlier version found: evaluate again for all of them"
+        )
+    better = (f"{key} {figure_text(other, 'auc')}" for key, other in entry["by"].items())
+    own = figure_text(entry, "auc")
+    return f"{signal}: {entry['score']}, AUC {own}, is beaten by {', '.join(better)}"
 
 
 def excess_rows(metrics: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:

@@ -133,6 +133,14 @@ def test_curves_are_of_the_default_score_of_each_run(two):
     assert f"AUC {auc:.4f}" in axes.get_legend_handles_labels()[1][0]
 
 
+def test_beaten_of_an_earlier_version_is_no_damage(two):
+    path = two / "ae" / "eval" / "metrics.json"
+    old = {"observable": "mass", "auc": 0.9, "auc_err": 0.01, "score": "mse", "score_auc": 0.8}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"beaten": {"top": old}}))
+    compare.compare([two / "ae"], two / "out")
+    assert (two / "out" / "compare.html").is_file()
+
+
 def test_damaged_scores_are_named(two):
     path = two / "ae" / "eval" / "scores.h5"
     with h5py.File(path, "a") as file:

@@ -92,6 +92,14 @@ def test_a_detector_that_baselines_beat_says_so():
     )
 
 
+def test_metrics_of_an_earlier_version_are_still_shown():
+    old = {"observable": "girth", **entry(0.9), "score": "mse", "score_auc": 0.8}
+    found = metrics(entry(0.8), girth=entry(0.9)) | {"beaten": {"t": old}}
+    assert metrics_notes(found)[-1] == (
+        "t: mse is beaten by girth, as an earlier version found: evaluate again for all of them"
+    )
+
+
 @pytest.mark.parametrize(
     ("own", "girth_entry"),
     [
