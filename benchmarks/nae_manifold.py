@@ -1,13 +1,14 @@
-"""How near an autoencoder's manifold comes to its events, which bounds what chains on it can reach.
+"""How near an autoencoder's manifold comes to its events, before a second phase changes it.
 
     python benchmarks/nae_manifold.py jets_hls4ml_20k.h5 --images
     python benchmarks/nae_manifold.py jets_hls4ml_20k.h5 --degree=0 --latents=3
 
 After the first phase of configs/normalised.py, all seeds at once, for each size of the latent. No
 signal is read. Prints in Markdown the median energy E0, and from smallest to largest the W/W0 of
-the seeds, as docs/normalised.md has them of samples, here of
+the seeds, as docs/normalised.md has them of samples: 1 is perfect. Here they are of
 
-    reconstructed   the validation events through encoder and decoder: the right latents
+    reconstructed   the validation events through encoder and decoder: the right latents, compared
+                    with other events than their own
     with noise      the same with normal noise of the mean energy in every component, which is what
                     exp(-E) adds to a manifold, within the bounds
     decoded         the decoder at latents all over the sphere, where chains begin
@@ -40,7 +41,8 @@ def distances(network: nae.Network, params, x: Array, bounds: tuple[float, float
     noise = jnp.sqrt(energy) * jax.random.normal(of_noise, x.shape)
     latents = project(jax.random.normal(of_latents, found.latent.shape))
     decoded = network.apply({"params": params}, latents, method="decode")
-    samples = dict(zip(KINDS, (found.output, found.output + noise, decoded), strict=True))
+    others = jnp.roll(found.output, 1, axis=0)  # beside no event its own reconstruction
+    samples = dict(zip(KINDS, (others, others + noise, decoded), strict=True))
     flat = x.reshape(len(x), -1)
     along = transport.directions(of_lines, flat.shape[1], LINES)
     away = {"E0": energy}
