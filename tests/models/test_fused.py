@@ -1,5 +1,6 @@
 """The fused kernel of the dense trigger VAE, interpreted, against the network itself."""
 
+from functools import partial
 from types import SimpleNamespace
 
 import jax
@@ -40,12 +41,35 @@ def test_scores_are_those_of_the_network():
 
 
 def test_what_is_asked_of_a_card_first_is_what_the_kernel_computes():
-    rng = np.random.default_rng(1)
-    shapes = ((64, 32), (32,), (32, 16), (16,), (16, 16), (16,))
-    weights = [rng.normal(0, 0.3, shape).astype(np.float32) for shape in shapes]
-    x = rng.random(57, np.float32)
-    found = fused._call(weights, x, interpret=True)
-    np.testing.assert_allclose(found, [fused._of_one(weights, x)], rtol=1e-4)
+    weights, x = fused._asked_first()
+    expected = fused._by_numpy(weights, x)
+    np.testing.assert_allclose(
+        fused._call(weights, x, interpret=True), expected, rtol=fused.RIGHT / 10
+    )
+    rounded = [w.astype(jnp.bfloat16).astype(np.float32) for w in weights]
+    assert not np.allclose(fused._by_numpy(rounded, x), expected, rtol=fused.RIGHT)
+
+
+def test_the_first_question_may_come_from_a_trace_or_where_copies_are_forbidden(
+    monkeypatch, capsys
+):
+    """A card is played by the CPU, which interprets the kernel."""
+    interpreted = partial(fused._call, interpret=True)
+    monkeypatch.setattr(fused, "_call", lambda weights, x, interpret: interpreted(weights, x))
+    said = []
+
+    def asked(x):
+        fused._runs.cache_clear()
+        said.append(fused._runs())
+        return x
+
+    jax.jit(asked)(jnp.ones(3))
+    with jax.disable_jit():
+        asked(None)
+    with jax.transfer_guard("disallow"):
+        asked(None)
+    fused._runs.cache_clear()
+    assert said == [True] * 3, capsys.readouterr().err
 
 
 def test_gradients_and_vmap_take_the_network():
