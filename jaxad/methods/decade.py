@@ -27,6 +27,8 @@ from jaxad.metrics.decorrelated import quantile_trees
 from jaxad.observables.trigger import observables
 
 KINDS = ("vector", "image", "set")
+SECTIONS = {"teacher": ("method",), "trigger": ("observables", "fpr")}
+"""Sections of the config that are read here, and what each has to hold."""
 
 
 def columns(config: ConfigDict, x: Array) -> Array:
@@ -36,11 +38,23 @@ def columns(config: ConfigDict, x: Array) -> Array:
 
 
 def require(config: ConfigDict, layout: Layout) -> None:
-    """Refuses events and observables that this does not know.
+    """Refuses what this cannot follow, and events and observables that it does not know.
 
     Raises:
-        UserError: events of another layout; no observables, or others.
+        UserError: no section `teacher` or `trigger`, or a teacher that is this method; events of
+            another layout; no observables, or others.
     """
+    for section, keys in SECTIONS.items():
+        if not set(keys) <= set(config.get(section, {})):
+            raise UserError(
+                f"{section}: decade needs this section, with {' and '.join(keys)}: start from "
+                "--config=adc2021_decade, or add it"
+            )
+    if own_config(config).method.name == config.method.name:
+        raise UserError(
+            "teacher.method.name: decade follows the score of another method: expected its name, "
+            "found 'decade'"
+        )
     if (layout.format, layout.shape) != (LAYOUT.format, LAYOUT.shape):
         raise UserError(
             f"method.name: decade takes trigger events, {LAYOUT.shape} of {LAYOUT.format!r}, found "
@@ -71,7 +85,7 @@ def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
     """{"teacher"}: of the method that is followed; {"tau"}: trees, of four members.
 
     Raises:
-        UserError: events, observables; too few validation events above the quantile.
+        UserError: sections, events, observables; too few validation events above the quantile.
     """
     require(config, dataset.layout)
     own = own_config(config)

@@ -15,6 +15,7 @@ from jaxad.configs import adc2021_decade, adc2021_shallow, adc2021_student
 from jaxad.data import adc2021
 from jaxad.errors import UserError
 from jaxad.evaluation import general
+from jaxad.methods.stages.teacher import own_config
 from jaxad.metrics.decorrelated import threshold_of
 from jaxad.scorer import load
 
@@ -105,6 +106,30 @@ def test_a_threshold_follows_what_it_knows_of_trigger_events(files):
         config.trigger.observables = names
         with pytest.raises(UserError, match=rf"trigger\.observables: expected .* found {found}"):
             decade.scores(config, adc2021.LAYOUT)
+
+
+@pytest.mark.parametrize(
+    ("change", "refusal"),
+    [
+        (lambda c: c.__delattr__("teacher"), r"^teacher: decade needs this section, with method:"),
+        (lambda c: c.__delattr__("trigger"), r"^trigger: .* with observables and fpr: start from"),
+        (lambda c: c.teacher.method.update(name="decade"), r"^teacher\.method\.name: .* another"),
+    ],
+)
+def test_a_threshold_needs_its_sections_and_another_method(change, refusal):
+    config = adc2021_decade.get_config("smoke")
+    change(config)
+    with pytest.raises(UserError, match=refusal):
+        methods.get("decade").scores(config, adc2021.LAYOUT)
+
+
+def test_a_teacher_that_is_a_student_has_the_teacher_that_it_brings():
+    """And not itself, without end."""
+    config = adc2021_decade.get_config("smoke")
+    config.teacher = {"method": adc2021_student.get_config("smoke").method}
+    assert "teacher" not in own_config(config)
+    config.teacher.teacher = {"method": {"name": "isolation_forest"}}
+    assert own_config(own_config(config)).method.name == "isolation_forest"
 
 
 def test_student_of_the_forest(forest, files, tmp_path):

@@ -13,6 +13,7 @@ def own_config(config: ConfigDict) -> ConfigDict:
     """The config of the teacher that a run without `method.teacher` trains first."""
     merged = config.copy_and_resolve_references()
     with merged.unlocked():
+        del merged.teacher  # a teacher that has one itself brings it
         merged.update(config.teacher)
     return merged
 
