@@ -8,7 +8,6 @@ and an event is accepted above 0; s itself stands beside it.
 
 from collections.abc import Callable
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -84,17 +83,18 @@ def plain(config: ConfigDict, layout: Layout) -> Callable[[dict, Array], tuple[s
 def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
     """{"teacher"}: of the method that is followed; {"tau"}: trees, of four members.
 
+    The trees are those of the scores as scorers give them, and of the events' weights.
+
     Raises:
         UserError: sections, events, observables; too few validation events above the quantile.
     """
     require(config, dataset.layout)
     own = own_config(config)
     fitted = {"teacher": methods.get(own.method.name).fit(own, dataset, bench)}
-    on_device, score = jax.tree.map(jnp.asarray, fitted), plain(config, dataset.layout)
-    x = dataset.val["x"]
-    scores = in_batches(lambda part: score(on_device, part)[1], x)
+    x, weight = dataset.val["x"], dataset.val.get("weight")
+    scores = bench.scorer(own.method.name, own, fitted["teacher"], dataset.layout)(x)
     followed = in_batches(lambda part: columns(config, part), x)
-    models = quantile_trees(scores, followed, config.trigger.fpr, config.seed)
+    models = quantile_trees(scores, followed, config.trigger.fpr, config.seed, weight)
     seen = np.ones((len(models), followed.shape[1]), bool)
     return fitted | {"tau": trees.as_arrays(models, seen)}
 

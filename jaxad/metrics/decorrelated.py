@@ -35,7 +35,9 @@ def stacked(columns: Columns, n: int) -> Array:
     return np.stack(columns_of, 1, dtype=np.float64)
 
 
-def quantile_trees(scores: ArrayLike, x: Array, fpr: float, seed: int = 0) -> list[Any]:
+def quantile_trees(
+    scores: ArrayLike, x: Array, fpr: float, seed: int = 0, weight: Array | None = None
+) -> list[Any]:
     """Four ensembles of boosted trees (scikit-learn's, by histograms), whose mean is tau.
 
     With the pinball loss at the quantile 1 - fpr, each without another quarter of the events. A
@@ -44,6 +46,7 @@ def quantile_trees(scores: ArrayLike, x: Array, fpr: float, seed: int = 0) -> li
     Args:
         scores: (N,) of background that trained nothing.
         x: observables (N, K).
+        weight: (N,), 0 and above; None: each event counts once.
 
     Raises:
         UserError: fewer than 10 of the events above the quantile.
@@ -64,8 +67,8 @@ def quantile_trees(scores: ArrayLike, x: Array, fpr: float, seed: int = 0) -> li
     return [
         HistGradientBoostingRegressor(
             loss="quantile", quantile=1 - fpr, random_state=seed, **settings
-        ).fit(x[fold != i], y[fold != i])
-        for i in range(N_FOLDS)
+        ).fit(x[kept], y[kept], None if weight is None else weight[kept])
+        for kept in (fold != i for i in range(N_FOLDS))
     ]
 
 

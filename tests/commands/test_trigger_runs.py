@@ -17,7 +17,7 @@ from jaxad.errors import UserError
 from jaxad.evaluation import general
 from jaxad.methods.stages.teacher import own_config
 from jaxad.metrics.decorrelated import threshold_of
-from jaxad.scorer import load
+from jaxad.scorer import Scorer, load
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +95,33 @@ def test_threshold_that_follows_in_a_scorer(files, tmp_path):
     expected = scores["test"]["isolation"] - tau(test)
     np.testing.assert_allclose(scores["test"]["decade"], expected, atol=1e-5)
     assert np.ptp(tau(test)) > 0 and 0.01 < np.mean(scores["test"]["decade"] > 0) < 0.25
+
+
+def test_a_threshold_is_of_weighted_events_and_of_scores_as_scorers_give_them(files):
+    """Events of high scores that hardly count do not move it up."""
+    config = adc2021_decade.get_config("smoke")
+    config.teacher = {"method": adc2021_shallow.get_config("smoke").method}
+    config.data.source, config.trigger.fpr = str(files), 0.1
+    dataset, scored = adc2021.load(config.data), []
+
+    def scorer(*about):
+        scored.append(Scorer(*about))
+        return scored[-1]
+
+    def decade(dataset):
+        bench = run.bench(None)._replace(scorer=scorer)
+        fitted = methods.get("decade").fit(config, dataset, bench)
+        return methods.get("decade").scores(config, dataset.layout)(fitted, dataset.val["x"])
+
+    plain = decade(dataset)
+    assert [each.method for each in scored] == ["isolation_forest"]
+    np.testing.assert_allclose(scored[0](dataset.val["x"]), plain["isolation"], rtol=1e-6)
+    high = plain["isolation"] > np.median(plain["isolation"])
+    weight = np.where(high, 1e-4, 1.0)
+    weighted = decade(dataclasses.replace(dataset, val=dataset.val | {"weight": weight}))
+    accepted = weighted["decade"] > 0
+    assert 0.02 < np.average(accepted, weights=weight) < 0.25
+    assert np.mean(plain["decade"] > 0) < 0.25 and accepted[high].mean() > 0.8
 
 
 def test_a_threshold_follows_what_it_knows_of_trigger_events(files):
