@@ -20,7 +20,7 @@ from jaxad.data.trigger_rows import LAYOUT
 from jaxad.devices.batches import in_batches
 from jaxad.errors import UserError
 from jaxad.methods import Bench
-from jaxad.methods.stages import trees
+from jaxad.methods.stages import rows, trees
 from jaxad.methods.stages.teacher import own_config
 from jaxad.metrics.decorrelated import quantile_trees
 from jaxad.observables.trigger import observables
@@ -46,8 +46,8 @@ def require(config: ConfigDict, layout: Layout) -> None:
     for section, keys in SECTIONS.items():
         if not set(keys) <= set(config.get(section, {})):
             raise UserError(
-                f"{section}: decade needs this section, with {' and '.join(keys)}: start from "
-                "--config=adc2021_decade, or add it"
+                f"{section}: decade needs this section, with {' and '.join(keys)}: start from a "
+                "shipped config of decade, or add it"
             )
     if own_config(config).method.name == config.method.name:
         raise UserError(
@@ -96,7 +96,10 @@ def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
     followed = in_batches(lambda part: columns(config, part), x)
     models = quantile_trees(scores, followed, config.trigger.fpr, config.seed, weight)
     seen = np.ones((len(models), followed.shape[1]), bool)
-    return fitted | {"tau": trees.as_arrays(models, seen)}
+    tau = trees.as_arrays(models, seen)
+    if not tau["depth"]:
+        rows.tell(f"decade: {len(x)} validation events split nowhere: the threshold is constant")
+    return fitted | {"tau": tau}
 
 
 def scores(config: ConfigDict, layout: Layout) -> Callable[[dict, Array], dict[str, Array]]:

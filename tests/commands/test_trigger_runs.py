@@ -15,8 +15,9 @@ from jaxad.configs import adc2021_decade, adc2021_shallow, adc2021_student
 from jaxad.data import adc2021
 from jaxad.errors import UserError
 from jaxad.evaluation import general
+from jaxad.methods.stages import trees
 from jaxad.methods.stages.teacher import own_config
-from jaxad.metrics.decorrelated import threshold_of
+from jaxad.metrics.decorrelated import quantile_trees, threshold_of
 from jaxad.scorer import Scorer, load
 
 
@@ -97,7 +98,18 @@ def test_threshold_that_follows_in_a_scorer(files, tmp_path):
     assert np.ptp(tau(test)) > 0 and 0.01 < np.mean(scores["test"]["decade"] > 0) < 0.25
 
 
-def test_a_threshold_is_of_weighted_events_and_of_scores_as_scorers_give_them(files):
+@pytest.mark.parametrize("variant", ["", "smoke"])
+def test_the_shipped_threshold_has_events_for_a_split(variant):
+    """Else it is a constant, which even the C++ header could hold."""
+    config = adc2021_decade.get_config(variant)
+    n = int(config.data.n_simulated * config.data.val_fraction)
+    rng = np.random.default_rng(0)
+    x = rng.exponential(size=(n, 4))
+    models = quantile_trees(x[:, 0] + rng.normal(size=n), x, config.trigger.fpr)
+    assert trees.as_arrays(models, np.ones((len(models), 4), bool))["depth"] > 0
+
+
+def test_a_threshold_is_of_weighted_events_and_of_scores_as_scorers_give_them(files, capsys):
     """Events of high scores that hardly count do not move it up."""
     config = adc2021_decade.get_config("smoke")
     config.teacher = {"method": adc2021_shallow.get_config("smoke").method}
@@ -120,6 +132,10 @@ def test_a_threshold_is_of_weighted_events_and_of_scores_as_scorers_give_them(fi
     weight = np.where(high, 1e-4, 1.0)
     weighted = decade(dataclasses.replace(dataset, val=dataset.val | {"weight": weight}))
     accepted = weighted["decade"] > 0
+    assert not capsys.readouterr().out
+    few = {name: rows[:120] for name, rows in dataset.val.items()}  # leaves of 100
+    decade(dataclasses.replace(dataset, val=few))
+    assert "note: decade: 120 validation events split nowhere" in capsys.readouterr().out
     assert 0.02 < np.average(accepted, weights=weight) < 0.25
     assert np.mean(plain["decade"] > 0) < 0.25 and accepted[high].mean() > 0.8
 
