@@ -57,7 +57,10 @@ FOLLOWING = 0.05
 ROUNDED = 0.5
 """Share after which weights and activations are rounded; they are clipped from the start."""
 OUTLIER_WEIGHT = 0.2
-"""Of an artificial event in the training; with 1 background is ordered less well."""
+"""Of an artificial event in the training.
+
+This, `ROUNDED` and `FOLLOWING` were chosen by the order of validation background, of one seed.
+"""
 LEAST_ABOVE = 10
 """Validation events above a threshold that the last layer is scaled to."""
 
