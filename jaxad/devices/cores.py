@@ -1,4 +1,4 @@
-"""Fits of other libraries side by side, a core each.
+"""Fits side by side, a core each.
 
 Threads of OpenMP that share one fit wait for one another by spinning: where other work holds a
 core, the fit takes many times as long, and the sums that they make depend on their number. A fit on
@@ -6,6 +6,7 @@ one thread waits for nobody.
 """
 
 import ctypes
+import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -18,17 +19,24 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
+def _threads() -> int:
+    """Threads that OpenMP would have, were it loaded."""
+    asked, cores = os.environ.get("OMP_NUM_THREADS", ""), len(os.sched_getaffinity(0))
+    return int(asked) if asked.isdecimal() and int(asked) else cores
+
+
 def side_by_side(
     function: Callable[[Item], Result], items: Sequence[Item], desc: str, unit: str
 ) -> list[Result]:
     """`function` of every item, in their order, each in a thread that OpenMP does not multiply.
 
-    As many at once as OpenMP may have threads, which OMP_NUM_THREADS and the cores of the process
-    say. The first error, or Ctrl-C, is raised, and stops the others at their next line of Python. A
-    progress bar `desc`, counting in `unit`, shows after two seconds.
+    As many at once as OpenMP may have threads, or would if a library had loaded it, which
+    OMP_NUM_THREADS and the cores of the process say. The first error, or Ctrl-C, is raised, and
+    stops the others at their next line of Python. A progress bar `desc`, counting in `unit`, shows
+    after two seconds.
     """
     pools = threadpool_info()
-    n = max((p["num_threads"] for p in pools if p["user_api"] == "openmp"), default=1)
+    n = max((p["num_threads"] for p in pools if p["user_api"] == "openmp"), default=_threads())
     running: set[int] = set()
 
     def one(item: Item) -> Result:

@@ -1,5 +1,8 @@
 """Fits side by side: the same results for any number of cores, limits that stay inside, stops."""
 
+import os
+import subprocess
+import sys
 import threading
 import time
 
@@ -67,3 +70,11 @@ def test_an_error_stops_the_others():
     ):
         side_by_side(work, range(6), "", "item")
     assert not finished
+
+
+def test_programs_without_openmp_run_on_the_cores_of_the_process():
+    command = "from jaxad.devices.cores import side_by_side as f; import threading as t\n"
+    command += "b = t.Barrier(3); print(f(lambda i: b.wait(20) * 0 + i, range(3), '', ''))"
+    environment = os.environ | {"OMP_NUM_THREADS": "3"}
+    command = [sys.executable, "-c", command]
+    assert subprocess.check_output(command, env=environment, text=True) == "[0, 1, 2]\n"

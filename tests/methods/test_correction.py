@@ -5,6 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
+from small_task import assert_equal
+from threadpoolctl import threadpool_limits
 
 from jaxad.errors import UserError
 from jaxad.inputs.logit import fit_logit_scaler
@@ -101,7 +103,7 @@ def test_cases_have_the_weights_that_they_have_alone(monkeypatch):
     monkeypatch.setattr(correction, "SLOW", correction.SLOW._replace(trees=16))
     alone = [correction.fit([one])[0] for one in cases]
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    size = boosting.memory(3 * correction.FILLED, correction.FILLED, n_features=3)
+    size = boosting.memory(*correction._split(4 * correction.FILLED), n_features=3)
     monkeypatch.setattr(correction, "MEMORY", 2 * size)  # so that there is a second chunk
     for one, other in zip(alone, correction.fit(cases), strict=True):
         jax.tree.map(
@@ -109,6 +111,29 @@ def test_cases_have_the_weights_that_they_have_alone(monkeypatch):
         )
         assert one["trees"]["value"].shape[1] == correction.TREES
         assert one["trees"]["value"].std() > 0
+
+
+def test_weights_are_the_same_bits_on_any_number_of_cores(monkeypatch):
+    monkeypatch.setattr(correction, "SLOW", correction.SLOW._replace(trees=16))
+    rng = np.random.default_rng(1)
+    data, draws = ({"x": rng.random((n, 2)), "m": rng.random(n)} for n in (2000, 4000))
+    found = []
+    for cores in (1, 3):
+        with threadpool_limits(cores, user_api="openmp"):
+            found.append(correction.fit([correction.Case(3, data, draws, 0, "density")])[0])
+    assert_equal(*found)
+
+
+def test_rows_are_filled_up_to_few_sizes():
+    sizes = set()
+    for n in range(100, 400_000, 501):
+        rows = {"x": np.empty((n, 0)), "m": np.empty(n)}
+        case = correction.Case(1, rows, {"m": rows["m"][:0]}, 0, "density")
+        bag, size = correction._bag(case), correction._size(case)
+        assert all(a <= b for a, b in zip(*map(correction._split, (bag, size)), strict=True))
+        assert size <= max(1.25 * bag, bag + correction.FILLED)
+        sizes.add(size)
+    assert len(sizes) <= 4 * 6
 
 
 def test_networks_draw_together_what_each_draws_alone():

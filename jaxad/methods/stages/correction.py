@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxad.data.dataset import Rows
+from jaxad.devices.cores import side_by_side
 from jaxad.methods.stages import boosting, trees
 from jaxad.methods.stages.histograms import Rows as Columns
 from jaxad.training import streams
@@ -30,7 +31,7 @@ BAG = 0.75
 VALIDATION = 0.3
 """Of these, that end its training."""
 TREES, FILLED = 16, 2048
-"""To multiples of so many trees, and rows, a forest and its rows are filled up."""
+"""To multiples of so many trees, and rows or more, a forest and its rows are filled up."""
 MEMORY = 2**33
 """Bytes of an accelerator, that fits which train at once may take."""
 SLOW = boosting.Settings(learning_rate=0.04, leaves=12, min_rows=400, trees=200, patience=15)
@@ -56,27 +57,28 @@ class Case(NamedTuple):
 def fit(cases: Sequence[Case]) -> list[dict[str, Any]]:
     """Weights for each case; all train together, as many at once as the device likes.
 
-    A case has the same weights in any company, to rounding.
+    On a CPU a core has a classifier, elsewhere they are one program. A case has the same weights in
+    any company, to rounding.
 
     Returns:
         {"trees": as of `trees.fit`, "members" of them; "bound": () float32, the largest weight}.
     """
-    each = [part for case in cases for part in _parts(case)]
-    sizes = [-(-max(len(rows.y) for rows in part) // FILLED) * FILLED for part in zip(*each)]  # noqa: B905
-    at_once = 1
-    if jax.default_backend() != "cpu":
-        most = max(1, MEMORY // boosting.memory(*sizes, each[0][0].x.shape[1]))
-        at_once = -(-len(each) // -(-len(each) // most))
+    each = [(case, i) for case in cases for i in range(case.members)]
+    on_cpu = jax.default_backend() == "cpu"
+    size = max(map(_size, cases))
     grown: list[dict[str, np.ndarray]] = []
-    for start in range(0, len(each), at_once):
-        chunk = each[start : start + at_once]
-        chunk += chunk[:1] * (at_once - len(chunk))
-        train, val = (
-            Columns(*map(np.stack, zip(*(_filled(rows, n) for rows in part), strict=True)))
-            for part, n in zip(zip(*chunk, strict=True), sizes, strict=True)
-        )
-        found = jax.device_get(boosting.fit(SLOW, train, val))
-        grown += [{name: of[i] for name, of in found.items()} for i in range(at_once)]
+    if on_cpu:
+
+        def alone(one: tuple[Case, int]) -> dict[str, np.ndarray]:
+            return _grown([one], _size(one[0]))[0]
+
+        grown = side_by_side(alone, each, "correction", "classifier")
+    else:
+        most = max(1, MEMORY // boosting.memory(*_split(size), each[0][0].data["x"].shape[1] + 1))
+        at_once = -(-len(each) // -(-len(each) // most))
+        for start in range(0, len(each), at_once):
+            chunk = each[start : start + at_once]
+            grown += _grown(chunk + chunk[:1] * (at_once - len(chunk)), size)
     fitted, start = [], 0
     for case in cases:
         forest = _forest(grown[start : start + case.members])
@@ -86,24 +88,49 @@ def fit(cases: Sequence[Case]) -> list[dict[str, Any]]:
     return fitted
 
 
-def _parts(case: Case) -> list[tuple[Columns, Columns]]:
-    """Rows that train each member of a case, and rows that end its training."""
+def _bag(case: Case) -> int:
+    """Rows that each classifier of a case sees."""
+    return min(round(BAG * (len(case.data["m"]) + len(case.draws["m"]))), MAX_ROWS)
+
+
+def _size(case: Case) -> int:
+    """Rows that a bag is filled up to: some four sizes an octave, for each is compiled."""
+    bag = _bag(case)
+    step = max(FILLED, (1 << (bag - 1).bit_length()) // 8)
+    return min(-(-bag // step) * step, MAX_ROWS)
+
+
+def _split(bag: int) -> tuple[int, int]:
+    """Of so many rows, those that train, and those that end the training."""
+    val = round(VALIDATION * bag)
+    return bag - val, val
+
+
+def _grown(members: Sequence[tuple[Case, int]], size: int) -> list[dict[str, np.ndarray]]:
+    """What `boosting.fit` finds for members of cases, by number, all at once, filled up to `size`.
+
+    Their rows are copied here, and no longer than they train.
+    """
+    filled = [
+        [_filled(*part) for part in zip(_parts(*one), _split(size), strict=True)] for one in members
+    ]
+    train, val = (Columns(*map(np.stack, zip(*p, strict=True))) for p in zip(*filled, strict=True))
+    found = jax.device_get(boosting.fit(SLOW, train, val))
+    return [{name: of[i] for name, of in found.items()} for i in range(len(members))]
+
+
+def _parts(case: Case, member: int) -> list[Columns]:
+    """Rows that train a member of a case, and rows that end its training."""
     inputs = [_inputs(rows["x"], rows["m"]) for rows in (case.draws, case.data)]
     x, y = np.concatenate(inputs), np.repeat([0.0, 1.0], [len(part) for part in inputs])
     share = [rows.get("weight", np.ones(len(rows["m"]))) for rows in (case.draws, case.data)]
     weight = np.concatenate([w / w.sum() * len(y) / 2 for w in share])
-    size = min(round(BAG * len(y)), MAX_ROWS)
-    found = []
-    for i in range(case.members):
-        rng = streams.generator(case.seed, Purpose.ROWS, case.stage, i)
-        bag = np.split(rng.permutation(len(y))[:size], [size - round(VALIDATION * size)])
-        found.append(
-            tuple(
-                Columns(x[rows], *(a[rows].astype(np.float32) for a in (y, weight)), len(rows))
-                for rows in bag
-            )
-        )
-    return found
+    rng = streams.generator(case.seed, Purpose.ROWS, case.stage, member)
+    bag = np.split(rng.permutation(len(y))[: _bag(case)], [_split(_bag(case))[0]])
+    return [
+        Columns(x[rows], *(a[rows].astype(np.float32) for a in (y, weight)), len(rows))
+        for rows in bag
+    ]
 
 
 def _filled(rows: Columns, n: int) -> Columns:

@@ -61,7 +61,10 @@ def row_there(rows: Rows) -> Array:
 
 
 def edges_of(rows: Rows) -> Array:
-    """Largest values (F, BINS - 1) of all bins but the last: quantiles of the features."""
+    """Largest values (F, BINS - 1) of all bins but the last: quantiles of the features.
+
+    Levels rarer than one row in `BINS` may share a bin.
+    """
     values = jnp.sort(jnp.where(row_there(rows)[:, None], rows.x, jnp.inf), axis=0)
     at = jnp.arange(1, BINS) * rows.number // BINS
     low, high = values[jnp.maximum(at - 1, 0)], values[at]
