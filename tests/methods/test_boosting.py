@@ -99,3 +99,19 @@ def test_a_program_for_an_accelerator_can_be_made_without_one():
     rows = Rows(*(shaped((4, N, *more), np.float32) for more in ((3,), (), ())), shaped((4,), int))
     lowered = boosting.fit.trace(SETTINGS, rows, rows).lower(lowering_platforms=("cuda",))
     assert "stablehlo.while" in lowered.as_text()
+
+
+@pytest.mark.parametrize("n_features", [3, 100])
+def test_memory_is_not_below_what_the_compiler_says(n_features):
+    shaped = jax.ShapeDtypeStruct
+    n = 40_000, 10_000
+    train, val = (
+        Rows(
+            *(shaped((1, k, *more), np.float32) for more in ((n_features,), (), ())),
+            shaped((1,), int),
+        )
+        for k in n
+    )
+    found = boosting.fit.lower(SETTINGS, train, val).compile().memory_analysis()
+    taken = found.temp_size_in_bytes + found.argument_size_in_bytes
+    assert 0.95 * taken < boosting.memory(*n, n_features) < 3 * taken

@@ -136,6 +136,13 @@ def test_rows_are_filled_up_to_few_sizes():
     assert len(sizes) <= 4 * 6
 
 
+def test_trees_that_no_memory_holds_are_refused(monkeypatch):
+    rows = {"x": np.empty((300_000, 200)), "m": np.empty(300_000)}
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    with pytest.raises(UserError, match=r"8.6 GB, found 13.\d GB, .* 201 features .*correction=0"):
+        correction.fit([correction.Case(1, rows, rows, 0, "density")])
+
+
 def test_networks_draw_together_what_each_draws_alone():
     config, fitted, _ = wrong()
     alike = density._alike([256, 512, 256], 2)

@@ -34,8 +34,9 @@ NO_LEAF = 255
 EPS = 1e-15
 MIN_HESSIAN = 1e-3  # of a leaf
 LEAST_FALL = 1e-7  # of the validation loss, to count as one
-BYTES = 64
-"""Of a row in each order while trees grow, and one more for the bin of every feature."""
+BYTES, COPIED = 64, 16
+"""Of a row in each order while trees grow, and while the orders are made, when all bins are there
+twice; and one more for the bin of every feature."""
 
 
 class Settings(NamedTuple):
@@ -232,9 +233,9 @@ def _one(settings: Settings, train: Rows, val: Rows) -> dict[str, Array]:
 
 
 def memory(n_train: int, n_val: int, n_features: int) -> int:
-    """Bytes that a fit takes, nearly."""
+    """Bytes that a fit takes, nearly; of many features it is their square that counts."""
     places = n_features * math.prod(blocks(n_train))
-    return (BYTES + n_features) * (places + n_val)
+    return (max(BYTES, COPIED + n_features) + n_features) * (places + n_val)
 
 
 @partial(jax.jit, static_argnames="settings")
