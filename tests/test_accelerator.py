@@ -24,7 +24,7 @@ CHECKED = ("agreement", "determinism", "resume", "tests")
 @pytest.mark.parametrize(
     "sections",
     [
-        ("machine", "scoring", "determinism", "resume"),
+        ("machine", "determinism", "resume"),
         pytest.param((*MEASURED, *CHECKED), marks=pytest.mark.long),
     ],
     ids=["some", "all"],

@@ -106,10 +106,10 @@ NOT_EVALUATED = ("codae", "codvae", "cct", "qcd_or_what")
 # The default suite takes each input, with what is quick; -m "" takes all. Methods that are missing
 # train whole in tests/methods, tests/evaluation and tests/commands.
 SHORT = {
-    ("vector", "trigger events"): ("rbm", "one_class_svm"),
+    ("vector", "trigger events"): ("one_class_svm",),
     ("vector", "trigger integers"): ("pca",),
     ("vector", "jet observables, EFPs"): ("gaussian_mixture",),
-    ("vector", "jet features"): ("two_views",),
+    ("vector", "jet features"): ("mahalanobis",),
     ("vector", "a table, MeV"): ("mahalanobis", "nearest_neighbours"),
     ("image", "jet images"): ("mean_image",),
     ("image", "images"): ("pca_16",),

@@ -33,7 +33,8 @@ def random(*shape: int) -> np.ndarray:
 TF32, BFLOAT16 = rounded.MANTISSA_BITS.values()
 
 
-@pytest.mark.parametrize("bits", [TF32, pytest.param(BFLOAT16, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("bits", [TF32, BFLOAT16])
 def test_products_are_those_of_rounded_operands(bits, as_trained):
     a, b = random(7, 30), random(30, 5)
     exactly = nearest(a, bits).astype(float) @ nearest(b, bits)

@@ -35,7 +35,7 @@ from jaxad.data.ragged import FIELDS
 from jaxad.errors import UserError
 from jaxad.export import verify
 
-N_EXAMPLES = int(os.environ.get("JAXAD_FUZZ", "3"))
+N_EXAMPLES = int(os.environ.get("JAXAD_FUZZ", "2"))
 CASES = OWN | PUBLISHED
 NEEDS = {
     "own ROOT trees, scored": ("uproot",),

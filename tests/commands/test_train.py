@@ -362,7 +362,7 @@ def wait_for_training(process: subprocess.Popen) -> None:
             return
 
 
-LONG = ("--config.train.epochs=15", "--config.train.checkpoint_seconds=0.0")
+LONG = ("--config.train.epochs=8", "--config.train.checkpoint_seconds=0.0")
 
 
 @pytest.fixture(scope="session")

@@ -73,6 +73,7 @@ def test_types_and_orders_give_the_same_scores(run, jets, tmp_path, name, suffix
     np.testing.assert_array_equal(scores_of(run, tmp_path / f"a.{suffix}"), expected)
 
 
+@pytest.mark.long
 def test_images_of_bools_bytes_and_halves(tmp_path):
     x = np.random.default_rng(0).random((N, 8, 8)) < 0.3
     stored(tmp_path / "images.npz", x=x, label=np.arange(N) % 5 == 0)
@@ -196,9 +197,8 @@ def test_mass_weight_and_id_columns(tmp_path):
         np.testing.assert_allclose(events[10:20], np.c_[mass, x][10:20], rtol=1e-6)
 
 
-@pytest.mark.parametrize(
-    "module", [pytest.param(adc2021_vae, marks=pytest.mark.long), adc2021_shallow]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("module", [adc2021_vae, adc2021_shallow])
 def test_trigger_configs_on_events_of_ones_own(module, tmp_path):
     """Train, evaluate, score, export; whether the number of objects is free, the input says."""
     x = trigger_data(N)

@@ -103,7 +103,8 @@ def many(tmp_path_factory):
     return path
 
 
-@pytest.mark.parametrize("name", [pytest.param("network", marks=pytest.mark.long), "trees"])
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["network", "trees"])
 def test_24_features_train_score_and_export(name, many, tmp_path):
     how = cathode.get_config("smoke")
     own = {"format": "features", "label_key": "label", "signals": "s=1", "cache": str(tmp_path)}

@@ -19,12 +19,12 @@ from jaxad.methods.stages import densities, density, trees, weak
 from jaxad.models.dense import Classifier
 from jaxad.scorer import load
 
-# Of these two, whole runs are evaluated in tests/evaluation/test_resonant.py.
+# Whole runs of cathode and ranode are evaluated in tests/evaluation/test_resonant.py.
 METHODS = [
-    *(pytest.param(name, marks=pytest.mark.long) for name in ("cathode", "ranode")),
+    *(pytest.param(name, marks=pytest.mark.long) for name in ("cathode", "ranode", "anode")),
     *(
         pytest.param(name, marks=pytest.mark.slow)
-        for name in ("iad", "supervised", "cwola", "anode", "lacathode")
+        for name in ("iad", "supervised", "cwola", "lacathode")
     ),
 ]
 BENCH = bench(training.fit)

@@ -148,6 +148,7 @@ def test_scores_of_raw_jets(dataset, config, fitted, tmp_path):
     np.testing.assert_allclose(scorer(longer), scorer(x), rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.long
 def test_killed_in_the_middle_and_resumed_ends_bit_for_bit(run, fitted, tmp_path):
     for stage in ("pass 01", "pass 02"):
         with pytest.raises(Preempted):

@@ -12,7 +12,8 @@ from jaxad.__main__ import main
 DOCS = Path(__file__).parents[2] / "docs" / "search.md"
 
 
-@pytest.mark.parametrize("blind_first", [False, pytest.param(True, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("blind_first", [False, True])
 def test_from_a_csv_file_to_a_p_value(blind_first, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     block = re.search(r"```sh\n(jaxad simulate.*?)```", DOCS.read_text(encoding="utf-8"), re.S)[1]

@@ -74,7 +74,7 @@ def training(tmp_path_factory) -> list[str]:
     ]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_killed_and_resumed_two_hosts_equal_one_process(training, tmp_path):
     flags = [*training, "--workdir=two"]
     processes = start_two(flags, tmp_path)

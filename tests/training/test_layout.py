@@ -24,7 +24,7 @@ TASK = Task(init, loss)
 ROWS = {"x": np.linspace(0, 1, 20, dtype=np.float32)}
 
 
-@pytest.mark.parametrize("clip", ["clip", "clip_per_tensor"])
+@pytest.mark.parametrize("clip", ["clip", pytest.param("clip_per_tensor", marks=pytest.mark.long)])
 def test_packed_and_by_tree_are_one_training_with_one_kind_of_checkpoint(
     monkeypatch, tmp_path, clip
 ):

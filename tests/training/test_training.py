@@ -355,7 +355,9 @@ def test_members_of_an_accelerator_are_drawn_on_its_host(monkeypatch):
     assert_equal(*drawn)
 
 
-@pytest.mark.parametrize("steps_a_block", [1, pytest.param(2, marks=pytest.mark.long), 100])
+@pytest.mark.parametrize(
+    "steps_a_block", [1, *(pytest.param(n, marks=pytest.mark.long) for n in (2, 100))]
+)
 def test_rows_on_disk_train_as_those_in_memory(tmp_path, steps_a_block, monkeypatch):
     """The same bits, of members with their own rows, stopped within a block and resumed too."""
     monkeypatch.setattr(loop, "SECONDS_PER_CALL", 0.0)  # one step a call
