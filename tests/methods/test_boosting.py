@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.ensemble._hist_gradient_boosting.binning import _BinMapper
 
 from jaxad.methods.stages import boosting, histograms, trees
 from jaxad.methods.stages.histograms import Rows
@@ -13,9 +14,11 @@ SETTINGS = boosting.Settings(learning_rate=0.1, leaves=8, min_rows=60, trees=16,
 
 
 def rows_of(seed: int, apart: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Features on few levels, whose bins any rule finds, classes and weights."""
+    """Features with a spike, without, and on few levels; classes and weights."""
     rng = np.random.default_rng(seed)
-    x = rng.integers(0, LEVELS, (N + N_VAL, 3)).astype(np.float32)
+    x = rng.uniform(0, LEVELS, (N + N_VAL, 3)).astype(np.float32)
+    x[:, 0] = np.maximum(x[:, 0], LEVELS / 5)
+    x[:, 2] = np.round(x[:, 2])
     z = apart * (x[:, 0] + LEVELS * np.sin(x[:, 1] / 6) - x[:, 2]) / LEVELS
     y = rng.random(N + N_VAL) < 1 / (1 + np.exp(-z))
     return x, y.astype(np.float32), rng.exponential(1, N + N_VAL).astype(np.float32)
@@ -43,6 +46,12 @@ def logits(found: dict, x: np.ndarray) -> np.ndarray:
     return np.asarray(trees.leaf_sums(forest | {"depth": found["depth"]}, x))[0]
 
 
+def splits(nodes: dict, tree: int) -> list[tuple]:
+    """Feature and threshold of every split."""
+    inner = nodes["left"][tree] != np.arange(nodes["left"].shape[1])
+    return sorted(zip(*(nodes[k][tree][inner] for k in ("feature", "threshold")), strict=True))
+
+
 def test_trees_are_those_of_scikit_learn():
     cases = [rows_of(0, 3.0), rows_of(1, 0.02)]
     each = fitted(*cases)
@@ -56,11 +65,9 @@ def test_trees_are_those_of_scikit_learn():
             early_stopping=True,
         ).fit(x[:N], y[:N], w[:N], X_val=x[N:], y_val=y[N:], sample_weight_val=w[N:])
         assert found["n"] == model.n_iter_
-        for t, tree in enumerate(step[0].nodes for step in model._predictors):
-            inner, own = ~tree["is_leaf"].astype(bool), found["left"][t] != np.arange(15)
-            cuts = np.floor(tree["num_threshold"][inner]), np.floor(found["threshold"][t][own])
-            wanted = zip(tree["feature_idx"][inner], cuts[0], strict=True)
-            assert sorted(zip(found["feature"][t][own], cuts[1], strict=True)) == sorted(wanted)
+        wanted = trees.as_arrays([model], np.ones((1, 3), bool))
+        for t in range(found["n"]):
+            assert splits(found, t) == splits({k: wanted[k][0] for k in trees.FIELDS}, t)
         np.testing.assert_allclose(logits(found, x), model.decision_function(x), atol=1e-4)
         fall = model.validation_score_[0] - model.validation_score_
         np.testing.assert_allclose(found["losses"][: len(fall)], fall, atol=1e-6)
@@ -76,28 +83,40 @@ def test_a_fit_is_the_same_in_any_company():
     assert first[0]["n"] != first[1]["n"]
 
 
-def test_bins_of_spread_features_hold_equally_many_rows_and_a_spike_has_its_own():
-    rng = np.random.default_rng(4)
-    x, y, w = rows_of(5, 0.0)
-    x = rng.lognormal(size=x.shape).astype(np.float32)
-    x[:, 1] = np.where(x[:, 1] < 1, 0, x[:, 1])  # half of them
-    y = (rng.random(len(y)) < np.where(x[:, 1] > 0, 0.6, 0.4)).astype(np.float32)
-    rows = Rows(x[:N], y[:N], w[:N], np.int32(N))
-    bins = np.asarray(histograms.binned(rows, histograms.edges_of(rows)))
-    counts = [np.bincount(b, minlength=histograms.BINS) for b in bins]
-    assert counts[0].min() > 13 and counts[0].max() < 18
-    assert counts[1][0] == (x[:N, 1] == 0).sum()
-    found = fitted((x, y, w), (x, y, w))[0]
-    assert found["feature"][0, 0] == 1 and 0 <= found["threshold"][0, 0] < 1.05
-    p = 1 / (1 + np.exp(-logits(found, x)))
-    for of, expected in ((x[:, 1] == 0, 0.42), (x[:, 1] > 0, 0.58)):
-        assert p[of].mean() == pytest.approx(expected, abs=0.03)
+@pytest.mark.parametrize("n", [1, 2, 255, 510, 1001])
+def test_bins_are_those_of_scikit_learn(n):
+    rng = np.random.default_rng(n)
+    x = rng.normal(size=n).astype(np.float32)
+    spikes = np.where(x < 0, 0, x), np.where(x < 0.5, -0.0, np.maximum(x, 0.6))
+    levels = np.round(20 * x), np.round(300 * x), rng.integers(0, 255, n), rng.integers(0, 256, n)
+    hidden = np.where(rng.random(n) < 0.3, np.quantile(x, 0.5), x)
+    each = x, 1e30 * x, np.exp(9 * x), *spikes, *levels, hidden, np.full(n, 3)
+    x = np.column_stack(each).astype(np.float32)
+    weights = {
+        "none": None,
+        "ones": np.ones(n),
+        "two": rng.choice([1.5, 0.75], n),
+        "any": rng.exponential(size=n),
+        "often none": np.append(1, rng.integers(0, 2, n - 1)),
+    }
+    for name, w in weights.items():
+        w = w if w is None else w.astype(np.float32)
+        filled = np.ones(n) if w is None else w
+        rows = [np.pad(a, [(0, 9)] + [(0, 0)] * (a.ndim - 1), mode="edge") for a in (x, filled)]
+        found = histograms.edges_of(Rows(rows[0], None, rows[1], np.int32(n)))
+        mapper = _BinMapper(n_bins=histograms.BINS + 1).fit(x.astype(float), sample_weight=w)
+        for own, wanted in zip(found, mapper.bin_thresholds_, strict=True):
+            near = np.asarray(wanted).astype(np.float32)
+            below = np.where(near > wanted, np.nextafter(near, np.float32(-np.inf)), near)
+            filled_up = np.pad(below, (0, len(own) - len(below)), constant_values=np.inf)
+            np.testing.assert_array_equal(own, filled_up, err_msg=name)
 
 
 def test_a_program_for_an_accelerator_can_be_made_without_one():
     shaped = jax.ShapeDtypeStruct
     rows = Rows(*(shaped((4, N, *more), np.float32) for more in ((3,), (), ())), shaped((4,), int))
-    lowered = boosting.fit.trace(SETTINGS, rows, rows).lower(lowering_platforms=("cuda",))
+    edges = shaped((4, 3, histograms.BINS - 1), np.float32)
+    lowered = boosting.grown.trace(SETTINGS, rows, rows, edges).lower(lowering_platforms=("cuda",))
     assert "stablehlo.while" in lowered.as_text()
 
 
@@ -112,6 +131,7 @@ def test_memory_is_not_below_what_the_compiler_says(n_features):
         )
         for k in n
     )
-    found = boosting.fit.lower(SETTINGS, train, val).compile().memory_analysis()
+    edges = shaped((1, n_features, histograms.BINS - 1), np.float32)
+    found = boosting.grown.lower(SETTINGS, train, val, edges).compile().memory_analysis()
     taken = found.temp_size_in_bytes + found.argument_size_in_bytes
     assert 0.95 * taken < boosting.memory(*n, n_features) < 3 * taken

@@ -15,8 +15,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 
+from jaxad.devices.cores import side_by_side
 from jaxad.methods.stages.histograms import (
     BINS,
     WHOLE,
@@ -164,8 +166,7 @@ def _of_leaves(value: Array, leaf: Array) -> Array:
     return sum(jnp.where(leaf == i, value[i], 0.0) for i in range(len(value)))
 
 
-def _one(settings: Settings, train: Rows, val: Rows) -> dict[str, Array]:
-    edges = edges_of(train)
+def _one(settings: Settings, train: Rows, val: Rows, edges: Array) -> dict[str, Array]:
     order, val_bins = ordered(train, binned(train, edges)), binned(val, edges)
     weight = jnp.where(row_there(val), val.weight, 0.0)
     mean = (order.weight * order.y)[0].sum() / order.weight[0].sum()
@@ -238,12 +239,11 @@ def memory(n_train: int, n_val: int, n_features: int) -> int:
     return (max(BYTES, COPIED + n_features) + n_features) * (places + n_val)
 
 
-@partial(jax.jit, static_argnames="settings")
 def fit(settings: Settings, train: Rows, val: Rows) -> dict[str, Array]:
     """Boosted trees of K fits, each on rows of its own, with leading axes (K,).
 
     Args:
-        train, val: what they learn from, and what ends their training.
+        train, val: what they learn from, and what ends their training; NumPy arrays.
 
     Returns:
         Nodes "feature", "threshold", "left", "right" and "value" (K, trees, nodes) and "base" (K,)
@@ -251,8 +251,16 @@ def fit(settings: Settings, train: Rows, val: Rows) -> dict[str, Array]:
         "depth" and "n" (K,), longest path and number of the trees; "losses" (K, trees + 1),
         validation losses above that of no tree.
     """
+    each = [Rows(*one) for one in zip(*train, strict=True)]
+    edges = np.stack(side_by_side(edges_of, each, "bins", "classifier"))
+    return grown(settings, train, val, edges)
+
+
+@partial(jax.jit, static_argnames="settings")
+def grown(settings: Settings, train: Rows, val: Rows, edges: Array) -> dict[str, Array]:
+    """What `fit` returns, by the edges (K, F, BINS - 1) of the bins."""
     one = partial(_one, settings)
     if len(train.y) > 1:
-        return jax.vmap(one)(train, val)
-    found = one(*jax.tree.map(lambda a: a[0], (train, val)))
+        return jax.vmap(one)(train, val, edges)
+    found = one(*jax.tree.map(lambda a: a[0], (train, val, edges)))
     return jax.tree.map(lambda a: a[None], found)

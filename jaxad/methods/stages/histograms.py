@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 BINS = 255
@@ -60,16 +61,36 @@ def row_there(rows: Rows) -> Array:
     return jnp.arange(len(rows.y)) < rows.number
 
 
-def edges_of(rows: Rows) -> Array:
-    """Largest values (F, BINS - 1) of all bins but the last: quantiles of the features.
+def edges_of(rows: Rows) -> np.ndarray:
+    """Largest values (F, BINS - 1) of all bins but the last, as scikit-learn 1.9 finds them.
 
-    Levels rarer than one row in `BINS` may share a bin.
+    Between levels, where a feature has no more than `BINS` of them; else quantiles of the weights,
+    between two rows where one ends there. Bins that no row needs end at infinity. A sum of weights
+    in double precision decides where a quantile is, so that this is NumPy, on the host.
     """
-    values = jnp.sort(jnp.where(row_there(rows)[:, None], rows.x, jnp.inf), axis=0)
-    at = jnp.arange(1, BINS) * rows.number // BINS
-    low, high = values[jnp.maximum(at - 1, 0)], values[at]
-    middle = low + (high - low) / 2
-    return jnp.where(middle < high, middle, low).T
+    weight = np.asarray(rows.weight, np.float64)[: int(rows.number)]
+    x, weight = np.asarray(rows.x)[: len(weight)][weight > 0], weight[weight > 0]
+    edges = np.full((x.shape[1], BINS - 1), np.inf, np.float32)
+    for own, values in zip(edges, x.T, strict=True):
+        found = _quantiles(values, weight)
+        own[: len(found)] = found
+    return edges
+
+
+def _quantiles(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Edges of one feature (n,), float32 but as exact as in double precision: at most BINS - 1."""
+    order = np.argsort(x)
+    x, up_to = x[order].astype(np.float64), np.cumsum(weight[order])
+    levels = x[np.append(True, x[1:] > x[:-1])]
+    if len(levels) <= BINS:
+        edges = (levels[:-1] + levels[1:]) / 2
+    else:
+        wanted = np.linspace(0, 100, BINS + 1)[1:-1] / 100 * up_to[-1]
+        at = np.searchsorted(up_to, wanted)
+        ends = up_to[at] - wanted <= np.finfo(np.float64).eps
+        edges = np.unique(np.where(ends, (x[at] + x[np.minimum(at + 1, len(x) - 1)]) / 2, x[at]))
+    near = edges.astype(np.float32)
+    return np.where(near > edges, np.nextafter(near, np.float32(-np.inf)), near)
 
 
 def binned(rows: Rows, edges: Array) -> Array:
