@@ -166,6 +166,15 @@ def _of_leaves(value: Array, leaf: Array) -> Array:
     return sum(jnp.where(leaf == i, value[i], 0.0) for i in range(len(value)))
 
 
+def _sum(values: Array) -> Array:
+    """Of values whose sum int32 holds, in any order the same, to all digits that they have."""
+    whole = jnp.round(values)
+    finer = 2.0 ** (30 - (len(values) - 1).bit_length())
+    parts = whole, jnp.round(finer * (values - whole))
+    whole, rest = (part.astype(jnp.int32).sum() for part in parts)
+    return whole + rest / finer
+
+
 def _one(settings: Settings, train: Rows, val: Rows, edges: Array) -> dict[str, Array]:
     order, val_bins = ordered(train, binned(train, edges)), binned(val, edges)
     weight = jnp.where(row_there(val), val.weight, 0.0)
@@ -177,9 +186,9 @@ def _one(settings: Settings, train: Rows, val: Rows, edges: Array) -> dict[str, 
 
     def loss(raw: Array) -> Array:
         """How far the mean validation loss lies above that of the base."""
-        cross_entropy = lambda raw: jnp.logaddexp(0.0, raw) - val.y * raw  # noqa: E731
-        above = weight * (cross_entropy(raw) - cross_entropy(base))
-        return integer(above, WHOLE / weight.sum()).sum() / WHOLE
+        off = raw - base
+        above = jnp.log1p(mean * jnp.expm1(off)) - val.y * off
+        return _sum(weight * above * (WHOLE / weight.sum())) / WHOLE
 
     def add_tree(state: dict[str, Any]) -> dict[str, Any]:
         t, (raw, raw_val) = state["n"], state["raw"]
