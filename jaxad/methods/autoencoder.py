@@ -31,6 +31,8 @@ from jaxad.training import Task, weighted_mean
 KINDS = ("image", "vector")
 LARGE = (ConvAutoencoder, CountsAutoencoder)
 """Networks whose patches are more than a processor's cache holds of a batch."""
+CPU_ROWS = 32
+"""Rows of which it holds them."""
 
 
 def model(config: ConfigDict) -> nn.Module:
@@ -95,7 +97,7 @@ def task(network: nn.Module, augment: bool = False) -> Task:
         errors = squared_error(x, network.apply({"params": params}, x))
         return weighted_mean(errors, batch["weight"]), ({}, state)
 
-    return Task(init, loss, cpu_rows=32 if isinstance(network, LARGE) else 0)
+    return Task(init, loss, cpu_rows=CPU_ROWS if isinstance(network, LARGE) else 0)
 
 
 def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
@@ -120,12 +122,17 @@ def scores(config: ConfigDict, layout: Layout) -> Callable[[dict, Array], dict[s
     network, stage = model(config), stage_of(config, layout)
 
     def function(fitted: dict, x: Array) -> dict[str, Array]:
+        def errors(z: Array) -> Array:
+            """(n, members)"""
+
+            def one(params: Any) -> Array:
+                return squared_error(z, network.apply({"params": params}, z))
+
+            return jnp.mean(jax.vmap(jax.vmap(one))(fitted["params"]), axis=1).T
+
         z = stage.apply(fitted, x)
-
-        def one(params: Any) -> Array:
-            return squared_error(z, network.apply({"params": params}, z))
-
-        return {"mse": jnp.mean(jax.vmap(jax.vmap(one))(fitted["params"]), axis=1)}
+        found = rows.in_cache(errors, z, CPU_ROWS) if isinstance(network, LARGE) else errors(z)
+        return {"mse": found.T}
 
     return function
 

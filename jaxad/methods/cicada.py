@@ -29,6 +29,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from ml_collections import ConfigDict
+from tqdm import tqdm
 
 from jaxad import inputs
 from jaxad.data.dataset import Dataset, Rows
@@ -119,7 +120,8 @@ def labels(teacher: Callable, raw: np.ndarray, augment: bool, name: str) -> np.n
     """Targets (n, copies) of raw images (n, h, w) and, to `augment`, of all of their copies."""
     copies = range(n_copies(raw.shape[1]) if augment else 1)
     copy = jax.jit(turned)
-    return np.stack([targets(teacher(np.asarray(copy(raw, i))), name) for i in copies], axis=1)
+    bar = tqdm(copies, "targets", unit="copy", delay=2)
+    return np.stack([targets(teacher(np.asarray(copy(raw, i))), name) for i in bar], axis=1)
 
 
 def task(pixels: int, target: float, n_steps: int) -> Task:

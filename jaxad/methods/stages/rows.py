@@ -1,5 +1,8 @@
 """Training rows of a method: the network input of the background, once, in bounded memory."""
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,9 +10,10 @@ from jax import Array
 from ml_collections import ConfigDict
 
 from jaxad.data.dataset import Dataset, Rows
-from jaxad.devices import hosts
+from jaxad.devices import batches, hosts
 from jaxad.errors import UserError
 from jaxad.inputs import Stage, prepared
+from jaxad.models.convolution import on_cpu
 from jaxad.storage import cache
 from jaxad.training import streams
 from jaxad.training.streams import Purpose
@@ -77,6 +81,17 @@ def shape_of(stage: Stage) -> tuple[int, ...]:
     """Shape (1, ...) of the network input of one event."""
     event = jax.ShapeDtypeStruct((1, *(size or 1 for size in stage.raw)), jnp.float32)
     return jax.eval_shape(stage.values, event).shape
+
+
+def in_cache(function: Callable[[Array], Any], x: Array, n: int) -> Any:
+    """`function` of rows x (N, ...), a pytree of arrays (N, ...).
+
+    On a CPU `n` rows at a time, whose activations stay in its cache; all at once elsewhere, and
+    where a batch is spread over several devices.
+    """
+    if on_cpu() and jax.local_device_count() == 1:
+        return batches.in_chunks(function, x, n)
+    return function(x)
 
 
 def squared_distances(a: Array, b: Array) -> Array:
