@@ -183,7 +183,7 @@ class Scorer:
 
     @cached_property
     def _device_params(self) -> Any:
-        return jax.tree.map(jnp.asarray, self.params)
+        return jax.device_put(self.params)
 
     @cached_property
     def _replicated_params(self) -> Any:

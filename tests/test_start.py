@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-LATE = ("blosc2", "distrax", "matplotlib", "scipy.ndimage", "scipy.stats", "sklearn")
+LATE = ("blosc2", "distrax", "matplotlib", "optax", "scipy", "sklearn")
 
 
 def test_scoring_and_training_start_without_what_few_methods_need():

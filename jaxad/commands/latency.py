@@ -75,7 +75,7 @@ def machine() -> dict[str, str]:
 
 def single_score(scorer: Scorer, name: str) -> Callable[[jax.Array], jax.Array]:
     """Pure function raw (n, *shape) -> the score `name` (n,), with the parameters inside."""
-    params = jax.tree.map(jnp.asarray, scorer.params)
+    params = jax.device_put(scorer.params)
 
     def function(x: jax.Array) -> jax.Array:
         values = scorer.member_fn(params, x)[name]

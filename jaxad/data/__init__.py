@@ -16,11 +16,9 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from jaxad.data import events, master_key, preset
 from jaxad.data.all_tested import all_tested
 from jaxad.data.dataset import Dataset, Rows, check, concatenate, content_digest, counts, summary
 from jaxad.data.folds import folds
-from jaxad.data.named_table import from_mapping
 from jaxad.data.rows import Events, file_of, open_array, open_tree
 from jaxad.data.settings import COMMON, complete
 from jaxad.data.table import Everything, Origin, Table, table_summary
@@ -65,6 +63,13 @@ __all__ = [
 ]
 
 
+def __getattr__(name: str):
+    """Import on first use what reads files: `jaxad.load` waits for none of it."""
+    if name == "from_mapping":
+        return importlib.import_module("jaxad.data.named_table").from_mapping
+    raise AttributeError(f"module 'jaxad.data' has no attribute {name!r}")
+
+
 def _reader(name: str):
     if name == "arrays":
         raise UserError("data.name: arrays is called events now: set data.name=events")
@@ -92,6 +97,8 @@ def get_config(name: str, **changes) -> ConfigDict:
         jaxad.errors.UserError: data.n_jet: not a setting of data.name='toptagging', ...
     """
     if changes.get("preset"):
+        from jaxad.data import preset
+
         given = {"name": name, **changes, "preset": ""}
         changes = preset.filled(changes["preset"], str(changes.get("source", "")), given)
     settings = complete({"name": name, **changes}, _reader(name).DEFAULTS)
@@ -107,6 +114,8 @@ def apply_preset(config: ConfigDict, asked: Collection[str]) -> None:
     Raises:
         UserError: as `get_config`.
     """
+    from jaxad.data import preset
+
     given = {key: config[key] for key in asked if key != "preset"}
     settings = preset.filled(config.preset, config.source, given)
     with config.unlocked(), config.ignore_type():
@@ -125,6 +134,8 @@ def load(config: ConfigDict) -> Dataset:
     settings = _settings(config)
     if settings.name != "events":
         return _loaded(_reader(config.get("name", "")).load, settings)
+    from jaxad.data import events, master_key
+
     master_key.require_closed(settings)
     dataset = _loaded(events.load, settings)
     events.check_parts(dataset, settings)
@@ -206,6 +217,8 @@ def with_key(config: ConfigDict, dataset: Dataset, key: str, is_whole: bool) -> 
     Raises:
         UserError: as `master_key.opened`.
     """
+    from jaxad.data import master_key
+
     reader, settings = _reader(config.name), _settings(config)
     if is_whole:
         settings.update(getattr(reader, "WHOLE", {}))

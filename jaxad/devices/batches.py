@@ -70,7 +70,8 @@ def in_batches(
     n = len(x)
     batch_size = max(1, min(batch_size, n))
     compiled = jax.jit(function)
-    shape = jax.eval_shape(function, jax.ShapeDtypeStruct(x.shape, jnp.asarray(x[:0]).dtype))
+    rows = jax.ShapeDtypeStruct(x.shape, jax.dtypes.canonicalize_dtype(x.dtype))
+    shape = jax.eval_shape(function, rows)
     values = on_disk.empty(shape.shape, shape.dtype, on_disk.folder_of(x))
     results: dict[int, Array] = {}
     release_every = max(1, min(map(on_disk.rows_at_once, (x, values))) // batch_size)
@@ -79,7 +80,7 @@ def in_batches(
         missing = batch_size - len(rows)
         if missing:
             rows = np.concatenate([rows, np.repeat(rows[-1:], missing, axis=0)])
-        results[start] = compiled(jnp.asarray(rows))
+        results[start] = compiled(jax.device_put(rows))
         # The device works ahead of the host, by a few batches, so that memory stays bounded.
         if len(results) > _AHEAD:
             _store(values, results)

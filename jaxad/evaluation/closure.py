@@ -10,7 +10,6 @@ import dataclasses
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from ml_collections import ConfigDict
@@ -40,7 +39,7 @@ SHARES = np.geomspace(1e-4, 0.5, 75)
 def scores_of_features(scorer: Scorer, m: np.ndarray, x: np.ndarray) -> np.ndarray:
     """Default scores (N,) of masses (N,) [TeV] and features (N, F), mean over the runs."""
     function = methods.get(scorer.method).feature_scores(scorer.config)
-    params = jax.tree.map(jnp.asarray, scorer.params)
+    params = jax.device_put(scorer.params)
 
     def mean(rows: Array) -> Array:
         scores = function(params, rows[:, 0], rows[:, 1:], rows)

@@ -64,7 +64,7 @@ def knots(background: np.ndarray, weight: np.ndarray | None = None) -> dict[str,
 
 def function(scorer: Scorer, about: dict) -> Callable[[jax.Array], jax.Array]:
     """Pure function raw (n, *shape) -> (n, 3): score, rate and flag, parameters inside."""
-    params = jax.tree.map(jnp.asarray, scorer.params)
+    params = jax.device_put(scorer.params)
     x, y = (jnp.asarray(about["fpr"]["knots"][key], jnp.float32) for key in ("score", "fpr"))
     threshold = np.float32(about["threshold"])
 

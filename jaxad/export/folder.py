@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxad import data, methods
@@ -108,7 +107,7 @@ def write(
     `shape` is that of an event at hand, for the formats whose events have one size. Of the
     `DEFAULT` formats C++ is left out where the score has no such form.
     """
-    score, artefacts = partial(scorer.plain_fn, jax.tree.map(jnp.asarray, scorer.params)), {}
+    score, artefacts = partial(scorer.plain_fn, jax.device_put(scorer.params)), {}
     for form in formats:
         path = folder / FORMATS[form].format(namespace=about["namespace"])
         path.parent.mkdir(parents=True, exist_ok=True)

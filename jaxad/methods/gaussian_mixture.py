@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from ml_collections import ConfigDict
-from sklearn.mixture import GaussianMixture
 from threadpoolctl import threadpool_limits
 
 from jaxad import inputs
@@ -28,6 +27,8 @@ KINDS = ("vector",)
 
 def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict[str, np.ndarray]:
     """Means times precisions (c, d), Cholesky precisions (c, d, d), log norms (c,)."""
+    from sklearn.mixture import GaussianMixture  # half a second, for a fit alone
+
     stage = inputs.stage(config.inputs, dataset.layout, KINDS, "gaussian_mixture")
     n_fit = config.method.n_fit
     learnt, x, _ = rows.chosen(config, stage, dataset, n_fit, at_least="n_components")

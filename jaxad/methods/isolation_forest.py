@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from ml_collections import ConfigDict
-from sklearn.ensemble import IsolationForest
 
 from jaxad import inputs
 from jaxad.data.dataset import Dataset
@@ -26,6 +25,8 @@ def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict[str, np.ndar
 
     "norm" (): number of trees times the mean depth of a random tree.
     """
+    from sklearn.ensemble import IsolationForest  # half a second, for a fit alone
+
     stage = inputs.stage(config.inputs, dataset.layout, KINDS, "isolation_forest")
     learnt, x, weight = rows.chosen(config, stage, dataset, config.method.n_fit)
     if weight is not None:

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from ml_collections import ConfigDict
-from sklearn.svm import OneClassSVM
 
 from jaxad import inputs
 from jaxad.data.dataset import Dataset
@@ -22,6 +21,8 @@ KINDS = ("vector",)
 
 def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict[str, np.ndarray]:
     """Support vectors (v, d), their coefficients (v,), offset () and kernel width gamma ()."""
+    from sklearn.svm import OneClassSVM  # half a second, for a fit alone
+
     stage = inputs.stage(config.inputs, dataset.layout, KINDS, "one_class_svm")
     learnt, x, weight = rows.chosen(config, stage, dataset, config.method.n_fit)
     machine = OneClassSVM(nu=config.method.nu, gamma="scale")

@@ -6,7 +6,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from ml_collections import ConfigDict
-from sklearn.decomposition import PCA
 
 from jaxad import inputs
 from jaxad.data.dataset import Dataset
@@ -45,6 +44,8 @@ def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
     n, weight = min(n, x.shape[1] - 1, len(x)), dataset.train.get("weight")
     if weight is not None:
         return {**_weighted(x, weight, n), "inputs": learnt}
+    from sklearn.decomposition import PCA  # half a second, for a fit alone
+
     solver = "covariance_eigh" if x.shape[1] <= WIDE else "randomized"
     pca = PCA(n, svd_solver=solver, random_state=config.seed)
     pca.fit(x.astype(np.float32, copy=False))

@@ -50,7 +50,7 @@ def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
         "features": nearest_neighbours.fit(config, dataset, bench),
         "image": pca.fit(image, dataset, bench),
     }
-    logarithms = partial(_logarithms(config, dataset.layout), jax.tree.map(jnp.asarray, fitted))
+    logarithms = partial(_logarithms(config, dataset.layout), jax.device_put(fitted))
     found = in_batches(logarithms, dataset.val["x"], 1024).astype(np.float64)
     spread = np.maximum(found.std(axis=0), 1e-6)
     return fitted | {

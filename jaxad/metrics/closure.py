@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import chdtrc
 
 from jaxad.errors import UserError
 from jaxad.metrics import Array, checked_values
@@ -65,6 +64,8 @@ def summary(
             f"fake windows: expected n >= 0 and positive b, r and width, found n from {n.min():g}, "
             f"b from {b.min():g}, r from {r.min():g}, width {width:g}"
         )
+    from scipy.special import chdtrc
+
     delta = n / b - 1
     phi2 = width**2 * (1 - efficiency)
     v = phi2 * (1 / b + 1 / r)

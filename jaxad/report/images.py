@@ -47,6 +47,16 @@ def _shape(image: np.ndarray, extent: Extent | None) -> float:
     return float(np.clip(height / width, 0.5, 2))
 
 
+def _add_scale(
+    figure: Figure, drawn: AxesImage, grid: np.ndarray, label: str, aspect: float
+) -> None:
+    """The colour scale to the right of a grid of axes.
+
+    Its corners say where: the layout measures the scale once for each axes that it is given.
+    """
+    figure.colorbar(drawn, ax=[grid[0, 0], grid[-1, -1]], label=label, aspect=aspect, pad=0.015)
+
+
 @styled
 def average_image_figure(
     images: Mapping[str, ArrayLike],
@@ -87,7 +97,7 @@ def average_image_figure(
     for axes in grid[:, 0]:
         axes.set_ylabel(labels[1])
     content = "average pixel" + (f" [{unit}]" if unit else "")
-    figure.colorbar(drawn, ax=grid.ravel().tolist(), label=content, aspect=30, pad=0.015)
+    _add_scale(figure, drawn, grid, content, aspect=30)
     figure.suptitle(title)
     return figure
 
@@ -153,6 +163,6 @@ def reconstruction_figure(
     figure.supxlabel(labels[0], fontsize="medium")
     figure.supylabel(labels[1], fontsize="medium")
     content = "pixel" + (f" [{unit}]" if unit else "")
-    figure.colorbar(drawn, ax=grid.ravel().tolist(), label=content, aspect=20 * n_rows, pad=0.015)
+    _add_scale(figure, drawn, whole, content, aspect=20 * n_rows)
     figure.suptitle(title)
     return figure

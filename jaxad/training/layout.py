@@ -7,13 +7,15 @@ checkpoints and in results, parameters are always the tree.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax import Array
 from jax.flatten_util import ravel_pytree
+
+if TYPE_CHECKING:
+    import optax
 
 MANY = 32
 """Arrays from which on a vector pays; below, most kernels of a step are others."""
@@ -83,7 +85,7 @@ def stacks(params: Any) -> Layout:
     return Layout(pack, unpack, lambda function, packed: jax.tree.map(jax.vmap(function), packed))
 
 
-def pack(layout: Layout, params: Any, state: optax.OptState) -> tuple[Any, optax.OptState]:
+def pack(layout: Layout, params: Any, state: "optax.OptState") -> tuple[Any, "optax.OptState"]:
     """Parameters, and the optimiser's state of the same structure, as the loop carries them."""
 
     def each(part: Any) -> Any:
@@ -93,8 +95,8 @@ def pack(layout: Layout, params: Any, state: optax.OptState) -> tuple[Any, optax
 
 
 def unpack(
-    layout: Layout, params: Any, state: optax.OptState, optimizer: optax.GradientTransformation
-) -> tuple[Any, optax.OptState]:
+    layout: Layout, params: Any, state: "optax.OptState", optimizer: "optax.GradientTransformation"
+) -> tuple[Any, "optax.OptState"]:
     """What `pack` was given; `optimizer` says what its state looks like."""
     tree = layout.unpack(params)
 

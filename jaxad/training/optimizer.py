@@ -1,16 +1,21 @@
 """The optimiser of a training, from its settings."""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
-import optax
 from ml_collections import ConfigDict
 
 from jaxad.errors import UserError
 
+if TYPE_CHECKING:
+    import optax
 
-def _clip_per_tensor(limit: float, each: Callable) -> optax.GradientTransformation:
+
+def _clip_per_tensor(limit: float, each: Callable) -> "optax.GradientTransformation":
+    import optax
+
     def update(updates, state, params=None):
         def clip(g):
             return g * jnp.minimum(1.0, limit / jnp.maximum(jnp.linalg.norm(g.ravel()), 1e-12))
@@ -22,11 +27,13 @@ def _clip_per_tensor(limit: float, each: Callable) -> optax.GradientTransformati
 
 def make_optimizer(
     config: ConfigDict, n_steps: int, each: Callable = jax.tree.map
-) -> optax.GradientTransformation:
+) -> "optax.GradientTransformation":
     """Optax transformation of the settings, for a training of `n_steps`.
 
     `each` maps a function of an array over all parameters, as `jaxad.training.layout` holds them.
     """
+    import optax  # here, since who scores or resumes what is trained waits for none of it
+
     rate = config.learning_rate
     if config.schedule == "cosine":
         rate = optax.cosine_decay_schedule(

@@ -10,12 +10,11 @@ function of seed, stage, epoch and step (`jaxad.training.streams`).
 import sys
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax import Array, lax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
@@ -26,6 +25,9 @@ from jaxad.training import layout, streams
 from jaxad.training.layout import Layout
 from jaxad.training.optimizer import make_optimizer
 from jaxad.training.streams import Purpose
+
+if TYPE_CHECKING:
+    import optax
 
 _RUNS_ONCE = {"xla_backend_optimization_level": 0}
 """Compiler options for what runs once a fit or epoch: on CPU compiled in a fifth of the time. With
@@ -140,6 +142,7 @@ def _in_parts(
         share = jnp.sum(rows["weight"]) / jnp.maximum(jnp.sum(batch["weight"]), 1e-30)
         return (state, jax.tree.map(lambda s, m: s + share * m, sums, means)), None
 
+    values = jax.jit(values, inline=True)  # traced once, for its shapes and for the loop
     # Each part takes every parts-th row: a batch sharded over devices stays on all of them.
     rows = jax.tree.map(lambda a: a.reshape(n_rows, parts, *a.shape[1:]).swapaxes(0, 1), batch)
     _, shapes = jax.eval_shape(values, state, jax.tree.map(lambda a: a[0], rows), key)
@@ -149,7 +152,7 @@ def _in_parts(
 
 def _train_step(
     task: Task,
-    optimizer: optax.GradientTransformation,
+    optimizer: "optax.GradientTransformation",
     rows_at_once: int,
     held: Layout,
     data: Rows,
@@ -177,7 +180,7 @@ def _train_step(
     )
     bad = ~jnp.isfinite(loss) & (member.bad_step < 0)
     return member._replace(
-        params=optax.apply_updates(member.params, updates),
+        params=jax.tree.map(lambda p, u: (p + u).astype(p.dtype), member.params, updates),
         state=state,
         optimizer=optimizer_state,
         sums=_accumulate(member.sums, loss, metrics, batch["weight"]),

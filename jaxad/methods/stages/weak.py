@@ -13,7 +13,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax import Array
 from ml_collections import ConfigDict
 
@@ -178,6 +177,8 @@ def task(network: Classifier, fraction: float = 1.0) -> Task:
         return params, {"mask": mask.astype(jnp.float32)}
 
     def loss(params: Any, state: dict, batch: dict, key: Array, training: bool) -> tuple:
+        import optax
+
         x = batch["x"] * state["mask"] if state else batch["x"]
         logits = network.apply(params, x)
         values = optax.sigmoid_binary_cross_entropy(logits, batch["y"])
