@@ -1,8 +1,7 @@
 """Scorers: from raw events to anomaly scores, for other people's code.
 
-A `Scorer` is a pure function, its parameters, what its input looks like, and the scores of
-held-out background that turn a false-positive rate into a threshold. `load` reads the one that a
-run left in its work directory. Larger scores are always more anomalous.
+A `Scorer` is a pure function, its parameters, what its input looks like, and scores of held-out
+background, for thresholds. `load` reads that of a run. Larger scores are always more anomalous.
 """
 
 import hashlib
@@ -65,6 +64,7 @@ class Scorer:
         default: name of the default score; "": the method's first.
         program: serialised jax.export program, raw -> (n, 3) with the default score first, which
             then stands for the method's code: no other score and no gradient.
+        compiler_options: of XLA, for the programs that score; None: its own.
 
     Examples:
         A scorer is made by training; this one, of three features, is made by hand.
@@ -98,6 +98,7 @@ class Scorer:
     info: dict = field(default_factory=dict)
     default: str = ""
     program: bytes = b""
+    compiler_options: dict[str, int | bool] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """The fields: what is compiled, or lies on a device, is made anew from them."""
@@ -160,14 +161,13 @@ class Scorer:
             return {k: _mean_over_members(v) for k, v in self.member_fn(params, x).items()}
 
         functions = {"default": self.fn, "scores": all_scores, "members": self.member_fn}
-        module = methods.get(self.method)
-        if hasattr(module, "outputs"):
+        if hasattr(module := methods.get(self.method), "outputs"):
             outputs = _exactly(module.outputs(self.config, self.layout))
             functions["outputs"] = lambda *a: jax.tree.map(_rows_last, outputs(*a))
-        return {name: jax.jit(self._refusing(function)) for name, function in functions.items()}
+        return {name: self._refusing(function) for name, function in functions.items()}
 
     def _refusing(self, function: Callable[[Any, Array], Any]) -> Callable[[Any, Array], Any]:
-        """`function`, arrays (..., n), with NaN for events that are refused; in parts if large."""
+        """`function`, arrays (..., n), with NaN for refused events; in parts if large; compiled."""
 
         def call(params: Any, x: Array) -> Any:
             bad = refused(self.layout, x)
@@ -179,7 +179,7 @@ class Scorer:
             parts = in_chunks(lambda x: jax.tree.map(_rows_first, call(params, x)), x, AT_ONCE)
             return jax.tree.map(_rows_last, parts)
 
-        return in_parts
+        return jax.jit(in_parts, compiler_options=self.compiler_options)
 
     @cached_property
     def _device_params(self) -> Any:

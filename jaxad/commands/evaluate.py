@@ -17,6 +17,7 @@ import filecmp
 import json
 import sys
 from collections.abc import Container, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from ml_collections import ConfigDict
 from jaxad import data, methods, report, workdir
 from jaxad.commands import cli
 from jaxad.data.dataset import Dataset, Rows
+from jaxad.devices import compiler
 from jaxad.errors import DAMAGED, UserError
 from jaxad.evaluation import closure, general, mimickers, references, resonant
 from jaxad.evaluation.general import Table
@@ -91,6 +93,8 @@ def _evaluate(scorer: Scorer, directory: Path, source: str, n_bootstrap: int, ke
     baselines = [b for b in references.names_of(config, dataset) if b not in left_out]
     classes = general.classes_of(dataset, baselines)
     medians = references.medians(dataset, baselines)
+    options = compiler.for_few(sum(len(rows["x"]) for rows in classes.values()))
+    scorers = {name: replace(each, compiler_options=options) for name, each in scorers.items()}
     table = general.scores_of(scorers, baselines, classes, medians)
     weights = general.weights_of(classes)
     metrics = general.measure(table, n_bootstrap, weights)

@@ -56,15 +56,28 @@ def keep_programs() -> None:
             jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
-def quickly() -> dict[str, int | bool] | None:
+FEW_ROWS = 8192
+"""Rows that are over before an optimised program has paid for its compilation."""
+
+
+def quickly(level: int = 0) -> dict[str, int | bool] | None:
     """Compiler options of `jax.jit` for what runs a few times; None where they gain nothing.
 
-    On a CPU such a program is there in a fifth of the time, and takes twice as long to run.
+    On a CPU a program of level 0 is there in a fifth of the time, and takes twice as long to run;
+    one of level 1 in two thirds, and takes as long.
     """
     if jax.default_backend() != "cpu":
         return None
     older = {"xla_cpu_use_fusion_emitters": False} if version < (0, 11) else {}
-    return {"xla_backend_optimization_level": 0} | older
+    return {"xla_backend_optimization_level": level} | older
+
+
+def for_few(n: int) -> dict[str, int | bool] | None:
+    """Compiler options of a scorer that scores `n` events in all; None where these are many.
+
+    The scores may differ from those of others in their last bits.
+    """
+    return quickly(level=1) if n <= FEW_ROWS else None
 
 
 def folder() -> Path:

@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 _RUNS_ONCE = {"xla_backend_optimization_level": 0}
 """Compiler options for what runs once a fit or epoch: on CPU compiled in a fifth of the time. With
 others the last bits of initial parameters differ, and thereby every trained figure."""
-FEW_STEPS, FEW_ROWS = 64, 8192
-"""A fit of so few steps, and rows of all members in them, is over before an optimised step has paid
-for its compilation; without it convolutions take seven times as long."""
+FEW_STEPS = 64
+"""A fit of so few steps, and of few rows, is compiled with less optimisation: without it
+convolutions take seven times as long."""
 
 
 def _host() -> jax.Device | None:
@@ -259,7 +259,7 @@ def compile_programs(task: Task, config: ConfigDict, n_members: int, n_steps: in
     optimizer = make_optimizer(config, n_steps)
     jit_members = partial(jax.jit, donate_argnums=0, out_shardings=sharding["members"])
     n_rows = n_steps * config.batch_size * n_members
-    is_short = n_steps <= FEW_STEPS and n_rows <= FEW_ROWS
+    is_short = n_steps <= FEW_STEPS and n_rows <= compiler.FEW_ROWS
     often = compiler.quickly() if is_short else None
     rarely = often if is_short or not on_cpu else _RUNS_ONCE
 
