@@ -1,4 +1,7 @@
-"""Section `profile`: where the time of a training step goes, kernel by kernel."""
+"""Section `profile`: where the time of a training step goes, kernel by kernel.
+
+On a CPU kernels are the operations of the compiled program, whose time is that of all threads.
+"""
 
 import re
 import tempfile
@@ -8,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import jax
-from jax.profiler import ProfileData
+from jax.profiler import ProfileData, ProfileEvent
 
 from benchmarks.accelerator import networks
 from benchmarks.accelerator.context import Context
@@ -56,19 +59,30 @@ def _measured(call: Callable[[], None]) -> tuple[float, Counter[str], Counter[st
         files = list(Path(folder).rglob("*.xplane.pb"))
         planes = [plane for file in files for plane in ProfileData.from_file(str(file)).planes]
     busy, launches = Counter(), Counter()
+    on_cpu = jax.default_backend() == "cpu"
+    place, thread = ("/host:CPU", "tf_XLA") if on_cpu else ("/device:", "Stream")
     for plane in planes:
-        for line in plane.lines if plane.name.startswith("/device:") else ():
-            for event in line.events if line.name.startswith("Stream") else ():
+        for line in plane.lines if plane.name.startswith(place) else ():
+            for event in line.events if line.name.startswith(thread) else ():
+                if on_cpu and not _is_operation(event):
+                    continue
                 kind = _kind(event.name)
                 busy[kind] += event.duration_ns
                 launches[kind] += 1
     return wall, busy, launches
 
 
+def _is_operation(event: ProfileEvent) -> bool:
+    """Of a program on a CPU, but for loops, which hold others."""
+    return "hlo_op" in dict(event.stats) and not event.name.startswith("while")
+
+
 def _kind(kernel: str) -> str:
     """One name of kernels of a kind: without numbers; what cuDNN and cuBLAS chose cut short."""
     kernel = kernel.removeprefix("void ")
+    if kernel.startswith("ynn_fusion"):
+        return "matrix products"  # of XLA on a CPU
     for library in ("wgrad", "fprop", "dgrad", "gemm"):
         if library in kernel and "fusion" not in kernel:
             return f"{library}, {kernel.split('_')[0]}"
-    return re.sub(r"(_\d+)+$", "", kernel)[:40]
+    return re.sub(r"([_.]\d+)+$", "", kernel)[:40]
