@@ -1,6 +1,7 @@
 """The scorer's inputs and rates: JAX and awkward arrays, several devices, background rates."""
 
 import dataclasses
+import logging
 import os
 import subprocess
 import sys
@@ -10,11 +11,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 from random_scorers import jet_scorer, trigger_data, trigger_scorer
 
+from jaxad.data.layout import Layout
 from jaxad.data.ragged import padded
+from jaxad.devices import compiler
 from jaxad.errors import UserError
-from jaxad.scorer import load
+from jaxad.scorer import Scorer, load
 from jaxad.storage import on_disk, sorting
 
 
@@ -42,6 +46,36 @@ def test_any_number_of_events_in_any_batches(scorer):
         found = scorer(x[:n])
         np.testing.assert_allclose(found, whole[:n], rtol=1e-5)
         found[:] = 0.0  # they are the caller's
+
+
+def test_a_first_score_compiles_its_own_program_and_no_other(caplog):
+    n, k = 23, 11  # numbers of which no other test has arrays
+    scorer = Scorer(
+        method="pca",
+        config=ConfigDict({"inputs": {"name": "features"}}),
+        params={
+            "mean": np.zeros(n, np.float32),
+            "components": np.eye(n, dtype=np.float32)[:k],
+            "inputs": {"shift": np.zeros(n, np.float32), "scale": np.ones(n, np.float32)},
+        },
+        layout=Layout("features", (n,), columns=tuple((f"x{i}", "") for i in range(n))),
+    )
+    with jax.log_compiles(True), caplog.at_level(logging.WARNING):
+        scorer(np.ones((1, n), np.float32))
+    compiled = [record.getMessage() for record in caplog.records]
+    compiled = [text.split()[1] for text in compiled if text.startswith("Compiling")]
+    assert compiled == ["jit(in_parts)"]
+
+
+def test_few_events_are_scored_by_a_program_that_is_compiled_in_haste(scorer):
+    assert compiler.for_few(compiler.FEW_ROWS + 1) is None
+    options = compiler.for_few(compiler.FEW_ROWS)
+    assert (options is None) == (jax.default_backend() != "cpu")
+    few, x = dataclasses.replace(scorer, compiler_options=options), trigger_data(40)
+    found, expected = few.member_scores(x), scorer.member_scores(x)
+    assert found.keys() == expected.keys()
+    for name, values in expected.items():
+        np.testing.assert_allclose(found[name], values, rtol=1e-4, atol=1e-6)
 
 
 def test_rate_and_threshold_are_inverse(scorer):
