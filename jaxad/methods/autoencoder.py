@@ -29,10 +29,8 @@ from jaxad.models.dense import DenseAutoencoder, Reconstruction
 from jaxad.training import Task, weighted_mean
 
 KINDS = ("image", "vector")
-LARGE = (ConvAutoencoder, CountsAutoencoder)
-"""Networks whose patches are more than a processor's cache holds of a batch."""
-CPU_ROWS = 32
-"""Rows of which it holds them."""
+CPU_ROWS = {ConvAutoencoder: 32, CountsAutoencoder: 32, PooledAutoencoder: 8}
+"""Images of which a processor's cache holds the patches: those of a whole batch it does not."""
 
 
 def model(config: ConfigDict) -> nn.Module:
@@ -97,7 +95,7 @@ def task(network: nn.Module, augment: bool = False) -> Task:
         errors = squared_error(x, network.apply({"params": params}, x))
         return weighted_mean(errors, batch["weight"]), ({}, state)
 
-    return Task(init, loss, cpu_rows=CPU_ROWS if isinstance(network, LARGE) else 0)
+    return Task(init, loss, cpu_rows=CPU_ROWS.get(type(network), 0))
 
 
 def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
@@ -130,9 +128,8 @@ def scores(config: ConfigDict, layout: Layout) -> Callable[[dict, Array], dict[s
 
             return jnp.mean(jax.vmap(jax.vmap(one))(fitted["params"]), axis=1).T
 
-        z = stage.apply(fitted, x)
-        found = rows.in_cache(errors, z, CPU_ROWS) if isinstance(network, LARGE) else errors(z)
-        return {"mse": found.T}
+        at_once = CPU_ROWS.get(type(network), 0)
+        return {"mse": rows.in_cache(errors, stage.apply(fitted, x), at_once).T}
 
     return function
 

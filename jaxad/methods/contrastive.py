@@ -204,7 +204,7 @@ def scores(config: ConfigDict, layout: Layout) -> Callable[[dict, Array], dict[s
         found = jax.vmap(member)({k: v for k, v in fitted.items() if k != "inputs"})
         return {name: found[name] for name in dict.fromkeys((config.method.score, *SCORES))}
 
-    return function
+    return sets.few_at_once(function)
 
 
 def caution(config: ConfigDict, dataset: Dataset) -> str:

@@ -125,4 +125,4 @@ def scores(config: ConfigDict, layout: Layout) -> Callable[[dict, Array], dict[s
 
         return {"nll": sets.each_network(one, fitted["params"])}
 
-    return function
+    return sets.few_at_once(function)

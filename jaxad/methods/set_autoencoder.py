@@ -160,4 +160,4 @@ def scores(config: ConfigDict, layout: Layout) -> Callable[[dict, Array], dict[s
 
         return {"mse": sets.each_network(vectors, fitted["params"])}
 
-    return function
+    return sets.few_at_once(function)

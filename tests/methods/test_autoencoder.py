@@ -94,6 +94,22 @@ def test_score_is_the_mean_squared_pixel_difference_of_each_member(jets):
         np.testing.assert_allclose(scores[member], expected, rtol=1e-4)
 
 
+@pytest.mark.cpu("elsewhere all images are scored at once")
+def test_memory_of_scoring_does_not_grow_with_the_images():
+    config = interpretable_ae.get_config("smoke")
+    network, side = autoencoder.model(config), config.inputs.n_pixels
+    image = jax.ShapeDtypeStruct((1, side, side, 1), jnp.float32)
+    found = jax.eval_shape(network.init, jax.random.key(0), image)["params"]
+    fitted = {"params": jax.tree.map(lambda a: jnp.ones((1, 1, *a.shape)), found), "inputs": {}}
+    score = jax.jit(autoencoder.scores(config, LAYOUT))
+
+    def memory(n: int) -> int:
+        program = score.lower(fitted, jnp.ones((n, 30, 4))).compile()
+        return program.memory_analysis().temp_size_in_bytes
+
+    assert memory(320) < 2 * memory(64)
+
+
 def test_scores_ignore_order_and_padding_of_particles(jets):
     config = toptagging_ae.get_config("smoke")
     network = autoencoder.model(config)

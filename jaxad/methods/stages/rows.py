@@ -86,10 +86,10 @@ def shape_of(stage: Stage) -> tuple[int, ...]:
 def in_cache(function: Callable[[Array], Any], x: Array, n: int) -> Any:
     """`function` of rows x (N, ...), a pytree of arrays (N, ...).
 
-    On a CPU `n` rows at a time, whose activations stay in its cache; all at once elsewhere, and
-    where a batch is spread over several devices.
+    On a CPU `n` rows at a time, whose activations stay in its cache; all at once elsewhere, for an
+    `n` of 0, and where a batch is spread over several devices.
     """
-    if on_cpu() and jax.local_device_count() == 1:
+    if n and on_cpu() and jax.local_device_count() == 1:
         return batches.in_chunks(function, x, n)
     return function(x)
 

@@ -23,6 +23,7 @@ from jaxad.models.sets import DeepSets, Transformer
 KINDS = ("set",)
 NETWORKS = ("deep_sets", "transformer")
 CPU_ROWS = 32
+"""Sets of which a processor's cache holds the activations: those of a batch it does not."""
 
 
 def stage_of(config: ConfigDict, layout: Layout, method: str) -> Stage:
@@ -73,6 +74,21 @@ def physical(x: Array) -> Array:
     """(z, eta, phi) (..., M, 3) of the values of the input (..., M, 5), zeros in empty slots."""
     z = jnp.exp(x[..., :1]) * x[..., 4:]
     return jnp.concatenate([z, x[..., 1:3]], axis=-1)
+
+
+def few_at_once(
+    scores: Callable[[dict, Array], dict[str, Array]],
+) -> Callable[[dict, Array], dict[str, Array]]:
+    """Scores {name: (members, n)} of what was fitted and raw sets (n, M, 4), as they were given.
+
+    On a CPU of as many sets at once as train, whose activations stay in its cache.
+    """
+
+    def function(fitted: dict, raw: Array) -> dict[str, Array]:
+        part = lambda raw: jax.tree.map(jnp.transpose, scores(fitted, raw))  # noqa: E731
+        return jax.tree.map(jnp.transpose, rows.in_cache(part, raw, CPU_ROWS))
+
+    return function
 
 
 def each_network(function: Callable[[Any], Any], params: Any) -> Any:
