@@ -4,7 +4,6 @@ import argparse
 import codecs
 import errno
 import functools
-import gc
 import io
 import os
 import re
@@ -258,7 +257,6 @@ def exit_code(command: Callable[[], int | None], at_once: bool = False) -> int:
     logging.set_verbosity(logging.FATAL)  # Orbax logs what is raised anyway
     compiler.settle()
     precision.settle()
-    gc.set_threshold(50_000)  # tracing makes many objects that stay: a tenth of a short command
     try:
         return command() or 0
     except (UserError, OSError) as error:

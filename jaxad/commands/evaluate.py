@@ -93,8 +93,8 @@ def _evaluate(scorer: Scorer, directory: Path, source: str, n_bootstrap: int, ke
     baselines = [b for b in references.names_of(config, dataset) if b not in left_out]
     classes = general.classes_of(dataset, baselines)
     medians = references.medians(dataset, baselines)
-    options = compiler.for_few(sum(len(rows["x"]) for rows in classes.values()))
-    scorers = {name: replace(each, compiler_options=options) for name, each in scorers.items()}
+    if options := compiler.for_few(sum(len(rows["x"]) for rows in classes.values())):
+        scorers = {name: replace(each, compiler_options=options) for name, each in scorers.items()}
     table = general.scores_of(scorers, baselines, classes, medians)
     weights = general.weights_of(classes)
     metrics = general.measure(table, n_bootstrap, weights)

@@ -29,7 +29,7 @@ from jaxad.commands import cli
 from jaxad.data.dataset import Dataset
 from jaxad.data.event_weights import for_training
 from jaxad.data.raw_events import trained_energies
-from jaxad.devices import compiler, hosts
+from jaxad.devices import hosts
 from jaxad.errors import UserError
 from jaxad.evaluation import closure, references
 from jaxad.methods import Bench, settings
@@ -103,8 +103,7 @@ def build_scorer(config: ConfigDict, method: str, fitted: dict, dataset: Dataset
     )
     if x is None:
         return uncalibrated
-    once = dataclasses.replace(uncalibrated, compiler_options=compiler.for_few(len(x)))
-    return uncalibrated.calibrated(once(x, folder_of(x)), weight)
+    return uncalibrated.calibrated(uncalibrated(x, folder_of(x)), weight)
 
 
 def _check_folders(config: ConfigDict, directory: Path) -> None:

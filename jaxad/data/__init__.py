@@ -13,6 +13,7 @@ import importlib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ml_collections import ConfigDict
 
@@ -23,6 +24,9 @@ from jaxad.data.rows import Events, file_of, open_array, open_tree
 from jaxad.data.settings import COMMON, complete
 from jaxad.data.table import Everything, Origin, Table, table_summary
 from jaxad.errors import UserError
+
+if TYPE_CHECKING:
+    from jaxad.data.named_table import from_mapping
 
 READERS = ("toptagging", "adc2021", "cmsl1t", "regions", "lhco", "jets", "codae", "events")
 POINTED = ("cmsl1t", "events")
@@ -63,7 +67,11 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str):
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def __getattr__(name: str) -> Any:
     """Import on first use what reads files: `jaxad.load` waits for none of it."""
     if name == "from_mapping":
         return importlib.import_module("jaxad.data.named_table").from_mapping

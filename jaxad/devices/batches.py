@@ -101,7 +101,8 @@ def in_chunks(function: Callable[[Array], Any], x: Array, size: int) -> Any:
     if not isinstance(n, int) or n <= size:
         return function(x)
     missing = -n % size
-    filled = jnp.concatenate([x, jnp.zeros((missing, *x.shape[1:]), x.dtype)]) if missing else x
+    # Its last row fills it up: of zeros a gradient may not exist.
+    filled = jnp.concatenate([x, jnp.repeat(x[-1:], missing, axis=0)]) if missing else x
     parts = jax.lax.map(function, filled.reshape(-1, size, *x.shape[1:]))
     return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:])[:n], parts)
 

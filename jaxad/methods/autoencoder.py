@@ -30,7 +30,7 @@ from jaxad.training import Task, weighted_mean
 
 KINDS = ("image", "vector")
 CPU_ROWS = {ConvAutoencoder: 32, CountsAutoencoder: 32, PooledAutoencoder: 8}
-"""Images of which a processor's cache holds the patches: those of a whole batch it does not."""
+"""Images whose patches a processor's cache holds; those of a whole batch do not fit."""
 
 
 def model(config: ConfigDict) -> nn.Module:
@@ -120,16 +120,13 @@ def scores(config: ConfigDict, layout: Layout) -> Callable[[dict, Array], dict[s
     network, stage = model(config), stage_of(config, layout)
 
     def function(fitted: dict, x: Array) -> dict[str, Array]:
-        def errors(z: Array) -> Array:
-            """(n, members)"""
-
+        def errors(z: Array) -> dict[str, Array]:
             def one(params: Any) -> Array:
                 return squared_error(z, network.apply({"params": params}, z))
 
-            return jnp.mean(jax.vmap(jax.vmap(one))(fitted["params"]), axis=1).T
+            return {"mse": jnp.mean(jax.vmap(jax.vmap(one))(fitted["params"]), axis=1)}
 
-        at_once = CPU_ROWS.get(type(network), 0)
-        return {"mse": rows.in_cache(errors, stage.apply(fitted, x), at_once).T}
+        return rows.in_cache(errors, stage.apply(fitted, x), CPU_ROWS.get(type(network), 0))
 
     return function
 

@@ -382,13 +382,11 @@ def scores(config: ConfigDict, layout: Layout) -> Callable[[dict, Array], dict[s
 
     def function(fitted: dict, raw: Array) -> dict[str, Array]:
         def energies(x: Array) -> dict[str, Array]:
-            """(n, members) of each phase."""
             of_all = jax.vmap(jax.vmap(lambda params: energy(network, params, x)))
             phases = {"nae": "params", "ae": "before"}
-            return {name: of_all(fitted[key]).mean(axis=1).T for name, key in phases.items()}
+            return {name: of_all(fitted[key]).mean(axis=1) for name, key in phases.items()}
 
-        found = rows.in_cache(energies, stage.apply(fitted, raw), at_once)
-        return {name: values.T for name, values in found.items()}
+        return rows.in_cache(energies, stage.apply(fitted, raw), at_once)
 
     return function
 

@@ -162,6 +162,8 @@ def _train_step(
     index: Array,
     epoch_key: Array,
 ) -> Member:
+    import optax
+
     batch = _batch(data, index, weight)
     key = jax.random.fold_in(epoch_key, step)
     params = held.unpack(member.params)
@@ -180,7 +182,7 @@ def _train_step(
     )
     bad = ~jnp.isfinite(loss) & (member.bad_step < 0)
     return member._replace(
-        params=jax.tree.map(lambda p, u: (p + u).astype(p.dtype), member.params, updates),
+        params=optax.apply_updates(member.params, updates),
         state=state,
         optimizer=optimizer_state,
         sums=_accumulate(member.sums, loss, metrics, batch["weight"]),

@@ -4,12 +4,13 @@ import jax
 import numpy as np
 import pytest
 from random_jets import random_jets
-from random_sets import LAYOUT, assert_exports_agree, changed, set_scorer
+from random_sets import LAYOUT, assert_exports_agree, changed, random_scorer, set_scorer
 
 from jaxad import methods
 from jaxad.configs import set_autoencoder
 from jaxad.errors import UserError
 from jaxad.methods import settings
+from jaxad.methods.stages import sets
 from jaxad.models.sets import DeepSets, Transformer
 
 LONG = pytest.mark.long
@@ -39,6 +40,15 @@ def test_scores_depend_on_the_particles_alone(model, loss, jets):
     for name, same in changed(jets).items():
         np.testing.assert_allclose(fn(same), expected, err_msg=name, **tolerance)
     assert np.isfinite(fn(np.zeros((2, 20, 3), np.float32))).all()
+
+
+@pytest.mark.parametrize("n", [3, 2 * sets.CPU_ROWS])
+def test_the_default_score_is_the_first_of_few_events_and_of_many(n):
+    scorer, jets = random_scorer("contrastive"), random_jets(1, n, 20, spread=0.1)
+    scores = scorer.scores(jets)
+    assert scorer.names == ["nearest_neighbours", "mahalanobis"]
+    np.testing.assert_allclose(scorer(jets), scores["nearest_neighbours"], rtol=1e-4)
+    assert np.abs(scores["mahalanobis"] / scores["nearest_neighbours"] - 1).min() > 1e-2
 
 
 @pytest.mark.parametrize("network", [DeepSets(6), Transformer(6, layers=2, width=16)])

@@ -261,8 +261,9 @@ def fit(settings: Settings, train: Rows, val: Rows) -> dict[str, Array]:
         validation losses above that of no tree.
     """
     each = [Rows(*one) for one in zip(*train, strict=True)]
-    edges = np.stack(side_by_side(edges_of, each, "bins", "classifier"))
-    return grown(settings, train, val, edges)
+    alone = len(each) == 1  # and in a thread of its own already
+    edges = [edges_of(*each)] if alone else side_by_side(edges_of, each, "bins", "classifier")
+    return grown(settings, train, val, np.stack(edges))
 
 
 @partial(jax.jit, static_argnames="settings")

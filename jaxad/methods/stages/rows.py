@@ -1,7 +1,6 @@
 """Training rows of a method: the network input of the background, once, in bounded memory."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -83,15 +82,23 @@ def shape_of(stage: Stage) -> tuple[int, ...]:
     return jax.eval_shape(stage.values, event).shape
 
 
-def in_cache(function: Callable[[Array], Any], x: Array, n: int) -> Any:
-    """`function` of rows x (N, ...), a pytree of arrays (N, ...).
+def in_cache(scores: Callable[[Array], dict[str, Array]], x: Array, n: int) -> dict[str, Array]:
+    """`scores` {name: (members, N)} of rows x (N, ...), in their order.
 
     On a CPU `n` rows at a time, whose activations stay in its cache; all at once elsewhere, for an
     `n` of 0, and where a batch is spread over several devices.
     """
-    if n and on_cpu() and jax.local_device_count() == 1:
-        return batches.in_chunks(function, x, n)
-    return function(x)
+    if not (n and on_cpu() and jax.local_device_count() == 1):
+        return scores(x)
+    names: list[str] = []
+
+    def part(x: Array) -> tuple[Array, ...]:
+        found = scores(x)
+        names[:] = found  # of JAX a dictionary comes back sorted, and the first is the default
+        return tuple(values.T for values in found.values())
+
+    found = batches.in_chunks(part, x, n)
+    return {name: values.T for name, values in zip(names, found, strict=True)}
 
 
 def squared_distances(a: Array, b: Array) -> Array:

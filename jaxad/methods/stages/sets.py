@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -23,7 +24,7 @@ from jaxad.models.sets import DeepSets, Transformer
 KINDS = ("set",)
 NETWORKS = ("deep_sets", "transformer")
 CPU_ROWS = 32
-"""Sets of which a processor's cache holds the activations: those of a batch it does not."""
+"""Sets whose activations a processor's cache holds; those of a whole batch do not fit."""
 
 
 def stage_of(config: ConfigDict, layout: Layout, method: str) -> Stage:
@@ -85,8 +86,7 @@ def few_at_once(
     """
 
     def function(fitted: dict, raw: Array) -> dict[str, Array]:
-        part = lambda raw: jax.tree.map(jnp.transpose, scores(fitted, raw))  # noqa: E731
-        return jax.tree.map(jnp.transpose, rows.in_cache(part, raw, CPU_ROWS))
+        return rows.in_cache(partial(scores, fitted), raw, CPU_ROWS)
 
     return function
 
