@@ -144,7 +144,8 @@ def processes(
             process.terminate()
         for process in mine:
             process.join(5)
-        pool.shutdown(wait=False, cancel_futures=True)
+        # Its thread is waited for: Python would wake it at its end while it closes what wakes it.
+        pool.shutdown(cancel_futures=True)
         raise
 
 

@@ -184,6 +184,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     def command() -> None:
         if arguments.seeds < 2:
             raise UserError(f"--seeds: expected 2 or more, found {arguments.seeds}")
+        arguments.out.mkdir(parents=True, exist_ok=True)
         config = configured(arguments.data, arguments.events, arguments.cache)
         if arguments.epochs:
             config.train.epochs = config.teacher.train.epochs = arguments.epochs
