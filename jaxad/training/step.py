@@ -2,9 +2,9 @@
 
 Stretches of an epoch run as one compiled loop over shuffled minibatches with donated state. The
 loop's bounds are arguments, so a stretch may have any length without compiling again. Ensembles are
-a `vmap` over members, data parallelism is `jit` over a mesh of all devices (what `pmap` became),
-sharding the ensemble where it divides and the batch where it does not. Everything random is a
-function of seed, stage, epoch and step (`jaxad.training.streams`).
+a `vmap` over members, or a loop (`Task.cpu_in_turn`), data parallelism is `jit` over a mesh of all
+devices (what `pmap` became), sharding the ensemble where it divides and the batch where it does
+not. Everything random is a function of seed, stage, epoch and step (`jaxad.training.streams`).
 """
 
 import sys
@@ -63,11 +63,14 @@ class Task(NamedTuple):
         is 0 on the padding of a ragged batch: means over the batch are weighted means.
     cpu_rows: rows whose gradient a CPU takes at once, so that activations stay in its cache, and
         adds up: for losses and metrics that are weighted means over rows. 0: the whole batch.
+    cpu_in_turn: one CPU trains members one after the other, where the activations of one fill its
+        cache and those of all would not.
     """
 
     init: Callable[[Array, Rows], tuple[Any, Any]] | None
     loss: Callable[[Any, Any, Rows, Array, bool], tuple[Array, tuple[dict[str, Array], Any]]]
     cpu_rows: int = 0
+    cpu_in_turn: bool = False
 
 
 class Member(NamedTuple):
@@ -249,6 +252,7 @@ def compile_programs(task: Task, config: ConfigDict, n_members: int, n_steps: in
     """Build the compiled functions; the mesh shards the ensemble if it divides, else the batch."""
     devices, on_cpu = jax.device_count(), jax.default_backend() == "cpu"
     rows_at_once = task.cpu_rows * devices if on_cpu else 0
+    in_turn = task.cpu_in_turn and on_cpu and devices == 1
     mesh = jax.make_mesh((devices,), ("devices",), axis_types=(AxisType.Auto,))
     by_member = n_members % devices == 0
     spec = {
@@ -264,6 +268,11 @@ def compile_programs(task: Task, config: ConfigDict, n_members: int, n_steps: in
     is_short = n_steps <= FEW_STEPS and n_rows <= compiler.FEW_ROWS
     often = compiler.quickly() if is_short else None
     rarely = often if is_short or not on_cpu else _RUNS_ONCE
+
+    def each_member(function: Callable, *arguments: Any) -> Any:
+        if in_turn:
+            return lax.map(lambda one: function(*one), arguments)
+        return jax.vmap(function)(*arguments)
 
     def init_member(data: Rows, index: Array, seed: Array, initial: Any) -> Member:
         batch = _batch(data, index, jnp.ones(index.shape))
@@ -312,11 +321,8 @@ def compile_programs(task: Task, config: ConfigDict, n_members: int, n_steps: in
         params = jax.eval_shape(lambda: jax.tree.map(lambda a: a[0], members.params))
         held = layout.choose(params, on_cpu, bool(config.clip_per_tensor))
 
-        def body(step, members):
-            packed = make_optimizer(config, n_steps, held.each)
-            one = partial(_train_step, task, packed, rows_at_once, held, block.data)
-            one = partial(one, block.weight[step - block.first], step)
-            return jax.vmap(one)(members, block.index[:, step - block.first], keys)
+        packed = make_optimizer(config, n_steps, held.each)
+        one = partial(_train_step, task, packed, rows_at_once, held, block.data)
 
         def pack(member):
             params, state = layout.pack(held, member.params, member.optimizer)
@@ -326,15 +332,23 @@ def compile_programs(task: Task, config: ConfigDict, n_members: int, n_steps: in
             params, state = layout.unpack(held, member.params, member.optimizer, optimizer)
             return member._replace(params=params, optimizer=state)
 
-        return jax.vmap(unpack)(lax.fori_loop(start, stop, body, jax.vmap(pack)(members)))
+        def steps(member, index, key):
+            def body(step, member):
+                at = step - block.first
+                return one(block.weight[at], step, member, index[at], key)
+
+            return unpack(lax.fori_loop(start, stop, body, pack(member)))
+
+        return each_member(steps, members, block.index, keys)
 
     @partial(jax.jit, compiler_options=often)
     def validate(members, sums, block, seeds, start, stop):
         keys = jax.vmap(lambda s: streams.key(s[0], Purpose.VALIDATION, s[1]))(seeds)
 
-        def body(step, sums):
-            def one(member, sums, index, stage_key):
-                batch = _batch(block.data, index, block.weight[step - block.first])
+        def steps(member, sums, index, stage_key):
+            def body(step, sums):
+                at = step - block.first
+                batch = _batch(block.data, index[at], block.weight[at])
                 key = jax.random.fold_in(stage_key, step)
 
                 def values(state: Any, batch: Rows, key: Array) -> tuple[Any, tuple]:
@@ -345,9 +359,9 @@ def compile_programs(task: Task, config: ConfigDict, n_members: int, n_steps: in
                 _, means = _in_parts(values, rows_at_once, member.state, batch, key)
                 return _accumulate(sums, *means, batch["weight"])
 
-            return jax.vmap(one)(members, sums, block.index[:, step - block.first], keys)
+            return lax.fori_loop(start, stop, body, sums)
 
-        return lax.fori_loop(start, stop, body, sums)
+        return each_member(steps, members, sums, block.index, keys)
 
     @partial(jit_members, compiler_options=rarely)
     def finish(members, value):

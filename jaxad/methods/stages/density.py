@@ -92,7 +92,7 @@ def task(flow: Flow) -> Task:
             values = -flow.apply(params, batch["x"], batch["m"])
         return weighted_mean(values, batch["weight"]), ({}, state)
 
-    return Task(init, loss)
+    return Task(init, loss, cpu_in_turn=True)
 
 
 def fit(
