@@ -137,6 +137,20 @@ def test_ensemble_equals_single_runs(float32_steps):
         np.testing.assert_allclose(together.value[i], alone.value[0], rtol=1e-5)
 
 
+@pytest.mark.cpu("an accelerator trains all members at once")
+def test_members_in_turn_are_those_at_once(float32_steps):
+    """One after the other a member is, bit for bit, what it is in any company."""
+    config = get_config(epochs=3, batch_size=16, keep_best=2, ensemble=3)
+    data = rows(75), rows(40, 1), config, 10
+    together = fit(TASK, *data)
+    in_turn = fit(TASK._replace(cpu_in_turn=True), *data)
+    assert_equal(in_turn.params, together.params, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(in_turn.value, together.value, rtol=1e-5)
+    config.ensemble = 2
+    fewer = fit(TASK._replace(cpu_in_turn=True), *data)
+    assert_equal(jax.tree.map(lambda a: a[:2], in_turn.params), fewer.params)
+
+
 def test_members_see_their_own_rows(float32_steps):
     data = rows(60)
     config = get_config(epochs=2, batch_size=16, ensemble=2)
