@@ -7,6 +7,7 @@ devices (what `pmap` became), sharding the ensemble where it divides and the bat
 not. Everything random is a function of seed, stage, epoch and step (`jaxad.training.streams`).
 """
 
+import os
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -36,6 +37,9 @@ FEW_STEPS = 64
 """A fit of so few steps, and of few rows, is compiled with less optimisation: without it
 convolutions take seven times as long."""
 
+FEW_MEMBERS = 18
+"""Up to so many at once leave all cores but one idle: XLA shares the arrays of 36 among them."""
+
 
 def _host() -> jax.Device | None:
     """The CPU beside an accelerator, where members are drawn: it compiles that in seconds.
@@ -63,8 +67,8 @@ class Task(NamedTuple):
         is 0 on the padding of a ragged batch: means over the batch are weighted means.
     cpu_rows: rows whose gradient a CPU takes at once, so that activations stay in its cache, and
         adds up: for losses and metrics that are weighted means over rows. 0: the whole batch.
-    cpu_in_turn: one CPU trains members one after the other, where the activations of one fill its
-        cache and those of all would not.
+    cpu_in_turn: one CPU trains few members one after the other, for networks such that the
+        activations of one fill its cache and those of all would not.
     """
 
     init: Callable[[Array, Rows], tuple[Any, Any]] | None
@@ -252,7 +256,8 @@ def compile_programs(task: Task, config: ConfigDict, n_members: int, n_steps: in
     """Build the compiled functions; the mesh shards the ensemble if it divides, else the batch."""
     devices, on_cpu = jax.device_count(), jax.default_backend() == "cpu"
     rows_at_once = task.cpu_rows * devices if on_cpu else 0
-    in_turn = task.cpu_in_turn and on_cpu and devices == 1
+    few = n_members <= FEW_MEMBERS or len(os.sched_getaffinity(0)) == 1
+    in_turn = task.cpu_in_turn and on_cpu and devices == 1 and few
     mesh = jax.make_mesh((devices,), ("devices",), axis_types=(AxisType.Auto,))
     by_member = n_members % devices == 0
     spec = {
