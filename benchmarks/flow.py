@@ -2,6 +2,7 @@
 
     pip install zuko torch nflows
     python benchmarks/flow.py --data=FOLDER_OF_PREPARED_LHCO_ARRAYS --epochs 3 5 10 20 40
+    python benchmarks/flow.py --data=jets_hls4ml_20k.h5 --epochs 3 5 10 20 40    # 20 features
 
 Everything runs on one thread in one process and is timed in CPU seconds, compilation aside, so that
 a shared machine does not matter. A schedule of jaxad is trained for each number of epochs (Adam,
@@ -30,6 +31,7 @@ os.environ["XLA_FLAGS"] = " ".join(
 )
 os.environ["OMP_NUM_THREADS"] = "1"
 
+import h5py
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -40,6 +42,7 @@ from jaxad.models.autoregressive import Autoregressive
 from jaxad.models.flow import FlowMatching, RealNVP
 
 N_EPOCH, N_SAMPLES = 439_400, 20_000
+N_MOMENTA = 20
 PUBLISHED = (64,) * 3 + (256,) * 6 + (64,) * 2  # sk_cathode's flow matching
 
 
@@ -51,13 +54,16 @@ class Setting(NamedTuple):
     rate: float = 3e-3
 
 
-SETTINGS = {
-    "affine": Setting(RealNVP(4, n_layers=12)),
-    "spline": Setting(RealNVP(4, n_layers=6, coupling="spline")),
-    "autoregressive affine": Setting(Autoregressive(4, n_layers=6), 512, 5e-3),
-    "autoregressive spline": Setting(Autoregressive(4, n_layers=3, coupling="spline"), 512),
-    "matching": Setting(FlowMatching(4, hidden=PUBLISHED, n_steps=10), rate=1e-3),
+SETTINGS: dict[str, Callable[[int], Setting]] = {
+    "affine": lambda n: Setting(RealNVP(n, n_layers=12)),
+    "spline": lambda n: Setting(RealNVP(n, n_layers=6, coupling="spline")),
+    "autoregressive affine": lambda n: Setting(Autoregressive(n, n_layers=6), 512, 5e-3),
+    "autoregressive spline": lambda n: Setting(
+        Autoregressive(n, n_layers=3, coupling="spline"), 512
+    ),
+    "matching": lambda n: Setting(FlowMatching(n, hidden=PUBLISHED, n_steps=10), rate=1e-3),
 }
+"""Of so many features."""
 
 
 class Point(NamedTuple):
@@ -68,16 +74,36 @@ class Point(NamedTuple):
     nll: float  # validation
 
 
-def load(folder: Path) -> list[np.ndarray]:
-    """Scaled features and mass of the sidebands: train x, m and validation x, m, edges left out."""
-    train, val = (np.load(folder / f"outerdata_{part}.npy") for part in ("train", "val"))
-    scaler = scaling.fit_logit_scaler(train[:, 1:-1])
+def sidebands(folder: Path) -> list[np.ndarray]:
+    """Mass, then features (n, 5) of the sidebands: to train and to validate."""
+    return [np.load(folder / f"outerdata_{part}.npy")[:, :-1] for part in ("train", "val")]
+
+
+def momenta(file: Path) -> list[np.ndarray]:
+    """log of pT, then features (n, 21) of hls4ml jets: four fifths to train, the rest to validate.
+
+    The momentum of each of the 20 leading constituents over that of the one before it, of the first
+    over that of all, of jets that have so many.
+    """
+    with h5py.File(file) as h5:
+        pt = h5["constituents"][:, :, 0].astype(float)
+    pt = -np.sort(-pt[np.sum(pt > 0, axis=1) >= N_MOMENTA], axis=1)
+    total = pt.sum(axis=1, keepdims=True)
+    before = np.concatenate([total, pt[:, : N_MOMENTA - 1]], axis=1)
+    rows = np.concatenate([np.log(total), pt[:, :N_MOMENTA] / before], axis=1)
+    return np.split(rows.astype(np.float32), [len(rows) * 4 // 5])
+
+
+def load(data: Path) -> list[np.ndarray]:
+    """Scaled features and condition: train x, m and validation x, m, edges left out."""
+    train, val = sidebands(data) if data.is_dir() else momenta(data)
+    scaler = scaling.fit_logit_scaler(train[:, 1:])
     mean, spread = train[:, :1].mean(), train[:, :1].std()
     rows = []
     for part in (train, val):
-        unit = (part[:, 1:-1] - np.asarray(scaler.low)) / np.asarray(scaler.high - scaler.low)
+        unit = (part[:, 1:] - np.asarray(scaler.low)) / np.asarray(scaler.high - scaler.low)
         part = part[((unit > 1e-6) & (unit < 1 - 1e-6)).all(axis=1)]
-        rows += [np.asarray(scaling.forward(scaler, part[:, 1:-1])), (part[:, :1] - mean) / spread]
+        rows += [np.asarray(scaling.forward(scaler, part[:, 1:])), (part[:, :1] - mean) / spread]
     return rows
 
 
@@ -145,7 +171,7 @@ class Torch:
         torch.manual_seed(seed)
         self.torch, self.batch = torch, 256
         self.x, self.m, self.x_val, self.m_val = (torch.from_numpy(np.array(r)) for r in rows)
-        self.flow, self.log_prob, self.draw = TORCH[name][0]()
+        self.flow, self.log_prob, self.draw = TORCH[name][0](self.x.shape[1])
         rate = TORCH[name][1]
         self.optimizer = torch.optim.Adam(self.flow.parameters(), lr=rate)
         self.steps = len(self.x) // self.batch
@@ -178,15 +204,15 @@ class Torch:
         return points
 
 
-def zuko_flow(kind: str, layers: int, hidden: tuple[int, ...]) -> tuple:
+def zuko_flow(kind: str, n_features: int, layers: int, hidden: tuple[int, ...]) -> tuple:
     """A flow, its log p(x | m) and its samples."""
     import zuko
 
-    flow = getattr(zuko.flows, kind)(4, 1, transforms=layers, hidden_features=hidden)
+    flow = getattr(zuko.flows, kind)(n_features, 1, transforms=layers, hidden_features=hidden)
     return flow, lambda x, m: flow(m).log_prob(x), lambda m: flow(m).sample()
 
 
-def nflows_flow() -> tuple:
+def nflows_flow(n_features: int) -> tuple:
     """The spline flow of sk_cathode, its log p(x | m) and its samples."""
     from nflows.distributions.normal import StandardNormal
     from nflows.flows.base import Flow
@@ -200,7 +226,7 @@ def nflows_flow() -> tuple:
     blocks = []
     for _ in range(10):
         spline = Spline(
-            features=4,
+            features=n_features,
             hidden_features=64,
             context_features=1,
             num_bins=8,
@@ -210,17 +236,17 @@ def nflows_flow() -> tuple:
             use_residual_blocks=False,
             activation=relu,
         )
-        blocks += [spline, ReversePermutation(features=4)]
-    flow = Flow(CompositeTransform(blocks), StandardNormal(shape=[4]))
+        blocks += [spline, ReversePermutation(features=n_features)]
+    flow = Flow(CompositeTransform(blocks), StandardNormal(shape=[n_features]))
     return flow, flow.log_prob, lambda m: flow.sample(1, context=m)
 
 
-TORCH: dict[str, tuple[Callable[[], tuple], float]] = {
-    "MAF": (lambda: zuko_flow("MAF", 15, (128, 128)), 1e-4),
-    "NSF": (lambda: zuko_flow("NSF", 5, (64, 64)), 1e-3),
+TORCH: dict[str, tuple[Callable[[int], tuple], float]] = {
+    "MAF": (lambda n: zuko_flow("MAF", n, 15, (128, 128)), 1e-4),
+    "NSF": (lambda n: zuko_flow("NSF", n, 5, (64, 64)), 1e-3),
     "nflows": (nflows_flow, 1e-4),
 }
-"""How a flow is made, and its learning rate."""
+"""How a flow of so many features is made, and its learning rate."""
 
 
 def show(name: str, model: Jaxad | Torch, points: list[Point]) -> None:
@@ -267,7 +293,9 @@ def main() -> None:
     """Command line."""
     names = [*SETTINGS, *TORCH]
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument(
+        "--data", type=Path, required=True, help="folder of LHCO arrays, or file of hls4ml jets"
+    )
     parser.add_argument("--epochs", type=int, nargs="+", default=[3, 5, 10, 20, 40])
     parser.add_argument("--seconds", type=float, default=120.0, help="of each flow of torch")
     parser.add_argument("--models", default=",".join(names))
@@ -278,7 +306,7 @@ def main() -> None:
     curves: dict[str, list[Point]] = {}
     for name in options.models.split(","):
         if name in SETTINGS:
-            model = Jaxad(rows, SETTINGS[name])
+            model = Jaxad(rows, SETTINGS[name](rows[0].shape[1]))
             curves[name] = [model.train(epochs) for epochs in options.epochs]
         else:
             model = Torch(rows, name)
