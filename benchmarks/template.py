@@ -47,7 +47,8 @@ EFFICIENCIES = (0.2, 0.05, 0.01)
 COPIES = 100
 ORDER = 3
 _ONE = {"flow_train.ensemble": 1, "flow.correction": 0}
-_AFFINE = {"flow.coupling": "affine"}
+_SEEN = {"flow.frame_order": 0, "flow.mass_order": 0}
+_AFFINE = {**_SEEN, "flow.coupling": "affine"}
 _REALNVP = {**_AFFINE, "flow.name": "realnvp", "flow.n_layers": 12}
 WAYS: dict[str, dict] = {
     "default": {},
@@ -59,15 +60,21 @@ WAYS: dict[str, dict] = {
         "flow_train.learning_rate": 2e-3,
         "flow_train.keep_best": 10,
     },
-    "linear": {"flow.mass": "linear"},
-    "one": _ONE,
-    "ensemble": {"flow.correction": 0},
-    "one, corrected": {"flow_train.ensemble": 1},
+    "uncorrected": {"flow.correction": 0},
+    "seen": _SEEN,
+    "seen, uncorrected": {**_SEEN, "flow.correction": 0},
+    "frame": {"flow.mass_order": 0},
+    "polynomials": {"flow.frame_order": 0},
+    "order 2": {"flow.mass_order": 2},
+    "linear": {**_SEEN, "flow.mass": "linear"},
+    "one": {**_SEEN, **_ONE},
+    "one, corrected": {**_SEEN, "flow_train.ensemble": 1},
     "twelve": {"flow_train.ensemble": 12},
     "affine": {**_AFFINE, "flow.n_layers": 6, "flow_train.learning_rate": 5e-3},
     "realnvp": {**_REALNVP, "flow_train.batch_size": 1024},
-    "narrow": {"flow.hidden": (32, 32)},
+    "narrow": {**_SEEN, "flow.hidden": (32, 32)},
     "weight decay": {
+        **_SEEN,
         **_ONE,
         "flow_train.optimizer": "adamw",
         "flow_train.weight_decay": 0.3,

@@ -18,6 +18,8 @@ def get_config(variant: str = "") -> ConfigDict:
         coupling="spline",
         n_layers=2 if smoke else 6,
         hidden=(16,) if smoke else (64, 64),
+        frame_order=0,
+        mass_order=0,
         correction=0,
     )
     config.train = training.get_config(

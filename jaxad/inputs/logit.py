@@ -69,6 +69,12 @@ def clip_counts(scaler: LogitScaler, x: ArrayLike) -> dict[str, list[int]]:
     return {"low": np.asarray(low).tolist(), "high": np.asarray(high).tolist()}
 
 
+def inside(scaler: LogitScaler, x: Array) -> Array:
+    """Which values of `x` (N, F) are clipped at no edge, bool (N, F)."""
+    unit = _unit(scaler, x)
+    return (unit > scaler.eps) & (unit < 1 - scaler.eps)
+
+
 def forward(scaler: LogitScaler, x: Array) -> Array:
     """Features `x` (..., F) to scaled features z (..., F); rows out of range are clipped."""
     unit = jnp.clip(_unit(scaler, x), scaler.eps, 1 - scaler.eps)

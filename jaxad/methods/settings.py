@@ -62,7 +62,7 @@ RANGES = {
     **dict.fromkeys(("k", "samples", "n_fit", "n_trees", "n_components"), POSITIVE_COUNT),
     **dict.fromkeys(("n_neighbours", "max_degree", "components"), POSITIVE_COUNT),
     "efp_degree": Range("0 (none) or more", 0, whole=True),
-    **dict.fromkeys(("passes", "folds", "correction"), COUNT),
+    **dict.fromkeys(("passes", "folds", "correction", "mass_order", "frame_order"), COUNT),
     "n_events": Range("2 or more", 2, whole=True),
     "n_taus": Range("0 to 5", 0, 5, whole=True),
     # normalised autoencoders, sets
@@ -188,6 +188,7 @@ INPUTS_OF = {
 
 FLOW_OF = {
     **dict.fromkeys(("coupling", "n_layers", "n_bins", "bound"), ("realnvp", "autoregressive")),
+    "mass_order": ("autoregressive",),
     "n_steps": ("matching",),
 }
 
@@ -303,7 +304,7 @@ def _of_quantized(config: ConfigDict) -> Iterator[tuple[str, str]]:
 
 def _of_flow(section: ConfigDict, name: str) -> Iterator[tuple[str, str]]:
     if name == "signal_flow":
-        for key in ("correction", "mass", "eps"):
+        for key in ("correction", "mass", "mass_order", "frame_order", "eps"):
             yield (
                 f"{name}.{key}",
                 "the density of the signal is one of mass and features, and not drawn",

@@ -69,6 +69,10 @@ class Autoregressive(nn.Module):
     does sampling, a feature at a time: a unit is computed once what it sees is known.
     "spline" puts a spline behind the affine map, on [-bound, bound] with `n_bins` bins and the
     identity outside: alone it would leave the tails as they are.
+
+    With an `order` above 0 the networks do not see m, one number in [-1, 1]: each parameter of a
+    map is a polynomial of m, and they give its coefficients. Between values of m that trained it
+    the density is as smooth as those; beyond [-1, 1] it is that of the edge.
     """
 
     n_features: int
@@ -77,11 +81,13 @@ class Autoregressive(nn.Module):
     coupling: str = "affine"
     n_bins: int = 8
     bound: float = 6.0
+    order: int = 0
 
     def setup(self):
         require_coupling(self.coupling)
         n_spline = spline.n_parameters(self.n_bins) if self.coupling == "spline" else 0
-        self.masked = Masked(self.n_features, self.n_layers, self.hidden, 2 + n_spline)
+        n_out = (2 + n_spline) * (self.order + 1)
+        self.masked = Masked(self.n_features, self.n_layers, self.hidden, n_out)
 
     def __call__(self, x: Array, m: Array) -> Array:
         """log p(x | m) (N,) of `x` (N, F) given `m` (N, C)."""
@@ -98,29 +104,36 @@ class Autoregressive(nn.Module):
 
     def inverse(self, z: Array, m: Array) -> Array:
         """The features (N, F) whose `latent` is `z` (N, F) given `m` (N, C)."""
-        weights = self.masked(m.shape[-1])
-        z, m = jnp.moveaxis(z, -1, 0), jnp.moveaxis(m, -1, 0)
+        z, (m, powers) = jnp.moveaxis(z, -1, 0), self._condition(m)
+        weights = self.masked(len(m))
 
         def block(z: Array, weights: Weights) -> tuple[Array, None]:
-            return self._inverse_block(weights, z[::-1], m), None
+            return self._inverse_block(weights, z[::-1], m, powers), None
 
         z = z[::-1] if self.n_layers % 2 else z
         return jnp.moveaxis(jax.lax.scan(block, z, weights, reverse=True)[0], 0, -1)
 
+    def _condition(self, m: Array) -> tuple[Array, Array]:
+        """What networks see of m (N, C), (C, N) or (0, N), and its Legendre polynomials."""
+        m = jnp.moveaxis(m, -1, 0)
+        if not self.order:
+            return m, jnp.ones_like(m[:1])
+        return m[:0], legendre(m[0], self.order)
+
     def _direct(self, x: Array, m: Array) -> tuple[Array, Array]:
         """Latent variables (F, N) and the log-determinant (N,)."""
-        weights = self.masked(m.shape[-1])
-        x, m = jnp.moveaxis(x, -1, 0), jnp.moveaxis(m, -1, 0)
+        x, (m, powers) = jnp.moveaxis(x, -1, 0), self._condition(m)
+        weights = self.masked(len(m))
         log_det = jnp.zeros(x.shape[1:])
         for i in range(self.n_layers):
             h = jnp.concatenate([m, x])
             for j, (kernel, bias) in enumerate(weights):
                 h = _dense(kernel[i], bias[i], nn.silu(h) if j else h)
-            x, change = self._transform(h.reshape(-1, *x.shape), x)
+            x, change = self._transform(_polynomial(h.reshape(-1, *x.shape), powers), x)
             x, log_det = x[::-1], log_det + change.sum(axis=0)
         return (x[::-1] if self.n_layers % 2 else x), log_det
 
-    def _inverse_block(self, weights: Weights, z: Array, m: Array) -> Array:
+    def _inverse_block(self, weights: Weights, z: Array, m: Array, powers: Array) -> Array:
         """Features (F, N) in the order of the block, each from the units that it completes."""
         known = [m, *(z[:0] for _ in self.hidden)]
         for k in range(self.n_features):
@@ -132,6 +145,7 @@ class Autoregressive(nn.Module):
             kernel, bias = weights[-1]
             one = slice(k, None, self.n_features)
             parameters = _dense(kernel[: len(known[-1]), one], bias[one], known[-1])
+            parameters = _polynomial(parameters[:, None], powers)[:, 0]
             known[0] = jnp.concatenate([known[0], self._inverse(parameters, z[k])[None]])
         return known[0][len(m) :]
 
@@ -147,6 +161,23 @@ class Autoregressive(nn.Module):
         if self.coupling == "spline":
             y = spline.inverse(parameters[2:], y, self.bound)
         return (y - parameters[0]) * jnp.exp(-bounded_log_scale(parameters[1]))
+
+
+def legendre(m: Array, order: int) -> Array:
+    """Legendre polynomials (order + 1, N) of m (N,), beyond [-1, 1] those of the edge."""
+    u = jnp.clip(m, -1, 1)
+    powers = [jnp.ones_like(u), u]
+    for k in range(1, order):
+        powers.append(((2 * k + 1) * u * powers[k] - k * powers[k - 1]) / (k + 1))
+    return jnp.stack(powers[: order + 1])
+
+
+def _polynomial(coefficients: Array, powers: Array) -> Array:
+    """Parameters (P, F, N): sums over coefficients (P * orders, F, N) times powers (orders, N)."""
+    if len(powers) == 1:
+        return coefficients
+    parts = coefficients.reshape(-1, len(powers), *coefficients.shape[1:])
+    return (parts * powers[:, None]).sum(axis=1)
 
 
 def _dense(kernel: Array, bias: Array, h: Array) -> Array:

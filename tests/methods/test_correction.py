@@ -10,7 +10,7 @@ from threadpoolctl import threadpool_limits
 
 from jaxad.errors import UserError
 from jaxad.inputs.logit import fit_logit_scaler
-from jaxad.methods.stages import boosting, correction, densities, density
+from jaxad.methods.stages import boosting, correction, densities, density, frame
 
 N = 10_000
 
@@ -149,13 +149,13 @@ def test_networks_draw_together_what_each_draws_alone():
     assert alike == [[0, 2], [1, 1]]
     keys = density._keys(np.uint32(0), np.uint32(1), *np.array([[0, 1, 2], [0, 0, 9]], np.uint32))
     params = jax.tree.map(lambda a: np.stack([a[0, 0], a[0, 0] + 0.5, a[0, 0]]), fitted["params"])
-    frame = {name: fitted[name] for name in ("scaler", "mass")}
+    seen = frame.of(fitted)
     m = np.random.default_rng(0).uniform(2, 3, (3, 256)).astype(np.float32)
     flow = density.network(config.flow, 2)
-    together = np.asarray(density._draw(flow, frame, params, keys, m))
+    together = np.asarray(density._draw(flow, seen, params, keys, m))
     for i, drawn in enumerate(together):
         one = jax.tree.map(lambda a, i=i: a[i : i + 1], params)
-        alone = density._draw(flow, frame, one, keys[i : i + 1], m[i : i + 1])
+        alone = density._draw(flow, seen, one, keys[i : i + 1], m[i : i + 1])
         np.testing.assert_allclose(drawn, alone[0], rtol=1e-4, atol=1e-5)
     assert (together[0] != together[2]).any()
 
@@ -176,10 +176,3 @@ def test_sorted_masses_meet_all_networks_everywhere():
         corrected = corrected_by(config, fitted, rows)
         means.append(density.sample(config, corrected, "gap", np.full(20_000, 2.5)).mean(axis=0))
     np.testing.assert_allclose(*means, atol=0.015)
-
-
-def test_masses_without_a_logarithm_are_refused():
-    with pytest.raises(UserError, match="expected masses above 0, found 1 others"):
-        density._mass("log", np.array([0.0, 1.0, 2.0]))
-    with pytest.raises(UserError, match=r"flow.mass: expected log or linear"):
-        density._mass("root", np.ones(3))

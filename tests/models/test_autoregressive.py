@@ -35,13 +35,32 @@ def test_the_density_of_the_first_feature_depends_on_the_condition(coupling):
     assert np.mean(np.abs(slope) > 1e-3) > 0.9
 
 
+def test_the_condition_enters_by_polynomials():
+    """Shifts of a block are, its networks see the features alone; beyond 1 all is as at 1."""
+    flow = Autoregressive(3, n_layers=1, hidden=(16,), order=2)
+    params, (x, _) = random_params(flow), events(3, n=8)
+    latent = jax.jit(lambda m: flow.apply(params, 0 * x, m, method=flow.latent)[:, 0])
+    m = np.linspace(-1, 1, 8, dtype=np.float32)
+    found = np.asarray(latent(m[:, None]), np.float64)
+    assert np.abs(found - np.polyval(np.polyfit(m, found, 1), m)).max() > 1e-2
+    np.testing.assert_allclose(found, np.polyval(np.polyfit(m, found, 2), m), atol=1e-5)
+    log_prob = jax.jit(lambda m: flow.apply(params, x, jnp.full((8, 1), m)))
+    np.testing.assert_array_equal(log_prob(3.0), log_prob(1.0))
+    assert np.abs(log_prob(1.0) - log_prob(0.5)).min() > 1e-4
+
+
 @pytest.mark.parametrize(
-    ("n_features", "n_layers", "coupling", "tolerance"),
-    [(4, 3, "affine", 1e-5), (4, 2, "spline", 1e-4), (20, 2, "affine", 1e-4)],
+    ("n_features", "n_layers", "coupling", "order", "tolerance"),
+    [
+        (4, 3, "affine", 0, 1e-5),
+        (4, 2, "spline", 0, 1e-4),
+        (4, 3, "spline", 2, 1e-4),
+        (20, 2, "affine", 0, 1e-4),
+    ],
 )
-def test_round_trip(n_features, n_layers, coupling, tolerance):
+def test_round_trip(n_features, n_layers, coupling, order, tolerance):
     """With 20 features some units of 16 see none that another does not."""
-    flow = Autoregressive(n_features, n_layers, hidden=(16, 16), coupling=coupling)
+    flow = Autoregressive(n_features, n_layers, hidden=(16, 16), coupling=coupling, order=order)
     params, (x, m) = random_params(flow), events(n_features)
 
     @jax.jit

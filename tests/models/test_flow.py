@@ -18,11 +18,12 @@ MASKED = Autoregressive(n_features=4, n_layers=3, hidden=(16,))
 MASKED_SPLINE = Autoregressive(
     n_features=4, n_layers=2, hidden=(16,), coupling="spline", n_bins=4, bound=4.0
 )
+POLYNOMIAL = MASKED_SPLINE.clone(order=3)
 MATCHING = FlowMatching(n_features=4, hidden=(16, 16), n_steps=8)
 FLOWS = pytest.mark.parametrize(
     "flow",
-    [AFFINE, SPLINE, MASKED, MASKED_SPLINE, MATCHING],
-    ids=["affine", "spline", "masked", "masked spline", "matching"],
+    [AFFINE, SPLINE, MASKED, MASKED_SPLINE, POLYNOMIAL, MATCHING],
+    ids=["affine", "spline", "masked", "masked spline", "polynomial", "matching"],
 )
 
 MANY = pytest.mark.parametrize("n_features", [4, pytest.param(20, marks=pytest.mark.long)])

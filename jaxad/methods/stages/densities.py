@@ -9,7 +9,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxad.methods import Bench
-from jaxad.methods.stages import correction, density
+from jaxad.methods.stages import correction, density, frame
 
 DRAWS_PER_ROW = 2  # of sideband data, that a correction compares it with
 
@@ -34,8 +34,8 @@ def fit_each(
     fewest.
     """
     settings = config.flow_train.copy_and_resolve_references()
-    members, frames = settings.ensemble, [density.frame(config, case.rows) for case in cases]
-    seen = [density.as_seen(*each) for each in zip(frames, (c.rows for c in cases), strict=True)]
+    members, frames = settings.ensemble, [frame.fit(config.flow, case.rows) for case in cases]
+    seen = [frame.seen(*each) for each in zip(frames, (c.rows for c in cases), strict=True)]
     first = np.cumsum([0, *(len(case.rows["m"]) for case in cases)])
     splits = [[row + i for row in s] for case, i in zip(cases, first) for s in case.splits]  # noqa: B905
     n_train, n_val = (min(map(len, each)) for each in zip(*splits, strict=True))
@@ -52,11 +52,11 @@ def fit_each(
         val_index=index[1],
     )
     params, start, found = density.best_first(result), 0, []
-    for case, frame in zip(cases, frames, strict=True):
+    for case, own in zip(cases, frames, strict=True):
         found.append([])
         for _ in case.splits:
-            own = slice(start, start + members)
-            found[-1].append(frame | {"params": jax.tree.map(lambda a, own=own: a[own], params)})
+            part = slice(start, start + members)
+            found[-1].append(own | {"params": jax.tree.map(lambda a, i=part: a[i], params)})
             start += members
     return found
 

@@ -20,7 +20,7 @@ from ml_collections import ConfigDict
 from jaxad.errors import UserError
 from jaxad.inputs import logit as scaling
 from jaxad.methods import Bench
-from jaxad.methods.stages import correction
+from jaxad.methods.stages import correction, frame
 from jaxad.models.autoregressive import Autoregressive
 from jaxad.models.flow import FlowMatching, RealNVP, log_prob_by_level
 from jaxad.training import Fitted, Task, streams, weighted_mean
@@ -30,7 +30,6 @@ Flow = RealNVP | Autoregressive | FlowMatching
 
 MIN_MASSES = 5
 ROWS_PER_BATCH, MIN_ROWS_PER_BATCH = 16_384, 256
-LEAST_MASS = 1e-6  # for a logarithm
 
 
 def get_config(**changes: Any) -> ConfigDict:
@@ -44,6 +43,8 @@ def get_config(**changes: Any) -> ConfigDict:
             "bound": 6.0,
             "hidden": (64, 64),
             "mass": "log",  # log | linear: how the condition enters
+            "frame_order": 3,  # of polynomials of it, which mean and spread of features follow
+            "mass_order": 1,  # of polynomials of it, of autoregressive; 0: the networks see it
             "n_steps": 20,  # of the integration, of matching
             "eps": 1e-6,  # distance kept from the edges before the logit
             "correction": 4,  # classifiers of sidebands against draws, whose weights correct these
@@ -57,21 +58,21 @@ def network(config: ConfigDict, n_features: int) -> Flow:
     hidden = tuple(config.hidden)
     match config.name:
         case "realnvp" | "autoregressive":
-            kind = RealNVP if config.name == "realnvp" else Autoregressive
-            return kind(
-                n_features=n_features,
-                n_layers=config.n_layers,
-                hidden=hidden,
-                coupling=config.coupling,
-                n_bins=config.n_bins,
-                bound=config.bound,
-            )
+            maps = {key: config[key] for key in ("n_layers", "coupling", "n_bins", "bound")}
+            if config.name == "realnvp":
+                return RealNVP(n_features, hidden=hidden, **maps)
+            return Autoregressive(n_features, hidden=hidden, order=order(config), **maps)
         case "matching":
             return FlowMatching(n_features=n_features, hidden=hidden, n_steps=config.n_steps)
         case other:
             raise UserError(
                 f"flow.name: expected realnvp, autoregressive or matching, found {other!r}"
             )
+
+
+def order(config: ConfigDict) -> int:
+    """Of the polynomials by which the mass enters the density; 0: the networks see it."""
+    return config.get("mass_order", 0) if config.name == "autoregressive" else 0
 
 
 def task(flow: Flow) -> Task:
@@ -116,8 +117,7 @@ def fit(
             different rows. Scale and range are those of all of them.
 
     Returns:
-        {"params": leading axes (members, best epochs), best epoch first; "scaler"; "mass": mean
-        and spread of it or of its logarithm, and which}.
+        {"params": leading axes (members, best epochs), best epoch first} and its `frame`.
     """
     settings = config.flow_train.copy_and_resolve_references()
     if not members and settings.ensemble > 1:
@@ -126,27 +126,14 @@ def fit(
         rows_of_members = dict(zip(("train_index", "val_index"), index, strict=True))
         train = val = {k: np.concatenate([train[k], val[k]]) for k in train}
     settings.ensemble = members or settings.ensemble
-    fitted = frame(config, train)
+    fitted = frame.fit(config.flow, train)
     for name, rows in (("train", train), ("val", val)):
         counts = scaling.clip_counts(scaling.LogitScaler(**fitted["scaler"]), rows["x"])
         print(f"{stage}: values clipped to the edges in {name}: {counts}")
-    rows = [as_seen(fitted, r) for r in (train, val)]
+    rows = [frame.seen(fitted, r) for r in (train, val)]
     flow = network(config.flow, train["x"].shape[1])
     result = bench.fit(task(flow), *rows, settings, config.seed, stage=stage, **rows_of_members)
     return fitted | {"params": best_first(result)}
-
-
-def frame(config: ConfigDict, rows: dict[str, np.ndarray]) -> dict:
-    """The "scaler" and "mass" of a density fitted to rows."""
-    scaler = scaling.fit_logit_scaler(rows["x"], config.flow.eps)
-    mass = _mass(config.flow.mass, rows["m"])
-    return {"scaler": {k: np.asarray(v) for k, v in scaler._asdict().items()}, "mass": mass}
-
-
-def as_seen(frame: dict, rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Rows as the network sees them: "x" (N, F), "m" (N, 1) and "weight" where they have one."""
-    seen = {"x": np.asarray(scaled(frame, rows["x"])), "m": np.asarray(condition(frame, rows["m"]))}
-    return seen | ({"weight": rows["weight"]} if "weight" in rows else {})
 
 
 def best_first(result: Fitted) -> Any:
@@ -175,42 +162,12 @@ def _length(params: Any) -> int:
     return len(jax.tree.leaves(params)[0])
 
 
-def scaled(fitted: dict, x: Array) -> Array:
-    """Features (..., F) as the network sees them."""
-    return scaling.forward(scaling.LogitScaler(**fitted["scaler"]), x)
-
-
-def _mass(how: str, m: np.ndarray) -> dict[str, np.ndarray]:
-    """How masses (N,) enter, see `condition`."""
-    if how not in ("log", "linear"):
-        raise UserError(f"flow.mass: expected log or linear, found {how!r}")
-    log = np.float32(how == "log")
-    if log and (m <= LEAST_MASS).any():
-        raise UserError(
-            f"flow.mass=log: expected masses above 0, found {int((m <= LEAST_MASS).sum())} others: "
-            "leave those events out, or set flow.mass=linear"
-        )
-    seen = np.asarray(_seen(log, np.asarray(m, np.float32)))
-    return {"mean": seen.mean(), "scale": seen.std(), "log": log}
-
-
-def _seen(log: Array, m: Array) -> Array:
-    return jnp.where(log > 0, jnp.log(jnp.maximum(m, LEAST_MASS)), m)
-
-
-def condition(fitted: dict, m: Array) -> Array:
-    """m (N,) as the network sees it, (N, 1): it or its logarithm, standardised."""
-    mass = fitted["mass"]
-    log = mass.get("log", np.float32(0))  # scorers of version 0.1 have none
-    return ((_seen(log, m) - mass["mean"]) / mass["scale"])[..., None]
-
-
 def log_prob(config: ConfigDict, fitted: dict, x: Array, m: Array) -> Array:
     """log of the mean over members and best epochs of p(x | m), (N,), in units of the features."""
-    flow, z, c = network(config.flow, x.shape[-1]), scaled(fitted, x), condition(fitted, m)
+    flow = network(config.flow, x.shape[-1])
+    z, c = frame.scaled(fitted, x, m), frame.condition(fitted, m)
     each = jax.lax.map(lambda params: flow.apply(params, z, c), _merged(fitted["params"]))
-    jacobian = scaling.log_jacobian(scaling.LogitScaler(**fitted["scaler"]), x)
-    return log_mean(each) + jacobian
+    return log_mean(each) + frame.log_jacobian(fitted, x, m)
 
 
 def log_mean(logs: Array, usable: Array | None = None, axis: int = 0) -> Array:
@@ -225,7 +182,8 @@ def latent(config: ConfigDict, fitted: dict, x: Array, m: Array) -> Array:
     """Gaussian latent variables (N, F) of the first member's best epoch."""
     flow = network(config.flow, x.shape[-1])
     best = jax.tree.map(lambda a: a[0, 0], fitted["params"])
-    return flow.apply(best, scaled(fitted, x), condition(fitted, m), method=flow.latent)
+    z, c = frame.scaled(fitted, x, m), frame.condition(fitted, m)
+    return flow.apply(best, z, c, method=flow.latent)
 
 
 def sample(config: ConfigDict, fitted: dict, stage: str, m: np.ndarray) -> np.ndarray:
@@ -253,7 +211,7 @@ def sample(config: ConfigDict, fitted: dict, stage: str, m: np.ndarray) -> np.nd
 def _drawn(config: ConfigDict, fitted: dict, stage: str, m: np.ndarray) -> np.ndarray:
     """A draw for every m (N,), of which members and best epochs have contiguous shares."""
     flow, merged = network(config.flow, len(fitted["scaler"]["low"])), _merged(fitted["params"])
-    frame, parts = {k: fitted[k] for k in ("scaler", "mass")}, []
+    seen, parts = frame.of(fitted), []
     for i, share in enumerate(np.array_split(m, _length(merged))):
         for start in range(0, len(share), ROWS_PER_BATCH):
             parts.append((i, start, share[start : start + ROWS_PER_BATCH]))
@@ -267,7 +225,7 @@ def _drawn(config: ConfigDict, fitted: dict, stage: str, m: np.ndarray) -> np.nd
         which, start = np.array([parts[n][:2] for n in group], np.uint32).T
         params = jax.tree.map(lambda a, which=which: a[which], merged)
         keys = _keys(np.uint32(config.seed), np.uint32(streams.number_of(stage)), which, start)
-        found = np.asarray(_draw(flow, frame, params, keys, np.stack(rows)))
+        found = np.asarray(_draw(flow, seen, params, keys, np.stack(rows)))
         for n, x in zip(group, found, strict=True):
             drawn[n] = x[: len(parts[n][2])]
     return np.concatenate(drawn)
@@ -288,12 +246,12 @@ def _keys(seed: Array, stage: Array, which: Array, start: Array) -> Array:
 
 
 @partial(jax.jit, static_argnames="flow")
-def _draw(flow: Flow, frame: dict, params: Any, keys: Array, m: Array) -> Array:
+def _draw(flow: Flow, seen: dict, params: Any, keys: Array, m: Array) -> Array:
     """Draws (K, n, F) of K densities, with leading axes in `params`, at masses (K, n)."""
 
     def one(params: Any, key: Array, m: Array) -> Array:
-        z = flow.apply(params, key, condition(frame, m), method=flow.sample)
-        return scaling.inverse(scaling.LogitScaler(**frame["scaler"]), z)
+        z = flow.apply(params, key, frame.condition(seen, m), method=flow.sample)
+        return frame.unscaled(seen, z, m)
 
     if len(m) > 1:
         return jax.vmap(one)(params, keys, m)

@@ -1,0 +1,83 @@
+"""Scaled features and the mass as densities see them."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from jaxad.errors import UserError
+from jaxad.methods.stages import density, frame
+
+
+def rows(n: int = 20_000) -> dict[str, np.ndarray]:
+    """Two features, of which mean and log of the spread of the logit are parabolas of log m.
+
+    The last two rows are the edges, 0 and 1.
+    """
+    rng = np.random.default_rng(0)
+    m = (2.5 + rng.exponential(0.6, n)).astype(np.float32)
+    powers = np.vander(np.log(m), 3)
+    logit = rng.normal(size=(n, 2)) * np.exp(powers @ [[0.3, 0], [-0.2, 0], [-1, -0.5]])
+    logit += powers @ [[0, -0.5], [1, 1], [-0.5, 0]]
+    x = 1 / (1 + np.exp(-logit))
+    x[-2:] = [[0], [1]]
+    return {"x": x.astype(np.float32), "m": m}
+
+
+def settings(order: int) -> ConfigDict:
+    return density.get_config(frame_order=order)
+
+
+@pytest.mark.parametrize("order", [0, 1, 3])
+def test_scaled_features_come_back_and_their_jacobian_is_that_of_autodiff(order):
+    fitted = frame.fit(settings(order), rows())
+    assert ("moving" in fitted) == (order > 0)
+    x, m = (rows()[key][:50] for key in ("x", "m"))
+    z = frame.scaled(fitted, x, m)
+    np.testing.assert_allclose(frame.unscaled(fitted, z, m), x, rtol=1e-4, atol=1e-5)
+
+    def one(x, m):
+        return frame.scaled(fitted, x[None], m[None])[0]
+
+    slopes = jax.vmap(jax.jacfwd(one))(jnp.asarray(x), jnp.asarray(m))
+    expected = jnp.linalg.slogdet(slopes)[1]
+    np.testing.assert_allclose(frame.log_jacobian(fitted, x, m), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_moments_of_scaled_features_do_not_follow_the_mass():
+    """In bins of equal content, within four standard errors; of a frame that stays they do."""
+    data = rows()
+    bins = np.array_split(np.argsort(data["m"][:-2]), 8)
+    far = {}
+    for order in (0, 3):
+        z = frame.seen(frame.fit(settings(order), data), data)["x"]
+        means = np.stack([z[i].mean(axis=0) / z[i].std(axis=0) for i in bins])
+        spreads = np.stack([np.log(z[i].std(axis=0)) for i in bins])
+        errors = np.sqrt(len(bins[0]))
+        far[order] = np.abs(means).max() * errors, np.abs(spreads).max() * errors * np.sqrt(2)
+    assert max(far[3]) < 4 and min(far[0]) > 8
+
+
+def test_a_gap_and_weights_leave_the_moments_what_they_are():
+    """Of a law that polynomials hold exactly, and of rows that count twice."""
+    rng = np.random.default_rng(1)
+    u = rng.uniform(-1, 1, 40_000)
+    powers = np.stack([np.ones_like(u), u], 1)
+    z = 0.5 - 0.3 * u + np.exp(0.2 + 0.4 * u) * rng.normal(size=len(u))
+    kept = np.abs(u - 0.2) > 0.15
+    mean, log_scale = frame._gaussian(z[kept], powers[kept], np.ones(kept.sum()))
+    np.testing.assert_allclose(mean, [0.5, -0.3], atol=0.03)
+    np.testing.assert_allclose(log_scale, [0.2, 0.4], atol=0.02)
+    twice = np.where(u > 0, 2, 1)
+    repeated = np.repeat(np.arange(len(u)), twice)
+    by_weight = frame._gaussian(z, powers, twice.astype(float))
+    by_rows = frame._gaussian(z[repeated], powers[repeated], np.ones(len(repeated)))
+    np.testing.assert_allclose(by_weight, by_rows, rtol=1e-6)
+
+
+def test_masses_without_a_logarithm_are_refused():
+    with pytest.raises(UserError, match="expected masses above 0, found 1 others"):
+        frame.mass("log", np.array([0.0, 1.0, 2.0]), within=False)
+    with pytest.raises(UserError, match=r"flow.mass: expected log or linear"):
+        frame.mass("root", np.ones(3), within=False)
