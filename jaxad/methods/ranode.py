@@ -87,7 +87,10 @@ def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
 
 
 def _signal_flow(config: ConfigDict, n_features: int) -> RealNVP:
-    return density.network(config.signal_flow, n_features)
+    """One of mass and features, without a condition."""
+    settings = config.signal_flow.copy_and_resolve_references()
+    settings.mass_order = 0
+    return density.network(settings, n_features)
 
 
 def _spectrum(

@@ -174,7 +174,7 @@ def legendre(m: Array, order: int) -> Array:
 
 def _polynomial(coefficients: Array, powers: Array) -> Array:
     """Parameters (P, F, N): sums over coefficients (P * orders, F, N) times powers (orders, N)."""
-    if len(powers) == 1:
+    if len(powers) <= 1:
         return coefficients
     parts = coefficients.reshape(-1, len(powers), *coefficients.shape[1:])
     return (parts * powers[:, None]).sum(axis=1)

@@ -59,6 +59,16 @@ def test_moments_of_scaled_features_do_not_follow_the_mass():
     assert max(far[3]) < 4 and min(far[0]) > 8
 
 
+def test_two_masses_are_enough():
+    data = rows(4000)
+    data["m"] = np.where(data["x"][:, 0] > 0.5, 2, 3).astype(np.float32)
+    z = frame.seen(frame.fit(settings(3), data), data)["x"][:-2]
+    for m in (2, 3):
+        part = z[data["m"][:-2] == m]
+        np.testing.assert_allclose(part.mean(axis=0), 0, atol=0.02)
+        np.testing.assert_allclose(part.std(axis=0), 1, atol=0.02)
+
+
 def test_a_gap_and_weights_leave_the_moments_what_they_are():
     """Of a law that polynomials hold exactly, and of rows that count twice."""
     rng = np.random.default_rng(1)

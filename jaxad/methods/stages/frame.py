@@ -90,14 +90,17 @@ def _moving(frame: dict, rows: dict[str, np.ndarray], order: int) -> dict[str, n
 
 
 def _gaussian(z: np.ndarray, powers: np.ndarray, weight: np.ndarray) -> tuple:
-    """Coefficients (P,) of the mean and of the log of the spread of z (n,), of powers (n, P)."""
-    information = 2 * (powers.T * weight) @ powers
+    """Coefficients (P,) of the mean and of the log of the spread of z (n,), of powers (n, P).
+
+    The smallest ones, where masses take fewer values than there are coefficients.
+    """
+    inverse = np.linalg.pinv(2 * (powers.T * weight) @ powers, hermitian=True)
     log_scale = np.zeros(powers.shape[1])
     for _ in range(MAX_STEPS):
         precise = powers.T * (weight * np.exp(-2 * powers @ log_scale))
-        mean = np.linalg.solve(precise @ powers, precise @ z)
+        mean = np.linalg.pinv(precise @ powers, hermitian=True) @ (precise @ z)
         squares = ((z - powers @ mean) * np.exp(-powers @ log_scale)) ** 2
-        change = np.linalg.solve(information, (powers.T * weight) @ (squares - 1))
+        change = inverse @ ((powers.T * weight) @ (squares - 1))
         log_scale = log_scale + change
         if np.abs(change).max() < ENOUGH:
             break
