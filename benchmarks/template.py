@@ -46,7 +46,8 @@ from jaxad.training.streams import Purpose
 EFFICIENCIES = (0.2, 0.05, 0.01)
 COPIES = 100
 ORDER = 3
-_ONE = {"flow_train.ensemble": 1, "flow.correction": 0}
+_ONE = {"flow_train.ensemble": 1}
+_CORRECTED = {"flow.correction": 4}
 _SEEN = {"flow.frame_order": 0, "flow.mass_order": 0}
 _AFFINE = {**_SEEN, "flow.coupling": "affine"}
 _REALNVP = {**_AFFINE, "flow.name": "realnvp", "flow.n_layers": 12}
@@ -60,15 +61,15 @@ WAYS: dict[str, dict] = {
         "flow_train.learning_rate": 2e-3,
         "flow_train.keep_best": 10,
     },
-    "uncorrected": {"flow.correction": 0},
+    "corrected": _CORRECTED,
     "seen": _SEEN,
-    "seen, uncorrected": {**_SEEN, "flow.correction": 0},
+    "seen, corrected": {**_SEEN, **_CORRECTED},
     "frame": {"flow.mass_order": 0},
     "polynomials": {"flow.frame_order": 0},
     "order 2": {"flow.mass_order": 2},
     "linear": {**_SEEN, "flow.mass": "linear"},
     "one": {**_SEEN, **_ONE},
-    "one, corrected": {**_SEEN, "flow_train.ensemble": 1},
+    "one, corrected": {**_SEEN, **_ONE, **_CORRECTED},
     "twelve": {"flow_train.ensemble": 12},
     "affine": {**_AFFINE, "flow.n_layers": 6, "flow_train.learning_rate": 5e-3},
     "realnvp": {**_REALNVP, "flow_train.batch_size": 1024},

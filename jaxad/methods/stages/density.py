@@ -47,7 +47,7 @@ def get_config(**changes: Any) -> ConfigDict:
             "mass_order": 1,  # of polynomials of it, of autoregressive; 0: the networks see it
             "n_steps": 20,  # of the integration, of matching
             "eps": 1e-6,  # distance kept from the edges before the logit
-            "correction": 4,  # classifiers of sidebands against draws, whose weights correct these
+            "correction": 0,  # classifiers of sidebands against draws, whose weights correct these
         }
         | changes
     )
