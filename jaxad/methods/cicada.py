@@ -3,25 +3,25 @@
 The student guesses t = 32 ln(MSE) of its teacher, an autoencoder of calorimeter regions, and is
 what the trigger computes (CMS-DP-2024-121; method: arXiv:2310.06047); its network is that of
 `jaxad.models.cicada`. The teacher is trained to its end first, by the section `teacher` or as a
-run of its own, `method.teacher`; as published, ten epochs of the student follow each of the
-teacher's.
+run of its own, `method.teacher`; as published, ten epochs of the student follow each of its own.
 
 With outlier exposure, `method.outliers`, so many artificial events for each event of background
-join the training of the student, never that of the teacher nor what chooses epochs: without
-them no student sees high targets. They count a fifth of an event each. In the first twentieth of
-the training the batch normalisation takes the statistics of the batch; then its running statistics
-are frozen. In the first half weights and activations are clipped to the ranges of their types
-alone, then rounded, too; the scores are those of the integers. There is no dropout, which CICADA
-has: copies, below, leave it nothing to prevent.
+join the training of the student, never that of the teacher nor what chooses epochs: without them no
+student sees high targets. They count a fifth of an event each. In the first twentieth the batch
+normalisation takes the statistics of the batch; then its running statistics are frozen. In the
+first half weights and activations are clipped to the ranges of their types alone, then rounded,
+too; the scores are those of the integers. CICADA's dropout is left out: copies, below, do its work.
 
 A detector is the same all around and on either side: with `method.augment` every event is also
 each of its copies, turned in phi and mirrored in eta, with the teacher's own score of that copy,
 and each step draws one of them. With `method.same_rate` the last layer is scaled at the end so
-that this share of the validation events is above the teacher's threshold of the same rate.
+that this share of the background is above the teacher's threshold of the same rate; of the events
+that trained, too, as few are above it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -35,6 +35,7 @@ from jaxad import inputs
 from jaxad.data.dataset import Dataset, Rows
 from jaxad.data.layout import Layout
 from jaxad.devices import hosts
+from jaxad.devices.batches import in_batches
 from jaxad.errors import UserError
 from jaxad.fixed import from_float, run
 from jaxad.inputs.images import drawn_copies, n_copies, require_turnable, turned
@@ -46,6 +47,7 @@ from jaxad.models import cicada
 from jaxad.models.cicada import INPUT, SCORE, Statistics
 from jaxad.simulation.regions import outliers
 from jaxad.storage import cache
+from jaxad.storage.digest import digest
 from jaxad.training import Task, streams, weighted_mean
 from jaxad.training.streams import Purpose
 
@@ -63,7 +65,7 @@ OUTLIER_WEIGHT = 0.2
 This, `ROUNDED` and `FOLLOWING` were chosen by the order of validation background, of one seed.
 """
 LEAST_ABOVE = 10
-"""Validation events above a threshold that the last layer is scaled to."""
+"""Events above a threshold that the last layer is scaled to."""
 
 
 def stage_of(config: ConfigDict, layout: Layout) -> inputs.Stage:
@@ -102,18 +104,16 @@ def targets(scores: np.ndarray, teacher: str = "the teacher") -> np.ndarray:
             f"method.teacher: expected scores of 0 and above, found {scores.min():.4g} of "
             f"{teacher}: they have no logarithm; choose an autoencoder"
         )
-    tiny = np.finfo(np.float64).tiny
-    found = PER_LOG * np.log(np.maximum(scores, tiny, dtype=np.float64))
+    found = PER_LOG * np.log(np.maximum(scores, np.finfo(np.float64).tiny, dtype=np.float64))
     steps = 2.0**SCORE.fraction
     return np.clip(np.rint(found * steps), 0, SCORE.highest).astype(np.float32) / np.float32(steps)
 
 
-def exposed(config: ConfigDict, raw: np.ndarray) -> np.ndarray:
-    """Raw images (n, *shape), and `method.outliers` artificial ones for each of them."""
+def exposure(config: ConfigDict, raw: np.ndarray) -> np.ndarray:
+    """`method.outliers` artificial images for each of the raw ones (n, *shape)."""
     number = round(config.method.outliers * len(raw))
     rng = streams.generator(config.seed, Purpose.EVENTS, "outliers")
-    made = outliers(raw[rng.integers(0, len(raw), number)], rng)
-    return np.concatenate([raw, made.astype(raw.dtype)])
+    return outliers(raw[rng.integers(0, len(raw), number)], rng).astype(raw.dtype)
 
 
 def labels(teacher: Callable, raw: np.ndarray, augment: bool, name: str) -> np.ndarray:
@@ -122,6 +122,13 @@ def labels(teacher: Callable, raw: np.ndarray, augment: bool, name: str) -> np.n
     copy = jax.jit(turned)
     bar = tqdm(copies, "targets", unit="copy", delay=2)
     return np.stack([targets(teacher(np.asarray(copy(raw, i))), name) for i in bar], axis=1)
+
+
+def kept_labels(teacher: Any, raw: np.ndarray, augment: bool, folder: Path) -> np.ndarray:
+    """`labels` of a scorer, in the cache `folder`: its other students learn from the same ones."""
+    settings = {"teacher": teacher.digest, "events": digest({}, {"x": raw}), "augment": augment}
+    own = partial(labels, teacher, raw, augment, teacher.method)
+    return cache.cached(folder, "targets", settings, lambda: {"targets": own()})["targets"]
 
 
 def task(pixels: int, target: float, n_steps: int) -> Task:
@@ -174,25 +181,26 @@ def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
         UserError: images, settings or a teacher that will not do.
     """
     stage = stage_of(config, dataset.layout)
-    if config.train.keep_best != 1:
-        raise UserError(
-            f"train.keep_best: expected 1, as firmware holds one network, found "
-            f"{config.train.keep_best}"
-        )
+    if (n := config.train.keep_best) != 1:
+        raise UserError(f"train.keep_best: expected 1, as firmware holds one network, found {n}")
     if config.method.augment:
         require_turnable(stage)
-    require_rate(config, len(dataset.val["x"]))
+    require_rate(config, len(dataset.train["x"]) + len(dataset.val["x"]))
     teacher = teach(config, dataset, bench)
-    folder, parts = cache.root(config.data.cache), []
-    raw = {"train": exposed(config, dataset.train["x"]), "val": dataset.val["x"]}
-    for name, events in raw.items():
-        own = labels(teacher, events, config.method.augment, teacher.method)
-        parts.append({"x": inputs.values_of(stage, events, name, folder), "target": own})
-        parts[-1] |= rows.weight_of(getattr(dataset, name))
-    train, val = parts
-    weight = train.get("weight", np.ones(len(dataset.train["x"]), np.float32))
-    made = np.full(len(train["x"]) - len(weight), OUTLIER_WEIGHT, np.float32)
-    train["weight"] = np.concatenate([weight, made])
+    folder = cache.root(config.data.cache)
+
+    def taught(raw: np.ndarray, name: str) -> Rows:
+        own = kept_labels(teacher, raw, config.method.augment, folder)
+        return {"x": inputs.values_of(stage, raw, name, folder), "target": own}
+
+    train = taught(dataset.train["x"], "train") | rows.weight_of(dataset.train)
+    val = taught(dataset.val["x"], "val") | rows.weight_of(dataset.val)
+    background, made = (train, val), exposure(config, dataset.train["x"])
+    if len(made):
+        weight = np.full(len(made), OUTLIER_WEIGHT, np.float32)
+        added = taught(made, "outliers") | {"weight": weight}
+        train = {"weight": np.ones(len(train["x"]), np.float32)} | train
+        train = {name: np.concatenate([train[name], added[name]]) for name in train}
     steps = config.train.epochs * -(-len(train["x"]) // config.train.batch_size)
     pixels, mean = int(np.prod(train["x"].shape[1:])), float(val["target"].mean())
     fitted = bench.fit(
@@ -202,7 +210,7 @@ def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
     for member in range(config.train.ensemble):
         params, state = jax.tree.map(lambda a, m=member: a[m, 0], (fitted.params, fitted.state))
         if config.method.same_rate:
-            params = scaled(params, state["norm"], val, config.method.same_rate)
+            params = scaled(params, state["norm"], background, config.method.same_rate)
         members.append(cicada.integers(params, state["norm"]))
     stored = {
         "layers": jax.tree.map(lambda *a: np.stack(a), *members),
@@ -214,7 +222,7 @@ def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
 
 
 def require_rate(config: ConfigDict, n: int) -> None:
-    """Refuses a `method.same_rate` that n validation events do not resolve.
+    """Refuses a `method.same_rate` that n events do not resolve.
 
     Raises:
         UserError: fewer than `LEAST_ABOVE` are above such a threshold.
@@ -222,40 +230,41 @@ def require_rate(config: ConfigDict, n: int) -> None:
     share = config.method.same_rate
     if share and round(share * n) < LEAST_ABOVE:
         raise UserError(
-            f"method.same_rate={share:g}: of {n:,} validation events {round(share * n)} are above "
-            f"such a threshold, fewer than {LEAST_ABOVE}: take more events, or set "
+            f"method.same_rate={share:g}: of {n:,} events of background {round(share * n)} are "
+            f"above such a threshold, fewer than {LEAST_ABOVE}: take more events, or set "
             "method.same_rate=0"
         )
 
 
-def scaled(params: dict, norm: Statistics, val: Rows, share: float) -> dict:
-    """The parameters with the last layer scaled to the teacher's threshold, of validation rows.
+def scaled(params: dict, norm: Statistics, parts: Sequence[Rows], share: float) -> dict:
+    """The parameters with the last layer scaled to the teacher's threshold, of rows in `parts`.
 
-    As the layer has no bias and its ReLU none to mind, all scores are scaled alike, but for the
-    rounding of its weights: the order of events stays.
+    As there is no bias all scores are scaled alike, but for the rounding of the layer's weights:
+    the order of events stays.
 
     Args:
         share: of the rows and their copies, that the teacher's threshold and the student's leave.
     """
-    threshold = np.quantile(val["target"], 1 - share)
+    target = np.concatenate([part["target"] for part in parts])
+    threshold = np.quantile(target, 1 - share)
     if threshold <= 0:
         raise UserError(
-            f"method.same_rate={share:g}: of the validation events more than "
-            f"1 - {share:g} have the "
+            f"method.same_rate={share:g}: of the background more than 1 - {share:g} have the "
             "teacher's score 0: take a larger rate, another teacher, or set method.same_rate=0"
         )
-    layers, scores = cicada.integers(params, norm), []
-    score, copy = jax.jit(integer_scores), jax.jit(turned)
-    for number in range(val["target"].shape[1]):
-        scores.append(score(layers, copy(val["x"], number)))
-    own = np.quantile(np.ldexp(np.stack(scores).astype(np.float64), -SCORE.fraction), 1 - share)
+    layers, numbers = cicada.integers(params, norm), jnp.arange(target.shape[1])
+
+    def of_copies(x: Array) -> Array:
+        return jax.lax.map(lambda number: integer_scores(layers, turned(x, number)), numbers).T
+
+    scores = np.concatenate([in_batches(of_copies, part["x"]) for part in parts])
+    own = np.quantile(np.ldexp(scores.astype(np.float64), -SCORE.fraction), 1 - share)
     if own <= 0:
         raise UserError(
             "method.same_rate: the student's scores are 0, which nothing scales: train for longer, "
             "or set method.same_rate=0"
         )
-    factor = threshold / own
-    return params | {"out": params["out"] * np.float32(factor)}
+    return params | {"out": params["out"] * np.float32(threshold / own)}
 
 
 def _tell(stored: Mapping[str, Any], val: Rows) -> None:
@@ -266,11 +275,10 @@ def _tell(stored: Mapping[str, Any], val: Rows) -> None:
     for cost, counts in zip(stored["ebops"], np.asarray(scores), strict=True):
         found = np.ldexp(counts.astype(np.float64), -SCORE.fraction)
         target = val["target"][:, 0]
-        error = float(np.mean(np.abs(found - target)))
         print(
             f"student: {cost:,} EBOPs; from the teacher on {len(found):,} held-out events: mean "
-            f"absolute difference {error:.2f}, overlap of the highest 1 % "
-            f"{overlap(found, target):.2f}",
+            f"absolute difference {np.mean(np.abs(found - target)):.2f}, overlap of the highest "
+            f"1 % {overlap(found, target):.2f}",
             flush=True,
         )
 

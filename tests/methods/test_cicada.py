@@ -1,5 +1,6 @@
 """CICADA: targets, exposure, training that goes on bit for bit, and scores that are integers."""
 
+import dataclasses
 import itertools
 import math
 from functools import partial
@@ -79,17 +80,16 @@ def test_the_teacher_scores_raw_counts(dataset, teacher):
 
 def test_outliers_join_the_training_alone(dataset, student):
     x, (config, _, seen) = dataset.train["x"], student
-    raw = cicada.exposed(config, x)
-    np.testing.assert_array_equal(raw[:400], x)
-    assert len(raw) == 500 and raw.dtype == np.float32 and raw.max() <= 1023
-    np.testing.assert_array_equal(seen["train"]["x"][..., 0], raw)
+    made = cicada.exposure(config, x)
+    assert len(made) == 100 and made.dtype == np.float32 and made.max() <= 1023
+    np.testing.assert_array_equal(seen["train"]["x"][..., 0], np.concatenate([x, made]))
     np.testing.assert_array_equal(seen["val"]["x"][..., 0], dataset.val["x"])
     np.testing.assert_array_equal(
         seen["train"]["weight"], np.float32(np.repeat([1, 0.2], [400, 100]))
     )
     ordinary, added = np.split(seen["train"]["target"][:, 0], [400])
     assert np.median(added) > np.quantile(ordinary, 0.6)
-    np.testing.assert_array_equal(cicada.exposed(configured(outliers=0.0), x), x)
+    assert cicada.exposure(configured(outliers=0.0), x).shape == (0, 18, 14)
 
 
 def test_scores_are_those_of_the_integer_networks(dataset, student, tmp_path):
@@ -126,6 +126,22 @@ def lopsided(x):
     return (
         1 + 1e-3 * np.asarray(x) @ np.exp(np.arange(14) / 7) @ np.sin(1 + np.arange(18) ** 2) ** 2
     )
+
+
+def test_targets_are_kept_for_other_students_of_a_teacher(dataset, teacher, tmp_path):
+    """Of the same events and copies alone."""
+    scorer, x = load(teacher), dataset.test["x"]
+    first = cicada.kept_labels(scorer, x, False, tmp_path)
+    np.testing.assert_array_equal(first[:, 0], cicada.targets(scorer(x)))
+    (entry,) = tmp_path.iterdir()
+    written = entry.stat().st_mtime_ns
+    np.testing.assert_array_equal(cicada.kept_labels(scorer, x, False, tmp_path), first)
+    assert entry.stat().st_mtime_ns == written
+    assert cicada.kept_labels(scorer, x[:40], True, tmp_path).shape == (40, 36)
+    np.testing.assert_array_equal(cicada.kept_labels(scorer, x[:40], False, tmp_path), first[:40])
+    other = dataclasses.replace(scorer, params=jax.tree.map(lambda a: 0.9 * a, scorer.params))
+    assert (cicada.kept_labels(other, x, False, tmp_path) != first).mean() > 0.9
+    assert len(list(tmp_path.iterdir())) == 4
 
 
 def test_a_step_sees_copies_with_their_own_targets():
@@ -176,13 +192,14 @@ def test_rounding_begins_half_way():
 
 
 def test_the_last_layer_is_scaled_to_the_rate_of_the_teacher():
-    """On validation events and their copies; the order of events stays."""
+    """On all events and their copies; the order of events stays."""
     params, norm = region_params()
     x = regions(300, 4)
     before = np.asarray(jax.jit(cicada.integer_scores)(models.integers(params, norm), x[..., None]))
     target = np.stack([1.1 * before / 256 + i / 50 for i in range(36)], axis=1)
-    val = {"x": x[..., None], "target": target.astype(np.float32)}
-    scaled = models.integers(cicada.scaled(params, norm, val, 0.1), norm)
+    every = {"x": x[..., None], "target": target.astype(np.float32)}
+    parts = [{k: a[part] for k, a in every.items()} for part in (slice(200), slice(200, None))]
+    scaled = models.integers(cicada.scaled(params, norm, parts, 0.1), norm)
     assert [name for name in scaled if (scaled[name] != models.integers(params, norm)[name]).any()]
     score, own = jax.jit(cicada.integer_scores), []
     for number in range(36):
@@ -192,13 +209,13 @@ def test_the_last_layer_is_scaled_to_the_rate_of_the_teacher():
     ranks = np.argsort(np.argsort(before)), np.argsort(np.argsort(own[0]))
     assert np.corrcoef(*ranks)[0, 1] > 0.999
     config = configured(same_rate=0.01)
-    with pytest.raises(UserError, match=r"same_rate=0.01: of 900 validation events 9 are above"):
+    with pytest.raises(UserError, match=r"same_rate=0.01: of 900 events of background 9 are above"):
         cicada.require_rate(config, 900)
     cicada.require_rate(config, 1000)
     cicada.require_rate(configured(same_rate=0.0), 5)
     dead = params | {"out": -np.abs(params["out"])}
     with pytest.raises(UserError, match=r"method.same_rate: the student's scores are 0"):
-        cicada.scaled(dead, norm, val, 0.1)
+        cicada.scaled(dead, norm, parts, 0.1)
 
 
 @pytest.mark.long
