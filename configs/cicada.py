@@ -23,14 +23,14 @@ def get_config(variant: str = "") -> ConfigDict:
             "name": "cicada",
             "teacher": "",  # work directory of a trained autoencoder; "": trained here
             "outliers": 0.2,  # artificial events for each one of background; 0: no exposure
-            "augment": True,  # copies of all events, turned in phi and mirrored in eta
+            "augment": True,  # copies of events, turned in phi and mirrored in eta
             # Share of background at which the rate is the teacher's; 0: left as it is.
             "same_rate": 0.0 if smoke else 1e-2,
         }
     )
     config.model = ConfigDict()
     config.train = training.get_config(
-        epochs=2 if smoke else 400,
+        epochs=2 if smoke else 100,
         batch_size=32 if smoke else 512,
         learning_rate=1e-2,
         schedule="cosine",

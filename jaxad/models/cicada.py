@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxad.fixed import FixedType, Layer, auto_accum
+from jaxad.fixed import FixedType, Layer, auto_accum, from_float, run
 from jaxad.models.convolution import conv
 from jaxad.models.quantized import folded, quantised, set_bits
 
@@ -26,12 +26,16 @@ DENSE = FixedType(8, 2, True, "RND", "SAT_SYM")
 BIAS = FixedType(8, 4, True, "RND", "SAT_SYM")
 HIDDEN = FixedType(10, 6, False, "RND_CONV", "SAT")
 SCORE = FixedType(16, 8, False, "RND_CONV", "SAT")
+LANE = "int32"
 MAX_PIXELS = 1 << 12
-"""Of an image: the sums of the dense layer stay within 32 bits."""
+"""Of an image: the sums of the dense layer stay within the lane's bits."""
 
 NORM_EPS = 1e-3
 MOMENTUM = 0.99
 """Of the running statistics, after a plain mean at the start."""
+PEAK, CONTRAST = 0.25, 0.25
+"""Each filter starts with this weight for a region of its own, and less this share of it for the
+three others: no filter starts dead, and a sum of such ReLUs sees how peaked the energies are."""
 START = 8.0
 """Mean and spread at first of what the dense layer gives: an eighth of what its type holds."""
 FALLING = 4
@@ -48,12 +52,13 @@ class Statistics(NamedTuple):
 
 def initial(key: Array, pixels: int, target: float) -> dict[str, Array]:
     """Parameters at the start, whose output is about `target` for images of so many pixels."""
-    of_conv, of_dense, of_out = jax.random.split(key, 3)
+    of_dense, of_out = jax.random.split(key)
+    filters = PEAK * ((1 + CONTRAST) * np.eye(FILTERS, dtype=np.float32) - CONTRAST)
     glorot = jax.nn.initializers.glorot_uniform()
     spread = jax.random.uniform(of_out, (WIDTH, 1), minval=0.5, maxval=1.5)
     sign = np.where(np.arange(WIDTH) % FALLING == 0, -1, 1)[:, None]
     return {
-        "conv": glorot(of_conv, (SIDE, SIDE, 1, FILTERS)),
+        "conv": jnp.asarray(filters.reshape(SIDE, SIDE, 1, FILTERS)),
         "dense": glorot(of_dense, (pixels // SIDE**2 * FILTERS, WIDTH)),
         "scale": jnp.full(WIDTH, START),
         "shift": jnp.full(WIDTH, START),
@@ -145,6 +150,12 @@ def network(stored: Mapping[str, Any]) -> list[Layer]:
         layers.append(Layer(*own, *place))
         x_type = to
     return layers
+
+
+def integer_scores(layers: Mapping[str, Array], x: Array) -> Array:
+    """Scores (n,) int32 of images x (n, h, w, 1), in counts of `SCORE`: what firmware gives."""
+    counts, _ = run(network(layers), from_float(x, INPUT, LANE), INPUT, LANE)
+    return counts[..., 0]
 
 
 def ebops(stored: Mapping[str, np.ndarray]) -> int:

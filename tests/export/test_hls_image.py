@@ -17,7 +17,6 @@ from jaxad.export import hls
 from jaxad.export.hls import build, estimates, image, integer_project, top
 from jaxad.export.verify import read_contract
 from jaxad.fixed import parsed
-from jaxad.methods.cicada import integer_scores
 from jaxad.models import cicada
 from jaxad.scorer import Scorer
 
@@ -106,7 +105,9 @@ def test_logic_of_a_small_image_is_that_of_the_integers():
     }
     found = image.ImageFirmware((4, 4), cicada.network(stored), 0)
     logic, counts = estimates.image_logic(found), rng.integers(0, 60, (400, 16))
-    expected = jax.jit(integer_scores)(stored, counts.reshape(-1, 4, 4, 1).astype(np.float32))
+    expected = jax.jit(cicada.integer_scores)(
+        stored, counts.reshape(-1, 4, 4, 1).astype(np.float32)
+    )
     scores = np.ldexp(logic.predict(np.float64(counts))[:, 0], found.score.fraction)
     np.testing.assert_array_equal(scores, expected)
     assert len(np.unique(expected)) > 100

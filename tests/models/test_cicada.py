@@ -52,6 +52,19 @@ def ones():
     return Statistics(jnp.zeros(16), jnp.ones(16))
 
 
+def test_no_filter_starts_dead_and_each_has_a_region_of_its_own():
+    x = images(200, seed=1)
+    for seed in range(3):
+        params = cicada.initial(jax.random.key(seed), 252, 90.0)
+        y = np.asarray(jax.jit(cicada.hidden)(params, x)).reshape(200, 9, 7, 4)
+        assert (y > 0).mean((0, 1, 2)).min() > 0.2
+    alone = np.zeros((4, *SHAPE, 1))
+    alone[np.arange(4), [0, 0, 1, 1], [0, 1, 0, 1]] = 40
+    y = np.asarray(cicada.hidden(params, alone)).reshape(4, 63, 4)
+    np.testing.assert_array_equal(y[:, 0], 10 * np.eye(4))
+    assert not y[:, 1:].any()
+
+
 def test_values_in_training_are_those_of_integers(trained):
     """Layer by layer and the score, of ordinary images and of full ones."""
     params, norm = trained

@@ -89,7 +89,7 @@ def counts_of(scorer: Scorer, raw: np.ndarray) -> np.ndarray:
 def emulator(scorer: Scorer) -> Callable[[np.ndarray], np.ndarray]:
     """Function counts (n, pixels) -> integer scores (n,) int32: the scorer's own code."""
     own, shape = stored(scorer), scorer.layout.shape[:2]
-    scores = jax.jit(cicada.integer_scores)
+    scores = jax.jit(models.integer_scores)
     return lambda counts: np.asarray(scores(own, np.float32(counts).reshape(-1, *shape, 1)))
 
 
