@@ -46,10 +46,9 @@ from jaxad.training.streams import Purpose
 EFFICIENCIES = (0.2, 0.05, 0.01)
 COPIES = 100
 ORDER = 3
-_ONE = {"flow_train.ensemble": 1}
-_CORRECTED = {"flow.correction": 4}
-_SEEN = {"flow.frame_order": 0, "flow.mass_order": 0}
-_AFFINE = {**_SEEN, "flow.coupling": "affine"}
+_ONE = {"flow_train.ensemble": 1, "flow.correction": 0}
+_LINES = {"flow.frame_order": 3, "flow.mass_order": 1}
+_AFFINE = {"flow.coupling": "affine"}
 _REALNVP = {**_AFFINE, "flow.name": "realnvp", "flow.n_layers": 12}
 WAYS: dict[str, dict] = {
     "default": {},
@@ -61,20 +60,19 @@ WAYS: dict[str, dict] = {
         "flow_train.learning_rate": 2e-3,
         "flow_train.keep_best": 10,
     },
-    "corrected": _CORRECTED,
-    "seen": _SEEN,
-    "seen, corrected": {**_SEEN, **_CORRECTED},
-    "frame": {"flow.mass_order": 0},
-    "parabolas": {"flow.frame_order": 0, "flow.mass_order": 2},
-    "linear": {**_SEEN, "flow.mass": "linear"},
-    "one": {**_SEEN, **_ONE},
-    "one, corrected": {**_SEEN, **_ONE, **_CORRECTED},
+    "linear": {"flow.mass": "linear"},
+    "lines": _LINES,
+    "lines, ensemble": {**_LINES, "flow.correction": 0},
+    "parabolas": {"flow.mass_order": 2, "flow.correction": 0},
+    "frame": {"flow.frame_order": 3, "flow.correction": 0},
+    "one": _ONE,
+    "ensemble": {"flow.correction": 0},
+    "one, corrected": {"flow_train.ensemble": 1},
     "twelve": {"flow_train.ensemble": 12},
     "affine": {**_AFFINE, "flow.n_layers": 6, "flow_train.learning_rate": 5e-3},
     "realnvp": {**_REALNVP, "flow_train.batch_size": 1024},
-    "narrow": {**_SEEN, "flow.hidden": (32, 32)},
+    "narrow": {"flow.hidden": (32, 32)},
     "weight decay": {
-        **_SEEN,
         **_ONE,
         "flow_train.optimizer": "adamw",
         "flow_train.weight_decay": 0.3,

@@ -28,7 +28,9 @@ def get_config(variant: str = "") -> ConfigDict:
                 "closure_windows": 0,  # false windows that measure the template's error, each
                 # a training of its own; 0: none
             },
-            "flow": density.get_config(**({"n_layers": 2, "hidden": (16,)} if smoke else {})),
+            "flow": density.get_config(
+                **({"n_layers": 2, "hidden": (16,), "correction": 1} if smoke else {})
+            ),
             "flow_train": training.get_config(
                 epochs=2 if smoke else 12,
                 batch_size=512,

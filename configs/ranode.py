@@ -12,11 +12,13 @@ def get_config(variant: str = "") -> ConfigDict:
     smoke = variant == "smoke"
     config = cathode.get_config(variant)
     config.method.update({"name": "ranode", "initial_fraction": 0.01})
+    config.flow.correction = 0  # a ratio of densities, which has none
     config.signal_flow = density.get_config(
         name="realnvp",
         coupling="spline",
         n_layers=2 if smoke else 6,
         hidden=(16,) if smoke else (64, 64),
+        correction=0,
     )
     config.train = training.get_config(
         epochs=2 if smoke else 300,

@@ -89,7 +89,8 @@ def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
 def _signal_flow(config: ConfigDict, n_features: int) -> RealNVP:
     """One of mass and features, without a condition."""
     settings = config.signal_flow.copy_and_resolve_references()
-    settings.mass_order = 0
+    with settings.unlocked():
+        settings.mass_order = 0
     return density.network(settings, n_features)
 
 

@@ -7,7 +7,6 @@ devices (what `pmap` became), sharding the ensemble where it divides and the bat
 not. Everything random is a function of seed, stage, epoch and step (`jaxad.training.streams`).
 """
 
-import os
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -256,8 +255,7 @@ def compile_programs(task: Task, config: ConfigDict, n_members: int, n_steps: in
     """Build the compiled functions; the mesh shards the ensemble if it divides, else the batch."""
     devices, on_cpu = jax.device_count(), jax.default_backend() == "cpu"
     rows_at_once = task.cpu_rows * devices if on_cpu else 0
-    few = n_members <= FEW_MEMBERS or len(os.sched_getaffinity(0)) == 1
-    in_turn = task.cpu_in_turn and on_cpu and devices == 1 and few
+    in_turn = task.cpu_in_turn and on_cpu and devices == 1 and n_members <= FEW_MEMBERS
     mesh = jax.make_mesh((devices,), ("devices",), axis_types=(AxisType.Auto,))
     by_member = n_members % devices == 0
     spec = {

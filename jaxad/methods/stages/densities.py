@@ -30,9 +30,13 @@ def fit_each(
 ) -> list[list[dict]]:
     """A density of every split of every case, ensembles as `fit` makes, all trained at once.
 
-    A case has one scale and range. All see equally many events, as few as the one that sees the
-    fewest.
+    A case has one scale and range, but with `flow.frame_order` each of its splits has its own, of
+    its rows alone. All see equally many events, as few as the one that sees the fewest.
     """
+    if config.flow.get("frame_order", 0) and any(len(case.splits) > 1 for case in cases):
+        apart = [one for case in cases for one in _apart(case, config.flow_train.ensemble)]
+        each = iter(fit_each(config, apart, bench, stage))
+        return [[next(each)[0] for _ in case.splits] for case in cases]
     settings = config.flow_train.copy_and_resolve_references()
     members, frames = settings.ensemble, [frame.fit(config.flow, case.rows) for case in cases]
     seen = [frame.seen(*each) for each in zip(frames, (c.rows for c in cases), strict=True)]
@@ -58,6 +62,16 @@ def fit_each(
             part = slice(start, start + members)
             found[-1].append(own | {"params": jax.tree.map(lambda a, i=part: a[i], params)})
             start += members
+    return found
+
+
+def _apart(case: Case, members: int) -> list[Case]:
+    """A case of each split, with the rows and the seeds of that split alone."""
+    found = []
+    for i, split in enumerate(case.splits):
+        rows = {key: values[np.concatenate(split)] for key, values in case.rows.items()}
+        places = np.split(np.arange(len(rows["m"])), [len(split[0])])
+        found.append(Case(rows, [tuple(places)], case.seed + i * members))
     return found
 
 

@@ -1,9 +1,9 @@
 """The density stage of resonant methods: p(x | m) fitted to events, evaluated and sampled.
 
-CATHODE (Hallin et al., arXiv:2109.00546) and ANODE (Nachman, Shih, arXiv:2001.04990). Features are
-logit-scaled, m or its logarithm is standardised; the fitted density is the mean over members and
-their epochs of lowest validation loss, and each of these gives an equal share of the samples, which
-boosted trees of the sidebands may correct.
+CATHODE (Hallin et al., arXiv:2109.00546) and ANODE (Nachman, Shih, arXiv:2001.04990). What networks
+see of features and m is in `frame`; the fitted density is the mean over members and their epochs of
+lowest validation loss, and each of these gives an equal share of the samples, which boosted trees
+of the sidebands may correct.
 """
 
 import itertools
@@ -43,11 +43,11 @@ def get_config(**changes: Any) -> ConfigDict:
             "bound": 6.0,
             "hidden": (64, 64),
             "mass": "log",  # log | linear: how the condition enters
-            "frame_order": 3,  # of polynomials of it, which mean and spread of features follow
-            "mass_order": 1,  # of polynomials of it, of autoregressive; 0: the networks see it
+            "frame_order": 0,  # of polynomials of it, which mean and spread of features follow
+            "mass_order": 0,  # of polynomials of it, of autoregressive; 0: the networks see it
             "n_steps": 20,  # of the integration, of matching
             "eps": 1e-6,  # distance kept from the edges before the logit
-            "correction": 0,  # classifiers of sidebands against draws, whose weights correct these
+            "correction": 4,  # classifiers of sidebands against draws, whose weights correct these
         }
         | changes
     )
@@ -61,18 +61,13 @@ def network(config: ConfigDict, n_features: int) -> Flow:
             maps = {key: config[key] for key in ("n_layers", "coupling", "n_bins", "bound")}
             if config.name == "realnvp":
                 return RealNVP(n_features, hidden=hidden, **maps)
-            return Autoregressive(n_features, hidden=hidden, order=order(config), **maps)
+            return Autoregressive(n_features, hidden=hidden, order=frame.mass_order(config), **maps)
         case "matching":
             return FlowMatching(n_features=n_features, hidden=hidden, n_steps=config.n_steps)
         case other:
             raise UserError(
                 f"flow.name: expected realnvp, autoregressive or matching, found {other!r}"
             )
-
-
-def order(config: ConfigDict) -> int:
-    """Of the polynomials by which the mass enters the density; 0: the networks see it."""
-    return config.get("mass_order", 0) if config.name == "autoregressive" else 0
 
 
 def task(flow: Flow) -> Task:
@@ -121,8 +116,8 @@ def fit(
     """
     settings = config.flow_train.copy_and_resolve_references()
     if not members and settings.ensemble > 1:
-        order = np.arange(len(train["m"]) + len(val["m"]))
-        index = turns(*np.split(order, [len(train["m"])]), settings.ensemble)
+        every = np.arange(len(train["m"]) + len(val["m"]))
+        index = turns(*np.split(every, [len(train["m"])]), settings.ensemble)
         rows_of_members = dict(zip(("train_index", "val_index"), index, strict=True))
         train = val = {k: np.concatenate([train[k], val[k]]) for k in train}
     settings.ensemble = members or settings.ensemble

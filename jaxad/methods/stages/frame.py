@@ -17,7 +17,14 @@ from jaxad.inputs import logit as scaling
 from jaxad.models.autoregressive import legendre
 
 LEAST_MASS = 1e-6  # for a logarithm
+OUTSIDE = 1e-3  # share of masses on either side of [-1, 1]
+ROWS_PER_COEFFICIENT = 50  # of a polynomial; of fewer its order is lower
 MAX_STEPS, ENOUGH = 50, 1e-8  # of scoring, and the last change of a coefficient
+
+
+def mass_order(config: ConfigDict) -> int:
+    """Of the polynomials by which m enters the maps of a density; 0: its networks see m."""
+    return config.get("mass_order", 0) if config.name == "autoregressive" else 0
 
 
 def fit(config: ConfigDict, rows: dict[str, np.ndarray]) -> dict[str, Any]:
@@ -25,18 +32,20 @@ def fit(config: ConfigDict, rows: dict[str, np.ndarray]) -> dict[str, Any]:
 
     Returns:
         {"scaler"; "mass": offset and scale of m or of its logarithm, and which; "moving" with
-        `frame_order`: coefficients (order + 1, F) of "mean" and "log_scale"}.
+        `frame_order`, unless the rows are too few: coefficients (order + 1, F) of "mean" and
+        "log_scale"}.
 
     Raises:
         UserError: constant features, or masses that have no logarithm.
     """
     scaler = scaling.fit_logit_scaler(rows["x"], config.eps)
+    inside = np.asarray(scaling.inside(scaler, jnp.asarray(rows["x"])))
     order = config.get("frame_order", 0)
-    within = order > 0 or config.get("mass_order", 0) > 0
     found = {"scaler": {k: np.asarray(v) for k, v in scaler._asdict().items()}}
-    found["mass"] = mass(config.mass, rows["m"], within)
-    if order:
-        found["moving"] = _moving(found, rows, order)
+    found["mass"] = mass(config.mass, rows["m"], within=order > 0 or mass_order(config) > 0)
+    order = min(order, int(inside.sum(axis=0).min()) // ROWS_PER_COEFFICIENT - 1)
+    if order > 0:
+        found["moving"] = _moving(found, rows, inside, order)
     return found
 
 
@@ -46,7 +55,7 @@ def of(fitted: dict) -> dict[str, Any]:
 
 
 def mass(how: str, m: np.ndarray, within: bool) -> dict[str, np.ndarray]:
-    """How masses (N,) enter, see `condition`: standardised, or `within` [-1, 1]."""
+    """How masses (N,) enter, see `condition`: standardised, or `within` [-1, 1] but for a few."""
     if how not in ("log", "linear"):
         raise UserError(f"flow.mass: expected log or linear, found {how!r}")
     log = np.float32(how == "log")
@@ -57,7 +66,7 @@ def mass(how: str, m: np.ndarray, within: bool) -> dict[str, np.ndarray]:
         )
     seen = np.asarray(_seen(log, np.asarray(m, np.float32)))
     if within:
-        low, high = seen.min(), seen.max()
+        low, high = np.quantile(seen, (OUTSIDE, 1 - OUTSIDE)).astype(np.float32)
         return {"mean": (low + high) / 2, "scale": (high - low) / 2, "log": log}
     return {"mean": seen.mean(), "scale": seen.std(), "log": log}
 
@@ -73,7 +82,9 @@ def condition(frame: dict, m: Array) -> Array:
     return ((_seen(log, m) - mass["mean"]) / mass["scale"])[..., None]
 
 
-def _moving(frame: dict, rows: dict[str, np.ndarray], order: int) -> dict[str, np.ndarray]:
+def _moving(
+    frame: dict, rows: dict[str, np.ndarray], inside: np.ndarray, order: int
+) -> dict[str, np.ndarray]:
     """Polynomials of the condition: mean and log of the spread of scaled features.
 
     The most likely ones of a Gaussian, by Fisher scoring. As for the scaler, values at the edges of
@@ -81,7 +92,6 @@ def _moving(frame: dict, rows: dict[str, np.ndarray], order: int) -> dict[str, n
     """
     scaler = scaling.LogitScaler(**frame["scaler"])
     z = np.asarray(scaling.forward(scaler, jnp.asarray(rows["x"])), np.float64)
-    inside = np.asarray(scaling.inside(scaler, jnp.asarray(rows["x"])))
     powers = np.asarray(legendre(condition(frame, rows["m"])[:, 0], order), np.float64).T
     weight = np.asarray(rows.get("weight", np.ones(len(z))), np.float64)
     each = [_gaussian(z[i, f], powers[i], weight[i]) for f, i in enumerate(inside.T)]
@@ -101,7 +111,7 @@ def _gaussian(z: np.ndarray, powers: np.ndarray, weight: np.ndarray) -> tuple:
         mean = np.linalg.pinv(precise @ powers, hermitian=True) @ (precise @ z)
         squares = ((z - powers @ mean) * np.exp(-powers @ log_scale)) ** 2
         change = inverse @ ((powers.T * weight) @ (squares - 1))
-        log_scale = log_scale + change
+        log_scale = log_scale + np.clip(change, -1, 1)
         if np.abs(change).max() < ENOUGH:
             break
     return mean, log_scale
