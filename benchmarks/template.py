@@ -9,10 +9,6 @@ together with it, and the density is drawn there: pulls of mean, spread and quan
 feature, and how many data pass cuts on the score of classifiers out of fold, n / b - 1. No label is
 read. Simulated sources hold no signal; among real data the true window stays blind. A way is a
 density by its settings, `WAYS`. What was measured stays in the folder of results.
-
-With `--drawn` the features of all events are drawn anew from the default density of the sidebands,
-with each seed others: events whose features change with the mass as such a density has it. What is
-wrong with their templates is what finite sidebands do to any that learns from them as this does.
 """
 
 import argparse
@@ -30,10 +26,8 @@ from tqdm import tqdm
 
 from jaxad import training
 from jaxad.configs import search
-from jaxad.data.dequantisation import floored
 from jaxad.data.false_windows import false_windows
 from jaxad.methods import Bench
-from jaxad.methods.stages import density
 from jaxad.metrics import moments
 from jaxad.search import pool, run, template, toys
 from jaxad.search.settings import recipe, settled
@@ -81,17 +75,10 @@ WAYS: dict[str, dict] = {
 """Settings that differ from configs/search.py, by name; "before": its density up to version 0.1."""
 
 
-def asked_of(config: ConfigDict, drawn: bool = False) -> template.Asked:
+def asked_of(config: ConfigDict) -> template.Asked:
     """A run's data and false windows."""
     table = search_table(config)
     (window,) = windows_of(config, table.mass, config.data.get("mass_unit", "TeV"))
-    if drawn:
-        truth = config.copy_and_resolve_references()
-        truth.flow = search.get_config().flow
-        truth.flow_train = search.get_config().flow_train
-        fitted = template.fit(truth, table, window, Bench(training.fit, None, None)).fitted
-        x = density.sample(truth, fitted, "drawn events", table.mass)
-        table = table._replace(x=floored(x, table))
     false = false_windows(window, table.mass, config.search.closure_windows)
     return template.Asked(config, table, window, false)
 
@@ -120,7 +107,6 @@ class Run(NamedTuple):
 
     file: Path
     config: ConfigDict
-    drawn: bool
 
     @property
     def settings(self) -> dict:
@@ -133,9 +119,7 @@ class Run(NamedTuple):
         return kept["found"] if kept.get("config") == self.settings else None
 
 
-def run_of(
-    source: str, way: str, seed: int, changes: Mapping, folder: Path, drawn: bool = False
-) -> Run:
+def run_of(source: str, way: str, seed: int, changes: Mapping, folder: Path) -> Run:
     """The run of a source, a way and a seed."""
     place = "_".join(Path(source).resolve().parts[-2:])
     config = search.get_config()
@@ -145,8 +129,7 @@ def run_of(
         config.data.n_signal = 0
     config.search.efficiencies = EFFICIENCIES
     config.update_from_flattened_dict({**WAYS[way], **changes})
-    name = f"{way.replace(' ', '_')}-{place}-{seed}{'-drawn' if drawn else ''}.json"
-    return Run(folder / name, config, drawn)
+    return Run(folder / f"{way.replace(' ', '_')}-{place}-{seed}.json", config)
 
 
 def fill(runs: Sequence[Run], at_once: int, bar: tqdm) -> None:
@@ -161,7 +144,7 @@ def fill(runs: Sequence[Run], at_once: int, bar: tqdm) -> None:
         seeds = _alike(sources, lambda one: one.config.seed)
         for part in (seeds[i : i + at_once] for i in range(0, len(seeds), at_once)):
             with contextlib.redirect_stdout(io.StringIO()), threadpool_limits(1):
-                asked = [asked_of(same[0].config, same[0].drawn) for same in part]
+                asked = [asked_of(same[0].config) for same in part]
                 fitted = template.fit_false_of(asked, Bench(training.fit, None, None))
                 each = [
                     (own, one._replace(config=own.config), densities)
@@ -287,9 +270,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--at-once", type=int, default=1, help="seeds whose densities train at once, of a source"
     )
-    parser.add_argument(
-        "--drawn", action="store_true", help="features drawn from a density, of each seed others"
-    )
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=JSON", help="of all ways")
     options = parser.parse_args(argv)
     options.results.mkdir(parents=True, exist_ok=True)
@@ -307,10 +287,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for ways in families(options.ways):
         runs = {
             way: [
-                [
-                    run_of(source, way, seed, changes, options.results, options.drawn)
-                    for source in options.sources
-                ]
+                [run_of(source, way, seed, changes, options.results) for source in options.sources]
                 for seed in range(options.seeds)
             ]
             for way in ways
