@@ -29,8 +29,7 @@ from jaxad.errors import UserError
 from jaxad.export import cpp, stablehlo
 from jaxad.export.contract import contract, knots
 from jaxad.export.onnx import model
-from jaxad.inputs import logit as scaling
-from jaxad.methods.stages import density
+from jaxad.methods.stages import density, frame
 
 compiles = pytest.mark.skipif(shutil.which("g++") is None, reason="g++ is not installed")
 RNG = np.random.default_rng(0)
@@ -56,22 +55,27 @@ def test_cpp_gives_the_scorers_scores(name, tmp_path):
 
 
 @compiles
-@pytest.mark.parametrize("name", ["realnvp", "autoregressive"])
-@pytest.mark.parametrize("coupling", ["affine", "spline"])
-def test_cpp_gives_the_log_density_of_a_flow(name, coupling, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "coupling", "order"),
+    [
+        ("realnvp", "affine", 0),
+        ("realnvp", "spline", 2),
+        ("autoregressive", "affine", 2),
+        ("autoregressive", "spline", 0),
+    ],
+)
+def test_cpp_gives_the_log_density_of_a_flow(name, coupling, order, tmp_path):
     settings = {"name": name, "coupling": coupling, "n_layers": 2, "hidden": (16,), "n_bins": 4}
+    settings |= {"mass": "linear", "frame_order": order, "mass_order": order}
     config = ConfigDict({"flow": density.get_config(**settings)})
     flow = density.network(config.flow, 3)
     shapes = jax.eval_shape(
         lambda: flow.init(jax.random.key(0), jnp.zeros((1, 3)), jnp.zeros((1, 1)))
     )
     x = RNG.normal(0, 1, (400, 4)).astype(np.float32)
-    scaler = scaling.fit_logit_scaler(x[:, 1:])
-    fitted = {
-        "params": random_like(shapes, 1, 2),
-        "scaler": {key: np.asarray(value) for key, value in scaler._asdict().items()},
-        "mass": {"mean": np.float32(0.1), "scale": np.float32(2)},
-    }
+    fitted = frame.fit(config.flow, {"x": x[:, 1:], "m": x[:, 0]})
+    assert ("moving" in fitted) == (order > 0)
+    fitted["params"] = random_like(shapes, 1, 2)
 
     def nll(raw):
         return -density.log_prob(config, fitted, raw[:, 1:], raw[:, 0])
