@@ -307,25 +307,30 @@ def test_only_running_members_end_an_ensemble(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "polls", [1, 5, *(pytest.param(n, marks=pytest.mark.long) for n in (2, 9))]
+    ("polls", "task"),
+    [
+        (1, TASK),
+        (5, TASK._replace(cpu_in_turn=True)),
+        *(pytest.param(n, TASK, marks=pytest.mark.long) for n in (2, 5, 9)),
+    ],
 )
-def test_stop_and_resume_bit_for_bit(tmp_path, polls, monkeypatch):
+def test_stop_and_resume_bit_for_bit(tmp_path, polls, task, monkeypatch):
     """Stopped at any poll, in the middle of an epoch too, and resumed: the same bits."""
     monkeypatch.setattr(loop, "SECONDS_PER_CALL", 0.0)  # one step a call
     config = get_config(epochs=3, batch_size=16, ensemble=2, keep_best=2, plateau_patience=1)
     data, val = rows(70), rows(40, 1)
-    undisturbed = fit(TASK, data, val, config, seed=5)
+    undisturbed = fit(task, data, val, config, seed=5)
 
     calls = iter(range(1000))
     with pytest.raises(Preempted):
-        fit(TASK, data, val, config, seed=5, directory=tmp_path, stop=lambda: next(calls) >= polls)
-    resumed = fit(TASK, data, val, config, seed=5, directory=tmp_path)
+        fit(task, data, val, config, seed=5, directory=tmp_path, stop=lambda: next(calls) >= polls)
+    resumed = fit(task, data, val, config, seed=5, directory=tmp_path)
     assert_equal(resumed.params, undisturbed.params)
     np.testing.assert_array_equal(resumed.value, undisturbed.value)
     names = [name for name in undisturbed.history[0] if name != "seconds"]
     for one, other in zip(resumed.history, undisturbed.history, strict=True):
         assert {n: one[n] for n in names} == {n: other[n] for n in names}
-    again = fit(TASK, data, val, config, seed=5, directory=tmp_path)
+    again = fit(task, data, val, config, seed=5, directory=tmp_path)
     assert_equal(again.params, undisturbed.params)
 
 
