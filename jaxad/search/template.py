@@ -2,7 +2,8 @@
 
 The outer density of CATHODE (Hallin et al., arXiv:2109.00546), fitted beside the window, and for
 the closure test beside the window and a false one each, all of these at once. A fit sees no event
-of the windows that it is for.
+of the windows that it is for; only the range and the scale of features, where `flow.frame_order` is
+0, are those of all sidebands, false windows included.
 """
 
 from collections.abc import Sequence
