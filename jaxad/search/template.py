@@ -2,8 +2,7 @@
 
 The outer density of CATHODE (Hallin et al., arXiv:2109.00546), fitted beside the window, and for
 the closure test beside the window and a false one each, all of these at once. A fit sees no event
-of the windows that it is for; only the range and the scale of features, where `flow.frame_order` is
-0, are those of all sidebands, false windows included.
+of the windows that it is for.
 """
 
 from collections.abc import Sequence
@@ -104,18 +103,17 @@ def fit_false_of(searches: Sequence[Asked], bench: Bench) -> list[list[Template]
     """
     cases = []
     for config, table, window, false in searches:
-        parts = [
-            _split(config, _sidebands(table, [window, other]), _closure(window, other))
-            for other in false
-        ]
-        used = np.unique(np.concatenate([np.concatenate(part) for part in parts]))
-        splits = [tuple(np.searchsorted(used, rows) for rows in part) for part in parts]
-        cases.append(densities.Case(_rows(table, used, config.seed), splits, config.seed))
+        for i, other in enumerate(false):
+            rows = _sidebands(table, [window, other])
+            parts = _split(config, rows, _closure(window, other))
+            seed = config.seed + i * config.flow_train.ensemble
+            rows = _rows(table, np.concatenate(parts), config.seed)
+            cases.append(densities.Case(rows, len(parts[0]), seed))
     first = searches[0]
-    fitted = densities.fit_each(first.config, cases, bench, _closure(first.window))
+    fitted = iter(densities.fit_each(first.config, cases, bench, _closure(first.window)))
     return [
-        [Template(f, other, (one.window, other)) for f, other in zip(each, one.false, strict=True)]
-        for one, each in zip(searches, fitted, strict=True)
+        [Template(next(fitted), other, (one.window, other)) for other in one.false]
+        for one in searches
     ]
 
 
