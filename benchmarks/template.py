@@ -176,6 +176,12 @@ def families(ways: Sequence[str]) -> list[list[str]]:
     return list(found.values())
 
 
+def above(found: dict[str, list], least: float) -> dict[str, list]:
+    """What was measured in the windows that begin at `least` [GeV] or above."""
+    kept = [i for i, name in enumerate(found["windows"]) if float(name.split("-")[0]) >= least]
+    return {key: [values[i] for i in kept] for key, values in found.items()}
+
+
 def line(way: str, runs: Sequence[Sequence[dict]]) -> str:
     """A row of the table; runs: of every seed, of every source."""
     pulls = np.array([[w for one in seed for w in one["pulls"]] for seed in runs], float)
@@ -270,6 +276,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--at-once", type=int, default=1, help="seeds whose densities train at once, of a source"
     )
+    parser.add_argument(
+        "--above", type=float, default=0, metavar="GEV", help="rows of false windows from there on"
+    )
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=JSON", help="of all ways")
     options = parser.parse_args(argv)
     options.results.mkdir(parents=True, exist_ok=True)
@@ -282,6 +291,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     with contextlib.redirect_stdout(io.StringIO()):
         every = [run_of(s, "default", 0, changes, options.results) for s in options.sources]
         asked = [asked_of(one.config) for one in every]
+        asked = [
+            one._replace(false=[w for w in one.false if w.low >= options.above]) for one in asked
+        ]
         references = exact(asked), smooth(asked)
     print(*references, sep="\n", flush=True)
     for ways in families(options.ways):
@@ -296,7 +308,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         with tqdm(total=len(every), desc=", ".join(ways), unit="fit", leave=False) as bar:
             fill(every, options.at_once, bar)
         for way in ways:
-            print(line(way, [[one.found() for one in seed] for seed in runs[way]]), flush=True)
+            found = [[above(one.found(), options.above) for one in seed] for seed in runs[way]]
+            print(line(way, found), flush=True)
 
 
 if __name__ == "__main__":
