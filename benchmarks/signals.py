@@ -8,7 +8,7 @@
 Every file of background with every folder of signal is a data set, `--n-signal` of whose signal
 events are injected; densities are those of `benchmarks.template.WAYS`. AUC, SIC at FPR 1e-2 and
 maximal SIC with truth, median and range over data sets and seeds. Runs are work directories of
-their own below `--results`, and what is there is not trained again.
+their own below `--results`, and what is there with the same settings is not trained again.
 """
 
 import argparse
@@ -21,6 +21,7 @@ from benchmarks.swapped import settings, shown
 from benchmarks.template import WAYS
 from jaxad.commands.evaluate import evaluate
 from jaxad.commands.train import train
+from jaxad.storage.digest import digest
 
 FPR = "1e-2"
 
@@ -37,11 +38,12 @@ def folder_of(background: Path, signal: Path, results: Path) -> Path:
 
 def one_run(source: Path, way: str, seed: int, n_signal: int, results: Path) -> list[float | None]:
     """AUC, SIC at `FPR` and maximal SIC of a run."""
-    directory = results / f"{way.replace(' ', '_')}-{source.name}-{seed}"
+    config = settings(str(source), way, seed)
+    config.data.n_signal = n_signal
+    own = digest(json.loads(config.to_json_best_effort()), {})[:8]
+    directory = results / f"{way.replace(' ', '_')}-{source.name}-{seed}-{own}"
     file = directory / "eval" / "metrics.json"
     if not file.exists():
-        config = settings(str(source), way, seed)
-        config.data.n_signal = n_signal
         train(config, directory)
         evaluate(directory, n_bootstrap=0)
     (signal,) = json.loads(file.read_text())["signals"].values()

@@ -16,7 +16,6 @@ import argparse
 import contextlib
 import io
 import itertools
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -26,7 +25,7 @@ from ml_collections import ConfigDict
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from benchmarks.template import WAYS
+from benchmarks.template import WAYS, Run
 from jaxad import data, training
 from jaxad.configs import cathode as configs
 from jaxad.data.dataset import Dataset, Rows, take
@@ -34,7 +33,6 @@ from jaxad.inputs import logit as scaling
 from jaxad.methods import Bench, cathode
 from jaxad.methods.stages import density, weak
 from jaxad.metrics import auc, moments, sic_at_fpr
-from jaxad.storage.atomic import write_text
 
 FPR = 0.01
 FEATURES = ("mJ1", "dmJ", "tau21 of J1", "tau21 of J2")
@@ -185,9 +183,9 @@ def by_mass(draw: Draw, truth: Rows, rng: np.random.Generator) -> list[dict]:
     return found
 
 
-def one_run(folder: str, way: str, seed: int, dataset: Dataset) -> dict:
-    """Everything of one density and seed."""
-    config = settings(folder, way if way in WAYS else "default", seed)
+def one_run(config: ConfigDict, way: str, dataset: Dataset) -> dict:
+    """Everything of one density, with the seed of `config`."""
+    folder, seed = config.data.source, config.seed
     events = weak.data_events(config, dataset)
     beside = weak.events(config, dataset, dataset.extra["sideband"])
     beside = take(beside, (beside["label"] == 0) & ~beside["inside"])
@@ -284,12 +282,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     runs: dict[str, list[dict]] = {}
     for way in options.densities:
         for seed in tqdm(range(options.seeds), desc=way, unit="seed", leave=False):
-            file = options.results / f"{way.replace(' ', '_')}-{seed}.json"
-            if not file.exists():
+            config = settings(options.folder, way if way in WAYS else "default", seed)
+            one = Run(options.results / f"{way.replace(' ', '_')}-{seed}.json", config)
+            if one.found() is None:
                 with contextlib.redirect_stdout(io.StringIO()), threadpool_limits(1):
-                    found = one_run(options.folder, way, seed, dataset)
-                write_text(file, json.dumps(found))
-            runs.setdefault(way, []).append(json.loads(file.read_text()))
+                    one.keep(one_run(config, way, dataset))
+            runs.setdefault(way, []).append(one.found())
     print("\n".join(tables(runs)))
 
 

@@ -103,7 +103,7 @@ def measure(asked: template.Asked, fitted: Sequence[template.Template]) -> dict[
 
 
 class Run(NamedTuple):
-    """A density of one source and seed: its file in the folder of results, and its settings."""
+    """A density of one source and seed: its file in a folder of results, and its settings."""
 
     file: Path
     config: ConfigDict
@@ -113,10 +113,14 @@ class Run(NamedTuple):
         """As the file keeps them."""
         return json.loads(self.config.to_json_best_effort())
 
-    def found(self) -> dict[str, list] | None:
+    def found(self) -> dict | None:
         """What was measured with these settings, if it was."""
         kept = json.loads(self.file.read_text()) if self.file.exists() else {}
         return kept["found"] if kept.get("config") == self.settings else None
+
+    def keep(self, found: dict) -> None:
+        """Writes what was measured."""
+        write_text(self.file, json.dumps({"config": self.settings, "found": found}))
 
 
 def run_of(source: str, way: str, seed: int, changes: Mapping, folder: Path) -> Run:
@@ -154,8 +158,7 @@ def fill(runs: Sequence[Run], at_once: int, bar: tqdm) -> None:
                 owners, searches, densities = zip(*each, strict=True)
                 corrected = template.corrected(searches, densities)
                 for own, one, templates in zip(owners, searches, corrected, strict=True):
-                    kept = {"config": own.settings, "found": measure(one, templates)}
-                    write_text(own.file, json.dumps(kept))
+                    own.keep(measure(one, templates))
                     bar.update()
 
 
@@ -183,13 +186,16 @@ def above(found: dict[str, list], least: float) -> dict[str, list]:
 
 
 def line(way: str, runs: Sequence[Sequence[dict]]) -> str:
-    """A row of the table; runs: of every seed, of every source."""
+    """A row of the table; runs: of every seed, of every source.
+
+    The error of the excess is its scatter over windows, of the mean over seeds.
+    """
     pulls = np.array([[w for one in seed for w in one["pulls"]] for seed in runs], float)
     n, b = (np.array([[w for one in seed for w in one[k]] for seed in runs]) for k in "nb")
-    means, widths = np.nanmean(pulls, axis=(0, 1)), np.nanstd(pulls, axis=1).mean(axis=0)
+    means, widths = np.nanmean(pulls, axis=(0, 1)), np.nanstd(pulls, axis=1, ddof=1).mean(axis=0)
     seeds = f"{_rms(np.nanstd(pulls, axis=0, ddof=1)):.2f}" if len(runs) > 1 else "-"
     delta = n.sum(axis=1) / b.sum(axis=1) - 1
-    error = 1 / np.sqrt(b[0].sum(axis=0))
+    error = (n / b - 1).mean(axis=0).std(axis=0, ddof=1) / np.sqrt(n.shape[1])
     shown = " | ".join(
         f"{np.median(d):+.1%} [{d.min():+.1%}, {d.max():+.1%}] ± {e:.1%}"
         for d, e in zip(delta.T, error, strict=True)
@@ -217,7 +223,7 @@ def exact(asked: Sequence[template.Asked]) -> str:
         pulls.append(off / np.where(error > 0, error, np.nan))
     found = np.stack(pulls, axis=1)  # (copies, windows, 5, F)
     shown = []
-    for values in (np.abs(np.nanmean(found, axis=1)), np.nanstd(found, axis=1)):
+    for values in (np.abs(np.nanmean(found, axis=1)), np.nanstd(found, axis=1, ddof=1)):
         of_copies = np.nanmax(values, axis=(1, 2)), np.sqrt(np.nanmean(values**2, axis=(1, 2)))
         spread = (np.quantile(each, (0.5, 0.16, 0.84)) for each in of_copies)
         shown.append(", ".join("{:.2f} [{:.2f}, {:.2f}]".format(*each) for each in spread))
@@ -246,7 +252,7 @@ def smooth(asked: Sequence[template.Asked]) -> str:
         of_data = values[inside].std(axis=0) / np.sqrt(inside.sum())
         pulls.append((at @ fitted - values[inside].mean(axis=0)) / of_data)
         widths.append(np.hypot(1, of_fit / of_data))
-    means, spreads = np.mean(pulls, axis=0), np.std(pulls, axis=0)
+    means, spreads = np.mean(pulls, axis=0), np.std(pulls, axis=0, ddof=1)
     return (
         f"| order {ORDER} of log m | {np.abs(means).max():.2f}, {_rms(means):.2f} | "
         f"{spreads.max():.2f}, {_rms(spreads):.2f}; expected {_rms(np.array(widths)):.2f} | "

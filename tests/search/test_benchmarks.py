@@ -77,8 +77,10 @@ def test_the_table_of_densities_has_means_widths_and_excesses():
     pulls[0, 0, 0], pulls[1, 0, 0] = 0.5, 1.5
     runs = [[{"pulls": pulls.tolist(), "n": [[11.0], [13.0]], "b": [[10.0], [10.0]]}]]
     row = template.line("one", runs)
-    assert template.line("one", runs * 2).startswith("| one | 1.00, 0.45 | 0.50, 0.22 | 0.00 |")
-    assert row.startswith("| one | 1.00, 0.45 | 0.50, 0.22 | - | +20.0% [+20.0%, +20.0%] ± 22.4% |")
+    assert template.line("one", runs * 2).startswith("| one | 1.00, 0.45 | 0.71, 0.32 | 0.00 |")
+    assert row.startswith("| one | 1.00, 0.45 | 0.71, 0.32 | - | +20.0% [+20.0%, +20.0%] ± 10.0% |")
+    runs[0][0]["windows"] = ["2500-2600", "2600-2700"]
+    assert template.above(runs[0][0], 2550)["n"] == [[13.0]]
 
 
 def _one(shift: float) -> dict:
