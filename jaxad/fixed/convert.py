@@ -151,12 +151,13 @@ def to_float(m: Any, t: FixedType) -> jax.Array:
         which JAX without 64 bits cuts to float32 as soon as something computes with it.
 
     Raises:
-        UserError: `t` has counts above 2^53.
+        UserError: `t` has counts above 2^53; a count is out of the range of `t`.
 
     Examples:
         >>> to_float(np.array([-3, 127]), FixedType(8, 6)).tolist()
         [-0.75, 31.75]
     """
+    lanes.require_counts("to_float", m=(m, t))
     largest = lanes.magnitude(t) if lanes.known(t) else lanes.EXACT["float64"]
     lane = "float32" if largest <= lanes.EXACT["float32"] else "float64"
     if largest > lanes.EXACT["float64"]:

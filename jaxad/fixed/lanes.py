@@ -69,6 +69,36 @@ def magnitudes(t: FixedType) -> Any:
     return 2 ** (width - 1) if t.signed else 2**width - 1
 
 
+def require_counts(what: str, **given: tuple[Any, FixedType]) -> None:
+    """Refuses counts that are none of their type, on which bounds and lanes rely.
+
+    What is traced, and what is no integers, is not checked.
+
+    Args:
+        what: the computation, for messages.
+        given: name -> integers of any shape, and their type, whose widths broadcast against them.
+
+    Raises:
+        UserError: the first of the counts that is out of range.
+    """
+    for name, (m, t) in given.items():
+        if not known(m, t) or np.asarray(m).dtype.kind not in "iuOb":
+            continue
+        m = np.asarray(m)
+        highest = 2 ** (np.asarray(t.width, object) - t.signed) - 1
+        lowest = -highest - (t.overflow != "SAT_SYM") if t.signed else 0 * highest
+        outside = (m < lowest) | (m > highest)
+        if np.any(outside):
+            place = np.argmax(outside)
+            count, low, high = (
+                np.broadcast_to(a, outside.shape).flat[place] for a in (m, lowest, highest)
+            )
+            raise UserError(
+                f"{what}: expected {name} within {low} to {high}, the counts of its type, found "
+                f"{count}: C++ would not hold it; see fixed.convert"
+            )
+
+
 def magnitude(t: FixedType) -> int:
     """The largest |m| of a type whose widths are known."""
     return int(np.max(magnitudes(t)))

@@ -6,7 +6,8 @@ C++ is. Layers that sum take an accumulator: None is exact, as hls4ml's own ("au
 one is emulated. `lane` is one of `jaxad.fixed.lanes.LANES`; None chooses by the bounds.
 
 All raise `UserError` for a lane that does not hold what the layer may compute, for traced weights
-or types without a lane, and for counts that are no integers.
+or types without a lane, for counts that are no integers, and, where they are not traced, for counts
+out of the range of their type, which neither the lane nor C++ need hold.
 """
 
 from typing import Any
@@ -56,6 +57,9 @@ def dense(
         [[4]]
     """
     types = (x_type, kernel_type, bias_type)
+    lanes.require_counts(
+        "dense", x=(x, x_type), kernel=(kernel, kernel_type), bias=(bias, bias_type)
+    )
     found = accumulators.bound(kernel, bias, types, accum)
     among = WHOLE if accum else lanes.LANES
     lane = lanes.lane_of("dense", lane, found, (*types, result_type), among)
@@ -130,6 +134,7 @@ def _places(size: int, kernel: int, stride: int, padding: str) -> tuple[int, int
 
 def relu(x: Any, x_type: FixedType, result_type: FixedType, lane: str | None = None) -> jax.Array:
     """max(x, 0): counts of any shape to counts of `result_type`."""
+    lanes.require_counts("relu", x=(x, x_type))
     found = Bound(0, magnitude(x_type)) if lanes.known(x_type) else None
     lane = lanes.lane_of("relu", lane, found, (x_type, result_type), WHOLE)
     with lanes.switched(lane):
@@ -151,6 +156,7 @@ def leaky_relu(
         x: counts of any shape.
         alpha: the slope, a count of `alpha_type`.
     """
+    lanes.require_counts("leaky_relu", x=(x, x_type), alpha=(alpha, alpha_type))
     steps = accumulators.larger(alpha_type.fraction, 0)
     found = None
     if lanes.known(x_type, alpha_type):
@@ -172,6 +178,7 @@ def subtract(
     lane: str | None = None,
 ) -> jax.Array:
     """a - b, of shapes that broadcast, exactly, then as counts of `result_type`."""
+    lanes.require_counts("subtract", a=(a, a_type), b=(b, b_type))
     fraction = accumulators.larger(a_type.fraction, b_type.fraction)
     found = None
     if lanes.known(a_type, b_type):
@@ -203,6 +210,7 @@ def square_sum(
     Returns:
         Counts (...,) of `result_type`.
     """
+    lanes.require_counts("square_sum", x=(x, x_type))
     types, found = (x_type, square_type, result_type), None
     scale = accumulators.larger(square_type.fraction, result_type.fraction)
     if lanes.known(types):

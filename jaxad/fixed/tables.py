@@ -92,6 +92,7 @@ def table(
     if stored is not None and np.shape(stored) != own.shape:
         raise UserError(f"table: expected {number} stored entries, found {np.shape(stored)}")
     stored = own if stored is None else stored
+    lanes.require_counts("table", x=(x, x_type), stored=(stored, entry_type))
     steps = (number // (2 * FUNCTIONS[function].half)).bit_length() - 1
     types = x_type, entry_type, result_type
     found = lanes.Bound(0, number) if lanes.known(types) else None

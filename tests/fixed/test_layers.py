@@ -207,3 +207,59 @@ def test_a_layer_that_is_none_is_refused():
         fixed.dense(x, kernel, bias, *types, accum=RESULT, lane="float32")
     with pytest.raises(UserError, match="expected integers, found float32"):
         fixed.dense(jnp.ones((2, 7)), kernel, bias, *types)
+
+
+NARROW, CUT = FixedType(8, 8), FixedType(4, 1, True, "RND", "SAT_SYM")
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        (
+            lambda: fixed.dense([[2**20]], [[1]], [0], NARROW, CUT, CUT, X),
+            "dense: expected x within -128 to 127, the counts of its type, found 1048576",
+        ),
+        (
+            lambda: fixed.dense([[1]], [[100]], [0], NARROW, FixedType(4, 1), CUT, X),
+            "dense: expected kernel within -8 to 7,",
+        ),
+        (
+            lambda: fixed.dense([[1]], [[1]], [-8], NARROW, CUT, CUT, X, RESULT),
+            "dense: expected bias within -7 to 7,",
+        ),
+        (
+            lambda: fixed.conv(
+                jnp.full((1, 1, 1), 128), np.ones((1, 1, 1, 1), int), [0], NARROW, CUT, CUT, X
+            ),
+            "dense: expected x within -128 to 127,",
+        ),
+        (
+            lambda: fixed.run(
+                [fixed.Layer([[1, 16]], [0, 0], FixedType(np.array([4, 5]), 1), CUT, X)],
+                np.array([[256]]),
+                FixedType(10, 10),
+            ),
+            "layer 0: dense: expected kernel within -16 to 15,",
+        ),
+        (lambda: fixed.relu([-129], NARROW, X), "relu: expected x"),
+        (lambda: fixed.leaky_relu([1], 8, NARROW, CUT, X), "leaky_relu: expected alpha"),
+        (lambda: fixed.subtract([1], [128], NARROW, NARROW, X), "subtract: expected b"),
+        (lambda: fixed.square_sum([[-129]], NARROW, X, X), "square_sum: expected x"),
+        (lambda: fixed.table([128], "tanh", NARROW, X), "table: expected x"),
+        (
+            lambda: fixed.table([1], "tanh", NARROW, X, 16, FixedType(8, 2), np.full(16, 128)),
+            "table: expected stored",
+        ),
+        (lambda: fixed.to_float([-8, 7], CUT), "to_float: expected m within -7 to 7,"),
+        (lambda: fixed.relu([-1], NARROW._replace(signed=False), X), "within 0 to 255,"),
+    ],
+)
+def test_counts_out_of_the_range_of_their_type_are_refused(layer, message):
+    """The lane is chosen by the types, and C++ holds no such number."""
+    with pytest.raises(UserError, match=message):
+        layer()
+
+
+def test_counts_that_are_traced_are_not_looked_at():
+    found = jax.jit(lambda x: fixed.relu(x, NARROW, NARROW))(np.array([128, 5]))
+    assert found.tolist() == [-128, 5]  # as 128 wraps
