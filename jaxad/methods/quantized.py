@@ -33,8 +33,15 @@ from jaxad.fixed import from_float, to_float
 from jaxad.methods import Bench, get, trigger_autoencoder
 from jaxad.methods.settings import INPUTS_OF
 from jaxad.methods.stages import rows
-from jaxad.methods.stages.integers import FORMS, Form, input_type, integer_score, require_lane
-from jaxad.methods.stages.teacher import own_config, teach
+from jaxad.methods.stages.integers import (
+    FORMS,
+    Form,
+    input_type,
+    integer_score,
+    require_errors,
+    require_lane,
+)
+from jaxad.methods.stages.teacher import own_config, require_varied, teach
 from jaxad.metrics.agreement import drift, overlap
 from jaxad.models import quantized
 from jaxad.models.quantized import (
@@ -354,13 +361,14 @@ def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
     widths, grid = widths_of(config), input_type(config)
     form = FORMS[config.method.score]
     require_vectors(config, dataset.layout)
+    stage = inputs.stage(config.inputs, dataset.layout, KINDS, "quantized")
+    require_errors(config, jax.eval_shape(stage.values, dataset.train["x"][:1]).shape[-1])
     if not config.method.teacher and "teacher" in config:
         theirs = own_config(config)
         require_teacher(config, theirs.method.name, theirs)
         require_depth(widths, len(LAYERS[config.method.score][theirs.model.name]))
     source = float_network(teach(config, dataset, bench), config)
     require_depth(widths, len(source.layers))
-    stage = inputs.stage(config.inputs, dataset.layout, KINDS, "quantized")
     train, val = rows_of(config, stage, source, dataset)
     start = calibrated(
         *(source.layers, val["x"], grid.fraction, widths),
@@ -373,7 +381,9 @@ def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
         kernel = source.layers[form.compared - 1][0]
         require_features(kernel, np.asarray(rounded), widths.granularity)
     params, types = jax.tree.map(lambda a: a[None], start)
+    require_varied(train["x"], train["codes"])
     if config.method.target != "none":
+        require_lane(config, integers(*start, widths, form.linear))
         steps = config.train.epochs * -(-len(train["x"]) // config.train.batch_size)
         size = float(np.sum(np.var(train["codes"], axis=0, dtype=np.float64)))
         job = task(config, source, start, steps, size)

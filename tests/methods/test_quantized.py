@@ -1,6 +1,7 @@
 """A float network as integers: exact scores, distillation, widths that are learnt, refusals."""
 
 import itertools
+from contextlib import nullcontext
 from functools import partial
 
 import jax
@@ -370,10 +371,74 @@ def test_sums_that_int32_does_not_hold_are_refused():
         "result_type": np.array([10, 6], np.int32),
     }
     integers_stage.require_lane(config, {"0": layer})
-    with pytest.raises(UserError, match=r"sums of layer 0 have 33 bits, more than int32: lower"):
+    with pytest.raises(
+        UserError, match=r"layer 0 have 33 bits, more than int32: .* method\.input_type"
+    ):
         integers_stage.require_lane(config, {"0": layer | {"kernel": 4 * layer["kernel"]}})
-    with pytest.raises(UserError, match=r"code_bits: the sum of squares has 34 bits, more than"):
-        integers_stage.require_lane(config, {"0": layer | {"result_type": np.array([17, 6])}})
+    for bits, message in ((16, ""), (17, r"has 34 bits, more than int32: set method.code_bits=16")):
+        own = {"0": layer | {"result_type": np.array([bits, 6])}}
+        with pytest.raises(UserError, match=message) if message else nullcontext():
+            integers_stage.require_lane(config, own)
+
+
+UNTRAINED = bench(fit)._replace(fit=None)  # a training would end in a TypeError
+
+
+@pytest.mark.parametrize(
+    ("way", "message"),
+    [
+        ({"score": "mu2", "code_bits": 16}, r"8 squares .* set method\.code_bits=14$"),
+        (
+            {"score": "mse", "input_type": "fixed<14,6,RND_CONV,SAT>"},
+            r"57 squares .* has 35 bits, .* set method\.input_type=fixed<12,6,RND_CONV,SAT>$",
+        ),
+        ({"score": "mse", "code_bits": 20}, r"57 squares .* set method\.code_bits=\d$"),
+        (
+            {"score": "distance", "activation_bits": 22, "weight_bits": 2},
+            r"10 squares .* set method\.activation_bits=1\d$",
+        ),
+    ],
+)
+def test_scores_that_int32_does_not_hold_are_refused_before_training(
+    way, message, dataset, teacher, features
+):
+    """By the setting that mends it, which is not always that of the code."""
+    config = configured(**way)
+    own = UNTRAINED
+    if "input_type" not in way:  # that alone is refused before the teacher, too
+        config.method.teacher = "at hand"
+        score, x = config.method.score, dataset.train["x"]
+        at_hand = {"mu2": lambda: load(teacher), "mse": lambda: autoencoder(x)}
+        own = own._replace(load=lambda path: at_hand.get(score, lambda: features)())
+    with pytest.raises(UserError, match=message):
+        quantized.fit(config, dataset, own)
+
+
+def test_the_setting_that_is_named_will_do(dataset):
+    """Counts of float32 inputs on a grid that errors fit into, one bit below what is refused."""
+    teacher = autoencoder(dataset.train["x"])
+    types = [f"fixed<{width},6,RND_CONV,SAT>" for width in (13, 12, 11)]
+    config = configured(score="mse", target="none", teacher="at hand", code_bits=8)
+    own = at_hand(teacher)
+    for t, allowed in zip(types, (False, True, True), strict=True):
+        config.method.input_type = t
+        teacher.config.inputs.type = t
+        with nullcontext() if allowed else pytest.raises(UserError, match="input_type=fixed<12"):
+            quantized.fit(config, dataset, own)
+
+
+def test_codes_that_are_all_the_same_are_refused_before_training(dataset, teacher):
+    """As those of an encoder that collapsed, or of inputs too small for their grid."""
+    scorer, config = load(teacher), configured(teacher="at hand")
+    own = UNTRAINED._replace(load=lambda path: scorer)
+    config.inputs.type = scorer.config.inputs.type = "fixed<2,16,RND_CONV,SAT>"
+    with pytest.raises(UserError, match=r"method\.input_type: all training events have the same"):
+        quantized.fit(config, dataset, own)
+    config.inputs.type = scorer.config.inputs.type = "fixed<8,6,RND_CONV,SAT>"
+    mean = scorer.params["params"]["_Bottleneck_0"]["mean"]
+    mean["kernel"] = 0 * mean["kernel"]
+    with pytest.raises(UserError, match=r"method\.teacher: its code is the same for all"):
+        quantized.fit(config, dataset, own)
 
 
 def test_bits_of_each_layer_are_as_many_as_layers():

@@ -92,28 +92,71 @@ def require_lane(config: ConfigDict, layers: Mapping[str, Mapping[str, np.ndarra
     ):
         bits = max(bound.bits, layer.result_type.width)
         if bits > most:
+            inputs = "method.activation_bits" if number else "the bits of method.input_type"
             raise UserError(
                 f"quantized: the sums of layer {number} have {bits} bits, more than int32: "
-                "lower method.weight_bits or method.activation_bits"
+                f"lower method.weight_bits or {inputs}"
             )
-    code, n = code_type(config, network), len(layer.bias)
+    _require_squares(config, *_compared_types(config, network), len(network[-1].bias))
+
+
+def require_errors(config: ConfigDict, inputs: int) -> None:
+    """Refuses inputs whose errors int32 does not hold the squares of, whatever the network.
+
+    Args:
+        inputs: how many there are.
+
+    Raises:
+        UserError: of scores that compare with the inputs.
+    """
+    if FORMS[config.method.score].compared == 0:
+        grid = input_type(config)
+        _require_squares(config, FixedType(1, grid.integer), grid, inputs)
+
+
+def _require_squares(config: ConfigDict, to: FixedType, other: FixedType | None, n: int) -> None:
+    """Refuses n squares of what `code_type` describes whose sum int32 does not hold."""
+    code, most = _difference(to, other), np.iinfo(LANE).bits
     bits = 2 * (code.width - 1) + n.bit_length() + 1
-    if bits > most:
-        too = " or method.activation_bits" if FORMS[config.method.score].compared else ""
-        raise UserError(
-            f"method.code_bits: the sum of squares has {bits} bits, more than int32: lower it{too}"
-        )
+    if bits <= most:
+        return
+    fraction = (most - 1 - n.bit_length()) // 2 - code.integer + 1  # the most that fits
+    narrower = [f"method.code_bits={to.integer + fraction}"] if to.fraction > fraction else []
+    if other is not None and other.fraction > fraction:
+        other = other._replace(width=other.integer + fraction)
+        narrower += [
+            f"method.activation_bits={other.width}"
+            if FORMS[config.method.score].compared
+            else f"method.input_type={other}"
+        ]
+    raise UserError(
+        f"quantized: the sum of {n} squares of method.score={config.method.score} has {bits} "
+        f"bits, more than int32: set {' and '.join(narrower)}"
+    )
+
+
+def _compared_types(
+    config: ConfigDict, network: Sequence[Layer]
+) -> tuple[FixedType, FixedType | None]:
+    """Those of the last layer's result, and of what it is compared with."""
+    compared, to = FORMS[config.method.score].compared, network[-1].output_type
+    if compared is None:
+        return to, None
+    return to, network[compared - 1].output_type if compared else input_type(config)
+
+
+def _difference(to: FixedType, other: FixedType | None) -> FixedType:
+    """That of exact differences, or, without another, `to`."""
+    if other is None:
+        return to
+    fraction = larger(to.fraction, other.fraction)
+    integer = larger(to.integer, other.integer + (not other.signed)) + 1
+    return FixedType(integer + fraction, integer)
 
 
 def code_type(config: ConfigDict, network: Sequence[Layer]) -> FixedType:
     """That of what is squared: of the last layer's result, or of exact differences from it."""
-    compared, to = FORMS[config.method.score].compared, network[-1].output_type
-    if compared is None:
-        return to
-    other = network[compared - 1].output_type if compared else input_type(config)
-    fraction = larger(to.fraction, other.fraction)
-    integer = larger(to.integer, other.integer + (not other.signed)) + 1
-    return FixedType(integer + fraction, integer)
+    return _difference(*_compared_types(config, network))
 
 
 def squares(

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 from ml_collections import ConfigDict
 
 from jaxad.data.dataset import Dataset
@@ -54,3 +55,22 @@ def load_teacher(path: str, dataset: Dataset, bench: Bench) -> Any:
             "GeV: name a run on the same kind of events"
         )
     return teacher
+
+
+def require_varied(x: np.ndarray, codes: np.ndarray) -> None:
+    """Refuses a teacher whose codes (n, d) of inputs x (n, inputs) are all the same.
+
+    Raises:
+        UserError: inputs that are all constant, or codes that are.
+    """
+    if np.ptp(codes, axis=0).any():
+        return
+    if not np.ptp(x, axis=0).any():
+        raise UserError(
+            "method.input_type: all training events have the same inputs on this grid: choose a "
+            "finer one, or other inputs"
+        )
+    raise UserError(
+        "method.teacher: its code is the same for all training events, as that of an encoder that "
+        "collapsed: choose another run, or train it with a smaller beta"
+    )
