@@ -6,7 +6,8 @@ FOLDER holds the files of the challenge, or simulated ones. A quarter of the bac
 chooses epochs, the rest tests. Networks of all seeds are trained at once (`train.ensemble`), in as
 many steps as `make adc2021` takes; what is fitted by scikit-learn is fitted anew on other events
 with each seed. Students learn the mean of the networks of OUT/conv_ae. OUT/METHOD.json holds the
-numbers of a finished method, which is not done again; OUT/seeds.md the tables.
+numbers of a finished method, which is not done again; OUT/seeds.md the tables. A folder takes no
+numbers of other events, configs or seeds.
 """
 
 import argparse
@@ -36,6 +37,7 @@ from jaxad.configs import (
 )
 from jaxad.data.dataset import Dataset
 from jaxad.errors import UserError
+from jaxad.metrics.ranked import binomial_error
 from jaxad.metrics.roc import auc, threshold_at_fpr
 from jaxad.storage.atomic import write_text
 from jaxad.storage.digest import digest
@@ -90,9 +92,9 @@ def measured(scores: np.ndarray, background: np.ndarray) -> dict[str, list[float
         k = cut["n_background"]
         around = np.sort(background)[::-1][[round(k - k**0.5) - 1, round(k + k**0.5) - 1]]
         low, high = ((scores >= threshold).mean() for threshold in around)
-        tpr = (scores >= cut["threshold"]).mean()
-        binomial = (tpr * (1 - tpr) / len(scores)) ** 0.5
-        found[f"{fpr:g}"] = [float(tpr), float(np.hypot((high - low) / 2, binomial))]
+        n = np.count_nonzero(scores >= cut["threshold"])
+        error = np.hypot((high - low) / 2, binomial_error(n, len(scores)))
+        found[f"{fpr:g}"] = [n / len(scores), float(error)]
     return found
 
 
@@ -171,12 +173,22 @@ def main() -> None:
         if given.seeds < 1:
             raise UserError(f"--seeds: expected 1 or more, found {given.seeds}")
         dataset = data.load(configured("rbm", 0, 1, given.data, N_DEMO, given.out).data)
-        parts = {"test": dataset.test["x"], **{k: v["x"] for k, v in dataset.signals.items()}}
         given.out.mkdir(parents=True, exist_ok=True)
-        points.settle(given.out, {"events": digest({}, parts), "seeds": str(given.seeds)})
+        points.settle(given.out, settings(dataset, given.seeds))
         make(given.out, dataset, given.data, given.seeds, given.methods)
 
     sys.exit(cli.exit_code(command))
+
+
+def settings(dataset: Dataset, seeds: int) -> dict[str, str]:
+    """What all numbers of a folder have in common: events, configs, seeds."""
+    parts = {name: rows["x"] for name, rows in dataset.parts()}
+    n_train = len(dataset.train["x"])
+    configs = {
+        name: json.loads(configured(name, 0, 1, "", n_train, Path()).to_json())
+        for name in METHODS
+    }
+    return {"events": digest({}, parts), "settings": digest(configs, {}), "seeds": str(seeds)}
 
 
 def make(out: Path, dataset: Dataset, folder: str, n_seeds: int, names: list[str]) -> None:

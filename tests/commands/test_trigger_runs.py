@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from benchmarks import trigger_seeds
+from benchmarks.front import points
 from jaxad import methods, workdir
 from jaxad.commands import evaluate
 from jaxad.commands import train as run
-from jaxad.configs import adc2021_decade, adc2021_shallow, adc2021_student
+from jaxad.configs import adc2021_ae, adc2021_decade, adc2021_shallow, adc2021_student
 from jaxad.data import adc2021
 from jaxad.errors import UserError
 from jaxad.evaluation import general
@@ -205,3 +206,31 @@ def test_students_of_all_seeds_learn_from_one_teacher(files, tmp_path, monkeypat
     first, second = (member["student"]["A4l"]["auc"][0] for member in students)
     assert 0 < first < 1 and first != second
     assert "| student: student | " in (tmp_path / "seeds.md").read_text()
+
+
+def test_efficiencies_without_an_event_have_an_error():
+    background = np.arange(10_000.0)
+    found = trigger_seeds.measured(np.zeros(8000), background)
+    assert found["0.01"] == [0.0, pytest.approx(0.5 / 8001)]
+    found = trigger_seeds.measured(np.full(8000, 9_950.0), background)
+    assert found["0.001"] == [0.0, pytest.approx(0.5 / 8001)] and found["0.01"][0] == 1.0
+    assert "0.0001" not in found
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [("config", "settings"), ("train", "events"), ("test", "events"), ("seeds", "seeds")],
+)
+def test_numbers_of_other_runs_are_not_taken(change, what, files, tmp_path, monkeypatch):
+    dataset = adc2021.load(trigger_seeds.configured("rbm", 0, 1, str(files), 240, tmp_path).data)
+    points.settle(tmp_path, trigger_seeds.settings(dataset, 2))
+    points.settle(tmp_path, trigger_seeds.settings(dataset, 2))
+    if change == "config":
+        monkeypatch.setitem(
+            trigger_seeds.METHODS, "ae", (adc2021_ae, {"train.learning_rate": 1e-4})
+        )
+    elif change != "seeds":
+        rows = getattr(dataset, change)
+        dataset = dataclasses.replace(dataset, **{change: rows | {"x": rows["x"][::-1]}})
+    with pytest.raises(UserError, match=f"holds points of other {what}: choose another --out"):
+        points.settle(tmp_path, trigger_seeds.settings(dataset, 2 + (change == "seeds")))
