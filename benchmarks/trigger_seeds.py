@@ -185,8 +185,7 @@ def settings(dataset: Dataset, seeds: int) -> dict[str, str]:
     parts = {name: rows["x"] for name, rows in dataset.parts()}
     n_train = len(dataset.train["x"])
     configs = {
-        name: json.loads(configured(name, 0, 1, "", n_train, Path()).to_json())
-        for name in METHODS
+        name: json.loads(configured(name, 0, 1, "", n_train, Path()).to_json()) for name in METHODS
     }
     return {"events": digest({}, parts), "settings": digest(configs, {}), "seeds": str(seeds)}
 

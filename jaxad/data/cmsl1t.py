@@ -64,8 +64,15 @@ FULL: dict[Column, int] = {
 """Counts that say no more than "or above"; events with one are left out."""
 SUMS = ("ET", "HT", "MET", "MHT", "FET", "FHT")
 COLLECTIONS = ("muons", "jets", "egammas", "taus", *SUMS)
-BESIDE = {"nPV_True": np.float32, "run": np.int64, "L1bit": np.float32, "label": np.float32}
-"""Plain columns that stay beside the events."""
+BESIDE = {
+    "nPV_True": np.float32,
+    "run": np.int64,
+    "lumi": np.int64,
+    "time": np.float64,
+    "L1bit": np.float32,
+    "label": np.float32,
+}
+"""Plain columns that stay beside the events; time [s] is that since the start of the run."""
 ORDER = "order"
 
 PART = re.compile(r"(?P<split>\w+)-(?P<number>\d{5})-of-(?P<parts>\d{5})\.parquet")
@@ -108,7 +115,7 @@ def load(config: ConfigDict) -> Dataset:
     """Zero bias in the published splits, and the test split of the signals.
 
     Saturated events, and those that the set marks so (order -1), are left out and told. Rows: see
-    `trigger_rows`; nPV_True, run, L1bit and label where the files have them.
+    `trigger_rows`; the columns of `BESIDE` that the files have.
 
     Raises:
         UserError: pyarrow, a set, a split or a column is missing; counts that cannot be.

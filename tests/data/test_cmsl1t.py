@@ -1,13 +1,15 @@
 """The CMS L1T reader on made-up files of both layouts, sound and damaged."""
 
 import itertools
+import json
 
 import h5py
 import numpy as np
 import pytest
 
 import jaxad.data as data
-from jaxad.commands import score
+from jaxad.commands import rates, score
+from jaxad.commands.evaluate import write_scores
 from jaxad.commands.train import train
 from jaxad.configs import adc2021_shallow
 from jaxad.data import cmsl1t
@@ -50,6 +52,8 @@ def random_events(n, seed, label=0):
     events["HT", "Et"] = list(rng.integers(0, 900, (n, 1)))
     events["HT", "tower_count"] = list(rng.integers(0, 90, (n, 1)))
     events["", "run"] = np.sort(rng.choice(RUNS, n))
+    events["", "lumi"] = rng.integers(1, 900, n)
+    events["", "time"] = 23 * events["", "lumi"] + (1 << 24)  # float32 would drop its last bits
     events["", "nPV_True"] = rng.poisson(50, n)
     events["", "L1bit"] = rng.random(n) < 0.1
     events["", "label"] = np.full(n, label)
@@ -311,6 +315,24 @@ def test_collections_of_a_record_have_the_same_rows(tmp_path):
     (tmp_path / "zerobias/zb/train/jets/1.parquet").unlink()
     with pytest.raises(UserError, match=r"train/jets: expected 20 rows as in \w+, found \d+: d"):
         data.load(data.get_config("cmsl1t", source=str(tmp_path)))
+
+
+def test_rates_are_followed_in_bins_of_time_in_two_runs(tmp_path):
+    """By what an evaluation writes: the columns of the files beside the scores."""
+    for split in SPLITS:
+        write_mirror(tmp_path, "zb", split, random_events(400, 0))
+    test = data.load(data.get_config("cmsl1t", source=str(tmp_path))).test
+    classes, name = {"background": test}, str(tmp_path / "scores.h5")
+    scores = np.round(test["sum_pt"] / 8)[None]
+    write_scores(tmp_path / "scores.h5", {"background": {"sum": scores}}, classes)
+    how = ["--period", "run", "--against", "time", "lumi", "--out", str(tmp_path / "out")]
+    assert rates.main([f"{name}:background/sum", "--rates", "0.2", *how]) == 0
+    steady = json.loads((tmp_path / "out" / "rates.json").read_text())["stability"]
+    bins = steady["columns"]["time"]["bins"]["first"]
+    assert len(bins["n"]) > 5 and sum(bins["n"]) == np.sum(test["run"] == RUNS[0])
+    assert min(bins["low"]) == test["time"][test["run"] == RUNS[0]].min()
+    per = {name: steady["columns"][name]["slope"]["first"]["slope"] for name in ("time", "lumi")}
+    assert per["lumi"] == pytest.approx(23 * per["time"], rel=1e-6)
 
 
 def test_columns_beside_that_no_file_has_are_left_out(tmp_path):
