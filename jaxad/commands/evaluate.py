@@ -34,6 +34,7 @@ from jaxad.devices import compiler
 from jaxad.errors import DAMAGED, UserError
 from jaxad.evaluation import closure, general, mimickers, references, resonant
 from jaxad.evaluation.general import Table
+from jaxad.methods.stages.fractions import FRACTION, fractions_of
 from jaxad.scorer import Scorer, load
 from jaxad.storage import on_disk
 from jaxad.storage.atomic import named, replacing, write_text
@@ -129,7 +130,8 @@ def _evaluate(scorer: Scorer, directory: Path, source: str, n_bootstrap: int, ke
     _require_own(folder, [f"{name}.png" for name in figures])
     with named(folder):
         folder.mkdir(exist_ok=True)
-        write_scores(folder / "scores.h5", table, classes)
+        fractions = fractions_of(scorer.method, scorer.config, scorer.params)
+        write_scores(folder / "scores.h5", table, classes, fractions)
         write_text(folder / "metrics.json", json.dumps(metrics, indent=2) + "\n")
         drawn = {path.stem: path.read_bytes() for path in report.save_figures(figures, folder)}
         report.write_report(
@@ -297,13 +299,24 @@ def _without(table: Table, baselines: Container[str]) -> Table:
     }
 
 
-def write_scores(path: Path, table: Table, classes: Mapping[str, Rows]) -> None:
-    """Writes scores.h5: CLASS/SCORE and CLASS/observables/NAME, block by block."""
+def write_scores(
+    path: Path,
+    table: Table,
+    classes: Mapping[str, Rows],
+    fractions: Mapping[str, int] | None = None,
+) -> None:
+    """Writes scores.h5: CLASS/SCORE and CLASS/observables/NAME, block by block.
+
+    Args:
+        fractions: of scores that are integers of firmware, see `fractions_of`.
+    """
     with replacing(path) as temporary, h5py.File(temporary, "w") as file:
         file.attrs[MARK] = True
         for name, scores in table.items():
             for column, values in scores.items():
                 _write(file, f"{name}/{column}", values, -1)
+                if column in (fractions or {}):
+                    file[f"{name}/{column}"].attrs[FRACTION] = fractions[column]
             for field in classes[name].keys() - {"x"}:
                 _write(file, f"{name}/observables/{field}", classes[name][field], 0)
 

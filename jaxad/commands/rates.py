@@ -12,14 +12,15 @@ background, zero bias best: a rate is their accepted fraction times --input-rate
 --bunches colliding bunches. Without either --rates are fractions, as they have to be for events
 that were preselected (ADC2021): these have no rate of their own.
 
-An event is accepted where its integer score is at or above the threshold. Scores that are no
-integers are multiplied by --scale and floored. Of two scores the budget is that of both together,
+An event is accepted where its integer score is at or above the threshold. Scores are multiplied by
+--scale and floored; those of firmware, whose file says how many bits F they have behind the point
+("fraction"), by 2^F where no --scale is given. Of two scores the budget is that of both together,
 and the pair of thresholds is that of equal unique rates (--split: the first one's share). With
 --period the first score's threshold is fixed on its lower half, or on --fixed, for the first of
 --rates, and followed through the others.
 
-Writes rates.json, rates.txt, thresholds.csv (every threshold) and figures into --out. A point under
-ten events is refused.
+Writes rates.json, rates.txt, thresholds.csv (every distinct score as threshold) and figures into
+--out. A point under ten events is refused, and no other number under ten events is printed.
 """
 
 import argparse
@@ -37,6 +38,7 @@ from jaxad import report
 from jaxad.commands import cli
 from jaxad.data import array_files, checks
 from jaxad.errors import UserError
+from jaxad.methods.stages.fractions import FRACTION
 from jaxad.metrics import MIN_BACKGROUND, rates, stability
 from jaxad.storage.atomic import named
 from jaxad.storage.own import replacing_own, require_own
@@ -62,6 +64,11 @@ def column(text: str, beside: str = "") -> np.ndarray:
     Raises:
         UserError: no such file or array, or another shape.
     """
+    return _stored(text, beside)[0]
+
+
+def _stored(text: str, beside: str = "") -> tuple[np.ndarray, int]:
+    """`column`, and the bits behind the point that its file gives it, 0 without."""
     path, name = _place(text, beside)
     if not path.is_file():
         raise UserError(f"{path}: no such file: give FILE:NAME of an HDF5 or npz file")
@@ -78,13 +85,14 @@ def column(text: str, beside: str = "") -> np.ndarray:
             places = [f"{group}/{name}".lstrip("/"), f"{group}/observables/{name}".lstrip("/")]
             name = next((place for place in places if place in file), places[0])
         stored = array_files.stored_array(file, name, path)
+        fraction = int(getattr(stored, "attrs", {}).get(FRACTION, 0))
         with checks.reading(path, name):
             values = np.asarray(stored[...])
     if values.ndim == 2:
         values = values.mean(axis=0)
     if values.ndim != 1 or not len(values):
         raise UserError(f"{path}: {name}: expected numbers (N,), found shape {values.shape}")
-    return values
+    return values, fraction
 
 
 def _place(text: str, beside: str) -> tuple[Path, str]:
@@ -125,22 +133,35 @@ def _fractions(args: argparse.Namespace) -> tuple[list[float], float | None]:
 def _detectors(args: argparse.Namespace) -> list[Detector]:
     if len(args.scores) > 2:
         raise UserError(f"scores: expected one or two detectors, found {len(args.scores)}")
-    scales = _numbers(args.scale, "--scale", len(args.scores))
-    scales = scales * len(args.scores) if len(scales) == 1 else scales
+    n = len(args.scores)
+    scales = _numbers(args.scale, "--scale", n) if args.scale else [None]
     found = []
-    for text, scale in zip(args.scores, scales, strict=True):
+    for text, scale in zip(args.scores, scales * n if len(scales) == 1 else scales, strict=True):
         try:
-            stored = column(text)
+            stored, fraction = _stored(text)
             if len(stored) < MIN_BACKGROUND:
                 raise UserError(
                     f"{text}: expected {MIN_BACKGROUND} events or more, found {len(stored)}"
                 )
-            values = rates.integers(stored, text, scale)
+            values = rates.integers(stored, text, 2.0**fraction if scale is None else scale)
         except UserError as error:
             mend = str(error).replace("give the factor", "give by --scale the factor")
             raise UserError(mend) from None
         found.append(Detector(text.rpartition(":")[2], values))
+        _tell_of_precision(text, stored, values)
     return found
+
+
+def _tell_of_precision(text: str, stored: np.ndarray, values: np.ndarray) -> None:
+    """Says where single precision does not hold every integer."""
+    largest = int(np.abs(values).max())
+    if stored.dtype == np.float32 and largest > rates.EXACT:
+        step = 1 << (largest.bit_length() - 24)
+        print(
+            f"note: {text}: is in single precision, which rounds integers above {rates.EXACT:,}, "
+            f"the largest here to multiples of {step:,}: events that near to a threshold may be "
+            "on the other side of it in firmware"
+        )
 
 
 def _tell_of_weights(text: str, n: int) -> None:
@@ -181,7 +202,7 @@ def measured(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Figure
         figures[label] = report.rate_figure(every, points, score=name)
         lines += [] if lines else [",".join(["score", *every])]
         rows = zip(*every.values(), strict=True)
-        lines += [",".join([args.scores[i], *(f"{x:.10g}" for x in row)]) for row in rows]
+        lines += [",".join([args.scores[i], *map(_exact, row)]) for row in rows]
     if len(detectors) == 2:
         taken, split = None, 0.5 if args.split is None else args.split
         if args.l1:
@@ -215,8 +236,14 @@ def measured(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Figure
     return found, figures, "\n".join(lines) + "\n"
 
 
+def _exact(x: float) -> str:
+    return str(x) if isinstance(x, int) else f"{x:.10g}"
+
+
 def _cell(entry: Mapping[str, Any]) -> str:
-    """Rate [Hz] or fraction with its error."""
+    """Rate [Hz] or fraction with its error; "-" under ten events."""
+    if entry["n"] < MIN_BACKGROUND:
+        return "-"
     keys = ("rate", "rate_error") if "rate" in entry else ("fraction", "error")
     return report.value_text(*(entry[key] for key in keys))
 
@@ -257,6 +284,8 @@ def tables(found: Mapping[str, Any]) -> str:
             if not pair["reason"]
         ]
         parts += ["", report.text_table(rows, header)] if rows else []
+        if any("-" in row for row in rows):
+            parts.append(f"-: fewer than {MIN_BACKGROUND} events")
         parts += [f"no pair: {p['reason']}" for p in found["pairs"] if p["reason"]]
     if "stability" in found:
         parts += ["", _stability(found["stability"])]
@@ -318,7 +347,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--bunches", type=int, help="colliding bunches, such as 2340: 26.3 MHz")
     parser.add_argument("--input-rate", type=float, help="rate of the events [Hz]")
     parser.add_argument(
-        "--scale", default="1", help="integers are floor(scale x score); 16, or A,C"
+        "--scale", default="", help="integers are floor(scale x score); 16, or A,C; default: 2^F"
     )
     parser.add_argument("--l1", default="", help="FILE:COLUMN of what the menu accepts, 0 or 1")
     parser.add_argument("--split", type=float, help="unique share of the first score (0.5)")

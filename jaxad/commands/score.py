@@ -12,7 +12,8 @@ the output of an earlier call is no input. With --scheduler the workers of a das
 chunks; they read the run and the files by the same paths.
 
 Writes scores.h5 under a temporary name first: every score of the method as SCORE (N,), the number
-of the file "file" and the row in it "row", both (N,); attributes "run", "method", "files".
+of the file "file" and the row in it "row", both (N,); attributes "run", "method", "files". A score
+that is an integer of firmware times 2^-F has the attribute "fraction", F.
 """
 
 import contextlib
@@ -35,6 +36,7 @@ from jaxad.data import Events, checks, open_events
 from jaxad.data.dataset import as_mapping
 from jaxad.data.rows import file_of
 from jaxad.errors import DAMAGED, UserError
+from jaxad.methods.stages.fractions import FRACTION, fractions_of
 from jaxad.scorer import Scorer, load
 from jaxad.storage.atomic import named, replacing
 from jaxad.storage.own import same
@@ -174,13 +176,21 @@ def _rows(part: Path) -> tuple[int, int]:
     return int(start), int(stop)
 
 
-def write(out: Path, names: Sequence[str], parts: Mapping[str, list[Path]], about: dict) -> None:
-    """Join the parts of every file into one HDF5 file."""
+def write(
+    out: Path,
+    names: Sequence[str],
+    parts: Mapping[str, list[Path]],
+    about: dict,
+    fractions: Mapping[str, int],
+) -> None:
+    """Join the parts of every file into one HDF5 file; `fractions`: see `fractions_of`."""
     n = sum(stop - start for paths in parts.values() for start, stop in map(_rows, paths))
     n_bytes = n * (4 * len(names) + 12)
     with replacing(out, n_bytes) as temporary, h5py.File(temporary, "w") as file:
         for name in names:
-            file.create_dataset(name, (n,), np.float32)
+            stored = file.create_dataset(name, (n,), np.float32)
+            if name in fractions:
+                stored.attrs[FRACTION] = fractions[name]
         file.create_dataset("file", (n,), np.int32)
         file.create_dataset("row", (n,), np.int64)
         begin = 0
@@ -290,7 +300,8 @@ def score(
         if not parts:
             raise UserError("; ".join(problems.values()))
         about = {"run": str(run), "method": scorer.method}
-        write(out, scorer.names, parts, about)
+        fractions = fractions_of(scorer.method, scorer.config, scorer.params)
+        write(out, scorer.names, parts, about, fractions)
     if not problems:
         _remove_parts(folder)
     return list(parts), problems

@@ -22,8 +22,9 @@ ORBIT = 11_245.5
 """Revolutions of the LHC's beams [Hz]."""
 
 MAX_BUNCHES = 3564
-MAX_SPAN = 1 << 20  # thresholds
+MOST = 1 << 20  # thresholds that are listed
 EXACT = 1 << 24  # integers that single precision holds
+EXACT_DOUBLE = 1 << 53
 MAX_GRID = 512  # thresholds along an axis of two detectors
 
 
@@ -45,7 +46,7 @@ def integers(scores: ArrayLike, name: str = "scores", scale: float = 1.0) -> Arr
     A power of two as scale is exact: 2^F of counts with F fractional bits, or the menu's 16.
 
     Raises:
-        UserError: other numbers, or more of them than thresholds can be listed.
+        UserError: other numbers, or larger ones than are exact.
 
     Examples:
         >>> print(integers([0.3, 18.07], scale=16))
@@ -68,10 +69,10 @@ def integers(scores: ArrayLike, name: str = "scores", scale: float = 1.0) -> Arr
             f"{name}: found {np.abs(scaled).max():.0f} in single precision, which holds every "
             f"integer to {EXACT:,} alone: store them as int64 or float64"
         )
-    if np.ptp(scaled) > MAX_SPAN:
+    if np.abs(scaled).max() > EXACT_DOUBLE:
         raise UserError(
-            f"{name}: expected at most {MAX_SPAN:,} thresholds, found a span of "
-            f"{np.ptp(scaled):.4g}: give a smaller factor"
+            f"{name}: expected integers up to 2^53, found {np.abs(scaled).max():.4g}: give a "
+            "smaller factor"
         )
     return np.floor(scaled).astype(np.int64)
 
@@ -94,6 +95,9 @@ def rates_of(n: ArrayLike, n_total: int, input_rate: float | None) -> dict[str, 
 def every_threshold(scores: Array, input_rate: float | None = None) -> dict[str, list]:
     """What each integer threshold accepts, from the lowest score on while ten events pass.
 
+    Thresholds are the scores that there are: one between two of them accepts what the higher does.
+    Of more than `MOST` those whose accepted numbers are evenly spaced in the logarithm.
+
     Args:
         scores: integers (N,) of background.
         input_rate: [Hz] of the events, None: relative statements alone.
@@ -107,7 +111,10 @@ def every_threshold(scores: Array, input_rate: float | None = None) -> dict[str,
     """
     if len(scores) < MIN_BACKGROUND:
         raise UserError(f"scores: expected {MIN_BACKGROUND} events or more, found {len(scores)}")
-    thresholds = np.arange(scores.min(), np.sort(scores)[-MIN_BACKGROUND] + 1)
+    ordered = np.sort(scores)
+    thresholds = np.unique(ordered[: 1 - MIN_BACKGROUND])
+    if len(thresholds) > MOST:
+        thresholds = _spaced(ordered[: 1 - MIN_BACKGROUND], MOST)
     n = accepted(scores, thresholds)
     return {"threshold": thresholds.tolist()} | rates_of(n, len(scores), input_rate)
 
@@ -156,12 +163,15 @@ def grid_thresholds(scores: Array, most: int = MAX_GRID) -> Array:
 
     Of more than `most` those whose accepted numbers are evenly spaced in the logarithm.
     """
-    span = np.arange(scores.min(), scores.max() + 2)
-    if len(span) <= most:
-        return span
-    ordered = np.sort(scores)[::-1]
-    ranks = np.unique(np.geomspace(1, len(scores), most).astype(np.int64)) - 1
-    return np.unique(np.append(ordered[ranks], scores.max() + 1))
+    if scores.max() + 2 - scores.min() <= most:
+        return np.arange(scores.min(), scores.max() + 2)
+    return np.append(_spaced(np.sort(scores), most), scores.max() + 1)
+
+
+def _spaced(ordered: Array, most: int) -> Array:
+    """At most so many of the rising scores (N,), evenly in the logarithm of how many pass."""
+    ranks = np.unique(np.geomspace(1, len(ordered), most).astype(np.int64))
+    return np.unique(ordered[len(ordered) - ranks])
 
 
 def grid(a: Array, c: Array, l1: ArrayLike | None = None) -> dict[str, Array]:

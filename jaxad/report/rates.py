@@ -40,9 +40,9 @@ def rate_figure(
     x, y, dy = (np.asarray(every[key], np.float64) for key in ("threshold", value, error))
     figure = new_figure()
     axes = figure.add_subplot()
-    axes.step(x, y, where="mid", color=BACKGROUND, linewidth=1.4)
+    axes.step(x, y, where="pre", color=BACKGROUND, linewidth=1.4)
     low = np.maximum(y - dy, y / 10)
-    axes.fill_between(x, low, y + dy, step="mid", color=BACKGROUND, alpha=0.3, linewidth=0)
+    axes.fill_between(x, low, y + dy, step="pre", color=BACKGROUND, alpha=0.3, linewidth=0)
     drawn = [point for point in points if not point["reason"]]
     for i, point in enumerate(drawn):
         color = SIGNALS[i % len(SIGNALS)]
@@ -78,7 +78,10 @@ def plane_figure(
     """
     unit = 1.0 if input_rate is None else input_rate
     ta, tc = counts["thresholds_a"], counts["thresholds_c"]
-    total = np.where(counts["total"] >= MIN_BACKGROUND, counts["total"], np.nan) / n_total * unit
+    total, pure = (
+        np.where(counts[name] >= MIN_BACKGROUND, counts[name], np.nan) / n_total * unit
+        for name in ("total", "pure")
+    )
     figure = new_figure(7.6, 5.6)
     axes = figure.add_subplot()
     with np.errstate(invalid="ignore"):
@@ -92,7 +95,7 @@ def plane_figure(
         budget = point["budget"] * unit
         _contour(axes, ta, tc, total, budget, color, "solid")
         if l1:
-            _contour(axes, ta, tc, counts["pure"] / n_total * unit, budget, color, DASHED)
+            _contour(axes, ta, tc, pure, budget, color, DASHED)
         text = _said(budget, input_rate is not None)
         axes.plot([], [], color=color, label=f"total {text}")
         if l1:

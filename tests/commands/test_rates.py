@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from jaxad.commands import rates as command
+from jaxad.commands.evaluate import write_scores
 from jaxad.metrics import rates
 
 
@@ -18,6 +19,8 @@ def files(tmp_path_factory):
     with h5py.File(folder / "a.h5", "w") as file:
         file["mu2"] = (a / 16).astype(np.float32)
         file["file"], file["row"] = np.zeros(n, np.int32), np.arange(n)
+    table = {"qcd": {"mse": np.float32(30_000 * a)[None], "other": np.float32(a)[None]}}
+    write_scores(folder / "wide.h5", table, {"qcd": {}}, {"mse": 4})
     with h5py.File(folder / "eval.h5", "w") as file:
         file["qcd/student"] = np.stack([c, c]).astype(np.float32)
         file["qcd/observables/ht"] = rng.exponential(50, n)
@@ -67,6 +70,42 @@ def test_fractions_without_an_input_rate_and_columns_beside_the_score(
     assert "fraction 1e-4 of 20000 events leaves 2, fewer than 10" in said
     point = json.loads((tmp_path / "rates.json").read_text())["detectors"][0]["points"][0]
     assert "rate" not in point and point["fraction"] <= 0.05
+
+
+def test_integers_of_firmware_say_what_makes_them_integers(files, tmp_path, capsys, monkeypatch):
+    """By the attribute of their file, wider ones too; --scale has the last word."""
+    folder, a, _ = files
+    monkeypatch.chdir(folder)
+    assert command.main(["wide.h5:qcd/mse", "--rates", "0.1", "--out", str(tmp_path)]) == 0
+    point = json.loads((tmp_path / "rates.json").read_text())["detectors"][0]["points"][0]
+    wide = 480_000 * a
+    assert point["n"] == np.sum(wide >= point["threshold"]) > 0.08 * len(a)
+    lines = (tmp_path / "thresholds.csv").read_text().splitlines()[1:]
+    assert [int(line.split(",")[1]) for line in lines] == sorted(set(np.sort(wide)[:-9].tolist()))
+    said = capsys.readouterr().out
+    assert (
+        "note: wide.h5:qcd/mse: is in single precision, which rounds integers above 16,777,216"
+        in said
+    )
+    how = ["--rates", "0.1", "--out", str(tmp_path)]
+    for more in (["wide.h5:qcd/mse", "--scale", "1"], ["wide.h5:qcd/other"]):
+        assert command.main([*more, *how]) == 0
+        found = json.loads((tmp_path / "rates.json").read_text())["detectors"][0]["points"][0]
+        assert found["n"] == point["n"] and found["threshold"] < point["threshold"]
+        assert "note" not in capsys.readouterr().out
+
+
+def test_no_number_under_ten_events_is_printed(files, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    a, c = rng.exponential(100, (2, 20_000)).astype(int)
+    np.savez("two.npz", a=a, c=c)
+    assert command.main(["two.npz:a", "two.npz:c", "--rates", "0.004", "--out", "out"]) == 0
+    pair = json.loads((tmp_path / "out" / "rates.json").read_text())["pairs"][0]
+    assert pair["overlap"]["n"] < 10 <= pair["unique_a"]["n"]
+    said = capsys.readouterr().out.splitlines()
+    row = next(line for line in said if line.startswith("0.004"))
+    assert " - " in row and "-: fewer than 10 events" in said
 
 
 @pytest.mark.parametrize(

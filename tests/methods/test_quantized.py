@@ -4,12 +4,15 @@ import itertools
 from contextlib import nullcontext
 from functools import partial
 
+import h5py
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from random_scorers import TRIGGER, trigger_data
 
+from jaxad import inputs
+from jaxad.commands.score import score
 from jaxad.commands.train import bench, build_scorer
 from jaxad.configs import adc2021_features, adc2021_quantized
 from jaxad.data.dataset import Dataset
@@ -17,6 +20,7 @@ from jaxad.errors import Preempted, UserError
 from jaxad.methods import feature_autoencoder, quantized, trigger_autoencoder
 from jaxad.methods.stages import integers as integers_stage
 from jaxad.methods.stages import teacher as teachers
+from jaxad.methods.stages.fractions import fractions_of
 from jaxad.metrics.agreement import drift
 from jaxad.models.quantized import QuantizedNetwork, calibrated, integers
 from jaxad.scorer import Scorer, load
@@ -62,6 +66,10 @@ def reference(teacher, x):
     apply = jax.jit(network.apply, static_argnums=3)
     codes = apply(one, z, jnp.zeros((1, 8)), False, jnp.ones(len(x), bool)).mean
     return np.sum(np.asarray(codes, np.float64) ** 2, axis=-1)
+
+
+def quantized_inputs(config, fitted, x):
+    return inputs.stage(config.inputs, TRIGGER, quantized.KINDS, "quantized").apply(fitted, x)
 
 
 def scored(config, fitted, x):
@@ -138,6 +146,16 @@ def test_a_stored_scorer_has_the_same_scores(dataset, learned, tmp_path):
     scorer, x = load(tmp_path), dataset.test["x"]
     assert scorer.names == ["mu2"] and scorer.params["layers"]["0"]["kernel"].dtype == np.int32
     np.testing.assert_array_equal(scorer(x), scored(config, fitted, x)[0])
+    np.savez(tmp_path / "events.npz", x=x)
+    score(tmp_path, [str(tmp_path / "events.npz")], tmp_path / "scores.h5", "x", {})
+    layers = jax.tree.map(lambda a: a[0], fitted["layers"])
+    counts = integers_stage.squares(config, layers, quantized_inputs(config, fitted, x))[0]
+    with h5py.File(tmp_path / "scores.h5") as file:
+        fraction = file["mu2"].attrs["fraction"]
+        np.testing.assert_array_equal(np.ldexp(file["mu2"][:], fraction), counts)
+    two = jax.tree.map(lambda a: np.repeat(a, 2, 0), fitted)
+    assert fractions_of("quantized", config, two) == fractions_of("pca", config, {}) == {}
+    assert fractions_of("cicada", config, {"ebops": [1]}) == {"student": 8}
 
 
 def autoencoder(x):

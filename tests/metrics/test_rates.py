@@ -13,9 +13,9 @@ TIES = np.repeat([-3, 0, 1, 2, 5], [30, 40, 14, 12, 4])
 
 def test_every_threshold_has_its_own_rate_and_none_under_ten_events():
     found = rates.every_threshold(TIES, input_rate=1e6)
-    assert found["threshold"] == list(range(-3, 3))
-    expected = [int(np.sum(t <= TIES)) for t in range(-3, 3)]
-    assert found["n"] == expected == [100, 70, 70, 70, 30, 16]
+    assert found["threshold"] == [-3, 0, 1, 2]  # those between accept what the next one does
+    expected = [int(np.sum(t <= TIES)) for t in found["threshold"]]
+    assert found["n"] == expected == [100, 70, 30, 16]
     assert found["rate"] == pytest.approx([n * 1e4 for n in expected])
     p, n = np.array(expected) / 100, 100
     wilson = np.sqrt(p * (1 - p) / n + 0.25 / n**2) / (1 + 1 / n)
@@ -44,6 +44,21 @@ def test_points_under_ten_events_are_refused():
     assert rates.at_fraction(np.arange(1000), 0.01)["reason"] is None
 
 
+def test_scores_of_31_bits_have_thresholds_where_they_are(monkeypatch):
+    scores = np.random.default_rng(0).integers(0, 1 << 31, 5000)
+    every = rates.every_threshold(scores)
+    assert every["threshold"] == np.sort(scores)[:-9].tolist()
+    assert every["n"] == list(range(5000, 9, -1))
+    found = rates.at_fraction(scores, 0.01)
+    assert found["n"] == 50 and found["looser"]["n"] == 51
+    counts = rates.grid(scores, scores[::-1])
+    assert max(counts["total"].shape) <= rates.MAX_GRID + 1
+    monkeypatch.setattr(rates, "MOST", 100)
+    fewer = rates.every_threshold(scores)
+    assert len(fewer["n"]) <= 100 and fewer["n"][0] == 5000 and fewer["n"][-1] == 10
+    assert set(fewer["threshold"]) <= set(every["threshold"])
+
+
 def test_zero_bias_comes_with_the_bunches():
     assert rates.zero_bias_rate(2340) == 2340 * 11_245.5
     with pytest.raises(UserError, match="bunches: expected 1 to 3564, found 0"):
@@ -59,7 +74,7 @@ def test_scores_become_integers_exactly_or_are_refused():
         (values, "expected integer scores, found -0.3125: give the factor"),
         ([1.0, np.inf], "found infinities"),
         ([1.0, np.nan], "found 1 NaN"),
-        ([0.0, 2e6], "at most 1,048,576 thresholds, found a span of 2e\\+06"),
+        ([0.0, 1e16], r"integers up to 2\^53, found 1e\+16: give a smaller factor"),
         (np.float32([1e8, 1e8 + 8]), "single precision, which holds every integer to 16,777,216"),
     ):
         with pytest.raises(UserError, match=message):
