@@ -79,6 +79,17 @@ def test_learnt_widths_are_compared_at_equal_cost():
     assert records[1]["against"] == "float" and records[0]["drift"] == [0.0, 0.0]
 
 
+def test_a_row_has_the_largest_change_and_the_most_significant():
+    def change(value, error, **spread):
+        return {"value": value, "error": error, **spread}
+
+    signals = {"A": change(0.02, 0.02), "B": change(-0.01, 0.001), "C": change(0.0, 0.0)}
+    assert summary._change({"signals": signals}) == "+0.0200 ± 0.0200 (A), −0.0100 ± 0.0010 (B)"
+    signals["B"]["spread"] = 0.1
+    assert summary._change({"signals": signals}) == "+0.0200 ± 0.0200 (A)"
+    assert summary._change({"reason": "few"}) == "refused"
+
+
 def test_points_are_whole_or_refused(tmp_path):
     assert points.kept(tmp_path) is None
     point = made_up(0, 0.1, 7)

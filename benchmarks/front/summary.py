@@ -197,11 +197,20 @@ def _signed(value: Mapping[str, float]) -> str:
 
 
 def _change(changes: Mapping[str, Any]) -> str:
-    """The largest of a record's signals."""
+    """The largest of a record's signals, then the most significant, where that is another."""
     if "reason" in changes:
         return "refused"
-    name, value = max(changes["signals"].items(), key=lambda item: abs(item[1]["value"]))
-    return f"{_signed(value)} ({name})"
+    signals = changes["signals"]
+    shown = [
+        max(signals, key=lambda name: abs(signals[name]["value"])),
+        max(signals, key=lambda name: _significance(signals[name])),
+    ]
+    return ", ".join(f"{_signed(signals[name])} ({name})" for name in dict.fromkeys(shown))
+
+
+def _significance(value: Mapping[str, float]) -> float:
+    """A change in its errors, of events and of seeds together."""
+    return abs(value["value"]) / max(np.hypot(value["error"], value.get("spread", 0)), 1e-9)
 
 
 def _spread(values: Sequence[float], decimals: int) -> str:
