@@ -36,6 +36,9 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--name", help="namespace in C++, model of Triton; default: the run's and a digest"
     )
+    parser.add_argument(
+        "--width", type=int, help="bits of numbers in hls of a float run, 4 to 18 (18)"
+    )
     parser.add_argument("--fpr", type=float, default=0.01, help="of the threshold (%(default)s)")
     parser.add_argument("--events", help="file of raw events; default: the run's own test data")
     parser.add_argument(
@@ -52,7 +55,7 @@ def main(argv: Sequence[str]) -> int:
             quantize_folder(args.folder, args.out, args.name)
         elif args.run != "verify":
             formats = tuple(args.format.split(",")) if args.format else DEFAULT
-            asked = args.fpr, args.events, args.key, args.score, args.name
+            asked = args.fpr, args.events, args.key, args.score, args.name, args.width
             export(expanded(args.run), formats, args.out, *asked)
         elif args.events:
             archive = load(args.folder / "scorer")

@@ -142,10 +142,12 @@ def export(
     key: str,
     score: str | None = None,
     name: str | None = None,
+    width: int | None = None,
 ) -> None:
     """Write the exported folder `out`, by a temporary one, with the score `score` of the run.
 
-    `name` is what programs call it, by default one that no other export has.
+    `name` is what programs call it, by default one that no other export has; `width` the bits of
+    numbers in the project of hls4ml of a float scorer.
 
     Raises:
         UserError: an unknown format or score, a scorer it cannot express, a bad name, or something
@@ -157,6 +159,8 @@ def export(
     unknown = [form for form in formats if form not in FORMATS]
     if unknown:
         raise UserError(f"--format: expected some of {', '.join(FORMATS)}, found {unknown[0]!r}")
+    if width is not None and "hls" not in formats:
+        raise UserError("--width: is of --format hls: leave it out")
     scorer = load(run)
     dataset = cache(lambda: data.load(scorer.config.data))
     if score and score != scorer.names[0]:
@@ -165,7 +169,7 @@ def export(
             raise UserError(f"--score {score}: no calibration sample: {sample}")
         scorer = scorer.with_default(score, x, weight)
     if "hls" in formats:
-        hls.check(scorer)
+        hls.check(scorer, width)
     about = contract(scorer, run.resolve().name, fpr, name)
     with replacing_folder(out) as folder:
         others = tuple(form for form in formats if form != "hls")
@@ -176,7 +180,7 @@ def export(
         np.savez(folder / "golden.npz", raw=raw, outputs=outputs)
         about["score"]["spread"] = float(np.std(outputs[:, 0]))
         if "hls" in formats:
-            about["hls"] = hls.project(scorer, about, dataset(), raw, folder / "hls")
+            about["hls"] = hls.project(scorer, about, dataset(), raw, folder / "hls", width)
             source = FORMATS["hls"].format(namespace=about["namespace"])
             about["artefacts"]["hls"] = _entry(folder / source, folder)
             print(hls.summary(about["hls"]))

@@ -8,7 +8,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from random_scorers import calibrated, mixture_scorer, trigger_data, trigger_scorer
+from random_scorers import calibrated, integer_scorer, mixture_scorer, trigger_data, trigger_scorer
 
 from jaxad import data
 from jaxad.commands.export import main
@@ -47,12 +47,10 @@ def single(name: str, loss: str) -> Scorer:
         ("dense_vae", "masked_per_object"),
     ],
 )
-def test_the_network_gives_the_scorers_scores(name, loss, monkeypatch):
-    exact = network.fixed
-    monkeypatch.setattr(network, "fixed", lambda values: exact(values, 48))
+def test_the_network_gives_the_scorers_scores(name, loss):
     scorer, x = single(name, loss), trigger_data(300)
     host = network.preprocessing(scorer)
-    model, types = network.keras_model(network.dense_layers(scorer, host), host)
+    model, types = network.keras_model(network.dense_layers(scorer, host), host, 48)
     found = hls.score(host, model.predict(hls.standardised(host, x), verbose=0))
     np.testing.assert_allclose(found, scorer(x), rtol=2e-4, atol=1e-4)
     assert all(found["weight"].width == 48 for found in types.values())
@@ -65,7 +63,7 @@ def test_types_hold_what_they_were_made_for():
         found.rounded(np.array([5.03, -5.04, 9.0, -9.0])), [5.0, -5.0625, 7.9375, -8.0]
     )
     assert network.fixed(np.array([4.0]), 8, margin=1).integer == 5
-    assert network.fixed(np.zeros(2)).integer == 1
+    assert network.fixed(np.zeros(2), 18).integer == 1
 
 
 @pytest.fixture(scope="module")
@@ -100,13 +98,46 @@ def test_scores_flags_and_verify(folder, capsys):
 
 
 @compiles
+@pytest.mark.long
+def test_fewer_bits_cost_less_and_drift_further(folder, capsys):
+    """The fixed points of rounding alone: their drift is told, and no reason to refuse."""
+    command = [str(folder / "run"), "--format", "hls", "--fpr", "0.02", "--width", "8"]
+    assert main([*command, "--out", str(folder / "eight")]) == 0
+    wide, narrow = (read_contract(folder / name)["hls"] for name in ("out", "eight"))
+    assert (wide["width"], narrow["width"]) == (18, 8)
+    bits = {t[0] for layer in narrow["bits"].values() for t in layer.values()}
+    assert bits == {8, 32} and narrow["estimates"]["lut"] < 0.5 * wide["estimates"]["lut"]
+    assert narrow["drift"]["median"] > 0.01 > wide["drift"]["median"]
+    assert main(["verify", str(folder / "eight"), "--events", str(folder / "events.npz")]) == 0
+    assert "flags change" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("run", "more", "message"),
+    [
+        ("", ["--width", "3"], "--width: expected 4 to 18 bits, found 3"),
+        ("", ["--width", "19"], "--width: expected 4 to 18 bits, found 19"),
+        ("", ["--format", "stablehlo", "--width", "8"], "--width: is of --format hls"),
+        ("mu2", ["--width", "8"], "--width: quantized has types of its own"),
+    ],
+)
+def test_widths_that_cannot_be_are_refused(run, more, message, tmp_path, capsys):
+    scorer = integer_scorer() if run else single("exercise", "plain")
+    scorer.save(tmp_path / "run" / "scorer")
+    command = [str(tmp_path / "run"), "--format", "hls", *more, "--out", str(tmp_path / "out")]
+    assert main(command) == 2
+    assert message in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+@compiles
 @pytest.mark.slow
-def test_estimates_are_of_what_is_emulated(tmp_path):
+@pytest.mark.parametrize("width", [18, *(pytest.param(n, marks=pytest.mark.long) for n in (4, 10))])
+def test_estimates_are_of_what_is_emulated(width, tmp_path):
     scorer, x = single("exercise", "plain"), trigger_data(300)
     host = network.preprocessing(scorer) | {"outputs": 1}
-    model, types = network.keras_model(network.dense_layers(scorer, host), host)
+    model, types = network.keras_model(network.dense_layers(scorer, host), host, width)
     (z,) = hls.standardised(host, x)
-    results = network.output_types(model, [z])
+    results = network.output_types(model, [z], width)
     types = {name: types.get(name, {}) | results[name] for name in results}
     build.write(model, types, tmp_path / "hls", "net")
     found = estimates.logic(model, types).predict(np.float64(types["z"]["result"].rounded(z)))
@@ -134,6 +165,10 @@ def test_changed_sources_are_noticed(folder, tmp_path, capsys):
         (trigger_scorer("conv_vae", 10), "found trigger_autoencoder conv_vae"),
         (trigger_scorer("dense_ae", 10), "found 2 members of 2 epochs"),
         (single("dense_ae", "masked_per_object"), "masked_per_object divides"),
+        (
+            trigger_scorer("encoder", 10),
+            "train the method quantized with method.teacher of this run",
+        ),
     ],
 )
 def test_other_scorers_are_refused(scorer, reason):

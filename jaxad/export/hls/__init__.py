@@ -1,7 +1,7 @@
 """Scorers as hls4ml projects in fixed point, for FPGAs.
 
 Those of the methods `quantized` and `cicada` are integers already, and are written with their own
-types; of dense trigger autoencoders in float the numbers get 18 bits.
+types; of dense trigger autoencoders in float the numbers are rounded, to 18 bits or as asked.
 """
 
 from collections.abc import Mapping
@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 
 from jaxad.data.dataset import Dataset
+from jaxad.errors import UserError
 from jaxad.export.hls import integer_project, writer
 from jaxad.export.hls.integer_project import FORMS, replayed
+from jaxad.export.hls.network import WIDTH
 from jaxad.export.hls.writer import drift, drift_line, emulated, loaded, standardised
 from jaxad.scorer import Scorer
 
@@ -30,9 +32,17 @@ __all__ = [
 ]
 
 
-def check(scorer: Scorer) -> None:
-    """Raise a UserError that names why a scorer cannot be written."""
-    FORMS.get(scorer.method, writer).check(scorer)
+def check(scorer: Scorer, width: int | None = None) -> None:
+    """Raise a UserError that names why a scorer cannot be written, in `width` bits if given."""
+    if scorer.method not in FORMS:
+        writer.check(scorer, width)
+        return
+    if width is not None:
+        raise UserError(
+            f"--width: {scorer.method} has types of its own: leave it out, or set the bits when "
+            "training"
+        )
+    FORMS[scorer.method].check(scorer)
 
 
 def in_integers(about: Mapping[str, Any]) -> bool:
@@ -41,7 +51,12 @@ def in_integers(about: Mapping[str, Any]) -> bool:
 
 
 def project(
-    scorer: Scorer, about: Mapping[str, Any], dataset: Dataset, golden: np.ndarray, folder: Path
+    scorer: Scorer,
+    about: Mapping[str, Any],
+    dataset: Dataset,
+    golden: np.ndarray,
+    folder: Path,
+    width: int | None = None,
 ) -> dict[str, Any]:
     """Write the project of a scorer with the contract `about`; what export.json says of it.
 
@@ -49,10 +64,11 @@ def project(
         dataset: of its run.
         golden: raw events, whose scores are stored.
         folder: to write.
+        width: bits of the numbers of a float scorer; None: 18.
     """
     if in_integers(about):
         return integer_project.project(scorer, about, golden, folder)
-    return writer.project(scorer, about, dataset, golden, folder)
+    return writer.project(scorer, about, dataset, golden, folder, width or WIDTH)
 
 
 def summary(found: Mapping[str, Any]) -> str:

@@ -19,7 +19,8 @@ from jaxad.scorer import Scorer
 
 COLUMNS = np.arange(N_INPUTS).reshape(N_OBJECTS, 3).T.ravel()  # all pT, all eta, all phi
 PT_UNIT = 64.0  # [GeV], where the loss does not standardise pT
-WIDTH, WIDE = 18, 32  # bits of a number; of squares and their sum
+WIDTH, WIDE = 18, 32  # bits of a number where none are asked for; of squares and their sum
+WIDTHS = range(4, WIDTH + 1)
 TANH_TABLE = 4096  # entries between -4 and 4
 SLOPE_BITS = 16
 SLOPE = int(0.3 * 2**SLOPE_BITS) / 2**SLOPE_BITS  # of LeakyReLU
@@ -37,6 +38,8 @@ LAYERS = {
     "dense_vae": (*ENCODER, ("_Bottleneck_0", "", "")),
 }
 """Dense layer, its batch normalisation and its activation, up to what the score needs."""
+ENCODERS = ("encoder", "encoder_norm")
+"""Networks whose code scores, which the method `quantized` takes from the counts on."""
 
 
 class Layer(NamedTuple):
@@ -62,7 +65,7 @@ class Fixed(NamedTuple):
         return np.clip(np.floor(values / step + 0.5) * step, -limit, limit - step)
 
 
-def fixed(values: np.ndarray, width: int = WIDTH, margin: int = 0) -> Fixed:
+def fixed(values: np.ndarray, width: int, margin: int = 0) -> Fixed:
     """The type of `width` bits that holds `values`, with `margin` integer bits more."""
     largest = float(np.max(np.abs(values))) or 0.5
     return Fixed(width, math.floor(math.log2(largest)) + 2 + margin)
@@ -71,6 +74,11 @@ def fixed(values: np.ndarray, width: int = WIDTH, margin: int = 0) -> Fixed:
 def check(scorer: Scorer) -> None:
     """Raise a UserError that names why a scorer cannot be written."""
     network = scorer.config.get("model", {}).get("name", "")
+    if scorer.method == "trigger_autoencoder" and network in ENCODERS:
+        raise UserError(
+            f"--format hls: model.name={network} is for integers: train the method quantized with "
+            "method.teacher of this run; method.target=none alone rounds it"
+        )
     if scorer.method != "trigger_autoencoder" or network not in LAYERS:
         raise UserError(
             "--format hls: dense trigger autoencoders only (trigger_autoencoder with model.name "
@@ -154,10 +162,13 @@ def dense_layers(scorer: Scorer, host: Mapping[str, Any]) -> list[Layer]:
     return layers
 
 
-def keras_model(layers: list[Layer], host: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+def keras_model(
+    layers: list[Layer], host: Mapping[str, Any], width: int
+) -> tuple[Any, dict[str, Any]]:
     """Keras model from [z, there], or z, to the score (n, 1), or to the code (n, 2 d).
 
-    Also the types of the weights, {layer: {"weight", "bias"}}, which have been rounded to them.
+    Also the types of the weights, {layer: {"weight", "bias"}}, of `width` bits, which they have
+    been rounded to.
     """
     import keras
     from keras.layers import Activation, Concatenate, Dense, Input, LeakyReLU, Multiply, Subtract
@@ -165,10 +176,10 @@ def keras_model(layers: list[Layer], host: Mapping[str, Any]) -> tuple[Any, dict
     types = {}
 
     def linear(name: str, y: Any, kernel: np.ndarray, bias: np.ndarray) -> Any:
-        layer, types[name] = Dense(len(bias), name=name), {"weight": fixed(kernel)}
-        types[name]["bias"] = fixed(bias)
+        layer, own = Dense(len(bias), name=name), [fixed(kernel, width), fixed(bias, width)]
+        types[name] = dict(zip(("weight", "bias"), own, strict=True))
         y = layer(y)
-        layer.set_weights([fixed(weight).rounded(weight) for weight in (kernel, bias)])
+        layer.set_weights([t.rounded(x) for t, x in zip(own, (kernel, bias), strict=True)])
         return y
 
     def activated(name: str, y: Any) -> Any:
@@ -208,7 +219,7 @@ def keras_model(layers: list[Layer], host: Mapping[str, Any]) -> tuple[Any, dict
     return keras.Model(inputs, linear("score", y, weight[:, None], np.zeros(1))), types
 
 
-def output_types(model: Any, inputs: list[np.ndarray]) -> dict[str, dict[str, Fixed]]:
+def output_types(model: Any, inputs: list[np.ndarray], width: int) -> dict[str, dict[str, Fixed]]:
     """Types of what the layers give, {layer: {"result"}}, of traced maxima and one bit more."""
     import keras
 
@@ -216,6 +227,6 @@ def output_types(model: Any, inputs: list[np.ndarray]) -> dict[str, dict[str, Fi
     traced = keras.Model(model.inputs, [layer.output for layer in named])
     found = traced.predict(inputs, verbose=0, batch_size=256)
     return {
-        layer.name: {"result": fixed(y, WIDE if layer.name in ("square", "score") else WIDTH, 1)}
+        layer.name: {"result": fixed(y, WIDE if layer.name in ("square", "score") else width, 1)}
         for layer, y in zip(named, found, strict=True)
     }

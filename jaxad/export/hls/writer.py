@@ -36,8 +36,12 @@ MAX_MEDIAN = 0.01  # of the relative differences of scores
 RAW = (N_OBJECTS, 3)
 
 
-def check(scorer: Scorer) -> None:
-    """Raise a UserError that names why a scorer cannot be written."""
+def check(scorer: Scorer, width: int | None = None) -> None:
+    """Raise a UserError that names why a scorer cannot be written in numbers of `width` bits."""
+    if width is not None and width not in network.WIDTHS:
+        raise UserError(
+            f"--width: expected {network.WIDTHS[0]} to {network.WIDTHS[-1]} bits, found {width}"
+        )
     network.check(scorer)
     build.require_packages()
 
@@ -101,8 +105,9 @@ def loaded(folder: Path, about: Mapping[str, Any]) -> Callable[[np.ndarray], np.
 
 
 def drift(found: np.ndarray, expected: np.ndarray, threshold: float) -> dict[str, float]:
-    """How far fixed-point scores (n,) are from float ones, relative to these."""
-    relative = np.abs(found - expected) / np.abs(expected)
+    """How far fixed-point scores (n,) are from float ones, relative to these; 0 where both are."""
+    apart = np.abs(found - expected)
+    relative = np.divide(apart, np.abs(expected), out=np.zeros_like(apart), where=apart > 0)
     changed = (found >= np.float32(threshold)) != (expected >= np.float32(threshold))
     return {
         "events": len(found),
@@ -113,35 +118,43 @@ def drift(found: np.ndarray, expected: np.ndarray, threshold: float) -> dict[str
 
 
 def project(
-    scorer: Scorer, about: Mapping[str, Any], dataset: Dataset, golden: np.ndarray, folder: Path
+    scorer: Scorer,
+    about: Mapping[str, Any],
+    dataset: Dataset,
+    golden: np.ndarray,
+    folder: Path,
+    width: int = WIDTH,
 ) -> dict[str, Any]:
     """Write the project of a scorer with the contract `about`; what export.json says of it.
 
-    Keys: host (constants of what stays outside), bits of every layer, drift from the scorer on the
-    run's test background, estimates of da4ml, and the scores of the `golden` raw events.
+    Keys: width and host (constants of what stays outside), bits of every layer, drift from the
+    scorer on the run's test background, estimates of da4ml, and the scores of the `golden` raw
+    events.
 
     Raises:
-        UserError: scores that differ by more than 1 % in the median, or no g++.
+        UserError: `WIDTH` bits and scores that differ by more than 1 % in the median, which
+            fewer bits may; or no g++.
     """
     os.environ["KERAS_BACKEND"] = "jax"
     host = network.preprocessing(scorer)
     background = dataset.val["x"]
     with contextlib.redirect_stdout(io.StringIO()):  # hls4ml and its tables
-        model, types = network.keras_model(network.dense_layers(scorer, host), host)
-        results = network.output_types(model, standardised(host, background))
+        model, types = network.keras_model(network.dense_layers(scorer, host), host, width)
+        results = network.output_types(model, standardised(host, background), width)
         types = {name: types.get(name, {}) | results[name] for name in results}
         build.write(model, types, folder, about["namespace"])
     host["outputs"] = int(model.outputs[0].shape[-1])
     limit = 2.0 ** (types["z"]["result"].integer - 1)
-    host["clip"] = [-limit, limit - 2.0 ** (types["z"]["result"].integer - WIDTH)]
+    host["clip"] = [-limit, limit - 2.0 ** (types["z"]["result"].integer - width)]
     scores, test = emulated(folder, host, about["namespace"]), dataset.test["x"]
     changes = drift(scores(test), scorer(test), about["threshold"])
-    if changes["median"] > MAX_MEDIAN:
+    if width == WIDTH and changes["median"] > MAX_MEDIAN:
         raise UserError(
             f"--format hls: fixed-point scores differ by {changes['median']:.2g} of themselves in "
-            f"the median, more than {MAX_MEDIAN:g}: this scorer does not survive {WIDTH} bits"
+            f"the median, more than {MAX_MEDIAN:g}: this scorer does not survive {width} bits"
         )
     return {
+        "width": width,
         "host": host | {"meaning": MEANING},
         "bits": {name: {k: list(t) for k, t in found.items()} for name, found in types.items()},
         "drift": changes,
