@@ -320,7 +320,7 @@ def test_collections_of_a_record_have_the_same_rows(tmp_path):
 def test_rates_are_followed_in_bins_of_time_in_two_runs(tmp_path):
     """By what an evaluation writes: the columns of the files beside the scores."""
     for split in SPLITS:
-        write_mirror(tmp_path, "zb", split, random_events(400, 0))
+        write_mirror(tmp_path, "zb", split, random_events(200, 0))
     test = data.load(data.get_config("cmsl1t", source=str(tmp_path))).test
     classes, name = {"background": test}, str(tmp_path / "scores.h5")
     scores = np.round(test["sum_pt"] / 8)[None]

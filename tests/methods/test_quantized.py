@@ -432,6 +432,7 @@ def test_scores_that_int32_does_not_hold_are_refused_before_training(
         quantized.fit(config, dataset, own)
 
 
+@pytest.mark.long
 def test_the_setting_that_is_named_will_do(dataset):
     """Counts of float32 inputs on a grid that errors fit into, one bit below what is refused."""
     teacher = autoencoder(dataset.train["x"])
