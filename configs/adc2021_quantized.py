@@ -1,5 +1,7 @@
 """A VAE's encoder, 57-32-16-8, trained in float and then with weights of a few bits.
 
+Other networks of linear layers, convolutions and ReLUs likewise, see docs/trigger.md.
+
     train.py --config=configs/adc2021_quantized.py --workdir=runs/adc2021/quantized
 
 trains the float network first; with --config.method.teacher=RUN it starts from a run of it. Inputs
@@ -10,6 +12,10 @@ are the integers of a Global Trigger. Six bits are the default; learnt widths:
 The challenge's autoencoder, 57-16-3-16-57, and its error:
 
     --config.method.score=mse --config.teacher.model.name=challenge
+
+A small convolutional VAE:
+
+    --config.teacher.model.name=conv_vae --config.method.granularity=channel
 
 From features of CMS's layout, whose run comes first:
 
@@ -43,8 +49,8 @@ def get_config(variant: str = "") -> ConfigDict:
         {
             "name": "quantized",
             "teacher": "",  # work directory of a trained float network; "": trained here
-            # mu2, of an encoder | mse, of the autoencoder "challenge" | distance, of a run of
-            # feature_autoencoder as teacher
+            # mu2, of an encoder | mse, of an autoencoder | distance, student, flow_norm, of a run
+            # of feature_autoencoder, student, flow_norm as teacher
             "score": "mu2",
             "target": "codes",  # codes | loss (that of the float network) | none (rounding alone)
             "input_type": config.inputs.get_ref("type"),

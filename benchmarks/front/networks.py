@@ -22,12 +22,15 @@ from jaxad.devices.batches import in_batches
 from jaxad.export.hls import estimates
 from jaxad.export.hls.integer import firmware
 from jaxad.fixed import from_float, run, to_float
+from jaxad.inputs.trigger import N_INPUTS
 from jaxad.methods import quantized, student, trigger_autoencoder
 from jaxad.methods.quantized import Float
 from jaxad.methods.stages import rows
 from jaxad.methods.stages.integers import LANE, input_type, network_of, with_types
 from jaxad.methods.stages.teacher import own_config, teach
-from jaxad.models.quantized import calibrated, ebops, integers
+from jaxad.models.affine import Affine
+from jaxad.models.integers import ebops, integers
+from jaxad.models.quantized import calibrated
 from jaxad.scorer import Scorer, load
 from jaxad.training import fit
 
@@ -79,7 +82,7 @@ class Networks:
     @cached_property
     def source(self) -> Float:
         """Its layers up to the code."""
-        return quantized.float_network(self.teacher, self.config)
+        return quantized.float_network(self.teacher, self.config, N_INPUTS)
 
     @cached_property
     def rows(self) -> tuple[dict, dict]:
@@ -150,8 +153,10 @@ class Networks:
         job = student.task(config)
         done = fit(job, train, val, config.train, config.seed, stage="student")
         params = jax.tree.map(lambda a: np.asarray(a)[0, 0], done.params)
-        layers = [(params[name]["kernel"], params[name]["bias"]) for name in sorted(params)]
-        return self.source._replace(layers=layers)
+        *hidden, last = (
+            Affine(params[name]["kernel"], params[name]["bias"]) for name in sorted(params)
+        )
+        return self.source._replace(layers=[*hidden, last._replace(relu=False)])
 
     def _student(self, way: Way) -> Outcome:
         """The student, trained on in few bits; its score is e to its number."""

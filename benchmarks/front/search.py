@@ -12,7 +12,8 @@ from jaxad.methods import quantized
 from jaxad.methods.quantized import Float, score_of
 from jaxad.methods.stages.integers import input_type, integer_score
 from jaxad.metrics.agreement import drift
-from jaxad.models.quantized import calibrated, ebops, integers
+from jaxad.models.integers import ebops, integers
+from jaxad.models.quantized import calibrated
 
 Bits = tuple[int, ...]
 START = 8  # bits of a weight

@@ -31,12 +31,14 @@ from jaxad.commands.train import bench
 from jaxad.data.dataset import Dataset
 from jaxad.devices.batches import in_batches
 from jaxad.errors import UserError
+from jaxad.inputs.trigger import N_INPUTS
 from jaxad.methods import quantized, trigger_autoencoder
 from jaxad.methods.quantized import Float
 from jaxad.methods.stages import rows
 from jaxad.methods.stages.integers import input_type, integer_score
 from jaxad.methods.stages.teacher import own_config
-from jaxad.models.quantized import calibrated, ebops, integers
+from jaxad.models.integers import ebops, integers
+from jaxad.models.quantized import calibrated
 from jaxad.scorer import Scorer
 from jaxad.storage.atomic import write_text
 from jaxad.storage.paths import expanded
@@ -74,7 +76,7 @@ class Ensemble:
         mine = jax.tree.map(lambda a: np.asarray(a)[member : member + 1], self._networks())
         params = {"inputs": self.floats["inputs"], **mine}
         scorer = Scorer("trigger_autoencoder", own, params, self.dataset.layout)
-        return quantized.float_network(scorer, self.config)
+        return quantized.float_network(scorer, self.config, N_INPUTS)
 
     def _networks(self) -> dict[str, Any]:
         return {key: self.floats[key] for key in ("params", "state")}

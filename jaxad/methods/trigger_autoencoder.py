@@ -60,7 +60,10 @@ def stage_of(config: ConfigDict, layout: Layout) -> inputs.Stage:
             f"method.loss={config.method.loss}: is for sets of trigger objects, found "
             f"inputs.name={config.inputs.name}: set method.loss=plain"
         )
-    if config.model.name in CONVOLUTIONAL and rows.shape_of(stage)[1:] != (N_OBJECTS, 3):
+    of_events = config.inputs.name == "trigger_integer"
+    if config.model.name in CONVOLUTIONAL and not (
+        of_events or rows.shape_of(stage)[1:] == (N_OBJECTS, 3)
+    ):
         raise UserError(
             f"model.name={config.model.name}: takes sets ({N_OBJECTS}, 3), found "
             f"{rows.shape_of(stage)[1:]}: set model.name=dense_ae or dense_vae"
@@ -91,14 +94,15 @@ def squared_error(loss: str, scale: dict[str, Array], x: Array, output: Array) -
     return total / (3 * jnp.maximum(jnp.sum(there, axis=1), 1))
 
 
-def _noise_width(network: nn.Module) -> int:
+def noise_width(network: nn.Module) -> int:
+    """Numbers of noise that the network takes an event."""
     return getattr(network, "n_latent", 1)
 
 
 def _parts(config: ConfigDict, scale: dict, variables: dict, x: Array) -> dict[str, Array]:
     """Scores (n,) of network inputs x."""
     network = model(config)
-    noise = jnp.zeros((1, _noise_width(network)))
+    noise = jnp.zeros((1, noise_width(network)))
     found = network.apply(variables, x, noise, False, jnp.ones(len(x), bool))
     error = squared_error(config.method.loss, scale, x, found.output)
     if found.log_var is None:
@@ -116,7 +120,7 @@ def _parts(config: ConfigDict, scale: dict, variables: dict, x: Array) -> dict[s
 def task(config: ConfigDict, scale: dict) -> Task:
     """Training on rows with network inputs "x"; `scale` is what the inputs learnt."""
     network = model(config)
-    beta, width = config.method.beta, _noise_width(network)
+    beta, width = config.method.beta, noise_width(network)
 
     def init(key: Array, batch: dict) -> tuple[Any, dict]:
         x = batch["x"][:1]

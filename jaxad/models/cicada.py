@@ -16,7 +16,7 @@ from jax import Array
 
 from jaxad.fixed import FixedType, Layer, auto_accum, from_float, run
 from jaxad.models.convolution import conv
-from jaxad.models.quantized import folded, quantised, set_bits
+from jaxad.models.rounding import quantised, set_bits
 
 FILTERS, SIDE, WIDTH = 4, 2, 16
 INPUT = FixedType(10, 10, False, "TRN", "SAT")
@@ -101,6 +101,21 @@ def updated(running: Statistics, batch: Statistics, step: Array) -> Statistics:
     """Running statistics after one more batch, the number `step`."""
     old = jnp.minimum(MOMENTUM, step / (step + 1))
     return jax.tree.map(lambda a, b: old * a + (1 - old) * jax.lax.stop_gradient(b), running, batch)
+
+
+def folded(
+    kernel: np.ndarray, bias: np.ndarray, norm: Mapping[str, np.ndarray], eps: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Kernel and bias of a layer and the batch normalisation after it, at its running statistics.
+
+    Args:
+        kernel: (..., features).
+        bias: (features,).
+        norm: "scale", "bias", "mean", "var" (features,).
+        eps: that is added to the variance.
+    """
+    factor = norm["scale"] / (norm["var"] + eps) ** 0.5
+    return kernel * factor, (bias - norm["mean"]) * factor + norm["bias"]
 
 
 def constants(

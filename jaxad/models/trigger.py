@@ -12,6 +12,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
+from jaxad.observables.trigger import N_OBJECTS
+
 
 class Encoded(NamedTuple):
     """Output (n, inputs), latent mean (n, d), log-variance (n, d) or None of an autoencoder."""
@@ -151,7 +153,7 @@ class ConvTrigger(nn.Module):
     @nn.compact
     def __call__(self, x: Array, noise: Array, training: bool, mask: Array) -> Encoded:
         """`noise` (n, d) is standard normal in training, zero decodes the mean; mask (n,) bool."""
-        y = jnp.pad(x[..., None], ((0, 0), (1, 0), (0, 0), (0, 0)))
+        y = jnp.pad(x.reshape(len(x), N_OBJECTS, 3, 1), ((0, 0), (1, 0), (0, 0), (0, 0)))
         y = _norm(y, training, mask)
         y = _Conv(16, (3, 3), same=False)(y)  # (18, 1, 16)
         y = _pool(nn.relu(_norm(y, training, mask)))
@@ -180,4 +182,4 @@ MODELS = {
 VARIATIONAL = ("dense_vae", "conv_vae", "encoder", "encoder_norm")
 """Those whose loss has the divergence of the code."""
 CONVOLUTIONAL = ("conv_ae", "conv_vae")
-"""Those that take sets (n, 19, 3) alone."""
+"""Those that take events alone, as sets (n, 19, 3) or as vectors (n, 57) of the same order."""

@@ -22,8 +22,10 @@ from jaxad.methods import autoencoder, quantized
 from jaxad.methods.stages import weak
 from jaxad.methods.stages.integers import FORMS
 from jaxad.models import cicada as students
+from jaxad.models.affine import Affine
+from jaxad.models.integers import ebops, integers
 from jaxad.models.quantized import calibrated as calibrated_network
-from jaxad.models.quantized import ebops, integers
+from jaxad.models.reading import layers_of
 from jaxad.models.trigger import MODELS
 from jaxad.observables.derived import dijet_names
 from jaxad.observables.trigger import object_names
@@ -72,11 +74,43 @@ SIZES = {
     "mu2": (57, 32, 16, 8),
     "mse": (57, 16, 3, 16, 57),
     "distance": (57, 29, 10, 9, 6, 4, 6, 9, 10),
+    "student": (57, 16, 8, 1),
 }
 
 
-def integer_scorer(rounding: str = "RND_CONV", bits: int = 4, score: str = "mu2") -> Scorer:
-    """A quantised network of random weights; inputs round alike, two are doubled."""
+def float_layers(score: str) -> list[Affine]:
+    """Random layers of the score's usual network."""
+    rng, last = np.random.default_rng(0), len(SIZES[score]) - 2
+    linear = (4, 7) if score == "distance" else (last,)
+    return [
+        Affine(rng.normal(0, (2 / i) ** 0.5, (i, o)), rng.normal(0, 0.3, o), number not in linear)
+        for number, (i, o) in enumerate(itertools.pairwise(SIZES[score]))
+    ]
+
+
+def convolution_layers() -> list[Affine]:
+    """Events as images (19, 3): a random convolution 3 x 3 of stride 2, and a dense layer of 4."""
+    rng = np.random.default_rng(0)
+    variables = {"kernel": rng.normal(0, 0.5, (3, 3, 1, 4)), "bias": rng.normal(0, 0.3, 4)}
+    variables |= {"dense": rng.normal(0, 0.25, (36, 4))}
+
+    def network(v: dict, x: jax.Array) -> jax.Array:
+        y = jax.lax.conv_general_dilated(
+            *(x.reshape(-1, 19, 3, 1), v["kernel"], (2, 2), "VALID"),
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )
+        return jax.nn.relu(y + v["bias"]).reshape(len(x), -1) @ v["dense"]
+
+    return layers_of(network, jax.tree.map(np.float32, variables), 57)
+
+
+def integer_scorer(
+    rounding: str = "RND_CONV",
+    bits: int = 4,
+    score: str = "mu2",
+    layers: list[Affine] | None = None,
+) -> Scorer:
+    """A quantised network of `layers`, or random; inputs round alike, two are doubled."""
     config = adc2021_quantized.get_config("smoke")
     config.inputs.type = f"fixed<8,6,{rounding},SAT>"
     config.method.update({"rounding": rounding, "weight_bits": bits, "score": score})
@@ -84,18 +118,13 @@ def integer_scorer(rounding: str = "RND_CONV", bits: int = 4, score: str = "mu2"
     fitted = {"inputs": trigger_integer.scales(counts)}
     fitted["inputs"]["shift"][[0, 31]] = -1
     x = trigger_integer.scaled(fitted["inputs"], counts, trigger_integer.type_of(config.inputs))
-    rng, widths = np.random.default_rng(0), quantized.widths_of(config)
-    layers = [
-        (rng.normal(0, (2 / i) ** 0.5, (i, o)), rng.normal(0, 0.3, o))
-        for i, o in itertools.pairwise(SIZES[score])
-    ]
+    widths, layers = quantized.widths_of(config), layers or float_layers(score)
     fraction = trigger_integer.type_of(config.inputs).fraction
-    form = FORMS[score]
     calibration = layers, np.asarray(x), fraction, widths
-    start = calibrated_network(*calibration, form.linear, form.compared)
-    found = integers(*start, widths, form.linear)
+    start = calibrated_network(*calibration, FORMS[score].compared)
+    found = integers(*start, widths, [layer.relu for layer in layers])
     fitted["layers"] = jax.tree.map(lambda a: a[None], found)
-    fitted["ebops"] = np.array([ebops(found, 7, form.linear)], np.int32)
+    fitted["ebops"] = np.array([ebops(found, 7)], np.int32)
     scorer = Scorer("quantized", config, fitted, TRIGGER)
     return calibrated(scorer, trigger_data(2000, seed=2))
 

@@ -22,7 +22,8 @@ from jaxad.methods.stages import integers as integers_stage
 from jaxad.methods.stages import teacher as teachers
 from jaxad.methods.stages.fractions import fractions_of
 from jaxad.metrics.agreement import drift
-from jaxad.models.quantized import QuantizedNetwork, calibrated, integers
+from jaxad.models.integers import integers
+from jaxad.models.quantized import QuantizedNetwork, calibrated
 from jaxad.scorer import Scorer, load
 from jaxad.training import fit
 
@@ -53,7 +54,7 @@ def teacher(dataset, tmp_path_factory):
 
 
 def source_of(config, teacher):
-    return quantized.float_network(load(teacher), config)
+    return quantized.float_network(load(teacher), config, 57)
 
 
 def reference(teacher, x):
@@ -149,7 +150,7 @@ def test_a_stored_scorer_has_the_same_scores(dataset, learned, tmp_path):
     np.savez(tmp_path / "events.npz", x=x)
     score(tmp_path, [str(tmp_path / "events.npz")], tmp_path / "scores.h5", "x", {})
     layers = jax.tree.map(lambda a: a[0], fitted["layers"])
-    counts = integers_stage.squares(config, layers, quantized_inputs(config, fitted, x))[0]
+    counts = integers_stage.score_counts(config, layers, quantized_inputs(config, fitted, x))[0]
     with h5py.File(tmp_path / "scores.h5") as file:
         fraction = file["mu2"].attrs["fraction"]
         np.testing.assert_array_equal(np.ldexp(file["mu2"][:], fraction), counts)
@@ -190,8 +191,9 @@ def test_autoencoders_have_their_error_in_integers(dataset):
         own = {n: layers[number][n] for n in ("kernel", "bias")}
         steps = {n: 2.0 ** np.subtract(*layers[number][f"{n}_type"][::-1]) for n in own}
         y = y @ (own["kernel"] * steps["kernel"]) + own["bias"] * steps["bias"]
-        width, integer = layers[number]["result_type"]
-        last, step = number == "3", 2.0 ** (integer - width)
+        last = number == "3"
+        width, integer = layers[number]["result_type" if last else "relu_type"]
+        step = 2.0 ** (integer - width)
         low, high = (-(2 ** (width - 1)), 2 ** (width - 1) - 1) if last else (0, 2**width - 1)
         y = np.clip(np.round(y / step), low, high) * step
     np.testing.assert_array_equal(found, np.sum((y - z) ** 2, axis=-1).astype(np.float32))
@@ -231,14 +233,16 @@ def distances(**way):
 def test_distances_of_integers_are_those_of_the_quantised_network(way, dataset, features):
     """The fifth layer and the last have a sign, and no other."""
     config = distances(**way)
-    source, widths = quantized.float_network(features, config), quantized.widths_of(config)
+    source, widths = quantized.float_network(features, config, 57), quantized.widths_of(config)
     stage = feature_autoencoder._stage(features.config, TRIGGER)
     x = np.asarray(stage.apply(features.params, dataset.test["x"]))
-    params, types = calibrated(source.layers, x, 2, widths, linear=(4,), compared=2)
+    params, types = calibrated(source.layers, x, 2, widths, compared=2)
     assert types["7"]["integer"] >= types["1"]["integer"] + 1  # of an untrained network too
-    network = QuantizedNetwork((29, 10, 9, 6, 4, 6, 9, 10), widths, 7, linear=(4,))
+    relus = tuple(number not in (4, 7) for number in range(8))
+    assert [layer.relu for layer in source.layers] == [*relus]
+    network = QuantizedNetwork((29, 10, 9, 6, 4, 6, 9, 10), widths, 7, relus)
     found = jax.jit(network.apply)({"params": params, "types": types}, x)
-    layers = integers(params, types, widths, linear=(4,))
+    layers = integers(params, types, widths, relus)
     scores = jax.jit(partial(integers_stage.integer_score, config))(layers, x)
     codes = np.asarray(found.codes, np.float64) - np.asarray(found.hidden[1], np.float64)
     np.testing.assert_array_equal(scores, np.sum(codes**2, -1).astype(np.float32))
@@ -296,16 +300,16 @@ def test_features_that_rounding_takes_away_are_refused():
 
 def test_teachers_that_are_no_features_are_refused(dataset, teacher, features):
     config = distances()
-    with pytest.raises(UserError, match=r"of two model\.features .* found trigger_autoencoder enc"):
-        quantized.float_network(load(teacher), config)
-    with pytest.raises(UserError, match=r"method\.score=mu2 asks, .* found feature_autoencoder$"):
-        quantized.float_network(features, configured())
+    with pytest.raises(UserError, match=r"a run of feature_autoencoder, .* found trigger_a"):
+        quantized.float_network(load(teacher), config, 57)
+    with pytest.raises(UserError, match=r"method\.score=mu2 asks, found feature_autoencoder$"):
+        quantized.float_network(features, configured(), 57)
     deeper = Scorer(features.method, features.config.copy_and_resolve_references(), {}, TRIGGER)
-    deeper.config.model.widths = (9, 7, 6)
-    with pytest.raises(UserError, match=r"two model\.widths, .*'widths': \(9, 7, 6\)"):
-        quantized.float_network(deeper, config)
+    deeper.config.model.features = (9, 7, 6)
+    with pytest.raises(UserError, match=r"expected 2 model\.features, .* found 3"):
+        quantized.float_network(deeper, config, 57)
     config.method.teacher = ""
-    with pytest.raises(UserError, match=r"expected a feature_autoencoder .* found trigger_autoenc"):
+    with pytest.raises(UserError, match=r"a run of feature_autoencoder, .* found trigger_a"):
         quantized.fit(config, dataset, None)  # before anything trains
     with pytest.raises(UserError, match=r"method\.target=loss: features that no view trains would"):
         quantized.widths_of(distances(target="loss"))
@@ -344,7 +348,11 @@ def test_stopped_and_resumed_ends_bit_for_bit(dataset, learned, tmp_path):
     ("way", "message"),
     [
         ({"granularity": "neuron"}, r"method\.granularity: expected one of layer, channel, weight"),
-        ({"score": "kl"}, r"method\.score: expected one of mu2, mse, distance, found 'kl'"),
+        ({"score": "kl"}, r"method\.score=kl: has an exponential of the variance, which has no"),
+        (
+            {"score": "z2"},
+            r"method\.score: expected one of mu2, mse, distance, student, fl",
+        ),
         ({"granularity": "weight"}, r"method\.granularity=weight: is for learnt widths, as all"),
         ({"target": "score"}, r"method\.target: expected one of codes, loss, none"),
         ({"rounding": "TRN"}, r"method\.rounding: expected one of RND, RND_CONV"),
@@ -373,10 +381,10 @@ def test_what_does_not_fit_is_refused(dataset, teacher):
     scorer = load(teacher)
     scorer.params["params"] = jax.tree.map(lambda a: a.repeat(2, 0), scorer.params["params"])
     with pytest.raises(UserError, match=r"expected one network, found 2 members of 1 epochs"):
-        quantized.float_network(scorer, configured())
+        quantized.float_network(scorer, configured(), 57)
     scorer.config.model.name = "dense_vae"
-    with pytest.raises(UserError, match=r"ReLU and linear layers alone, found .* dense_vae"):
-        quantized.float_network(scorer, configured())
+    with pytest.raises(UserError, match=r"dense_vae has a leaky ReLU, which has no integer form"):
+        quantized.float_network(scorer, configured(), 57)
 
 
 def test_sums_that_int32_does_not_hold_are_refused():

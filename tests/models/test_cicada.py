@@ -11,7 +11,7 @@ from jaxad import fixed
 from jaxad.models import cicada
 from jaxad.models.autoencoder import CountsAutoencoder
 from jaxad.models.cicada import BIAS, DENSE, HIDDEN, INPUT, KERNEL, SCORE, Statistics
-from jaxad.models.quantized import set_bits
+from jaxad.models.rounding import set_bits
 
 SHAPE = (18, 14)
 

@@ -10,8 +10,10 @@ import pytest
 
 from jaxad.fixed import FixedType
 from jaxad.fixed.convert import from_float
-from jaxad.models import quantized
-from jaxad.models.quantized import QuantizedNetwork, Widths, calibrated, ebops, integers
+from jaxad.models import cicada, quantized, rounding
+from jaxad.models.affine import Affine
+from jaxad.models.integers import ebops, integers
+from jaxad.models.quantized import QuantizedNetwork, Widths, calibrated
 
 LEARNED = Widths(6, 5, 9, True, "weight")
 
@@ -19,34 +21,36 @@ LEARNED = Widths(6, 5, 9, True, "weight")
 def layers_of(seed=0, sizes=(5, 4, 3)):
     rng = np.random.default_rng(seed)
     shapes = itertools.pairwise(sizes)
-    return [
-        (rng.normal(0, 0.7, s).astype("f4"), rng.normal(0, 0.3, s[1]).astype("f4")) for s in shapes
-    ]
+    *hidden, last = (
+        Affine(rng.normal(0, 0.7, s).astype("f4"), rng.normal(0, 0.3, s[1]).astype("f4"))
+        for s in shapes
+    )
+    return [*hidden, last._replace(relu=False)]
 
 
 def inputs_of(n=200, d=5, seed=1):
     return (np.round(np.random.default_rng(seed).normal(0, 2, (n, d)) * 4) / 4).astype(np.float32)
 
 
-@pytest.mark.parametrize("rounding", quantized.MODES)
-def test_rounding_equals_that_of_integers(rounding):
+@pytest.mark.parametrize("mode", rounding.MODES)
+def test_rounding_equals_that_of_integers(mode):
     x = np.random.default_rng(0).normal(0, 4, 4000).astype(np.float32)
-    quantised = jax.jit(quantized.quantised, static_argnames="rounding")
+    quantised = jax.jit(rounding.quantised, static_argnames="rounding")
     x[:100] = (np.arange(-50, 50) + 0.5) / 8  # halves between two values
     for fraction in (3, 0, -1):
-        t = FixedType(6, 6 - fraction, False, rounding, "SAT")
+        t = FixedType(6, 6 - fraction, False, mode, "SAT")
         high = t.highest * 2.0**-fraction
-        values = quantised(x, jnp.array(float(fraction)), 0.0, high, rounding=rounding)
+        values = quantised(x, jnp.array(float(fraction)), 0.0, high, rounding=mode)
         np.testing.assert_array_equal(np.ldexp(values, fraction), from_float(x, t))
     t = FixedType(5, 2, True, "RND", "SAT_SYM")
-    values = quantized.symmetric(x, jnp.array(3.0), 5)
+    values = rounding.symmetric(x, jnp.array(3.0), 5)
     np.testing.assert_array_equal(np.ldexp(values, 3), from_float(x, t))
 
 
 def test_powers_of_two_are_exact():
     f = jnp.arange(-20.0, 24.0)
     np.testing.assert_array_equal(
-        quantized.power_of_two(f), np.ldexp(np.float32(1), np.arange(-20, 24))
+        rounding.power_of_two(f), np.ldexp(np.float32(1), np.arange(-20, 24))
     )
 
 
@@ -56,7 +60,7 @@ def test_gradients_are_those_of_the_smooth_part():
     f, low, high = jnp.array(2.0), -2.0, 1.75
 
     def value(x, f):
-        return quantized.quantised(x, f, low, high)
+        return rounding.quantised(x, f, low, high)
 
     inside = (x > low) & (x < high)
     by_x = jax.vmap(jax.grad(value), (0, None))(jnp.asarray(x, jnp.float32), f)
@@ -76,19 +80,15 @@ def test_gradients_are_those_of_the_smooth_part():
 def test_cost_of_two_by_two_weights_by_hand():
     """Weights 3, 0, -4, 5 and biases 1, 6 in quarters, on inputs of 7 bits without the sign."""
     kernel, bias = np.array([[3, 0], [-4, 5]]), np.array([1, 6])
-    layer = {"kernel": kernel, "bias": bias, "result_type": np.array([9, 5])}
-    assert ebops({"0": layer}, 7) == 7 * (2 + 0 + 1 + 3) + (1 + 2)
-    second = {
-        "kernel": np.array([[1], [-6]]),
-        "bias": np.array([0]),
-        "result_type": np.array([9, 5]),
-    }
-    assert ebops({"0": layer | {"result_type": np.array([4, 1])}, "1": second}, 7) == 45 + 4 * (
-        1 + 2
-    )
+    layer = {"kernel": kernel, "bias": bias}
+    linear = {"result_type": np.array([9, 5])}
+    assert ebops({"0": layer | linear}, 7) == 7 * (2 + 0 + 1 + 3) + (1 + 2)
+    second = {"kernel": np.array([[1], [-6]]), "bias": np.array([0]), **linear}
+    first = layer | {"relu_type": np.array([4, 1])}
+    assert ebops({"0": first, "1": second}, 7) == 45 + 4 * (1 + 2)
     tree = {"kernel": kernel / 4, "bias": bias / 4}
     for granularity, bits in (("weight", 2 + 3 + 3), ("channel", 2 * 3 + 2 * 3), ("layer", 4 * 3)):
-        shapes = {n: quantized.fractions_shape(a.shape, granularity) for n, a in tree.items()}
+        shapes = {n: rounding.fractions_shape(a.shape, granularity) for n, a in tree.items()}
         fractions = {f"{n}_bits": np.full(s, 2 / quantized.RATE) for n, s in shapes.items()}
         network = QuantizedNetwork((2,), LEARNED._replace(granularity=granularity), 7)
         variables = {"params": {"0": tree | fractions}, "types": {"0": {"integer": 5.0}}}
@@ -101,7 +101,7 @@ def test_cost_of_two_by_two_weights_by_hand():
 
 def test_bits_have_gradient_one_where_there_are_any():
     values, f = jnp.array([[0.75, 0.0], [-1.0, 0.25]]), jnp.full((2, 2), 2.0)
-    bits = lambda f: jnp.sum(quantized.magnitude_bits(values, f))  # noqa: E731
+    bits = lambda f: jnp.sum(rounding.magnitude_bits(values, f))  # noqa: E731
     assert bits(f) == 2 + 0 + 3 + 1
     np.testing.assert_array_equal(jax.grad(bits)(f), [[1, 0], [1, 1]])
     np.testing.assert_array_equal(jax.grad(bits)(jnp.full((1, 2), 2.0)), [[1, 1]])
@@ -118,7 +118,7 @@ def test_cost_of_stored_integers_is_a_count_of_their_digits(widths):
         span = lambda m: len(bin(abs(m))[2:].strip("0"))  # noqa: E731
         total += sum(bits * span(int(m)) for m in layer["kernel"].ravel())
         total += sum(span(int(m)) for m in layer["bias"])
-        bits = int(layer["result_type"][0])
+        bits = int(layer["relu_type"][0]) if "relu_type" in layer else None
     assert ebops(layers, 7) == total > 0
 
 
@@ -129,14 +129,14 @@ def test_fixed_widths_hold_and_calibration_leaves_a_bit(granularity):
     params, types = calibrated(layers, x, 2, widths)
     for layer in integers(params, types, widths).values():
         assert np.abs(layer["kernel"]).max() < 2**12
-    hidden = np.maximum(x @ layers[0][0] + layers[0][1], 0)
+    hidden = np.maximum(x @ layers[0].kernel + layers[0].bias, 0)
     top = 2.0 ** float(types["0"]["integer"])
     assert top / 4 <= hidden.max() < top / 2
     kernel, f = quantized.weights(params["0"], types["0"], widths)["kernel"]
     counts = np.abs(np.asarray(kernel) * 2 ** np.asarray(f))
-    assert f.shape == quantized.fractions_shape(kernel.shape, granularity)
+    assert f.shape == rounding.fractions_shape(kernel.shape, granularity)
     assert 8 <= counts.max() <= 15
-    assert np.abs(kernel - layers[0][0]).max() <= 0.5 / 2 ** f.min()
+    assert np.abs(kernel - layers[0].kernel).max() <= 0.5 / 2 ** f.min()
 
 
 def test_learnt_widths_start_as_the_fixed_ones_and_have_gradients():
@@ -160,7 +160,7 @@ def test_learnt_widths_start_as_the_fixed_ones_and_have_gradients():
 
 def test_a_norm_folds_into_the_layer_before_it():
     rng = np.random.default_rng(0)
-    (kernel, bias), x = layers_of()[0], inputs_of()
+    (kernel, bias, *_), x = layers_of()[0], inputs_of()
     norm = {name: rng.uniform(0.5, 2, 4).astype("f4") for name in ("scale", "bias", "mean", "var")}
     layer = nn.BatchNorm(use_running_average=True, epsilon=1e-3)
     variables = {
@@ -168,7 +168,7 @@ def test_a_norm_folds_into_the_layer_before_it():
         "batch_stats": {name: norm[name] for name in ("mean", "var")},
     }
     expected = layer.apply(variables, x @ kernel + bias)
-    kernel, bias = quantized.folded(kernel, bias, norm, 1e-3)
+    kernel, bias = cicada.folded(kernel, bias, norm, 1e-3)
     np.testing.assert_allclose(x @ kernel + bias, expected, rtol=1e-4, atol=1e-4)
 
 

@@ -117,7 +117,7 @@ def firmware_logic(found: Firmware) -> Any:
     other = layers_of(found.layers[:first], x)
     codes = layers_of(found.layers[first:], other)
     codes = codes if found.compared is None else codes - other
-    return comb_trace(counts, np.sum(codes * codes, keepdims=True))
+    return comb_trace(counts, codes if found.number else np.sum(codes * codes, keepdims=True))
 
 
 def image_logic(found: ImageFirmware) -> Any:

@@ -23,10 +23,10 @@ from jaxad.methods.stages.integers import (
     code_type,
     input_type,
     network_of,
-    squares,
+    score_counts,
     with_types,
 )
-from jaxad.models.quantized import ebops
+from jaxad.models.integers import ebops
 from jaxad.observables.trigger import ETA_BITS, PHI_COUNTS, PT_BITS
 from jaxad.scorer import Scorer
 
@@ -40,6 +40,7 @@ HIGHEST, LOWEST = (np.stack(limits, -1).ravel() for limits in (_HIGHEST, _LOWEST
 """Counts (57,) that an event can have."""
 COUNT_BITS = int(max(HIGHEST.max(), -LOWEST.min() - 1)).bit_length() + 1
 """Bits of a signed integer that holds any of them."""
+SQUARES = "sum of squares of the network's results"
 
 
 class Firmware(NamedTuple):
@@ -53,6 +54,7 @@ class Firmware(NamedTuple):
         compared: how many layers give what the last one's result is compared with; 0: its inputs;
             None: nothing.
         code: the type of what is squared, the results of the last layer or of that comparison.
+        number: whether nothing is squared, and the one result is the score.
         ebops: effective bit operations of its constants.
     """
 
@@ -63,6 +65,7 @@ class Firmware(NamedTuple):
     layers: list[Layer]
     compared: int | None
     code: FixedType
+    number: bool
     ebops: int
 
     @property
@@ -75,8 +78,10 @@ class Firmware(NamedTuple):
 
     @property
     def score(self) -> FixedType:
-        """The type that holds any sum of squares of the codes."""
-        largest = len(self.layers[-1].bias) * self.code.lowest**2
+        """The type of the one result, or one that holds any sum of squares of the codes."""
+        if self.number:
+            return self.code
+        largest = len(self.layers[-1].bias) * max(-self.code.lowest, self.code.highest) ** 2
         width = largest.bit_length()
         return FixedType(width, width - 2 * self.code.fraction, signed=False)
 
@@ -84,7 +89,10 @@ class Firmware(NamedTuple):
         """The smallest count whose float32 score reaches a threshold: flags are the scorer's."""
         wanted = np.float32(score)
         found = int(np.ceil(np.ldexp(np.float64(wanted), self.score.fraction)))
-        while found and np.ldexp(np.float32(found - 1), -self.score.fraction) >= wanted:
+        while (
+            found > self.score.lowest
+            and np.ldexp(np.float32(found - 1), -self.score.fraction) >= wanted
+        ):
             found -= 1
         return found
 
@@ -144,7 +152,8 @@ def firmware(scorer: Scorer) -> Firmware:
         layers=layers,
         compared=form.compared,
         code=code_type(scorer.config, layers),
-        ebops=ebops(own, grid.width - grid.signed, form.linear),
+        number=form.number,
+        ebops=ebops(own, grid.width - grid.signed),
     )
 
 
@@ -162,7 +171,7 @@ def emulator(scorer: Scorer) -> Callable[[np.ndarray], np.ndarray]:
     @jax.jit
     def scores(counts: jax.Array) -> jax.Array:
         x = trigger_integer.scaled(scorer.params["inputs"], counts, to)
-        return squares(scorer.config, layers, x)[0]
+        return score_counts(scorer.config, layers, x)[0]
 
     return lambda counts: np.asarray(scores(np.asarray(counts, np.int32)))
 
@@ -216,7 +225,8 @@ def facts(found: Firmware, threshold: float) -> Mapping[str, Any]:
             for name, parts in found.types().items()
         },
         "score": {
-            "meaning": "sum of squares of the network's results: an integer, score 2^fraction",
+            "meaning": ("the network's result" if found.number else SQUARES)
+            + ": an integer, score 2^fraction",
             "type": str(found.score),
             "bits": found.score.width,
             "fraction": found.score.fraction,

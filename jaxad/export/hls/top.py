@@ -24,7 +24,7 @@ HEADER = """\
 #include "ap_int.h"
 
 typedef {count} {name}_count_t;
-typedef ap_uint<{score_bits}> {name}_score_t;  // {fraction} bits of it behind the point
+typedef {score_integer}<{score_bits}> {name}_score_t;  // {fraction} bits of it behind the point
 
 // From {n} counts, {order},
 // to the score and whether it reaches the threshold.
@@ -40,7 +40,7 @@ SOURCE = """\
 
 static const int {name}_offset[{n}] = {{{offset}}};
 static const int {name}_shift[{n}] = {{{shift}}};
-static const {name}_score_t {name}_threshold = {threshold}u;
+static const {name}_score_t {name}_threshold = {threshold};
 
 void {name}(const {name}_count_t counts[{n}], {name}_score_t &score, ap_uint<1> &accept) {{
     #pragma HLS ARRAY_PARTITION variable=counts complete dim=0
@@ -60,14 +60,17 @@ void {name}(const {name}_count_t counts[{n}], {name}_score_t &score, ap_uint<1> 
     #pragma HLS ARRAY_PARTITION variable=codes complete dim=0
     {name}_network(z, codes);
 
+{sum}    score = {result}.range();
+    accept = score >= {name}_threshold;
+}}
+"""
+
+SQUARES = """\
     {score} sum = 0;
     for (int i = 0; i < {outputs}; i++) {{
         #pragma HLS UNROLL
         sum += codes[i] * codes[i];
     }}
-    score = sum.range();
-    accept = score >= {name}_threshold;
-}}
 """
 
 IMAGE_SOURCE = """\
@@ -193,19 +196,18 @@ def sources(found: Firmware, threshold: int, name: str) -> dict[str, str]:
         "n": N_INPUTS,
         "count": f"ap_int<{COUNT_BITS}>",
         "order": "(pT, eta, phi) of an object after the other",
-        "score_bits": found.score.width,
-        "fraction": found.score.fraction,
+        **_score(found.score),
         "offset": ", ".join(map(str, found.offset)),
         "shift": ", ".join(map(str, found.shift)),
-        "threshold": threshold,
+        "threshold": threshold if found.number else f"{threshold}u",
         "source": cpp(found.source),
         "scaled": cpp(found.scaled),
         "input": cpp(found.input),
         "code": cpp(found.code),
-        "score": cpp(found.score),
         "outputs": len(found.layers[-1].bias),
     }
-    return _formatted(SOURCE, values)
+    values["sum"] = "" if found.number else SQUARES.format(**values)
+    return _formatted(SOURCE, values | {"result": "codes[0]" if found.number else "sum"})
 
 
 def image_sources(found: ImageFirmware, threshold: int, name: str) -> dict[str, str]:
@@ -216,13 +218,18 @@ def image_sources(found: ImageFirmware, threshold: int, name: str) -> dict[str, 
         "n": found.n_inputs,
         "count": f"ap_uint<{found.input.width}>",
         "order": "row by row of an image",
-        "score_bits": found.score.width,
-        "fraction": found.score.fraction,
+        **_score(found.score),
         "threshold": threshold,
         "input": cpp(found.input),
-        "score": cpp(found.score),
     }
     return _formatted(IMAGE_SOURCE, values)
+
+
+def _score(t: FixedType) -> dict[str, Any]:
+    """Of the score's type."""
+    integer = "ap_int" if t.signed else "ap_uint"
+    bits = {"score_integer": integer, "score_bits": t.width, "fraction": t.fraction}
+    return {**bits, "score": cpp(t)}
 
 
 def _formatted(source: str, values: Mapping[str, Any]) -> dict[str, str]:

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxad.methods.stages.integers import code_type, network_of, with_types
+from jaxad.methods.stages.integers import FORMS, code_type, network_of, with_types
 from jaxad.models.cicada import SCORE
 
 FRACTION = "fraction"
@@ -27,4 +27,5 @@ def fractions_of(method: str, config: ConfigDict, params: Any) -> dict[str, int]
         return {"student": SCORE.fraction}
     layers = with_types(jax.tree.map(lambda a: np.asarray(a)[0], params["layers"]))
     code = code_type(config, network_of(config, layers))
-    return {config.method.score: 2 * code.fraction}
+    score = config.method.score
+    return {score: code.fraction if FORMS[score].number else 2 * code.fraction}

@@ -11,30 +11,30 @@ from ml_collections import ConfigDict
 from jaxad.errors import UserError
 from jaxad.fixed import FixedType, Layer, auto_accum, bounds, from_float, parsed, run, subtract
 from jaxad.fixed.accumulators import larger
-from jaxad.models.quantized import rectified
+from jaxad.models.integers import rectified
 
 LANE = "int32"
 
 
 class Form(NamedTuple):
-    """What a score is of a network: the sum of squares of its code.
+    """What a score is of a network: the sum of squares of its code, or the code itself.
 
     Attributes:
         compared: how many layers give what the last one's result is compared with, their difference
             being the code; 0: the inputs; None: the last one's result itself is.
-        linear: layers without a ReLU beside the last.
-        depth: how many layers there are; None: any number.
+        number: whether the code is one number, and the score.
     """
 
     compared: int | None = None
-    linear: tuple[int, ...] = ()
-    depth: int | None = None
+    number: bool = False
 
 
 FORMS = {
     "mu2": Form(),
     "mse": Form(compared=0),
-    "distance": Form(compared=2, linear=(4,), depth=8),
+    "distance": Form(compared=2),
+    "student": Form(number=True),
+    "flow_norm": Form(),
 }
 """Score -> its network; "mse" is the sum of squares of all inputs' errors, without a division;
 "distance" is of two layers of features, then of their autoencoder."""
@@ -56,13 +56,13 @@ def network_of(config: ConfigDict, layers: Mapping[str, Mapping[str, Any]]) -> l
     """The stored layers of one member, whose accumulators are exact.
 
     Args:
-        layers: as of `jaxad.models.quantized.integers`; arrays may be traced.
+        layers: as of `jaxad.models.integers.integers`; arrays may be traced.
     """
     x_type, network = input_type(config), []
-    relus = rectified(len(layers), FORMS[config.method.score].linear)
-    for number, relu in enumerate(relus):
+    for number, relu in enumerate(rectified(layers)):
         layer = layers[str(number)]
-        kernel, bias, result = (tuple(layer[f"{n}_type"]) for n in ("kernel", "bias", "result"))
+        names = "kernel", "bias", "relu" if relu else "result"
+        kernel, bias, result = (tuple(layer[f"{name}_type"]) for name in names)
         kernel, bias = (FixedType(*t, True, "RND", "SAT_SYM") for t in (kernel, bias))
         result = FixedType(*result, not relu, config.method.rounding, "SAT")
         exact = auto_accum(x_type, kernel, bias, len(layer["kernel"]))
@@ -97,6 +97,8 @@ def require_lane(config: ConfigDict, layers: Mapping[str, Mapping[str, np.ndarra
                 f"quantized: the sums of layer {number} have {bits} bits, more than int32: "
                 f"lower method.weight_bits or {inputs}"
             )
+    if FORMS[config.method.score].number:
+        return
     _require_squares(config, *_compared_types(config, network), len(network[-1].bias))
 
 
@@ -117,11 +119,12 @@ def require_errors(config: ConfigDict, inputs: int) -> None:
 def _require_squares(config: ConfigDict, to: FixedType, other: FixedType | None, n: int) -> None:
     """Refuses n squares of what `code_type` describes whose sum int32 does not hold."""
     code, most = _difference(to, other), np.iinfo(LANE).bits
-    bits = 2 * (code.width - 1) + n.bit_length() + 1
+    bits = 2 * (code.width - code.signed) + n.bit_length() + 1
     if bits <= most:
         return
-    fraction = (most - 1 - n.bit_length()) // 2 - code.integer + 1  # the most that fits
-    narrower = [f"method.code_bits={to.integer + fraction}"] if to.fraction > fraction else []
+    fraction = (most - 1 - n.bit_length()) // 2 - code.integer + code.signed  # the most that fits
+    own = "code_bits" if to.signed else "activation_bits"  # of a last ReLU
+    narrower = [f"method.{own}={to.integer + fraction}"] if to.fraction > fraction else []
     if other is not None and other.fraction > fraction:
         other = other._replace(width=other.integer + fraction)
         narrower += [
@@ -150,7 +153,7 @@ def _difference(to: FixedType, other: FixedType | None) -> FixedType:
     if other is None:
         return to
     fraction = larger(to.fraction, other.fraction)
-    integer = larger(to.integer, other.integer + (not other.signed)) + 1
+    integer = larger(*(t.integer + (not t.signed) for t in (to, other))) + 1
     return FixedType(integer + fraction, integer)
 
 
@@ -159,15 +162,15 @@ def code_type(config: ConfigDict, network: Sequence[Layer]) -> FixedType:
     return _difference(*_compared_types(config, network))
 
 
-def squares(
+def score_counts(
     config: ConfigDict, layers: Mapping[str, Mapping[str, Array]], x: Array
 ) -> tuple[Array, Array]:
-    """The score of inputs x (n, d) in integers, what firmware gives: a sum of squares.
+    """The score of inputs x (n, d) in integers, what firmware gives: a sum of squares, or a number.
 
     Returns:
         Counts (n,) int32, see `Form`, and how many bits they have behind the point.
     """
-    network, compared = network_of(config, layers), FORMS[config.method.score].compared
+    network, (compared, number) = network_of(config, layers), FORMS[config.method.score]
     other, grid = from_float(x, input_type(config), LANE), input_type(config)
     if compared:
         other, grid = run(network[:compared], other, grid, LANE)
@@ -175,6 +178,8 @@ def squares(
     if compared is not None:
         exact = code_type(config, network)
         codes, to = subtract(codes, other, to, grid, exact, LANE), exact
+    if number:
+        return codes[..., 0], to.fraction
     return jnp.sum(codes * codes, axis=-1), 2 * to.fraction
 
 
@@ -183,5 +188,5 @@ def integer_score(config: ConfigDict, layers: Mapping[str, Mapping[str, Array]],
 
     The last step, to float32, is exact for sums of 24 bits: 8 codes of 11, say.
     """
-    counts, fraction = squares(config, layers, x)
+    counts, fraction = score_counts(config, layers, x)
     return jnp.ldexp(counts.astype(jnp.float32), -fraction)
