@@ -26,6 +26,7 @@ from jaxad.export import hls
 from jaxad.export.hls import build, estimates, integer, integer_project, top
 from jaxad.export.verify import read_contract
 from jaxad.fixed import FixedType, Layer, parsed
+from jaxad.methods.stages.fractions import fractions_of
 from jaxad.models.integers import ebops
 from jaxad.scorer import Scorer, load
 
@@ -160,6 +161,8 @@ def test_one_number_is_written_as_it_is():
     assert integer.facts(found, 1.0)["score"]["meaning"].startswith("the network's result: an int")
     scores, counts = scorer(raw), integer.emulator(scorer)(integer.counts_of(scorer, raw))
     assert scores.min() < 0 < scores.max()
+    fractions = fractions_of("quantized", scorer.config, scorer.params)
+    np.testing.assert_array_equal(np.ldexp(scores, fractions["student"]), counts)
     for score in np.quantile(scores, [0, 0.2, 0.6, 1], method="nearest"):
         for cut in (score, np.nextafter(score, np.float32(np.inf))):
             flags = counts >= found.threshold(float(cut))
