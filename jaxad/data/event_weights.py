@@ -45,8 +45,8 @@ def for_all_classes(field: str) -> Iterator[None]:
 def for_training(dataset: Dataset, config: ConfigDict) -> Dataset:
     """The data set whose training parts have weights of mean 1, none of them below 0.
 
-    Parts whose weights are all alike lose them: events count once each, bit for bit. One scale
-    holds for training and validation rows, one for those of supervised methods.
+    Training and validation rows whose weights are all alike lose them: events count once each, bit
+    for bit. One scale holds for both, one for those of supervised methods.
 
     Args:
         config: the section `data`, whose `negative_weights` holds.
@@ -112,7 +112,7 @@ def _of_mean_one(parts: dict[str, Rows], where: str) -> dict[str, Rows]:
                 f"{where}: the weights of {name} sum to {total:.4g}: expected a sum above 0; "
                 "are they too small for their type? float16 holds none below 6e-8"
             )
-    if all(blockwise.are_constant([rows["weight"]]) for rows in parts.values()):
+    if blockwise.are_constant([rows["weight"] for rows in parts.values()]):
         return {
             name: {key: values for key, values in rows.items() if key != "weight"}
             for name, rows in parts.items()

@@ -142,11 +142,14 @@ def _rows(table: Table, index: np.ndarray, seed: int) -> Rows:
 
 
 def _weighed(table: Table, index: np.ndarray) -> Rows:
-    """Their "weight" of mean 1, where events do not count alike."""
-    if table.weight is None:
+    """Their "weight" of mean 1, where events of the table do not count alike.
+
+    Rows that happen to count alike have one too: what is trained or compared together has it or not
+    together.
+    """
+    if not weights.differ(table.weight):
         return {}
-    weight = weights.relative(table.weight[index])
-    return {} if weight is None else {"weight": weight.astype(np.float32)}
+    return {"weight": weights.relative(table.weight[index]).astype(np.float32)}
 
 
 def draw(config: ConfigDict, template: Template, table: Table, n: int, what: str) -> Rows:

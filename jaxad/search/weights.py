@@ -43,6 +43,6 @@ def differ(weight: np.ndarray | None) -> bool:
     return weight is not None and bool((weight != weight[0]).any())
 
 
-def relative(weight: np.ndarray | None) -> np.ndarray | None:
-    """Weights (N,) float64 over their mean; None where all events count alike."""
-    return weight / weight.mean(dtype=np.float64) if differ(weight) else None
+def relative(weight: np.ndarray) -> np.ndarray:
+    """Weights (N,) float64 over their mean."""
+    return weight / weight.mean(dtype=np.float64)

@@ -53,7 +53,6 @@ def test_one_event_of_the_likelihood():
     assert weights.event_weight(None) == 1
     assert weights.event_weight(np.full(7, 0.1)) == 0.1
     assert weights.event_weight(np.array([1.0, 3.0])) == 2.5
-    assert weights.relative(np.full(3, 2.0)) is None
     np.testing.assert_allclose(weights.relative(np.array([1.0, 3.0])), [0.5, 1.5])
 
 

@@ -54,8 +54,8 @@ def dataset(weight, n_val=4, **changes):
     val = {name: values[:n_val] for name, values in part.items()}
     columns = tuple((f"x[{i}]", "") for i in range(5))
     layout = Layout("features", (5,), columns=columns)
-    own = {"test": part, "signals": {}, "layout": layout, "info": {"source": "own.npz"}}
-    return Dataset(train=part, val=val, **(own | changes))
+    own = {"val": val, "test": part, "signals": {}, "layout": layout, "info": {"source": "own.npz"}}
+    return Dataset(train=part, **(own | changes))
 
 
 def section(how="", **changes):
@@ -77,6 +77,9 @@ def test_weights_that_are_all_alike_are_none():
     unweighted = dataset([2.0] * 6)
     assert for_training(found, section()) is found
     assert "weights" not in summary(unweighted)
+    part = {"x": rows(4)["x"], "weight": np.full(4, 6, np.float32)}
+    differ = for_training(dataset([2.0] * 6, val=part), section())  # joined by resonant methods
+    assert differ.train["weight"].tolist() == [1] * 6 and differ.val["weight"].tolist() == [3] * 4
 
 
 @pytest.mark.parametrize(
