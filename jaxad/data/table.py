@@ -169,8 +169,7 @@ def make_table(
     if ids is not None:
         ids = np.asarray(ids, np.int64).reshape(n, -1)
         _check_copies(keys, x, in_gev, origin)
-    integer = np.array([_is_integer(column) for column in x.T])
-    spikes, widths = _spikes(x, integer)
+    integer, spikes, widths = marks(x)
     units = (*units, *[""] * (x.shape[1] - len(units)))
     names = (*columns, *filled)
     about = {"names": names, "units": units, "mass_name": mass_name, "mass_unit": mass_unit}
@@ -310,6 +309,12 @@ def _is_integer(values: np.ndarray) -> bool:
     if values.dtype.kind in "iub":
         return True
     return bool((values == np.rint(values)).all() and np.abs(values).max() <= 2**24)
+
+
+def marks(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`integer`, `spikes` and `spike_widths` (F,) of a `Table` whose features are `x` (N, F)."""
+    integer = np.array([_is_integer(column) for column in x.T])
+    return integer, *_spikes(x, integer)
 
 
 def _spikes(x: np.ndarray, integer: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

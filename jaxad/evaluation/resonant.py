@@ -15,7 +15,7 @@ from jaxad.data.window import held_out_data
 from jaxad.devices.cores import side_by_side
 from jaxad.errors import UserError
 from jaxad.evaluation import closure
-from jaxad.methods.stages import density, weak
+from jaxad.methods.stages import atoms, density, weak
 from jaxad.metrics import resonance, spectrum
 from jaxad.metrics.sculpting import mass_sculpting
 from jaxad.scorer import Scorer
@@ -82,10 +82,11 @@ def template_quality(config: ConfigDict, background: dict, dataset: Dataset) -> 
     """Samples of the density at the masses of the true test background, against that background."""
     truth = weak.events(config, dataset, dataset.test)
     masses = np.tile(truth["m"], 4)
-    x = density.sample(config, background, "template quality", masses)
-    features = {f"feature_{i}": pulls(x[:, i], truth["x"][:, i]) for i in range(x.shape[1])}
+    drawn = density.sample(config, background, "template quality", masses)
+    x, true = (atoms.put_back(background, values) for values in (drawn, truth["x"]))
+    features = {f"feature_{i}": pulls(x[:, i], true[:, i]) for i in range(x.shape[1])}
     chi2 = {name: float(np.square(f["pulls"]).sum()) for name, f in features.items()}
-    return two_sample_auc(x, truth["x"], config.seed) | {
+    return two_sample_auc(x, true, config.seed) | {
         "features": features,
         "chi2": chi2,
         "ndof": {name: len(f["pulls"]) - 1 for name, f in features.items()},

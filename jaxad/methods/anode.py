@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from jaxad.data.dataset import Dataset
 from jaxad.errors import UserError
 from jaxad.methods import Bench, cathode
-from jaxad.methods.stages import density, weak
+from jaxad.methods.stages import atoms, density, weak
 
 KINDS = ("vector",)
 RESONANT = True
@@ -41,6 +41,8 @@ def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
             f"found {len(train['m'])} and {len(val['m'])}: widen it, or give more events"
         )
     background = cathode.fit_background(config, data, bench)
+    for name, rows in (("train", train), ("val", val)):
+        rows["x"] = atoms.spread(config, background, rows["x"], f"data density, {name}")
     region = density.fit(config, train, val, bench, "data density", config.classifier.runs)
     return {"background": background, "region": region}
 
@@ -49,7 +51,7 @@ def feature_scores(config: ConfigDict) -> Callable[..., dict[str, Array]]:
     """{"log_ratio": (runs, n)}: log p_data(x | m) - log p_background(x | m)."""
 
     def function(fitted: dict, m: Array, x: Array, raw: Array) -> dict[str, Array]:
-        region = fitted["region"]
+        region, x = fitted["region"], atoms.centred(fitted["background"], x)
 
         def log_data(params: Any) -> Array:
             one = region | {"params": jax.tree.map(lambda a: a[None], params)}

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from jaxad.data.dataset import Dataset, Rows, take
 from jaxad.errors import UserError
 from jaxad.methods import Bench
-from jaxad.methods.stages import densities, density, weak
+from jaxad.methods.stages import atoms, densities, density, weak
 from jaxad.training import streams
 from jaxad.training.streams import Purpose
 
@@ -24,6 +24,8 @@ RESONANT = True
 
 def fit_background(config: ConfigDict, data: Rows, bench: Bench) -> dict:
     """The density of the sidebands, p(x | m) of the background.
+
+    Whole numbers and spikes are spread for it; where they are, it has "atoms" (`stages.atoms`).
 
     Raises:
         UserError: no data there to learn from, or none to choose epochs by.
@@ -41,10 +43,15 @@ def fit_background(config: ConfigDict, data: Rows, bench: Bench) -> dict:
             f"data: {config.method.name} learns the background beside the window: expected events "
             f"there in train and val, found {len(train['m'])} and {len(val['m'])}"
         )
-    fitted = density.fit(config, train, val, bench, stage="background density")
+    stage = "background density"
     sidebands = {key: np.concatenate([train[key], val[key]]) for key in train}
-    asked = densities.Uncorrected(config, fitted, sidebands, "background density")
-    return densities.corrected([asked])[0]
+    found = atoms.found_in(sidebands["x"])
+    sidebands["x"] = atoms.spread(config, found, sidebands["x"], stage)
+    n = len(train["m"])
+    train = {key: values[:n] for key, values in sidebands.items()}
+    val = {key: values[n:] for key, values in sidebands.items()}
+    fitted = density.fit(config, train, val, bench, stage) | found
+    return densities.corrected([densities.Uncorrected(config, fitted, sidebands, stage)])[0]
 
 
 def template(
@@ -63,6 +70,7 @@ def template(
     rng = streams.generator(config.seed, Purpose.MASSES, stage)
     masses = density.sample_mass(m, runs * n, rng, config.method.bandwidth, weight)
     x = density.sample(config, background, stage, masses)
+    x = atoms.put_back(background, x)
     return {"x": x, "m": masses, "run": np.arange(runs * n) % runs}
 
 
@@ -71,6 +79,7 @@ def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
     data = weak.data_events(config, dataset)
     background = fit_background(config, data, bench)
     region = take(data, data["inside"])
+    region["x"] = atoms.put_back(background, region["x"])
     samples = template(config, background, region["m"], "template", region.get("weight"))
     return {"background": background, "classifier": weak.fit(config, bench, region, samples)}
 
@@ -79,6 +88,7 @@ def feature_scores(config: ConfigDict) -> Callable[..., dict[str, Array]]:
     """{"anomaly": (runs, n)}: probability of being data rather than background."""
 
     def function(fitted: dict, m: Array, x: Array, raw: Array) -> dict[str, Array]:
+        x = atoms.floored(fitted.get("background", {}), x)  # others than cathode have none
         return {"anomaly": weak.score(config, fitted["classifier"], x, raw)}
 
     return function

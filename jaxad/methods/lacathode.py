@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from jaxad.data.dataset import Dataset, take
 from jaxad.methods import Bench, cathode
-from jaxad.methods.stages import density, weak
+from jaxad.methods.stages import atoms, density, weak
 from jaxad.training import streams
 from jaxad.training.streams import Purpose
 
@@ -26,7 +26,8 @@ def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
     data = weak.data_events(config, dataset)
     background = cathode.fit_background(config, data, bench)
     region = take(data, data["inside"])
-    z = np.asarray(density.latent(config, background, region["x"], region["m"]))
+    x = atoms.spread(config, background, region["x"], "latent data")
+    z = np.asarray(density.latent(config, background, x, region["m"]))
     runs, n = config.classifier.runs, round(config.method.oversampling * len(z))
     rng = streams.generator(config.seed, Purpose.NOISE, "latent background")
     noise = rng.normal(size=(runs * n, z.shape[1]))
@@ -41,6 +42,7 @@ def feature_scores(config: ConfigDict) -> Callable[..., dict[str, Array]]:
     """{"anomaly": (runs, n)}: probability of being data rather than background."""
 
     def function(fitted: dict, m: Array, x: Array, raw: Array) -> dict[str, Array]:
+        x = atoms.centred(fitted["background"], x)
         z = density.latent(config, fitted["background"], x, m)
         return {"anomaly": weak.score(config, fitted["classifier"], z, raw)}
 

@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 from jaxad.data.dataset import Dataset, take
 from jaxad.inputs import logit as scaling
 from jaxad.methods import Bench, cathode
-from jaxad.methods.stages import density, weak
+from jaxad.methods.stages import atoms, density, weak
 from jaxad.methods.stages.rows import weight_of
 from jaxad.models.flow import RealNVP
 from jaxad.training import Task, weighted_mean
@@ -53,6 +53,7 @@ def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
     data = weak.data_events(config, dataset)
     background = cathode.fit_background(config, data, bench)
     region = take(data, data["inside"])
+    region["x"] = atoms.spread(config, background, region["x"], "signal density")
     joint = np.concatenate([region["x"], region["m"][:, None]], axis=1)
     scaler = scaling.fit_logit_scaler(joint, config.flow.eps)
     fitted = {
@@ -118,6 +119,7 @@ def feature_scores(config: ConfigDict) -> Callable[..., dict[str, Array]]:
     fold) and best epochs."""
 
     def function(fitted: dict, m: Array, x: Array, raw: Array) -> dict[str, Array]:
+        x = atoms.centred(fitted["background"], x)
         joint = jnp.concatenate([x, m[:, None]], axis=-1)
         scaler = scaling.LogitScaler(**fitted["scaler"])
         z = scaling.forward(scaler, joint)

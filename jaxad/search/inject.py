@@ -10,7 +10,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxad.data.dataset import Rows
-from jaxad.data.dequantisation import floored
+from jaxad.data.dequantisation import atoms_of, floored
 from jaxad.data.table import GEV, Table
 from jaxad.errors import UserError
 from jaxad.search.table import search_table
@@ -86,7 +86,7 @@ def signal(config: ConfigDict, table: Table, background: Rows) -> Rows:
             kept = rng.random(len(kept)) < found.weight / found.weight.max()
         rows = {"x": found.x, "m": found.mass, "fold_key": found.fold_key}
         rows = {name: values[kept] for name, values in rows.items()}
-        return rows | {"x": floored(rows["x"], table)}
+        return rows | {"x": floored(rows["x"], atoms_of(table))}
     gaussian = _gaussian(text, table.mass_unit)
     rng = streams.generator(config.seed, Purpose.EVENTS, "injected signal")
     x = background["x"]

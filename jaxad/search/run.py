@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from jaxad import workdir
 from jaxad.data.dataset import Rows
-from jaxad.data.dequantisation import floored
+from jaxad.data.dequantisation import atoms_of, floored
 from jaxad.data.false_windows import Window, false_windows
 from jaxad.data.folds import folds
 from jaxad.data.table import Table, table_summary
@@ -110,7 +110,8 @@ def _folds(config: ConfigDict, table: Table) -> np.ndarray:
 def _events(config: ConfigDict, table: Table, row: np.ndarray) -> Rows:
     """Rows of a table as a pool takes them."""
     fold = _folds(config, table)[row]
-    rows = {"x": floored(table.x[row], table), "m": table.mass[row], "fold": fold, "row": row}
+    x = floored(table.x[row], atoms_of(table))
+    rows = {"x": x, "m": table.mass[row], "fold": fold, "row": row}
     return rows if table.weight is None else rows | {"weight": table.weight[row]}
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxad.data.dataset import Rows
-from jaxad.data.dequantisation import dequantised, floored
+from jaxad.data.dequantisation import atoms_of, dequantised, floored
 from jaxad.data.false_windows import Window
 from jaxad.data.table import Table
 from jaxad.errors import UserError
@@ -136,7 +136,7 @@ def _closure(window: Window, *other: Window) -> str:
 
 
 def _rows(table: Table, index: np.ndarray, seed: int) -> Rows:
-    x = dequantised(table.x[index], table, seed)
+    x = dequantised(table.x[index], atoms_of(table), seed)
     rows = {"x": x, "m": table.mass[index].astype(np.float32)}
     return rows | _weighed(table, index)
 
@@ -164,7 +164,7 @@ def draw(config: ConfigDict, template: Template, table: Table, n: int, what: str
     rng = streams.generator(config.seed, Purpose.MASSES, stage)
     m = density.sample_mass(mass, n, rng, config.method.bandwidth, weight)
     x = density.sample(config, template.fitted, stage, m)
-    return {"x": floored(x, table), "m": m.astype(np.float64)}
+    return {"x": floored(x, atoms_of(table)), "m": m.astype(np.float64)}
 
 
 def beside(config: ConfigDict, template: Template, table: Table) -> tuple[Rows, Rows]:
@@ -175,5 +175,6 @@ def beside(config: ConfigDict, template: Template, table: Table) -> tuple[Rows, 
     rows = _sidebands(table, template.blinded)
     m = table.mass[rows]
     stage, common = f"sidebands of {template.blinded[0].name}", {"m": m} | _weighed(table, rows)
+    atoms = atoms_of(table)
     x = density.sample(config, template.fitted, stage, m)
-    return tuple({"x": floored(values, table)} | common for values in (table.x[rows], x))
+    return tuple({"x": floored(values, atoms)} | common for values in (table.x[rows], x))

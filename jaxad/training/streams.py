@@ -38,6 +38,7 @@ class Purpose(IntEnum):
     TOY_FLAW = 16  # of the template, in all toys of a cut: what the toys are for
     TOY_SPECTRUM = 17  # masses of all toys: window
     COMPARED = 18  # rows, of many, that a classifier compares
+    SPREAD = 19  # whole numbers and spikes, for a density: stage
 
 
 def number_of(stage: str) -> int:

@@ -1,11 +1,12 @@
 """The table of a search: folds, what is refused, whole numbers and spikes."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from named_tables import ASKED, flat, sample, spoilt
 
 from jaxad.data import folds, from_mapping, table_summary
-from jaxad.data.dequantisation import dequantised, floored
+from jaxad.data.dequantisation import atoms_in, atoms_of, centred, dequantised, floored
 from jaxad.data.folds import fold_sizes
 from jaxad.data.table import Origin, make_table, sentinel
 from jaxad.errors import UserError
@@ -124,14 +125,19 @@ def test_whole_numbers_and_spikes_are_spread_and_put_back():
     table = make_table(features | big, 1 + rng.random(n), Origin(("memory",)))
     assert table.integer.tolist() == [True, False, False, True]
     assert table.spikes[1] == 0 and np.isnan(table.spikes[[0, 2, 3]]).all()
-    spread = dequantised(table.x, table, seed=1)
-    np.testing.assert_array_equal(spread, dequantised(table.x, table, seed=1))
+    atoms = atoms_of(table)
+    assert atoms.any and not atoms_in(table.x[:, 2:3]).any
+    spread, again = (dequantised(table.x, atoms, seed=1) for _ in range(2))
+    np.testing.assert_array_equal(spread, again)
     np.testing.assert_array_equal(spread[:, 2], table.x[:, 2])
-    np.testing.assert_array_equal(floored(spread, table), table.x)
+    np.testing.assert_array_equal(floored(spread, atoms), table.x)
     uniform = spread[:, 0] - table.x[:, 0]
     assert uniform.min() >= 0 and uniform.max() < 1 and abs(uniform.mean() - 0.5) < 0.02
     at = tau == 0
     assert len(np.unique(spread[at, 1])) > 0.9 * at.sum() and spread[at, 1].max() < 0.2001
-    drawn = floored(np.array([[-1.5, 0.1, 0.3, 0], [99, 0.5, 0.3, 2**23]], np.float32), table)
+    drawn = floored(np.array([[-1.5, 0.1, 0.3, 0], [99, 0.5, 0.3, 2**23]], np.float32), atoms)
     assert drawn[0].tolist() == [0, 0, np.float32(0.3), table.x[:, 3].min()]
+    middle = centred(spread, atoms, jnp)
+    np.testing.assert_array_equal(middle[:, 0], table.x[:, 0] + 0.5)
+    np.testing.assert_array_equal(floored(middle, atoms, jnp)[:, :3], table.x[:, :3])
     assert drawn[1, 0] == table.x[:, 0].max() and drawn[1, 1] == 0.5
