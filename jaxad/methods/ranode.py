@@ -16,10 +16,13 @@ from jax import Array
 from ml_collections import ConfigDict
 
 from jaxad.data.dataset import Dataset, take
+from jaxad.errors import UserError
 from jaxad.inputs import logit as scaling
 from jaxad.methods import Bench, cathode
 from jaxad.methods.stages import atoms, density, weak
 from jaxad.methods.stages.rows import weight_of
+from jaxad.metrics import regression
+from jaxad.metrics.families import Family, basis
 from jaxad.models.flow import RealNVP
 from jaxad.training import Task, weighted_mean
 
@@ -98,12 +101,24 @@ def _signal_flow(config: ConfigDict, n_features: int) -> RealNVP:
 def _spectrum(
     m: np.ndarray, window: Sequence[float], weight: np.ndarray | None = None
 ) -> dict[str, np.ndarray]:
-    """Smooth log density of m over the window: a quadratic fitted to the log of the counts."""
+    """Smooth log density of m over the window: a quadratic, by Poisson regression of all bins.
+
+    That is unbiased for sums of weights too.
+
+    Raises:
+        UserError: masses that do not fix it.
+    """
     low, high = window
     counts, edges = np.histogram(m, MASS_BINS, (low, high), weights=weight)
-    centres = (edges[1:] + edges[:-1]) / 2 - low
-    kept = counts > 0
-    shape = np.polyfit(centres[kept], np.log(counts[kept]), 2, w=np.sqrt(counts[kept]))
+    columns = basis(edges - low, Family("exponential", n_parameters=3))
+    (parameters,), _ = regression.fit(columns, counts[None].astype(np.float64))
+    if not np.isfinite(parameters).all():
+        raise UserError(
+            f"data: window: the {len(m)} masses of data in it do not fix their spectrum, a smooth "
+            "function: widen it, or give more events"
+        )
+    points = (edges[:-1] - low) + np.diff(edges) * (1 + regression.NODES[:, None]) / 2
+    shape = np.polyfit(points.ravel(), (columns @ parameters).ravel(), 2)
     grid = np.linspace(0, high - low, 1001)
     norm = np.log(np.trapezoid(np.exp(np.polyval(shape, grid)), grid))
     return {"shape": (shape - [0, 0, norm]).astype(np.float32), "low": np.float32(low)}

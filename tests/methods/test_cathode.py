@@ -250,6 +250,21 @@ def test_densities_of_many_data_sets_train_at_once_each_in_its_own_frame():
         assert low <= drawn.min() and drawn.max() <= high
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_mass_spectrum_of_few_events_is_unbiased(weighted):
+    """150 events in 50 bins of a falling exponential: empty bins count, ones are no zeros."""
+    slopes = []
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        m = 3.3 + rng.exponential(0.2, 1000)
+        m = m[m < 3.7][:150].astype(np.float32)
+        weight = rng.exponential(size=len(m)).astype(np.float32) if weighted else None
+        found = ranode._spectrum(m, (3.3, 3.7), weight)
+        slopes.append(np.polyval(np.polyder(found["shape"]), 0.2))
+    error = np.std(slopes) / 10
+    assert error < 0.15 and abs(np.mean(slopes) + 5) < 3 * error
+
+
 def density_ratio(members: int, epochs: int, folds: int) -> tuple[ConfigDict, dict]:
     """R-ANODE's config and parameters: `members` of each fold and run, all of one density."""
     flow = density.get_config(n_layers=2, hidden=(4,))
