@@ -43,7 +43,8 @@ def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
     background = cathode.fit_background(config, data, bench)
     for name, rows in (("train", train), ("val", val)):
         rows["x"] = atoms.spread(config, background, rows["x"], f"data density, {name}")
-    region = density.fit(config, train, val, bench, "data density", config.classifier.runs)
+    runs = config.classifier.runs
+    region = density.fit(config, train, val, bench, "data density", runs, "region_train")
     return {"background": background, "region": region}
 
 

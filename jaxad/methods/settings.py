@@ -168,6 +168,7 @@ SECTIONS_OF = {
     "flow": DENSITY,
     "flow_train": DENSITY,
     "signal_flow": ("ranode",),
+    "region_train": ("anode",),
     "feature_train": ("feature_autoencoder",),
     **dict.fromkeys(("chains", "normalise_train"), ("normalised_autoencoder",)),
     "classifier": ("cathode", "lacathode", "anode", "ranode", "cwola", "iad", "supervised"),
@@ -232,7 +233,7 @@ def _reasons(config: ConfigDict) -> Iterator[tuple[str, str]]:
         yield from _of_search(config)
     elif "classifier" in config:
         yield from _of_classifier(config, method)
-    for section in ("train", "flow_train", "feature_train", "normalise_train"):
+    for section in ("train", "flow_train", "region_train", "feature_train", "normalise_train"):
         if section in config:
             yield from _of_training(config[section], section)
     if "pca" in config and not {"pca", "two_views"} & {method, *config.baselines}:
@@ -240,6 +241,8 @@ def _reasons(config: ConfigDict) -> Iterator[tuple[str, str]]:
     for section in ("feature_train", "normalise_train"):
         if section in config:
             yield f"{section}.ensemble", "train.ensemble says how many"
+    if "region_train" in config:
+        yield "region_train.ensemble", "classifier.runs says how many"
     if method == "normalised_autoencoder":
         yield from _of_chains(config)
     if "model" in config:

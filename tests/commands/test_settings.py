@@ -226,7 +226,7 @@ def test_settings_that_change_nothing_are_told(config, flags, said, capsys):
         ("cathode", ["flow.coupling=spline", "flow.n_bins=4", "train.epochs=3"]),
         ("anode", ["flow.name=autoregressive", "flow.coupling=spline", "flow.n_layers=3"]),
         ("ranode", ["signal_flow.coupling=affine", "train.epochs=40", "classifier.members=1"]),
-        ("anode", ["classifier.runs=3", "flow_train.epochs=3"]),
+        ("anode", ["classifier.runs=3", "flow_train.epochs=3", "region_train.epochs=3"]),
         ("adc2021_shallow", ["method.name=one_class_svm", "method.nu=.1"]),
         ("codvae", ["method.samples=3", "train.ensemble=2"]),
         ("adc2021_vae", ["method.beta=.1", "model.name=conv_vae"]),

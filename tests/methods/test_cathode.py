@@ -42,8 +42,8 @@ def small(method: str, source: str) -> ConfigDict:
     config = importlib.import_module(f"jaxad.configs.{method}").get_config("smoke")
     config.data.update({"source": source, "n_signal": 150})
     config.flow.update({"n_layers": 2, "hidden": (8,)})
-    for train in (config.flow_train, config.train):
-        train.update({"epochs": 1, "keep_best": 1})
+    for section in {"flow_train", "region_train", "train"} & {*config}:
+        config[section].update({"epochs": 1, "keep_best": 1})
     config.classifier.update({"runs": 2, "members": 1})
     return config
 

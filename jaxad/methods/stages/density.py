@@ -98,23 +98,25 @@ def fit(
     bench: Bench,
     stage: str,
     members: int = 0,
+    section: str = "flow_train",
     **rows_of_members: np.ndarray,
 ) -> dict:
-    """Fit `config.flow` with `config.flow_train` to rows with "x" (N, F) and "m" (N,) of one unit.
+    """Fit `config.flow` with `config[section]` to rows with "x" (N, F) and "m" (N,) of one unit.
 
     An optional "weight" (N,) of mean near 1 weighs them. The members of an ensemble take `turns`
     in which rows choose their epochs, so that together they learn from all of them.
 
     Args:
         members: densities trained at once on `train`, chosen by `val`; 0: an ensemble of
-            `config.flow_train.ensemble`.
+            `config[section].ensemble`.
+        section: how to train.
         rows_of_members: `train_index` and `val_index` of `jaxad.training.fit`, where members see
             different rows. Scale and range are those of all of them.
 
     Returns:
         {"params": leading axes (members, best epochs), best epoch first} and its `frame`.
     """
-    settings = config.flow_train.copy_and_resolve_references()
+    settings = config[section].copy_and_resolve_references()
     if not members and settings.ensemble > 1:
         every = np.arange(len(train["m"]) + len(val["m"]))
         index = turns(*np.split(every, [len(train["m"])]), settings.ensemble)
