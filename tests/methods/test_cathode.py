@@ -1,5 +1,6 @@
 """The stages of the resonant methods, and each method from a feature file to scores."""
 
+import dataclasses
 import importlib
 
 import jax
@@ -9,12 +10,13 @@ import pytest
 from lhco_events import fake_events, write_frame
 from ml_collections import ConfigDict
 from sklearn.ensemble import HistGradientBoostingClassifier
+from small_task import assert_equal
 
 from jaxad import data, training
 from jaxad.commands.train import bench, build_scorer
 from jaxad.data import lhco
 from jaxad.inputs.logit import fit_logit_scaler
-from jaxad.methods import ranode
+from jaxad.methods import cathode, ranode
 from jaxad.methods.stages import densities, density, trees, weak
 from jaxad.models.dense import Classifier
 from jaxad.scorer import load
@@ -263,6 +265,27 @@ def test_the_mass_spectrum_of_few_events_is_unbiased(weighted):
         slopes.append(np.polyval(np.polyder(found["shape"]), 0.2))
     error = np.std(slopes) / 10
     assert error < 0.15 and abs(np.mean(slopes) + 5) < 3 * error
+
+
+def test_what_cathode_learns_is_blind_to_the_window_and_to_tests(source):
+    """To the last bit, of an ensemble with correction."""
+    config = small("cathode", source)
+    config.flow.update({"n_layers": 1, "hidden": (4,), "coupling": "affine", "correction": 1})
+    config.flow_train.ensemble = 2
+    config.classifier.update({"runs": 1, "name": "trees", "max_iter": 2})
+    dataset = data.load(config.data)
+    spoilt = {part: 9 * rows["x"] for part, rows in dict(dataset.parts()).items()}
+    other = dataclasses.replace(
+        dataset,
+        test=dataset.test | {"x": spoilt["test"]},
+        signals={s: r | {"x": spoilt[f"signals.{s}"]} for s, r in dataset.signals.items()},
+    )
+    fitted, same = (cathode.fit(config, one, BENCH) for one in (dataset, other))
+    assert_equal(fitted, same)
+    events = weak.data_events(config, dataset)
+    inside = events["inside"][:, None]
+    moved = events | {"x": np.where(inside, 5 + 9 * events["x"], events["x"])}
+    assert_equal(fitted["background"], cathode.fit_background(config, moved, BENCH))
 
 
 def density_ratio(members: int, epochs: int, folds: int) -> tuple[ConfigDict, dict]:

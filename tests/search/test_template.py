@@ -82,3 +82,11 @@ def test_a_density_sees_no_event_of_the_windows_it_is_for(frame_order):
         found.append(template.fit_false(config, asked, TRUE, FALSE, bench))
     assert_equal(found[0][0].fitted, found[1][0].fitted)
     assert (found[0][1].fitted["scaler"]["high"] != found[1][1].fitted["scaler"]["high"]).any()
+
+
+def test_the_density_of_a_window_sees_no_event_there():
+    config, rng = small(), np.random.default_rng(1)
+    x, mass = rng.random((3000, 2)), rng.uniform(2700, 4000, 3000)
+    bench, inside = Bench(training.fit, None, None), TRUE.holds(mass)[:, None]
+    tables = (table_of(np.where(inside, shift + x, x), mass) for shift in (0, 5))
+    assert_equal(*(template.fit(config, table, TRUE, bench).fitted for table in tables))
