@@ -7,12 +7,14 @@ that train at once nor a restart changes it.
 """
 
 import contextlib
+import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import h5py
+import jax
 import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
@@ -231,12 +233,14 @@ def _read(path: Path, name: str, mark: str) -> np.ndarray | None:
                 return None
             group = file[name]
             there, found = group.attrs["digest"], group["counts"][:]
+            made_by = str(group.attrs.get("made_by", ""))
     except DAMAGED as error:
         raise UserError(f"{path}: damaged ({error}): remove it and run again") from None
     if there != mark:
         raise UserError(
-            f"{path}: {name}: holds pseudo-experiments of other data or settings: remove it, or "
-            "choose another --workdir"
+            f"{path}: {name}: holds pseudo-experiments of other data or settings, or of another "
+            f"machine{_elsewhere(made_by)}, where draws of a template differ in their last bits: "
+            "go on there, or remove it, or choose another --workdir"
         )
     return found
 
@@ -252,3 +256,16 @@ def _write(path: Path, name: str, found: np.ndarray, mark: str) -> None:
         group = file.create_group(name)
         group["counts"] = found
         group.attrs["digest"] = mark
+        group.attrs["made_by"] = _machine()
+
+
+def _machine() -> str:
+    """What the last bits of draws depend on: device, processor and versions."""
+    device = jax.devices()[0].device_kind
+    return f"{device} of {platform.machine()}, jax {jax.__version__}, numpy {np.__version__}"
+
+
+def _elsewhere(made_by: str) -> str:
+    """In brackets, where a file was made and where this is, if it is known and they differ."""
+    here = _machine()
+    return f" (it was made on {made_by}; this is {here})" if made_by not in ("", here) else ""

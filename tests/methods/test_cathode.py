@@ -267,6 +267,7 @@ def test_the_mass_spectrum_of_few_events_is_unbiased(weighted):
     assert error < 0.15 and abs(np.mean(slopes) + 5) < 3 * error
 
 
+@pytest.mark.long
 def test_what_cathode_learns_is_blind_to_the_window_and_to_tests(source):
     """To the last bit, of an ensemble with correction."""
     config = small("cathode", source)

@@ -162,3 +162,15 @@ def test_pools_of_like_sizes_share_a_program_and_count_as_the_host_does():
         scores = network.engine(fixed, how, 1).scores(1)
         np.testing.assert_array_equal(plan.count(fixed, scores, fixed.numbers(1)), counts)
     assert network._program.cache_info().currsize == 1
+
+
+def test_toys_of_another_machine_are_refused_by_the_name_of_both(rows, tmp_path):
+    path = tmp_path / "toys.h5"
+    toys.run_toys(rows, recipe("discriminant"), CUTS, 7, 1, path)
+    moved = rows._replace(x=np.nextafter(rows.x, np.float32(9)))
+    with pytest.raises(UserError, match="other data or settings, or of another machine, where"):
+        toys.run_toys(moved, recipe("discriminant"), CUTS, 7, 1, path)
+    with h5py.File(path, "r+") as file:
+        file["window"].attrs["made_by"] = "an abacus"
+    with pytest.raises(UserError, match=r"machine \(it was made on an abacus; this is .*jax "):
+        toys.run_toys(moved, recipe("discriminant"), CUTS, 7, 1, path)
