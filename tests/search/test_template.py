@@ -67,7 +67,7 @@ def test_a_weight_that_differs_in_few_rows_reaches_all_that_learns_from_them(odd
         assert all("weight" in rows for rows in template.beside(config, one, asked))
 
 
-@pytest.mark.parametrize("frame_order", [0, 2])
+@pytest.mark.parametrize("frame_order", [0, pytest.param(2, marks=pytest.mark.long)])
 def test_a_density_sees_no_event_of_the_windows_it_is_for(frame_order):
     """Wherever those lie, range and scale of features included, it is the same to the last bit."""
     config = small(frame_order)
