@@ -14,6 +14,7 @@ density by its settings, `WAYS`. What was measured stays in the folder of result
 import argparse
 import contextlib
 import io
+import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -190,8 +191,7 @@ def line(way: str, runs: Sequence[Sequence[dict]]) -> str:
 
     The error of the excess is its scatter over windows, of the mean over seeds.
     """
-    pulls = np.array([[w for one in seed for w in one["pulls"]] for seed in runs], float)
-    n, b = (np.array([[w for one in seed for w in one[k]] for seed in runs]) for k in "nb")
+    pulls, n, b = _by_window(runs)
     means, widths = np.nanmean(pulls, axis=(0, 1)), np.nanstd(pulls, axis=1, ddof=1).mean(axis=0)
     seeds = f"{_rms(np.nanstd(pulls, axis=0, ddof=1)):.2f}" if len(runs) > 1 else "-"
     delta = n.sum(axis=1) / b.sum(axis=1) - 1
@@ -204,6 +204,30 @@ def line(way: str, runs: Sequence[Sequence[dict]]) -> str:
         f"| {way} | {np.abs(means).max():.2f}, {_rms(means):.2f} | "
         f"{widths.max():.2f}, {_rms(widths):.2f} | {seeds} | {shown} |"
     )
+
+
+def paired(ways: Sequence[str], runs: Sequence[Sequence[Sequence[dict]]]) -> str:
+    """A row of two ways' difference, second less first: of the excess, and of the squared pulls.
+
+    Window by window, of means over seeds, with its scatter over windows as error.
+    """
+    excess, squares = [], []
+    for pulls, n, b in map(_by_window, runs):
+        excess.append((n / b - 1).mean(axis=0))
+        squares.append(np.nanmean(pulls.mean(axis=0) ** 2, axis=(1, 2)))
+    change = np.column_stack([excess[1] - excess[0], squares[1] - squares[0]])
+    error = change.std(axis=0, ddof=1) / np.sqrt(len(change))
+    *cells, (square, of_square) = zip(change.mean(axis=0), error, strict=True)
+    shown = " | ".join(f"{d:+.1%} ± {e:.1%}" for d, e in cells)
+    return f"| {ways[1]} less {ways[0]} | {shown} | {square:+.2f} ± {of_square:.2f} |"
+
+
+def _by_window(runs: Sequence[Sequence[dict]]) -> list[np.ndarray]:
+    """Pulls (seeds, windows, F, 5), counts and expectations (seeds, windows, cuts)."""
+    return [
+        np.array([[w for one in seed for w in one[k]] for seed in runs], float)
+        for k in ("pulls", "n", "b")
+    ]
 
 
 def _rms(values: np.ndarray) -> float:
@@ -302,6 +326,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         ]
         references = exact(asked), smooth(asked)
     print(*references, sep="\n", flush=True)
+    measured: dict[str, list[list[dict]]] = {}
     for ways in families(options.ways):
         runs = {
             way: [
@@ -316,6 +341,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         for way in ways:
             found = [[above(one.found(), options.above) for one in seed] for seed in runs[way]]
             print(line(way, found), flush=True)
+            measured[way] = found
+    if len(measured) > 1:
+        print(
+            "\n| windows paired | n / b - 1 at 20 % | 5 % | 1 % | mean squared pull |"
+            "\n|---|---|---|---|---|"
+        )
+    for pair in itertools.combinations(measured, 2):
+        print(paired(pair, [measured[way] for way in pair]))
 
 
 if __name__ == "__main__":

@@ -79,6 +79,10 @@ def test_the_table_of_densities_has_means_widths_and_excesses():
     row = template.line("one", runs)
     assert template.line("one", runs * 2).startswith("| one | 1.00, 0.45 | 0.71, 0.32 | 0.00 |")
     assert row.startswith("| one | 1.00, 0.45 | 0.71, 0.32 | - | +20.0% [+20.0%, +20.0%] ± 10.0% |")
+    lower = [[runs[0][0] | {"n": [[10.0], [13.0]], "pulls": (0 * pulls).tolist()}]]
+    assert template.paired(("one", "lower"), [runs, lower]) == (
+        "| lower less one | -5.0% ± 5.0% | -0.25 ± 0.20 |"
+    )
     runs[0][0]["windows"] = ["2500-2600", "2600-2700"]
     assert template.above(runs[0][0], 2550)["n"] == [[13.0]]
 
