@@ -324,6 +324,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         asked = [
             one._replace(false=[w for w in one.false if w.low >= options.above]) for one in asked
         ]
+        if (left := sum(len(one.false) for one in asked)) < 2:
+            parser.error(f"--above: expected two or more false windows there, found {left}")
         references = exact(asked), smooth(asked)
     print(*references, sep="\n", flush=True)
     measured: dict[str, list[list[dict]]] = {}

@@ -40,6 +40,11 @@ def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
             "data: anode learns the data in the window: expected events there in train and val, "
             f"found {len(train['m'])} and {len(val['m'])}: widen it, or give more events"
         )
+    if "region_train" not in config:
+        raise UserError(
+            "region_train: expected how to train the density of the window, found no such section: "
+            "begin from configs/anode.py"
+        )
     background = cathode.fit_background(config, data, bench)
     for name, rows in (("train", train), ("val", val)):
         rows["x"] = atoms.spread(config, background, rows["x"], f"data density, {name}")

@@ -69,9 +69,9 @@ def integers(scores: ArrayLike, name: str = "scores", scale: float = 1.0) -> Arr
             f"{name}: found {np.abs(scaled).max():.0f} in single precision, which holds every "
             f"integer to {EXACT:,} alone: store them as int64 or float64"
         )
-    if np.abs(scaled).max() > EXACT_DOUBLE:
+    if np.abs(scaled).max() >= EXACT_DOUBLE:
         raise UserError(
-            f"{name}: expected integers up to 2^53, found {np.abs(scaled).max():.4g}: give a "
+            f"{name}: expected integers below 2^53, found {np.abs(scaled).max():.4g}: give a "
             "smaller factor"
         )
     return np.floor(scaled).astype(np.int64)

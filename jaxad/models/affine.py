@@ -54,15 +54,15 @@ def output(layer: Affine, x: Any) -> Any:
 
 
 def shared(kernel: np.ndarray, bias: np.ndarray, relu: bool, channels: int) -> Affine:
-    """The layer of a matrix (2, inputs, outputs) and a bias (2, outputs), the drawn ones last."""
-    (matrix, drawn), (values, pattern) = kernel, bias
+    """The layer of a matrix (3, inputs, outputs) and a bias (3, outputs), two drawn ones last."""
+    (matrix, drawn, again), (values, pattern, _) = kernel, bias
     if np.ptp(pattern.reshape(-1, channels), axis=0).max() < LEAST:
         values = values[:channels]
     values = values.astype(np.float32)
     order = np.argsort(drawn, axis=None)
-    steps = np.diff(drawn.ravel()[order], prepend=-np.inf) > LEAST
+    steps = [np.abs(np.diff(a.ravel()[order], prepend=-np.inf)) > LEAST for a in (drawn, again)]
     groups = np.empty(drawn.size, int)
-    groups[order] = np.cumsum(steps)
+    groups[order] = np.cumsum(np.logical_or(*steps))
     groups = np.where(np.abs(drawn) < LEAST, 0, groups.reshape(drawn.shape))
     if channels == drawn.shape[1] and groups.all() and len(np.unique(groups)) == groups.size:
         return Affine(matrix.astype(np.float32), values, relu)
@@ -73,7 +73,7 @@ def shared(kernel: np.ndarray, bias: np.ndarray, relu: bool, channels: int) -> A
         inverse = inverse.reshape(own.shape) - (there[0] == 0)
         rows[:, channel::channels] = inverse
         columns.append(matrix[:, channel::channels].ravel()[first[there > 0]])
-    weights = np.zeros((max(map(len, columns)), channels), np.float32)
+    weights = np.zeros((max(1, *map(len, columns)), channels), np.float32)
     for channel, column in enumerate(columns):
         weights[: len(column), channel] = column
     return Affine(weights, values, relu, rows)

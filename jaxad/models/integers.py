@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxad.errors import UserError
 from jaxad.models.affine import matrix, repeated
 from jaxad.models.quantized import Widths, activation_fraction, all_but_last, weights
 from jaxad.models.rounding import set_bits
@@ -56,8 +57,18 @@ def integers(
 
 
 def rectified(layers: Mapping[str, Mapping[str, Any]]) -> list[bool]:
-    """Which of the stored layers of `integers` have a ReLU."""
-    return ["relu_type" in layers[str(number)] for number in range(len(layers))]
+    """Which of the stored layers of `integers` have a ReLU.
+
+    Raises:
+        UserError: none of several has, as an earlier version stored them.
+    """
+    found = ["relu_type" in layers[str(number)] for number in range(len(layers))]
+    if len(found) > 1 and not any(found):
+        raise UserError(
+            "quantized: expected layers with ReLUs, found none: the run is of an earlier version, "
+            "or its network has none: train it anew"
+        )
+    return found
 
 
 def ebops(layers: Mapping[str, Mapping[str, np.ndarray]], input_bits: int) -> int:

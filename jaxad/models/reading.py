@@ -27,6 +27,13 @@ MOVES = (
 """Operations that are linear in what they move or add up, their first operand."""
 SUMS = ("add", "sub", "add_any", "concatenate")
 WEIGHTED = ("dot_general", "conv_general_dilated")
+SAME = ("reshape", "squeeze", "expand_dims", "convert_element_type", "copy")
+"""Operations that leave values and their order as they are."""
+CALLS = (
+    *("jit", "pjit", "closed_call", "core_call", "checkpoint", "remat"),
+    *("custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr"),
+)
+"""Calls of a function once, with all of their operands."""
 PRODUCTS = ("mul", *WEIGHTED)
 NAMES = {
     "leaky_relu": "a leaky ReLU",
@@ -51,11 +58,13 @@ class _Value(NamedTuple):
         rows: (inputs + 1, 1, *shape), that of zero last.
         layer: how many layers come before it.
         channels: how many columns the weights have that it is a product with; 0: there are none.
+        moved: whether it is other than the layer's input.
     """
 
     rows: Array
     layer: int
     channels: int = 0
+    moved: bool = False
 
 
 class _Layers:
@@ -78,7 +87,8 @@ class _Layers:
         y = value.rows.reshape(len(value.rows), -1)
         self.arrays.append((y[:-1] - y[-1], y[-1]))
         self.relus.append(relu)
-        self.channels.append(value.channels)
+        outputs = y.shape[1]
+        self.channels.append(outputs if outputs % value.channels else value.channels)
         return self.input(value.rows.shape[1:])
 
     def require_last(self, values: Sequence[_Value]) -> None:
@@ -130,8 +140,9 @@ class _Scope:
 
     def _make(self, equation: Any, out: Any) -> None:
         """Put what an equation gives into `known`: `out`, or all that it gives."""
-        inner = equation.params.get("jaxpr", equation.params.get("call_jaxpr"))
-        name, atoms = equation.primitive.name, equation.invars
+        name, atoms, inner = equation.primitive.name, equation.invars, None
+        if name in CALLS:
+            inner = equation.params.get("jaxpr", equation.params.get("call_jaxpr"))
         if name == "mul" and any(map(self._is_zero, atoms)):  # of noise that is not drawn
             self.known[out] = np.zeros(out.aval.shape)
         elif inner is None:
@@ -173,9 +184,9 @@ class _Scope:
             partial(primitive.bind, **equation.params), [0 if moves else None for moves in moving]
         )(*(value.rows if isinstance(value, _Value) else value for value in values))
         channels = max(value.channels for value in own)
-        return _Value(
-            rows, len(self.layers.arrays), channels or rows.shape[-1] * (name in WEIGHTED)
-        )
+        channels = channels or rows.shape[-1] * (name in WEIGHTED)
+        moved = name not in SAME or any(value.moved for value in own)
+        return _Value(rows, len(self.layers.arrays), channels, moved)
 
     def _cut(self, atoms: Sequence[Any], values: list[Any]) -> None:
         """End a layer without a ReLU where its result is multiplied with weights again."""
@@ -195,6 +206,8 @@ def _traced(network: Network, variables: Any, width: int) -> _Layers:
         raise UserError("a result that does not depend on its input")
     if found.channels:
         layers.close(found, relu=False)
+    elif found.moved:
+        raise UserError("a linear operation after its last ReLU")
     else:
         layers.require_last([found])
     return layers
@@ -219,17 +232,19 @@ def rectified(network: Network, variables: Any, width: int) -> list[bool]:
 def layers_of(network: Network, variables: Any, width: int) -> list[Affine]:
     """The layers of a network, see `rectified`, computed in float64.
 
-    Those of other, drawn variables show what entries of a matrix are the same weight.
+    Those of two other, drawn sets of variables show what entries of a matrix are the same weight.
     """
     rng, found = np.random.default_rng(0), []
-    drawn = jax.tree.map(lambda a: rng.uniform(0.5, 1.5, np.shape(a)), variables)
+    drawn = [
+        jax.tree.map(lambda a: rng.uniform(0.5, 1.5, np.shape(a)), variables) for _ in range(2)
+    ]
 
     def arrays(variables: Any) -> list[tuple[Array, Array]]:
         found.append(_traced(network, variables, width))
         return found[-1].arrays
 
     with jax.enable_x64(True):
-        both = jax.tree.map(lambda *a: np.stack([np.float64(b) for b in a]), variables, drawn)
-        pairs = jax.tree.map(np.asarray, jax.jit(jax.vmap(arrays))(both))
+        each = jax.tree.map(lambda *a: np.stack([np.float64(b) for b in a]), variables, *drawn)
+        pairs = jax.tree.map(np.asarray, jax.jit(jax.vmap(arrays))(each))
     facts = zip(pairs, found[0].relus, found[0].channels, strict=True)
     return [shared(kernel, bias, relu, channels) for (kernel, bias), relu, channels in facts]

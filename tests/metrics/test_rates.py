@@ -74,7 +74,7 @@ def test_scores_become_integers_exactly_or_are_refused():
         (values, "expected integer scores, found -0.3125: give the factor"),
         ([1.0, np.inf], "found infinities"),
         ([1.0, np.nan], "found 1 NaN"),
-        ([0.0, 1e16], r"integers up to 2\^53, found 1e\+16: give a smaller factor"),
+        ([0.0, 2.0**53], r"integers below 2\^53, found 9\.007e\+15: give a smaller factor"),
         (np.float32([1e8, 1e8 + 8]), "single precision, which holds every integer to 16,777,216"),
     ):
         with pytest.raises(UserError, match=message):

@@ -158,3 +158,44 @@ def test_a_convolution_in_integers_is_that_of_the_fixed_point_layers(granularity
 
 def quantized_bits(counts):
     return sum(len(bin(abs(int(m)))[2:].strip("0")) for m in np.ravel(counts))
+
+
+def _matrices(n, width=8):
+    rng = np.random.default_rng(n)
+    return {"a": rng.normal(size=(5, width)).astype("f4"), "b": rng.normal(size=width).astype("f4")}
+
+
+@pytest.mark.parametrize(
+    ("end", "named"),
+    [
+        (lambda y: jnp.sum(jax.nn.relu(y), -1), "after its last ReLU"),
+        (lambda y: 2 * jax.nn.relu(y) + 1, "after its last ReLU"),
+        (lambda y: jax.lax.scan(lambda c, _: (2 * c, None), y, None, 3)[0], "scan"),
+    ],
+)
+def test_what_would_be_left_out_is_refused(end, named):
+    with pytest.raises(UserError, match=named):
+        rectified(lambda v, x: end(x @ v["a"] + v["b"]), _matrices(0), 5)
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda y: y[:, :3],
+        lambda y: jnp.sum(y, -1),
+        lambda y: jnp.pad(y, ((0, 0), (1, 2))),
+    ],
+)
+def test_results_of_other_columns_are_layers_too(end):
+    v = _matrices(1)
+    (layer,) = layers_of(lambda v, x: end(x @ v["a"] + v["b"]), v, 5)
+    x = np.random.default_rng(2).normal(size=(4, 5)).astype("f4")
+    expected = np.asarray(end(jnp.asarray(x) @ v["a"] + v["b"])).reshape(4, -1)
+    np.testing.assert_allclose(affine.output(layer, x), expected, atol=1e-4)
+
+
+def test_weights_of_a_large_layer_are_its_own():
+    v = {"a": np.random.default_rng(0).normal(size=(512, 512)).astype("f4")}
+    (layer,) = layers_of(lambda v, x: x @ v["a"], v, 512)
+    assert layer.rows is None
+    np.testing.assert_array_equal(layer.kernel, v["a"])

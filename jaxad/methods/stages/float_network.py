@@ -20,6 +20,8 @@ from jaxad.methods.stages.integers import FORMS
 from jaxad.methods.stages.own_loss import require_own_loss
 from jaxad.models.affine import Affine
 from jaxad.models.reading import Network, layers_of, rectified
+from jaxad.models.trigger import CONVOLUTIONAL
+from jaxad.observables.trigger import N_OBJECTS
 
 TEACHERS = {
     "mu2": ("trigger_autoencoder",),
@@ -72,6 +74,11 @@ def require_teacher(config: ConfigDict, method: str, theirs: ConfigDict, width: 
         raise UserError(
             f"method.teacher: expected {FORMS[score].compared} model.features, as "
             f"method.score=distance asks, found {len(theirs.model.features)}"
+        )
+    if theirs.get("model", {}).get("name") in CONVOLUTIONAL and width != 3 * N_OBJECTS:
+        raise UserError(
+            f"inputs.name={config.inputs.name}: {name_of(method, theirs)} takes the "
+            f"{3 * N_OBJECTS} of trigger_integer, found {width}"
         )
     if config.method.target == "loss":
         require_own_loss(score, method, theirs)
