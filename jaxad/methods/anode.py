@@ -24,8 +24,14 @@ def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
     """Density of the sidebands, then `classifier.runs` densities of the signal region.
 
     Raises:
-        UserError: no data in one of them to learn from, or none to choose epochs by.
+        UserError: no data in one of them to learn from, or none to choose epochs by; no section
+            `region_train`.
     """
+    if "region_train" not in config:
+        raise UserError(
+            "region_train: expected how to train the density of the window, found no such section: "
+            "begin from configs/anode.py"
+        )
     data = weak.data_events(config, dataset)
     train, val = (
         {
@@ -39,11 +45,6 @@ def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
         raise UserError(
             "data: anode learns the data in the window: expected events there in train and val, "
             f"found {len(train['m'])} and {len(val['m'])}: widen it, or give more events"
-        )
-    if "region_train" not in config:
-        raise UserError(
-            "region_train: expected how to train the density of the window, found no such section: "
-            "begin from configs/anode.py"
         )
     background = cathode.fit_background(config, data, bench)
     for name, rows in (("train", train), ("val", val)):

@@ -15,6 +15,7 @@ from jaxad.configs import (
     cicada,
     toptagging_ae,
 )
+from jaxad.data.dataset import Dataset
 from jaxad.data.layout import Layout
 from jaxad.inputs import trigger_integer
 from jaxad.inputs.trigger import pt_scale
@@ -43,6 +44,12 @@ def trigger_data(n: int, seed: int = 0) -> np.ndarray:
         [rng.gamma(2, 20, (n, 19)), rng.uniform(-2, 2, (n, 19)), rng.uniform(-3, 3, (n, 19))], -1
     )
     return (x * (rng.random((n, 19, 1)) < 0.5)).astype(np.float32)
+
+
+def trigger_dataset() -> Dataset:
+    """Background events alone: 600 that train, 200 each that choose epochs and test."""
+    train, val, test = ({"x": trigger_data(n, seed)} for seed, n in enumerate((600, 200, 200)))
+    return Dataset(train, val, test, {}, TRIGGER)
 
 
 def calibrated(scorer: Scorer, events: np.ndarray) -> Scorer:

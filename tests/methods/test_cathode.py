@@ -14,9 +14,11 @@ from small_task import assert_equal
 
 from jaxad import data, training
 from jaxad.commands.train import bench, build_scorer
+from jaxad.configs import cathode as configs
 from jaxad.data import lhco
+from jaxad.errors import UserError
 from jaxad.inputs.logit import fit_logit_scaler
-from jaxad.methods import cathode, ranode
+from jaxad.methods import anode, cathode, ranode
 from jaxad.methods.stages import densities, density, trees, weak
 from jaxad.models.dense import Classifier
 from jaxad.scorer import load
@@ -360,3 +362,8 @@ def test_the_probability_is_a_mean_over_members(name, members, folds):
         fitted["params"] = jax.tree.map(lambda a: jnp.broadcast_to(a, (n, 3, *a.shape)), params)
         wanted = jax.nn.sigmoid(Classifier((8,)).apply(params, x))[None]
     np.testing.assert_allclose(weak.score(config, fitted, x, x), wanted, atol=1e-6)
+
+
+def test_anode_asks_how_the_density_of_its_window_trains():
+    with pytest.raises(UserError, match=r"^region_train: expected how to train .*configs/anode.py"):
+        anode.fit(configs.get_config("smoke"), None, None)

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from random_scorers import TRIGGER, trigger_data
+from random_scorers import TRIGGER, trigger_dataset
 
 from jaxad import inputs
 from jaxad.commands.score import score
@@ -30,8 +30,7 @@ from jaxad.training import fit
 
 @pytest.fixture(scope="module")
 def dataset() -> Dataset:
-    train, val, test = ({"x": trigger_data(n, seed)} for seed, n in enumerate((600, 200, 200)))
-    return Dataset(train, val, test, {}, TRIGGER)
+    return trigger_dataset()
 
 
 def configured(**changes):

@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import pytest
-from random_scorers import TRIGGER, trigger_data
+from random_scorers import TRIGGER, trigger_dataset
 
 from jaxad import methods
 from jaxad.commands.train import bench, build_scorer
@@ -20,8 +20,7 @@ from jaxad.training import fit
 
 @pytest.fixture(scope="module")
 def dataset() -> Dataset:
-    train, val, test = ({"x": trigger_data(n, seed)} for seed, n in enumerate((600, 200, 200)))
-    return Dataset(train, val, test, {}, TRIGGER)
+    return trigger_dataset()
 
 
 def configured(**changes):
@@ -151,3 +150,11 @@ def test_a_loss_that_takes_no_quantised_layers_is_refused(dataset):
     config.teacher.model.name = "conv_vae"
     with pytest.raises(UserError, match=r"target=loss: expected .* encoder \(mu2\), .* conv_vae"):
         quantized.fit(config, dataset, None)
+
+
+def test_convolutions_take_the_events_alone():
+    config = configured()
+    with pytest.raises(UserError, match="conv_vae takes the 57 of trigger_integer, found 10"):
+        float_network.require_teacher(
+            config, "trigger_autoencoder", config_of("trigger_autoencoder", "conv_vae"), 10
+        )

@@ -8,11 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxad.errors import UserError
 from jaxad.fixed import FixedType
 from jaxad.fixed.convert import from_float
 from jaxad.models import cicada, quantized, rounding
 from jaxad.models.affine import Affine
-from jaxad.models.integers import ebops, integers
+from jaxad.models.integers import ebops, integers, rectified
 from jaxad.models.quantized import QuantizedNetwork, Widths, calibrated
 
 LEARNED = Widths(6, 5, 9, True, "weight")
@@ -194,3 +195,11 @@ def test_layers_have_bits_of_their_own():
     codes = network.apply({"params": params, "types": types}, x).codes
     grid = 2.0 ** -(9 - types["1"]["integer"])
     np.testing.assert_array_equal(codes % grid, 0)
+
+
+def test_stored_layers_of_which_none_has_a_relu_are_refused():
+    layer = {"result_type": np.array([8, 4])}
+    assert rectified({"0": layer}) == [False]
+    assert rectified({"0": {"relu_type": layer["result_type"]}, "1": layer}) == [True, False]
+    with pytest.raises(UserError, match="found none: the run is of an earlier version"):
+        rectified({"0": layer, "1": layer})
