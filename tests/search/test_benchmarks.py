@@ -1,12 +1,22 @@
 """The benchmarks of pseudo-experiments run, as small as can be."""
 
 import json
+import re
 
 import numpy as np
 import pytest
 from lhco_events import fake_events, write_frame
 
-from benchmarks import calibration, power, pseudo, signals, swapped, template, uniformity
+from benchmarks import (
+    calibration,
+    power,
+    pseudo,
+    signals,
+    swapped,
+    template,
+    template_rows,
+    uniformity,
+)
 from jaxad.data import lhco
 from jaxad.search import toys
 
@@ -136,3 +146,19 @@ def test_a_signal_and_a_background_become_one_source(tmp_path):
         folder = signals.folder_of(background, signal, tmp_path / "runs")
         assert folder.name == "simulated_1-signal_heavy"
         assert sorted(file.name for file in folder.iterdir()) == ["events.h5", "signal.h5"]
+
+
+def test_windows_of_one_flaw_are_corrected_by_each_other():
+    """Of a template that is 10 % low no excess is left, and z has unit width."""
+    rng, n_data = np.random.default_rng(0), 5_000
+    cuts = np.array(template_rows.EFFICIENCIES)
+
+    def source():
+        n = rng.binomial(n_data, 1.1 * cuts, (6, len(cuts)))
+        return {"n": n.tolist(), "b": [(n_data * cuts).tolist()] * 6}
+
+    runs = [[source() for _ in range(20)] for _ in range(2)]
+    cells = template_rows.corrected("way", runs, 16.0).split(" | ")[1:]
+    excess, _, width = np.array([re.findall(r"[-+]?[\d.]+", one) for one in cells], float).T
+    assert (np.abs(excess) < [0.6, 1.2, 2.5]).all()  # per cent
+    assert (np.abs(width - 1) < 0.15).all()
