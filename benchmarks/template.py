@@ -61,6 +61,8 @@ WAYS: dict[str, dict] = {
         "flow_train.keep_best": 10,
     },
     "linear": {"flow.mass": "linear"},
+    "shifted": {"flow.mass": "shifted"},
+    "shifted lines": {"flow.mass": "shifted", **_LINES},
     "lines": _LINES,
     "lines, ensemble": {**_LINES, "flow.correction": 0},
     "parabolas": {"flow.mass_order": 2, "flow.correction": 0},
@@ -72,8 +74,10 @@ WAYS: dict[str, dict] = {
     "affine": {**_AFFINE, "flow.n_layers": 6, "flow_train.learning_rate": 5e-3},
     "realnvp": {**_REALNVP, "flow_train.batch_size": 1024},
     "narrow": {"flow.hidden": (32, 32)},
+    "six epochs": {"flow.correction": 0, "flow_train.epochs": 6},
+    "24 epochs": {"flow.correction": 0, "flow_train.epochs": 24},
     "weight decay": {
-        **_ONE,
+        "flow.correction": 0,
         "flow_train.optimizer": "adamw",
         "flow_train.weight_decay": 0.3,
     },
@@ -221,7 +225,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         ]
         if (left := sum(len(one.false) for one in asked)) < 2:
             parser.error(f"--above: expected two or more false windows there, found {left}")
-        references = exact(asked), smooth(asked)
+        references = exact(asked), smooth(asked, "log"), smooth(asked, "shifted")
     print(*references, sep="\n", flush=True)
     measured: dict[str, list[list[dict]]] = {}
     for ways in families(options.ways):

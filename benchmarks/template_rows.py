@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from jaxad.methods.stages import frame
 from jaxad.metrics import closure, counting, moments
 from jaxad.search import template
 
@@ -132,18 +133,18 @@ def exact(asked: Sequence[template.Asked]) -> str:
     return f"| without fault | {shown[0]} | {shown[1]} | - | - | - | - |"
 
 
-def smooth(asked: Sequence[template.Asked]) -> str:
-    """The row of moments alone, each a polynomial of log m fitted beside both windows.
+def smooth(asked: Sequence[template.Asked], how: str) -> str:
+    """The row of moments alone, each a polynomial of the mass fitted beside both windows.
 
     Nothing but smoothness is assumed, and nothing else can be wrong. Behind it, how wide its pulls
-    are expected to be by the statistics of data and sidebands.
+    are expected to be by the statistics of data and sidebands. how: the mass enters, `flow.mass`.
     """
     pulls, widths = [], []
     for (_, table, window, _), false in [(one, w) for one in asked for w in one.false]:
         inside = false.holds(table.mass)
         beside = ~(inside | window.holds(table.mass))
-        u = np.log(table.mass)
-        powers = np.vander(2 * (u - u.min()) / np.ptp(u) - 1, ORDER + 1)
+        seen = {"mass": frame.mass(how, table.mass[beside], within=True)}
+        powers = np.vander(np.asarray(frame.condition(seen, table.mass), float)[:, 0], ORDER + 1)
         values = np.column_stack([_values(f, f[inside]) for f in table.x.astype(float).T])
         inverse = np.linalg.inv(powers[beside].T @ powers[beside])
         fitted = inverse @ (powers[beside].T @ values[beside])
@@ -156,7 +157,7 @@ def smooth(asked: Sequence[template.Asked]) -> str:
         widths.append(np.hypot(1, of_fit / of_data))
     means, spreads = np.mean(pulls, axis=0), np.std(pulls, axis=0, ddof=1)
     return (
-        f"| order {ORDER} of log m | {np.abs(means).max():.2f}, {_rms(means):.2f} | "
+        f"| order {ORDER} of m, {how} | {np.abs(means).max():.2f}, {_rms(means):.2f} | "
         f"{spreads.max():.2f}, {_rms(spreads):.2f}; expected {_rms(np.array(widths)):.2f} | "
         "- | - | - | - |"
     )

@@ -117,5 +117,30 @@ def test_a_gap_and_weights_leave_the_moments_what_they_are():
 def test_masses_without_a_logarithm_are_refused():
     with pytest.raises(UserError, match="expected masses above 0, found 1 others"):
         frame.mass("log", np.array([0.0, 1.0, 2.0]), within=False)
-    with pytest.raises(UserError, match=r"flow.mass: expected log or linear"):
+    with pytest.raises(UserError, match=r"flow.mass: expected shifted, log or linear"):
         frame.mass("root", np.ones(3), within=False)
+
+
+def shifted(m: np.ndarray, at: np.ndarray) -> np.ndarray:
+    fitted = {"mass": frame.mass("shifted", m, within=False)}
+    return np.asarray(frame.condition(fitted, jnp.asarray(at, jnp.float32)))[:, 0]
+
+
+def test_a_shift_spreads_the_masses_evenly_whatever_their_unit_and_beside_a_gap():
+    rng = np.random.default_rng(0)
+    m = 2.3 + rng.gamma(1.5, 0.5, 50_000)  # a turn-on and a falling spectrum
+    at = np.quantile(m, (0.05, 0.5, 0.95))
+    u = shifted(m, at)
+    assert abs(u[0] + u[2] - 2 * u[1]) < 1e-3
+    np.testing.assert_allclose(shifted(1e3 * m, 1e3 * at), u, atol=1e-3)
+    beside = m[(m < 3.3) | (m > 3.7)]
+    np.testing.assert_allclose(shifted(beside, at), u, atol=0.25)
+    every = np.linspace(0, 10, 1001)
+    steps = np.diff(shifted(m, every))
+    assert (steps >= 0).all() and (steps[every[:-1] > 2.4] > 0).all()
+
+
+@pytest.mark.parametrize("m", [np.linspace(-5, 5, 1001), -np.geomspace(1, 9, 1001), np.arange(9)])
+def test_masses_that_are_not_skewed_to_the_right_enter_as_they_are(m):
+    seen, m = shifted(m, m), m.astype(np.float32)
+    np.testing.assert_allclose(seen, (m - m.mean()) / m.std(), atol=1e-5)

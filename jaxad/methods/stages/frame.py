@@ -18,6 +18,9 @@ from jaxad.models.autoregressive import legendre
 
 LEAST_MASS = 1e-6  # for a logarithm
 OUTSIDE = 1e-3  # share of masses on either side of [-1, 1]
+EVEN, FLOOR = 0.05, 0.01  # quantiles of masses that a shift makes even, and below which none counts
+STRAIGHT = 0.05  # of a skewness that needs no logarithm, in the distance of the even quantiles
+NEAREST = 0.05  # of the shift to the floor, in the floor's distance from the median
 ROWS_PER_COEFFICIENT = 50  # of a polynomial; of fewer its order is lower
 MAX_STEPS, ENOUGH = 50, 1e-8  # of scoring, and the last change of a coefficient
 
@@ -31,7 +34,7 @@ def fit(config: ConfigDict, rows: dict[str, np.ndarray]) -> dict[str, Any]:
     """The frame of rows "x" (N, F) and "m" (N,), perhaps with a "weight" (N,), by `config` (flow).
 
     Returns:
-        {"scaler"; "mass": offset and scale of m or of its logarithm, and which; "moving" with
+        {"scaler"; "mass": offset and scale of m or of a logarithm of it, and which; "moving" with
         `frame_order`, unless the rows are too few: coefficients (order + 1, F) of "mean" and
         "log_scale"}.
 
@@ -56,30 +59,49 @@ def of(fitted: dict) -> dict[str, Any]:
 
 def mass(how: str, m: np.ndarray, within: bool) -> dict[str, np.ndarray]:
     """How masses (N,) enter, see `condition`: standardised, or `within` [-1, 1] but for a few."""
-    if how not in ("log", "linear"):
-        raise UserError(f"flow.mass: expected log or linear, found {how!r}")
-    log = np.float32(how == "log")
-    if log and (m <= LEAST_MASS).any():
+    if how not in ("shifted", "log", "linear"):
+        raise UserError(f"flow.mass: expected shifted, log or linear, found {how!r}")
+    m = np.asarray(m, np.float32)
+    if how == "log" and (m <= LEAST_MASS).any():
         raise UserError(
             f"flow.mass=log: expected masses above 0, found {int((m <= LEAST_MASS).sum())} others: "
-            "leave those events out, or set flow.mass=linear"
+            "leave those events out, or set flow.mass=shifted or linear"
         )
-    seen = np.asarray(_seen(log, np.asarray(m, np.float32)))
+    found = {"log": np.float32(how != "linear")}
+    if how == "shifted":
+        found |= _symmetric(m)
+    values = np.asarray(_seen(found, m))
     if within:
-        low, high = np.quantile(seen, (OUTSIDE, 1 - OUTSIDE)).astype(np.float32)
-        return {"mean": (low + high) / 2, "scale": (high - low) / 2, "log": log}
-    return {"mean": seen.mean(), "scale": seen.std(), "log": log}
+        low, high = np.quantile(values, (OUTSIDE, 1 - OUTSIDE)).astype(np.float32)
+        return found | {"mean": (low + high) / 2, "scale": (high - low) / 2}
+    return found | {"mean": values.mean(), "scale": values.std()}
 
 
-def _seen(log: Array, m: Array) -> Array:
-    return jnp.where(log > 0, jnp.log(jnp.maximum(m, LEAST_MASS)), m)
+def _symmetric(m: np.ndarray) -> dict[str, np.ndarray]:
+    """The "shift" of masses (N,), whose logarithm above it spreads evenly about its median.
+
+    A spectrum rises steeply to its maximum, and features change there within a few per cent of m:
+    its logarithm has no room for that, the one above the shift has. Below the quantile `FLOOR`
+    masses count as that, the "floor". Masses that are not skewed to the right enter as they are.
+    """
+    floor, low, middle, high = np.quantile(m.astype(np.float64), (FLOOR, EVEN, 0.5, 1 - EVEN))
+    skew = low + high - 2 * middle
+    if middle <= floor or skew <= STRAIGHT * (high - low):
+        return {"log": np.float32(0)}
+    shift = min((low * high - middle**2) / skew, floor - NEAREST * (middle - floor))
+    return {"shift": np.float32(shift), "floor": np.float32(floor)}
+
+
+def _seen(mass: dict, m: Array) -> Array:
+    above = jnp.maximum(m, mass.get("floor", np.float32(LEAST_MASS))) - mass.get("shift", 0)
+    log = mass.get("log", np.float32(0))  # scorers of version 0.1 have none
+    return jnp.where(log > 0, jnp.log(above), m)
 
 
 def condition(frame: dict, m: Array) -> Array:
-    """m (N,) as the network sees it, (N, 1): it or its logarithm, standardised or in [-1, 1]."""
+    """m (N,) as the network sees it, (N, 1): it or a logarithm, standardised or in [-1, 1]."""
     mass = frame["mass"]
-    log = mass.get("log", np.float32(0))  # scorers of version 0.1 have none
-    return ((_seen(log, m) - mass["mean"]) / mass["scale"])[..., None]
+    return ((_seen(mass, m) - mass["mean"]) / mass["scale"])[..., None]
 
 
 def _moving(
