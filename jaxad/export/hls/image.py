@@ -33,7 +33,11 @@ class ImageFirmware(NamedTuple):
     ebops: int
 
     input = models.INPUT
-    score = models.SCORE
+
+    @property
+    def score(self) -> FixedType:
+        """The type of the one result."""
+        return self.layers[-1].output_type
 
     @property
     def n_inputs(self) -> int:

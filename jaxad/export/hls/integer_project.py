@@ -29,17 +29,30 @@ def project(
     Keys: see `facts` of `FORMS`, and estimates of da4ml, whose logic is written too, and the
     integer scores of the `golden` raw events.
     """
+    form = FORMS[scorer.method]
+    counts = form.counts_of(scorer, golden)
+    return written(form.firmware(scorer), about, counts, form.emulator(scorer)(counts), folder)
+
+
+def written(
+    found: integer.Firmware | image.ImageFirmware,
+    about: Mapping[str, Any],
+    counts: np.ndarray,
+    scores: np.ndarray,
+    folder: Path,
+) -> dict[str, Any]:
+    """Write the project of a firmware, with counts (n, inputs) and their scores (n,) to replay.
+
+    Returns what `project` does; of `about` it takes "namespace" and "threshold".
+    """
     os.environ["KERAS_BACKEND"] = "jax"
-    form, name = FORMS[scorer.method], about["namespace"]
-    found = form.firmware(scorer)
+    images, name = isinstance(found, image.ImageFirmware), about["namespace"]
+    form = image if images else integer
     facts = form.facts(found, about["threshold"])
     types = found.types()
     types |= {f"{layer}_linear": {"result": of["result"]} for layer, of in types.items()}
-    counts = form.counts_of(scorer, golden)
-    scores = form.emulator(scorer)(counts)
     with contextlib.redirect_stdout(io.StringIO()):  # hls4ml and its tables
         build.write(form.keras_model(found), types, folder, name)
-        images = form is image
         logic = (estimates.image_logic if images else estimates.firmware_logic)(found)
     flags = scores >= facts["threshold"]
     texts = (top.image_sources if images else top.sources)(found, facts["threshold"], name)
