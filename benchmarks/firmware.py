@@ -19,7 +19,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,53 +44,36 @@ from jaxad.storage.atomic import write_text
 from jaxad.storage.paths import expanded
 from jaxad.storage.provenance import provenance
 
+MODELS = ("mse", "mu2", "distance", "cicada")
 ROUNDINGS = ("RND_CONV", "RND")
 N_EVENTS = 5_000  # that trained nothing, and as many uniform ones
 LEAST_SCORES, MOST_SATURATED = 1_000, 0.01
 NAME = "jaxad_net"
 
 
-def mse(out: Path) -> list[ConfigDict]:
-    """Of the challenge's autoencoder, 57-16-3-16-57."""
-    config = adc2021_quantized.get_config()
-    config.method.score, config.teacher.model.name = "mse", "challenge"
-    return [config]
-
-
-def mu2(out: Path) -> list[ConfigDict]:
-    """Of a VAE's encoder, 57-32-16-8."""
-    return [adc2021_quantized.get_config()]
-
-
-def distance(out: Path) -> list[ConfigDict]:
-    """Of features and their autoencoder, 57-29-10 and 9-6-4-6-9-10."""
-    features, config = adc2021_features.get_config(), adc2021_quantized.get_config()
-    features.inputs = config.inputs.copy_and_resolve_references()
-    own = {"score": "distance", "teacher": str(out / "teacher"), "granularity": "channel"}
-    config.method.update(own)
-    return [features, config]
-
-
-def student(out: Path) -> list[ConfigDict]:
-    """CICADA's, of 18 x 14 regions."""
-    config = cicada.get_config()
-    config.method.teacher = str(out / "teacher")
-    return [cicada_teacher.get_config(), config]
-
-
-MODELS: dict[str, Callable[[Path], list[ConfigDict]]] = {
-    "mse": mse,
-    "mu2": mu2,
-    "distance": distance,
-    "cicada": student,
-}
-"""Name -> configs of its runs, in their order, in a folder; the last one's is the network."""
+def configs_of(model: str, out: Path) -> list[ConfigDict]:
+    """Configs of a model's runs in their order, in the folder `out`; the last is the network's."""
+    if model == "cicada":  # of 18 x 14 regions
+        own = cicada.get_config()
+        own.method.teacher = str(out / "teacher")
+        return [cicada_teacher.get_config(), own]
+    own = adc2021_quantized.get_config()
+    own.method.score = model
+    if model == "mu2":  # 57-32-16-8
+        return [own]
+    if model == "mse":  # 57-16-3-16-57
+        own.teacher.model.name = "challenge"
+        return [own]
+    features = adc2021_features.get_config()  # 57-29-10 and 9-6-4-6-9-10
+    features.inputs = own.inputs.copy_and_resolve_references()
+    own.method.update({"teacher": str(out / "teacher"), "granularity": "channel"})
+    return [features, own]
 
 
 def trained(model: str, given: argparse.Namespace) -> Path:
     """The run of a model, which is trained now or goes on, if it is not there yet."""
     out = given.out / model
-    *teachers, own = MODELS[model](out)
+    *teachers, own = configs_of(model, out)
     for config in (*teachers, own):
         source = given.regions if config.data.name == "regions" else given.adc2021
         config.data.update(source=source, n_events=given.events, n_simulated=given.events)
@@ -121,24 +104,29 @@ def emulated(
         Scores, and of the network's inputs and every layer which events' values (n, width) are at
         an end of their type's range; 0 of what has no sign is none.
     """
-    if isinstance(found, ImageFirmware):
-        x, compared, number = counts.reshape(-1, *found.shape, 1), None, True
-    else:
-        scales = {"offset": found.offset, "shift": found.shift}
-        x = from_float(trigger_integer.scaled(scales, counts, found.scaled), found.input)
-        compared, number = found.compared, found.number
-    depths = range(1, len(found.layers) + 1)
-    outputs = [x, *(run(found.layers[:depth], x, found.input)[0] for depth in depths)]
+    images = isinstance(found, ImageFirmware)
+
+    @jax.jit
+    def network(counts: jax.Array) -> list[jax.Array]:
+        if images:
+            x = counts.reshape(-1, *found.shape, 1)
+        else:
+            scales = {"offset": found.offset, "shift": found.shift}
+            x = from_float(trigger_integer.scaled(scales, counts, found.scaled), found.input)
+        depths = range(len(found.layers) + 1)
+        return [run(found.layers[:depth], x, found.input)[0] for depth in depths]
+
+    outputs = network(np.asarray(counts, np.int32))
     types = [found.input, *(layer.output_type for layer in found.layers)]
     ends = [
         (np.asarray(y) == t.highest) | (t.signed & (np.asarray(y) == t.lowest))
         for y, t in zip(outputs, types, strict=True)
     ]
-    codes = outputs[-1]
-    if compared is not None:
-        codes = subtract(codes, outputs[compared], types[-1], types[compared], found.code)
+    codes, place = outputs[-1], None if images else found.compared
+    if place is not None:
+        codes = subtract(codes, outputs[place], types[-1], types[place], found.code)
     codes = np.asarray(codes, np.int64)
-    scores = codes[..., 0] if number else np.sum(codes**2, axis=-1)
+    scores = codes[..., 0] if images or found.number else np.sum(codes**2, axis=-1)
     return scores, [at_end.reshape(len(counts), -1) for at_end in ends]
 
 
@@ -215,6 +203,16 @@ def table(results: dict[str, dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def written(out: Path, results: dict[str, dict[str, Any]]) -> tuple[str, list[str]]:
+    """Write firmware.json and firmware.md; its text, and what is not met."""
+    lines = [line for name, found in results.items() for line in unmet(name, found)]
+    text = "\n".join([table(results), "", *(lines or ["all met"])])
+    record = {"results": results, "provenance": provenance()}
+    write_text(out / "firmware.json", json.dumps(record, indent=1) + "\n")
+    write_text(out / "firmware.md", text + "\n")
+    return text, lines
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; its exit code."""
     parser = argparse.ArgumentParser(
@@ -223,7 +221,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=expanded, default=Path("runs/firmware"))
     parser.add_argument("--adc2021", default="simulation", help="folder of ADC2021's layout")
     parser.add_argument("--regions", default="simulation", help="folder of simulate regions")
-    parser.add_argument("--models", nargs="+", choices=tuple(MODELS), default=list(MODELS))
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)
     parser.add_argument("--events", type=int, default=20_000, help="of background, at most")
     parser.add_argument("--epochs", type=float, default=1.0, help="times those of the configs")
     given = parser.parse_args(argv)
@@ -232,17 +230,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         build.require_packages()
         if given.events < 100 or given.epochs <= 0:
             raise UserError("--events, --epochs: expected 100 or more, and above 0")
-        results = {}
+        results: dict[str, dict[str, Any]] = {}
         for model in given.models:
             scorer = jaxad.load(trained(model, given))
             raw = data.load(scorer.config.data).test["x"][:N_EVENTS]
             for rounding in tqdm(ROUNDINGS, model):
                 results[f"{model}, {rounding}"] = compared(scorer, raw, rounding)
-        lines = [line for name, found in results.items() for line in unmet(name, found)]
-        text = "\n".join([table(results), "", *(lines or ["all met"])])
-        written = {"results": results, "provenance": provenance()}
-        write_text(given.out / "firmware.json", json.dumps(written, indent=1) + "\n")
-        write_text(given.out / "firmware.md", text + "\n")
+            text, lines = written(given.out, results)
         print(text)
         return int(bool(lines))
 
