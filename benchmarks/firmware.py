@@ -5,13 +5,11 @@
 
 By the shipped configs an autoencoder (`mse`), a VAE's encoder (`mu2`), an autoencoder of features
 (`distance`) and CICADA's student are trained, in OUT/MODEL; the same command goes on where it was.
-Each is written as the project of `jaxad export --format hls`, as it is, half to even, and once more
-with every activation rounded half up, and its integer scores are compared: those of `jaxad.fixed`,
-of g++'s build and of da4ml's logic, on test events, which trained nothing, and on as many whose
-counts are uniform over all that they can be. Of images every other uniform one has a highest count
-of its own, log-uniform, as the score of an image full of large counts is always the highest.
-Needs g++ and `jaxad[hls]`. Ends with 1 where integers differ, 1 % of a layer's values saturate, or
-test events have no more than 1,000 scores.
+Each is written as `jaxad export --format hls` does, half to even, and with every activation rounded
+half up, and its integer scores are compared: of `jaxad.fixed`, g++'s build and da4ml's logic, on
+test events and on as many uniform ones. Every other uniform image has a log-uniform highest count
+of its own: full of large counts it has the highest score. Needs g++ and `jaxad[hls]`. Ends with 1
+where integers differ, 1 % of a layer's values saturate, or test events have 1,000 scores or fewer.
 """
 
 import argparse
@@ -51,18 +49,22 @@ LEAST_SCORES, MOST_SATURATED = 1_000, 0.01
 NAME = "jaxad_net"
 
 
-def configs_of(model: str, out: Path) -> list[ConfigDict]:
-    """Configs of a model's runs in their order, in the folder `out`; the last is the network's."""
+def configs_of(model: str, out: Path, code_bits: int) -> list[ConfigDict]:
+    """Configs of a model's runs in their order, in the folder `out`; the last is the network's.
+
+    Results that are compared have `code_bits`.
+    """
     if model == "cicada":  # of 18 x 14 regions
         own = cicada.get_config()
         own.method.teacher = str(out / "teacher")
         return [cicada_teacher.get_config(), own]
     own = adc2021_quantized.get_config()
     own.method.score = model
-    if model == "mu2":  # 57-32-16-8
-        return [own]
+    if model != "mu2":  # 57-32-16-8
+        own.method.code_bits = code_bits
     if model == "mse":  # 57-16-3-16-57
         own.teacher.model.name = "challenge"
+    if model != "distance":
         return [own]
     features = adc2021_features.get_config()  # 57-29-10 and 9-6-4-6-9-10
     features.inputs = own.inputs.copy_and_resolve_references()
@@ -73,7 +75,7 @@ def configs_of(model: str, out: Path) -> list[ConfigDict]:
 def trained(model: str, given: argparse.Namespace) -> Path:
     """The run of a model, which is trained now or goes on, if it is not there yet."""
     out = given.out / model
-    *teachers, own = configs_of(model, out)
+    *teachers, own = configs_of(model, out, given.code_bits)
     for config in (*teachers, own):
         source = given.regions if config.data.name == "regions" else given.adc2021
         config.data.update(source=source, n_events=given.events, n_simulated=given.events)
@@ -224,6 +226,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)
     parser.add_argument("--events", type=int, default=20_000, help="of background, at most")
     parser.add_argument("--epochs", type=float, default=1.0, help="times those of the configs")
+    parser.add_argument("--code-bits", type=int, default=12, help="of results of mse, distance")
     given = parser.parse_args(argv)
 
     def command() -> int:

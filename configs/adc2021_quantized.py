@@ -9,9 +9,9 @@ are the integers of a Global Trigger. Six bits are the default; learnt widths:
 
     --config.method.learned=True --config.method.granularity=weight
 
-The challenge's autoencoder, 57-16-3-16-57, and its error:
+The challenge's autoencoder, 57-16-3-16-57, and its error, of finer results:
 
-    --config.method.score=mse --config.teacher.model.name=challenge
+    --config.method.score=mse --config.teacher.model.name=challenge --config.method.code_bits=12
 
 A small convolutional VAE:
 
@@ -22,7 +22,7 @@ From features of CMS's layout, whose run comes first:
     train.py --config=configs/adc2021_features.py --workdir=RUN --config.inputs.name=trigger_integer
     train.py --config=configs/adc2021_quantized.py --workdir=runs/adc2021/quantized_features
         --config.method.score=distance --config.method.teacher=RUN
-        --config.method.granularity=channel
+        --config.method.granularity=channel --config.method.code_bits=12
 """
 
 from ml_collections import ConfigDict
