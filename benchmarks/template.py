@@ -47,6 +47,7 @@ from jaxad.training import streams
 from jaxad.training.streams import Purpose
 
 _ONE = {"flow_train.ensemble": 1, "flow.correction": 0}
+_LOG = {"flow.mass": "log"}
 _LINES = {"flow.frame_order": 3, "flow.mass_order": 1}
 _AFFINE = {"flow.coupling": "affine"}
 _REALNVP = {**_AFFINE, "flow.name": "realnvp", "flow.n_layers": 12}
@@ -61,10 +62,11 @@ WAYS: dict[str, dict] = {
         "flow_train.keep_best": 10,
     },
     "linear": {"flow.mass": "linear"},
-    "shifted": {"flow.mass": "shifted"},
-    "shifted lines": {"flow.mass": "shifted", **_LINES},
+    "log": _LOG,
+    "log, ensemble": {**_LOG, "flow.correction": 0},
+    "log, lines": {**_LOG, **_LINES},
+    "log, lines, ensemble": {**_LOG, **_LINES, "flow.correction": 0},
     "lines": _LINES,
-    "lines, ensemble": {**_LINES, "flow.correction": 0},
     "parabolas": {"flow.mass_order": 2, "flow.correction": 0},
     "frame": {"flow.frame_order": 3, "flow.correction": 0},
     "one": _ONE,
@@ -74,8 +76,6 @@ WAYS: dict[str, dict] = {
     "affine": {**_AFFINE, "flow.n_layers": 6, "flow_train.learning_rate": 5e-3},
     "realnvp": {**_REALNVP, "flow_train.batch_size": 1024},
     "narrow": {"flow.hidden": (32, 32)},
-    "six epochs": {"flow.correction": 0, "flow_train.epochs": 6},
-    "24 epochs": {"flow.correction": 0, "flow_train.epochs": 24},
     "weight decay": {
         "flow.correction": 0,
         "flow_train.optimizer": "adamw",

@@ -42,7 +42,7 @@ def get_config(**changes: Any) -> ConfigDict:
             "n_bins": 8,
             "bound": 6.0,
             "hidden": (64, 64),
-            "mass": "log",  # shifted | log | linear: how the condition enters, see `frame`
+            "mass": "shifted",  # shifted | log | linear: how the condition enters, see `frame`
             "frame_order": 0,  # of polynomials of it, which mean and spread of features follow
             "mass_order": 0,  # of polynomials of it, of autoregressive; 0: the networks see it
             "n_steps": 20,  # of the integration, of matching
