@@ -3,8 +3,9 @@
 What the score of `method.teacher` needs, a trained run, or that of the section `teacher`, which is
 trained first, gets fixed-point weights and activations, is trained on with them (`method.target`),
 and is stored as integers, from which its scores are computed exactly. Its target are the codes of
-the float network, as rounding should leave the detector what it is; training on the float network's
-own loss makes another detector of it. `method.target=none` rounds, and trains nothing.
+the float network, their lengths and those of high scores above all, as rounding should leave the
+detector what it is; training on the float network's own loss makes another detector of it.
+`method.target=none` rounds, and trains nothing.
 
 The score is `mu2`, the sum of squares of an encoder's code; `mse`, that of what an autoencoder's
 output is from its input, their difference being the code, not divided by their number, so that it
@@ -33,6 +34,7 @@ from jaxad.errors import UserError
 from jaxad.fixed import from_float, to_float
 from jaxad.methods import Bench, get
 from jaxad.methods.stages import rows
+from jaxad.methods.stages.distillation import code_loss
 from jaxad.methods.stages.float_network import TEACHERS, Float, float_network, require_teacher
 from jaxad.methods.stages.integers import (
     FORMS,
@@ -106,8 +108,8 @@ def task(
 ) -> Task:
     """Training on `rows_of`, from the parameters and types of `start`.
 
-    The loss is the mean squared distance of the codes over `size`, their variance, or that of the
-    float network, whose decoder trains along; with learnt widths beta times the EBOPs and gamma
+    The loss is `code_loss` over `size`, the variance of the float codes, or that of the float
+    network, whose decoder trains along; with learnt widths beta times the EBOPs and gamma
     times the sum of widths more. beta rises as a power over `n_steps`; validation takes its last
     value.
     """
@@ -128,13 +130,12 @@ def task(
         variables = {"params": params["layers"], "types": state["types"]}
         found = network.apply(variables, batch["x"])
         codes = code_of(form, (batch["x"], *found.hidden, found.codes))
+        near, far = (score_of(values, form) for values in (codes, batch["codes"]))
         if rest:
             own = source.config, config.method.score, params["float"]
             value = own_loss(*own, found, batch, key, training)
         else:
-            errors = jnp.sum((codes - batch["codes"]) ** 2, axis=-1) / size
-            value = weighted_mean(errors, batch["weight"])
-        near, far = (score_of(values, form) for values in (codes, batch["codes"]))
+            value = code_loss(codes, batch["codes"], far, batch["weight"]) / size
         far = jnp.abs(jnp.log(jnp.maximum(near, 1e-6)) - jnp.log(jnp.maximum(far, 1e-6)))
         metrics = {"ebops": found.ebops, "drift": weighted_mean(far, batch["weight"])}
         if widths.learned:
