@@ -331,6 +331,27 @@ def test_the_own_loss_is_that_of_the_float_network(dataset, teacher):
     np.testing.assert_allclose(value, expected, rtol=5e-3)
 
 
+def test_lengths_of_codes_are_learnt_above_all(dataset, teacher):
+    """Targets as far from the codes as others, whose scores are the same, cost less."""
+    config = configured()
+    source, widths = source_of(config, teacher), quantized.widths_of(config)
+    stage = trigger_autoencoder.stage_of(source.config, TRIGGER)
+    x = np.asarray(stage.apply({"inputs": source.inputs}, dataset.val["x"]))
+    params, types = start = calibrated(source.layers, x, 2, widths)
+    network = QuantizedNetwork((32, 16, 8), widths, 7)
+    codes = np.asarray(jax.jit(network.apply)({"params": params, "types": types}, x).codes)
+    other = np.roll(codes, 1, axis=-1)  # of the same length
+    far, length = (np.linalg.norm(a, axis=-1, keepdims=True) for a in (other - codes, codes))
+    longer = codes * (1 + far / np.maximum(length, 1e-6))
+    job, found = quantized.task(config, source, start, 10, 1.0), []
+    params, state = job.init(jax.random.key(0), {})
+    loss = jax.jit(job.loss, static_argnums=4)
+    for target in (other, longer):
+        batch = {"x": x, "codes": target, "weight": np.ones(len(x), np.float32)}
+        found.append(loss(params, state, batch, jax.random.key(1), False)[0])
+    assert 0 < found[0] < 0.1 * found[1]
+
+
 def test_stopped_and_resumed_ends_bit_for_bit(dataset, learned, tmp_path):
     config, undisturbed = learned
     polls = itertools.count()
