@@ -59,8 +59,9 @@ def random_run(method, name, score, x):
     return Scorer(method, config, params, TRIGGER)
 
 
-def quantised(run, dataset, **way):
+def quantised(run, dataset, rate=3e-3, **way):
     config = configured(**way)
+    config.train.learning_rate = rate
     fitted = quantized.fit(config, dataset, bench(fit)._replace(load=lambda path: run))
     return config, fitted
 
@@ -115,14 +116,15 @@ def test_convolutions_train_at_few_bits(name, way, dataset, tmp_path):
     """Nearer to the float network than rounding; learnt widths cost less than they started from."""
     run, x = random_run("trigger_autoencoder", name, "mu2", dataset.train["x"]), dataset.test["x"]
     rounded = quantised(run, dataset, **way, target="none")
-    config, fitted = quantised(run, dataset, **way)
+    rate = 3e-3 if "learned" in way else 1e-3  # of six epochs larger steps do not settle
+    config, fitted = quantised(run, dataset, rate, **way)
     if "learned" in way:
         assert fitted["ebops"][0] < rounded[1]["ebops"][0]
     else:
         before, after = (
             drift(scored(*one, x), run.scores(x)["mu2"]) for one in (rounded, (config, fitted))
         )
-        assert after < before
+        assert after < 0.8 * before
     build_scorer(config, "quantized", fitted, dataset).save(tmp_path / "scorer")
     np.testing.assert_array_equal(load(tmp_path)(x), scored(config, fitted, x))
 
