@@ -19,7 +19,11 @@ def get_config(variant: str = "") -> ConfigDict:
             "seed": 0,
             "data": data.get_config("regions", n_simulated=n_simulated),
             "inputs": inputs.get_config("image", pixels="counts"),
-            "method": {"name": "autoencoder", "augment": True},
+            "method": {
+                "name": "autoencoder",
+                "augment": True,  # copies of events, turned in phi and mirrored in eta
+                "symmetric": True,  # reconstructions of six copies are averaged
+            },
             "model": {"name": "counts", "n_latent": 4 if smoke else 80},
             "train": training.get_config(
                 epochs=2 if smoke else 16,

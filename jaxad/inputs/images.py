@@ -157,15 +157,33 @@ def turned(images: Array, number: Array) -> Array:
     return jnp.where(odd, rolled[:, :, ::-1], rolled)
 
 
+def symmetric_copies(h: int) -> tuple[int, ...]:
+    """Numbers of six copies, turned by thirds of h pixels in phi and mirrored: see `turned`.
+
+    A copy of one of them is another one, if 3 divides h.
+
+    Examples:
+        >>> symmetric_copies(18)
+        (0, 1, 12, 13, 24, 25)
+    """
+    return tuple(2 * (third * h // 3) + mirrored for third in range(3) for mirrored in (0, 1))
+
+
+def turned_back(images: Array, number: Array) -> Array:
+    """What `turned` made such copies of."""
+    h = images.shape[1]
+    return turned(images, 2 * ((h - number // 2) % h) + number % 2)
+
+
 def drawn_copies(key: Array, n: int, h: int) -> Array:
     """Numbers (n,) of copies at random, see `turned`."""
     return jax.random.randint(key, (n,), 0, n_copies(h))
 
 
 def require_turnable(stage: Stage) -> None:
-    """Refuses `method.augment` for images that `turned` would spoil."""
+    """Refuses `method.augment` and `method.symmetric` for images that `turned` would spoil."""
     if not stage.periodic:
         raise UserError(
-            "method.augment: turns images whose first axis is all of phi, found others: set "
-            "method.augment=False, and that of a teacher that is trained along"
+            "method.augment, method.symmetric: turn images whose first axis is all of phi, found "
+            "others: set both to False, and those of a teacher that is trained along"
         )

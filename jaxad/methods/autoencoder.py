@@ -4,11 +4,13 @@ Farina, Nakai, Shih (arXiv:1808.08992) and Heimel et al. (arXiv:1808.08979); lar
 Bradshaw, Chang, Ostdiek (arXiv:2203.01343); counts as they are in the teacher of CICADA
 (arXiv:2310.06047). Loss and score are the mean over pixels, or components of the vector, of the
 squared difference. With `method.augment` each step sees copies of the images that are turned in phi
-and mirrored in eta at random.
+and mirrored in eta at random; with `method.symmetric` the reconstruction is the mean of those of
+six copies, turned back: one network serves as an ensemble, and copies have the same score.
 """
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -21,7 +23,14 @@ from jaxad import inputs
 from jaxad.data.dataset import Dataset
 from jaxad.data.layout import Layout
 from jaxad.errors import UserError
-from jaxad.inputs.images import drawn_copies, require_turnable, turned, unit_sum
+from jaxad.inputs.images import (
+    drawn_copies,
+    require_turnable,
+    symmetric_copies,
+    turned,
+    turned_back,
+    unit_sum,
+)
 from jaxad.methods import Bench
 from jaxad.methods.stages import rows
 from jaxad.models.autoencoder import ConvAutoencoder, CountsAutoencoder, PooledAutoencoder
@@ -82,6 +91,21 @@ def squared_error(x: Array, reconstruction: Reconstruction) -> Array:
     return jnp.mean((reconstruction.output - x) ** 2, axis=range(1, x.ndim))
 
 
+def reconstruction(network: nn.Module, params: Any, x: Array, symmetric: bool) -> Reconstruction:
+    """Of x (n, ...); `symmetric`: the mean output of its six copies, and the latent of its own."""
+    apply = partial(network.apply, {"params": params})
+    if not symmetric:
+        return apply(x)
+    numbers = symmetric_copies(x.shape[1])
+    total = sum(turned_back(apply(turned(x, i)).output, i) for i in numbers)
+    return Reconstruction(total / len(numbers), apply(x).latent)
+
+
+def is_symmetric(config: ConfigDict) -> bool:
+    """Whether copies of an image have the same score, which `method.symmetric` asks for."""
+    return config.method.get("symmetric", False)
+
+
 def task(network: nn.Module, augment: bool = False) -> Task:
     """Training of an autoencoder on rows with images or vectors "x"; `augment`: on copies."""
 
@@ -104,11 +128,16 @@ def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
     Beside them what the "inputs" learnt.
 
     Raises:
-        UserError: images that cannot be augmented as `method.augment` asks.
+        UserError: images that cannot be turned as `method.augment` or `method.symmetric` asks.
     """
     stage, augment = stage_of(config, dataset.layout), config.method.get("augment", False)
-    if augment:
+    if augment or is_symmetric(config):
         require_turnable(stage)
+    if is_symmetric(config) and (h := rows.shape_of(stage)[1]) % 3:
+        raise UserError(
+            "method.symmetric: images are turned by thirds: expected a number of pixels in phi "
+            f"that 3 divides, found {h}"
+        )
     learnt, train, val = rows.background(config, stage, dataset)
     job = task(model(config), augment)
     fitted = bench.fit(job, train, val, config.train, config.seed, stage="autoencoder")
@@ -122,7 +151,7 @@ def scores(config: ConfigDict, layout: Layout) -> Callable[[dict, Array], dict[s
     def function(fitted: dict, x: Array) -> dict[str, Array]:
         def errors(z: Array) -> dict[str, Array]:
             def one(params: Any) -> Array:
-                return squared_error(z, network.apply({"params": params}, z))
+                return squared_error(z, reconstruction(network, params, z, is_symmetric(config)))
 
             return {"mse": jnp.mean(jax.vmap(jax.vmap(one))(fitted["params"]), axis=1)}
 
@@ -138,7 +167,7 @@ def outputs(config: ConfigDict, layout: Layout) -> Callable[[dict, Array], dict[
     def function(fitted: dict, x: Array) -> dict[str, Array]:
         z = stage.apply(fitted, x)
         params = jax.tree.map(lambda a: a[0, 0], fitted["params"])
-        result = network.apply({"params": params}, z)
+        result = reconstruction(network, params, z, is_symmetric(config))
         return {"input": z, "reconstruction": result.output, "latent": result.latent}
 
     return function

@@ -12,11 +12,12 @@ normalisation takes the statistics of the batch; then its running statistics are
 first half weights and activations are clipped to the ranges of their types alone, then rounded,
 too; the scores are those of the integers. CICADA's dropout is left out: copies, below, do its work.
 
-A detector is the same all around and on either side: with `method.augment` every event is also six
+A detector is the same all around and on either side: with `method.augment` every event is six
 copies, turned in phi and mirrored in eta, with the teacher's own score of that copy, and each step
-draws one of them. Of `STARTS` students the one of the lowest validation loss stays. With
-`method.same_rate` the last layer is scaled at the end so that this share of the background is above
-the teacher's threshold of the same rate; of the events that trained, too, as few are above it.
+draws one of them; of a symmetric teacher, as the shipped one is, all have one score. Of `STARTS`
+students the one of the lowest validation loss stays. With `method.same_rate` the last layer is
+scaled at the end so that this share of the background is above the teacher's threshold of the same
+rate; of the events that trained, too, as few are above it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -37,8 +38,8 @@ from jaxad.data.layout import Layout
 from jaxad.devices import hosts
 from jaxad.devices.batches import in_batches
 from jaxad.errors import UserError
-from jaxad.inputs.images import n_copies, require_turnable, turned
-from jaxad.methods import Bench
+from jaxad.inputs.images import require_turnable, symmetric_copies, turned
+from jaxad.methods import Bench, autoencoder
 from jaxad.methods.stages import rows
 from jaxad.methods.stages.teacher import teach
 from jaxad.metrics.agreement import overlap
@@ -64,9 +65,6 @@ This, `ROUNDED` and `FOLLOWING` were chosen by the order of validation backgroun
 """
 STARTS = 6
 """Students that are trained at once: they differ by more than anything that was tried changes."""
-EVERY = 7
-"""Of the copies of an event each so manyth is taught, every second one mirrored: all of them take
-the teacher six times the work, for about a hundredth of the loss."""
 LEAST_ABOVE = 10
 """Events above a threshold that the last layer is scaled to."""
 
@@ -120,8 +118,8 @@ def exposure(config: ConfigDict, raw: np.ndarray) -> np.ndarray:
 
 
 def labels(teacher: Callable, raw: np.ndarray, augment: bool, name: str) -> np.ndarray:
-    """Targets (n, copies) of raw images (n, h, w) and, to `augment`, of each `EVERY`th copy."""
-    copies = range(0, n_copies(raw.shape[1]) if augment else 1, EVERY)
+    """Targets (n, copies) of raw images (n, h, w) and, to `augment`, of six copies."""
+    copies = symmetric_copies(raw.shape[1]) if augment else (0,)
     copy = jax.jit(turned)
     bar = tqdm(copies, "targets", unit="copy", delay=2)
     return np.stack([targets(teacher(np.asarray(copy(raw, i))), name) for i in bar], axis=1)
@@ -129,10 +127,12 @@ def labels(teacher: Callable, raw: np.ndarray, augment: bool, name: str) -> np.n
 
 def kept_labels(teacher: Any, raw: np.ndarray, augment: bool, folder: Path) -> np.ndarray:
     """`labels` of a scorer, in the cache `folder`: its other students learn from the same ones."""
-    settings = {"teacher": teacher.digest, "events": digest({}, {"x": raw})}
-    settings |= {"every": EVERY if augment else 0}
-    own = partial(labels, teacher, raw, augment, teacher.method)
-    return cache.cached(folder, "targets", settings, lambda: {"targets": own()})["targets"]
+    alike = autoencoder.is_symmetric(teacher.config)
+    copies = symmetric_copies(raw.shape[1]) if augment and not alike else (0,)
+    settings = {"teacher": teacher.digest, "events": digest({}, {"x": raw}), "copies": copies}
+    own = partial(labels, teacher, raw, len(copies) > 1, teacher.method)
+    found = cache.cached(folder, "targets", settings, lambda: {"targets": own()})["targets"]
+    return np.repeat(found, len(symmetric_copies(raw.shape[1])), 1) if augment and alike else found
 
 
 def task(pixels: int, target: float, n_steps: int) -> Task:
@@ -154,7 +154,7 @@ def task(pixels: int, target: float, n_steps: int) -> Task:
         x, target, norm = batch["x"], batch["target"][:, 0], state["norm"]
         if training and batch["target"].shape[1] > 1:
             column = jax.random.randint(key, (len(x),), 0, batch["target"].shape[1])
-            x = turned(x, EVERY * column)
+            x = turned(x, jnp.asarray(symmetric_copies(x.shape[1]))[column])
             target = jnp.take_along_axis(batch["target"], column[:, None], axis=1)[:, 0]
         rounded = state["step"] >= n_steps * ROUNDED if training else True
         y = cicada.hidden(params, x, rounded)
@@ -264,7 +264,8 @@ def scaled(params: dict, norm: Statistics, parts: Sequence[Rows], share: float) 
             f"method.same_rate={share:g}: of the background more than 1 - {share:g} have the "
             "teacher's score 0: take a larger rate, another teacher, or set method.same_rate=0"
         )
-    layers, numbers = cicada.integers(params, norm), EVERY * jnp.arange(target.shape[1])
+    layers = cicada.integers(params, norm)
+    numbers = jnp.asarray(symmetric_copies(parts[0]["x"].shape[1])[: target.shape[1]])
 
     def of_copies(x: Array) -> Array:
         return jax.lax.map(lambda number: integer_scores(layers, turned(x, number)), numbers).T

@@ -138,6 +138,7 @@ METHODS_OF = {
     "samples": ("codae",),
     "monte_carlo": ("codae",),
     "augment": ("codae", "dirichlet_vae", "qcd_or_what", "cct", "autoencoder", "cicada"),
+    "symmetric": ("autoencoder",),
     "smooth": ("cct",),
     "concentration": ("dirichlet_vae",),
     "alpha": ("dirichlet_vae",),

@@ -156,7 +156,22 @@ def test_targets_are_kept_for_other_students_of_a_teacher(dataset, teacher, tmp_
     np.testing.assert_array_equal(cicada.kept_labels(scorer, x[:40], False, tmp_path), first[:40])
     other = dataclasses.replace(scorer, params=jax.tree.map(lambda a: 0.9 * a, scorer.params))
     assert (cicada.kept_labels(other, x, False, tmp_path) != first).mean() > 0.9
-    assert len(list(tmp_path.iterdir())) == 4
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_copies_have_one_target_of_a_symmetric_teacher_and_their_own_of_others(
+    dataset, teacher, tmp_path
+):
+    scorer, x = load(teacher), dataset.test["x"][:30]
+    config = scorer.config.copy_and_resolve_references()
+    config.method.symmetric = False
+    plain = dataclasses.replace(scorer, config=config)
+    for own, expected in ((scorer, 1), (plain, 6)):
+        found = cicada.kept_labels(own, x, True, tmp_path)
+        for column, number in enumerate(images.symmetric_copies(18)):
+            copy = np.asarray(images.turned(x, number))
+            np.testing.assert_allclose(found[:, column], cicada.targets(own(copy)), atol=0.01)
+        assert np.median([len(np.unique(row)) for row in found]) == expected
 
 
 def test_a_step_sees_copies_with_their_own_targets():
@@ -165,7 +180,7 @@ def test_a_step_sees_copies_with_their_own_targets():
     labels = cicada.labels(lopsided, x, True, "made up")
     assert labels.shape == (40, 6) and len(np.unique(labels[0])) == 6
     for column in range(6):
-        copy = np.roll(x, 7 * column // 2, axis=1)
+        copy = np.roll(x, column // 2 * 6, axis=1)
         expected = cicada.targets(lopsided(copy[:, :, ::-1] if column % 2 else copy))
         np.testing.assert_allclose(labels[:, column], expected, atol=0.01)
     np.testing.assert_array_equal(cicada.labels(lopsided, x, False, "made up"), labels[:, :1])
@@ -176,7 +191,7 @@ def test_a_step_sees_copies_with_their_own_targets():
     loss = jax.jit(job.loss, static_argnums=4)
     column = np.asarray(jax.random.randint(key, (40,), 0, 6))
     assert len(set(column)) == 6
-    turned = images.turned(x[..., None], 7 * column)
+    turned = images.turned(x[..., None], np.array(images.symmetric_copies(18))[column])
     for training, seen, target in (
         (True, turned, labels[np.arange(40), column]),
         (False, x[..., None], labels[:, 0]),
@@ -217,7 +232,7 @@ def test_the_last_layer_is_scaled_to_the_rate_of_the_teacher():
     scaled = models.integers(cicada.scaled(params, norm, parts, 0.1), norm)
     assert [name for name in scaled if (scaled[name] != models.integers(params, norm)[name]).any()]
     score, own = jax.jit(models.integer_scores), []
-    for number in range(0, 36, 7):
+    for number in images.symmetric_copies(18):
         own.append(np.asarray(score(scaled, images.turned(x[..., None], number))) / 256)
     rate = np.mean(np.stack(own) >= np.quantile(target, 0.9))
     assert rate == pytest.approx(0.1, abs=0.005)
@@ -279,5 +294,5 @@ def test_what_is_no_network_for_firmware_is_refused(dataset):
         autoencoder.stage_of(own, Layout("image", (17, 14)))
     other = Dataset(dataset.train, dataset.val, dataset.test, {}, Layout("image", (18, 14)))
     for method, settings in ((autoencoder, own), (cicada, configured(augment=True))):
-        with pytest.raises(UserError, match=r"augment: turns images whose first axis is all of"):
+        with pytest.raises(UserError, match=r"symmetric: turn images whose first axis is all of"):
             method.fit(settings, other, bench(fit))
