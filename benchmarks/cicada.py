@@ -145,7 +145,9 @@ def made(given: argparse.Namespace, seed: int, dataset: Dataset) -> dict[str, di
     train(settings_of(cicada_teacher.get_config(), given, seed), folder / "teacher")
     teacher, samples = jaxad.load(folder / "teacher"), {"background": dataset.test["x"]}
     samples |= {name: rows["x"][:N_SIGNAL] for name, rows in dataset.signals.items()}
-    wanted, found = with_all({name: targets(teacher(x)) for name, x in samples.items()}), {}
+    scores = {name: teacher(x) for name, x in samples.items()}
+    print(f"seed {seed}: the teacher's mean squared error {scores['background'].mean():.2f}")
+    wanted, found = with_all({name: targets(score) for name, score in scores.items()}), {}
     for way in given.ways:
         config = settings_of(cicada.get_config(), given, seed)
         config.method.update({"teacher": str(folder / "teacher"), **WAYS[way]})
