@@ -102,7 +102,8 @@ def test_a_symmetric_score_is_that_of_six_reconstructions_and_of_every_copy():
     layout = Layout("image", (18, 14), periodic=True)
     x = np.random.default_rng(0).poisson(3, (40, 18, 14)).astype(np.float32)
     network = autoencoder.model(config)
-    params = network.init(jax.random.key(1), x[..., None])["params"]
+    drawn = network.init(jax.random.key(1), x[..., None])["params"]
+    params = jax.tree.map(lambda a: 0.1 * jnp.abs(a), drawn)  # no unit is dead
     fitted = {"params": jax.tree.map(lambda a: a[None, None], params), "inputs": {}}
     found = np.asarray(autoencoder.scores(config, layout)(fitted, x)["mse"])[0]
     shown = autoencoder.outputs(config, layout)(fitted, x)
@@ -112,6 +113,7 @@ def test_a_symmetric_score_is_that_of_six_reconstructions_and_of_every_copy():
             copy = np.roll(x, 6 * third, axis=1)[:, :, ::mirrored, None]
             output = np.asarray(network.apply({"params": params}, copy).output)
             back.append(np.roll(output[:, :, ::mirrored], -6 * third, axis=1))
+    assert np.std(back, axis=0).mean() > 1e-3 * np.mean(back) > 0
     np.testing.assert_allclose(shown["reconstruction"], np.mean(back, axis=0), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(
         found, np.mean((np.mean(back, 0) - x[..., None]) ** 2, (1, 2, 3)), rtol=1e-4
