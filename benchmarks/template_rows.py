@@ -61,44 +61,48 @@ def paired(ways: Sequence[str], runs: Sequence[Sequence[Sequence[dict]]]) -> str
 def corrected(way: str, runs: Sequence[Sequence[dict]], count_factor: float) -> str:
     """A row of what a search would make of each window, the others of its source its false ones.
 
-    The excess over the expectation that their mean corrects, of the mean over seeds, with its
-    scatter over windows; and the width, over windows and seeds, of the nominal significance with
-    the error of that correction. count_factor: template rows that count, for an event.
+    The width, over windows and seeds, of the nominal significance of an excess over the expectation
+    that the mean of the others corrects, with the error of that. count_factor: template rows that
+    count, for an event.
 
     Raises:
         UserError: a source of two windows.
     """
-    each = [
-        [_by_the_others(np.array(one["n"]), np.array(one["b"]), count_factor) for one in seed]
+    z = [
+        _by_the_others(np.array(one["n"]), np.array(one["b"]), count_factor)
         for seed in runs
+        for one in seed
     ]
-    excess, z = (
-        np.array([np.concatenate([one[part] for one in seed]) for seed in each]) for part in (0, 1)
-    )
-    by_window = excess.mean(axis=0)
-    error = by_window.std(axis=0, ddof=1) / np.sqrt(len(by_window))
-    shown = " | ".join(
-        f"{d:+.1%} ± {e:.1%}, {width:.2f}"
-        for d, e, width in zip(by_window.mean(axis=0), error, z.std(axis=(0, 1)), strict=True)
-    )
-    return f"| {way} | {shown} |"
+    widths = np.concatenate(z).std(axis=0)
+    return f"| {way} | {' | '.join(f'{width:.2f}' for width in widths)} |"
 
 
-def _by_the_others(n: np.ndarray, b: np.ndarray, count_factor: float) -> tuple:
-    """Excess and nominal significance (windows, cuts) of counts n over expectations b."""
-    excess, z = np.empty(n.shape), np.empty(n.shape)
+def copies(runs: Sequence[Sequence[dict]]) -> list[list[dict]]:
+    """`COPIES` runs with the expectations of the first, and counts of a template without fault."""
+    rng = np.random.default_rng(0)
+
+    def drawn(b: np.ndarray) -> np.ndarray:
+        return rng.binomial(np.rint(b / EFFICIENCIES).astype(int), EFFICIENCIES)
+
+    return [
+        [{"n": drawn(np.array(one["b"])), "b": one["b"]} for one in runs[0]] for _ in range(COPIES)
+    ]
+
+
+def _by_the_others(n: np.ndarray, b: np.ndarray, count_factor: float) -> np.ndarray:
+    """Nominal significance (windows, cuts) of counts n over expectations b."""
+    z = np.empty(n.shape)
     for (i, cut), passed in np.ndenumerate(n):
         efficiency, events = EFFICIENCIES[cut], b[i, cut] / EFFICIENCIES[cut]
         others, expected = np.delete(n[:, cut], i), np.delete(b[:, cut], i)
         found = closure.summary(others, expected, count_factor * expected, efficiency=efficiency)
         delta, error = closure.correction(found)
-        excess[i, cut] = passed / (b[i, cut] * (1 + delta)) - 1
         z[i, cut] = counting.nominal_z(
             *(passed, round(events), round(count_factor * events), efficiency),
             sigma_closure=error,
             delta=delta,
         )
-    return excess, z
+    return z
 
 
 def _by_window(runs: Sequence[Sequence[dict]]) -> list[np.ndarray]:

@@ -95,7 +95,6 @@ def test_score_is_the_mean_squared_pixel_difference_of_each_member(jets):
         np.testing.assert_allclose(scores[member], expected, rtol=1e-4)
 
 
-@pytest.mark.cpu("elsewhere all images are scored at once")
 def test_a_symmetric_score_is_that_of_six_reconstructions_and_of_every_copy():
     """Turned by thirds and mirrored: their mean is nearer to the image than they are."""
     config = cicada_teacher.get_config("smoke")
@@ -137,6 +136,7 @@ def test_images_whose_rows_three_does_not_divide_are_not_symmetric():
         autoencoder.fit(config, dataset, None)
 
 
+@pytest.mark.cpu("elsewhere all images are scored at once")
 def test_memory_of_scoring_does_not_grow_with_the_images():
     config = interpretable_ae.get_config("smoke")
     network, side = autoencoder.model(config), config.inputs.n_pixels

@@ -23,13 +23,13 @@ def test_of_one_number_it_is_the_squared_difference():
 
 
 def test_events_of_high_score_count_more_up_to_a_bound():
-    score = jnp.array([0.0, 0.0, 0.0, 100.0])
-    target = jnp.zeros((4, 1))
-    low, high = (jnp.zeros((4, 1)).at[i].set(1.0) for i in (0, 3))
-    loss = [float(code_loss(c, target, score, jnp.ones(4))) for c in (low, high)]
-    np.testing.assert_allclose(loss, [1 / (3 + MOST), MOST / (3 + MOST)], rtol=1e-6)
-    weight = jnp.array([1.0, 1.0, 1.0, 0.0])  # an event without weight is in no mean
-    np.testing.assert_allclose(code_loss(low, target, score, weight), 1 / 3, rtol=1e-6)
+    score = jnp.zeros(8).at[7].set(100.0)  # 1 + 8 of mean score: more than MOST
+    target = jnp.zeros((8, 1))
+    low, high = (jnp.zeros((8, 1)).at[i].set(1.0) for i in (0, 7))
+    loss = [float(code_loss(c, target, score, jnp.ones(8))) for c in (low, high)]
+    np.testing.assert_allclose(loss, [1 / (7 + MOST), MOST / (7 + MOST)], rtol=1e-6)
+    weight = jnp.ones(8).at[7].set(0.0)  # an event without weight is in no mean
+    np.testing.assert_allclose(code_loss(low, target, score, weight), 1 / 7, rtol=1e-6)
 
 
 @pytest.mark.parametrize("weight", [0.0, 1.0])

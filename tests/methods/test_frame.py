@@ -144,3 +144,16 @@ def test_a_shift_spreads_the_masses_evenly_whatever_their_unit_and_beside_a_gap(
 def test_masses_that_are_not_skewed_to_the_right_enter_as_they_are(m):
     seen, m = shifted(m, m), m.astype(np.float32)
     np.testing.assert_allclose(seen, (m - m.mean()) / m.std(), atol=1e-5)
+
+
+def test_a_shift_keeps_away_from_the_floor_below_which_masses_are_one():
+    """Of a spectrum that begins with its maximum; of whole numbers, and of the last bits of one."""
+    rng = np.random.default_rng(0)
+    for m in (2.4 + rng.exponential(0.6, 20_000) ** 3, np.floor(rng.exponential(5, 9_000))):
+        fitted = frame.mass("shifted", m, within=False)
+        assert fitted["shift"] < fitted["floor"]
+        u = shifted(m, np.sort(m))
+        assert np.isfinite(u).all() and (np.diff(u) >= 0).all()
+        assert len(np.unique(u[np.sort(m) <= fitted["floor"]])) == 1
+    close = 125 + 7.63e-6 * rng.choice([0, 1, 5], 100)
+    assert np.isfinite(shifted(close, close)).all()

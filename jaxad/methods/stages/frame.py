@@ -82,14 +82,16 @@ def _symmetric(m: np.ndarray) -> dict[str, np.ndarray]:
 
     A spectrum rises steeply to its maximum, and features change there within a few per cent of m:
     its logarithm has no room for that, the one above the shift has. Below the quantile `FLOOR`
-    masses count as that, the "floor". Masses that are not skewed to the right enter as they are.
+    masses count as that, the "floor", to which the shift keeps a distance. Masses that are not
+    skewed to the right enter as they are.
     """
     floor, low, middle, high = np.quantile(m.astype(np.float64), (FLOOR, EVEN, 0.5, 1 - EVEN))
     skew = low + high - 2 * middle
     if middle <= floor or skew <= STRAIGHT * (high - low):
         return {"log": np.float32(0)}
-    shift = min((low * high - middle**2) / skew, floor - NEAREST * (middle - floor))
-    return {"shift": np.float32(shift), "floor": np.float32(floor)}
+    floor = np.float32(floor)
+    shift = np.float32(min((low * high - middle**2) / skew, floor - NEAREST * (middle - floor)))
+    return {"shift": shift, "floor": floor} if shift < floor else {"log": np.float32(0)}
 
 
 def _seen(mass: dict, m: Array) -> Array:
