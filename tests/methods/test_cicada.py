@@ -159,6 +159,7 @@ def test_targets_are_kept_for_other_students_of_a_teacher(dataset, teacher, tmp_
     assert len(list(tmp_path.iterdir())) == 3
 
 
+@pytest.mark.long
 def test_copies_have_one_target_of_a_symmetric_teacher_and_their_own_of_others(
     dataset, teacher, tmp_path
 ):
