@@ -8,16 +8,18 @@ events or none, outliers or none. Every run is kept in OUT/SEED/WAY, and goes on
 OUT/cicada.md has the table. Spearman's correlation of scores on the test background, on 1,000
 events of each signal, and on all of these together; the share of the test background above the
 teacher's threshold for 1e-2, which is set on the same events; and the overlap of the highest 1 %.
-Differences of rates are paired: events that one accepts and the other does not.
+Errors of the difference of the rates are a bootstrap's, which draws anew the events that it is of,
+and those that set the scale of the student's last layer (`jaxad.methods.cicada`).
 """
 
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from ml_collections import ConfigDict
 from scipy.stats import spearmanr
@@ -29,8 +31,11 @@ from jaxad.commands.train import train
 from jaxad.configs import cicada, cicada_teacher
 from jaxad.data.dataset import Dataset
 from jaxad.errors import UserError
-from jaxad.methods.cicada import targets
+from jaxad.inputs.images import symmetric_copies, turned
+from jaxad.methods.cicada import kept_labels, targets
 from jaxad.metrics.agreement import overlap
+from jaxad.scorer import Scorer
+from jaxad.storage import cache
 from jaxad.storage.atomic import write_text
 from jaxad.storage.paths import expanded
 
@@ -43,6 +48,19 @@ WAYS: dict[str, dict[str, Any]] = {
 """Settings of `method` that are not the config's."""
 FPR = 1e-2
 N_SIGNAL = 1_000  # events of each signal
+REPLICAS = 200
+
+
+class Basis(NamedTuple):
+    """What set the scale of a student's last layer: events (n) and their copies.
+
+    Attributes:
+        own: the student's scores (n, copies).
+        target: its teacher's (n, copies).
+    """
+
+    own: np.ndarray
+    target: np.ndarray
 
 
 def settings_of(config: ConfigDict, given: argparse.Namespace, seed: int) -> ConfigDict:
@@ -61,15 +79,73 @@ def with_all(scores: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return scores | {"all": np.concatenate(list(scores.values()))}
 
 
+def basis_of(student: Scorer, teacher: Scorer, dataset: Dataset) -> Basis:
+    """The events that train and choose epochs, with the copies that the student learnt from."""
+    augment, folder = student.config.method.augment, cache.root(student.config.data.cache)
+    parts = [dataset.train["x"], dataset.val["x"]]
+    copy = jax.jit(turned)
+    copies = symmetric_copies(parts[0].shape[1]) if augment else (0,)
+    own = [np.stack([student(np.asarray(copy(x, i))) for i in copies], 1) for x in parts]
+    target = [kept_labels(teacher, x, augment, folder) for x in parts]
+    return Basis(np.concatenate(own), np.concatenate(target))
+
+
+def threshold_of(scores: np.ndarray) -> Callable[[np.ndarray], float]:
+    """Weights of events (n,) -> the threshold for `FPR` of their scores (n, copies)."""
+    order = np.argsort(scores, axis=None, kind="stable")
+    ordered, event = scores.ravel()[order], order // scores.shape[1]
+
+    def found(weight: np.ndarray) -> float:
+        total = np.cumsum(weight[event])
+        return ordered[np.searchsorted(total, (1 - FPR) * total[-1], side="right")]
+
+    return found
+
+
+def excesses(own: np.ndarray, target: np.ndarray, basis: Basis | None = None) -> np.ndarray:
+    """A student's rate at its teacher's threshold less the teacher's, of events drawn anew.
+
+    As many events are drawn in the same way every time, so that replicas of several students of the
+    same events have the correlations that their rates have.
+
+    Args:
+        own: scores (n,).
+        target: (n,), the teacher's.
+        basis: is drawn anew, too, and sets the scale of the scores anew; None: it stays.
+
+    Returns:
+        (`REPLICAS`,).
+    """
+    rng, found = np.random.default_rng(0), np.zeros(REPLICAS)
+    weights = [drawn_anew(rng, len(own)) for _ in found]
+    factors, threshold = np.ones(REPLICAS), threshold_of(target[:, None])
+    if basis:
+        ours, theirs = threshold_of(basis.own), threshold_of(basis.target)
+        drawn = [np.ones(len(basis.own)), *(drawn_anew(rng, len(basis.own)) for _ in found)]
+        first, *later = (theirs(weight) / ours(weight) for weight in drawn)
+        factors = np.array(later) / first
+    for i, (weight, factor) in enumerate(zip(weights, factors, strict=True)):
+        cut = threshold(weight)
+        differ = (own * factor >= cut).astype(int) - (target >= cut)
+        found[i] = weight @ differ / len(own)
+    return found
+
+
+def drawn_anew(rng: np.random.Generator, n: int) -> np.ndarray:
+    """How often each of n events is drawn of n draws, uint8 (n,)."""
+    return np.bincount(rng.integers(0, n, n), minlength=n).astype(np.uint8)
+
+
 def measured(
-    scores: dict[str, np.ndarray], wanted: dict[str, np.ndarray]
+    scores: dict[str, np.ndarray], wanted: dict[str, np.ndarray], basis: Basis
 ) -> dict[str, dict[str, float] | float]:
     """What a student's scores of samples have in common with its teacher's targets.
 
     Returns:
         "correlation" {sample: Spearman's}, "error" of that on background; "difference", the mean
         absolute one; "rate" at the teacher's threshold and "excess", that less the teacher's, with
-        "rate_error" and the paired "excess_error"; "overlap".
+        "rate_error" and "excess_error", of which "event_error" is that of these events alone;
+        "overlap".
     """
     own, target = scores["background"], wanted["background"]
     threshold, n = np.quantile(target, 1 - FPR), len(target)
@@ -83,7 +159,8 @@ def measured(
         "rate": rate,
         "rate_error": (rate * (1 - rate) / n) ** 0.5,
         "excess": rate - float(np.mean(theirs)),
-        "excess_error": float(np.sum(taken != theirs)) ** 0.5 / n,
+        "excess_error": float(np.std(excesses(own, target, basis))),
+        "event_error": float(np.std(excesses(own, target))),
         "overlap": overlap(own, target),
     }
 
@@ -154,7 +231,9 @@ def made(given: argparse.Namespace, seed: int, dataset: Dataset) -> dict[str, di
         run = folder / way.replace(", ", "-")
         train(config, run)
         student = jaxad.load(run)
-        found[way] = measured(with_all({name: student(x) for name, x in samples.items()}), wanted)
+        basis = basis_of(student, teacher, dataset)
+        scored = with_all({name: student(x) for name, x in samples.items()})
+        found[way] = measured(scored, wanted, basis)
         write_text(folder / "results.json", json.dumps(found, indent=1) + "\n")
     return found
 
