@@ -21,13 +21,22 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 # Two workers with two threads each wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Of each operation the lines of Python that made it: nobody reads them here.
+os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")
+# Programs that tests start would translate each module of jaxad again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# Memory that compilation frees is given back to the kernel, and asked for again, all the time.
+os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(2**28))
+os.environ.setdefault("MALLOC_TOP_PAD_", str(2**26))
 # Python looks through all that was compiled so far at each collection: a seventh of the time.
 gc.set_threshold(100_000, 50, 1000)
 # Tests compile far longer than they compute.
 QUICK_COMPILATION = "--xla_backend_optimization_level=0"
-# The older emitters take half as long; a version without this flag would end the process.
+# The older emitters take half as long, and so does a program in one part instead of 32; a version
+# without these flags would end the process.
 if version("jaxlib") == "0.10.2":
     QUICK_COMPILATION += " --xla_cpu_use_fusion_emitters=false"
+    QUICK_COMPILATION += " --xla_cpu_parallel_codegen_split_count=1"
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {QUICK_COMPILATION}".strip()
 
 import jax  # noqa: E402
