@@ -101,16 +101,17 @@ def test_a_symmetric_score_is_that_of_six_reconstructions_and_of_every_copy():
     layout = Layout("image", (18, 14), periodic=True)
     x = np.random.default_rng(0).poisson(3, (40, 18, 14)).astype(np.float32)
     network = autoencoder.model(config)
-    drawn = network.init(jax.random.key(1), x[..., None])["params"]
-    params = jax.tree.map(lambda a: 0.1 * jnp.abs(a), drawn)  # no unit is dead
+    drawn = jax.jit(network.init)(jax.random.key(1), x[..., None])["params"]
+    params = jax.tree.map(lambda a: 0.1 * np.abs(a), drawn)  # no unit is dead
     fitted = {"params": jax.tree.map(lambda a: a[None, None], params), "inputs": {}}
-    found = np.asarray(autoencoder.scores(config, layout)(fitted, x)["mse"])[0]
-    shown = autoencoder.outputs(config, layout)(fitted, x)
-    back = []
+    score = jax.jit(autoencoder.scores(config, layout))
+    found = np.asarray(score(fitted, x)["mse"])[0]
+    shown = jax.jit(autoencoder.outputs(config, layout))(fitted, x)
+    back, apply = [], jax.jit(network.apply)
     for third in range(3):
         for mirrored in (1, -1):
             copy = np.roll(x, 6 * third, axis=1)[:, :, ::mirrored, None]
-            output = np.asarray(network.apply({"params": params}, copy).output)
+            output = np.asarray(apply({"params": params}, copy).output)
             back.append(np.roll(output[:, :, ::mirrored], -6 * third, axis=1))
     assert np.std(back, axis=0).mean() > 1e-3 * np.mean(back) > 0
     np.testing.assert_allclose(shown["reconstruction"], np.mean(back, axis=0), rtol=1e-4, atol=1e-5)
@@ -119,12 +120,11 @@ def test_a_symmetric_score_is_that_of_six_reconstructions_and_of_every_copy():
     )
     alone = np.mean((back - x[..., None]) ** 2, (0, 2, 3, 4))
     assert (found < alone).all()
-    score = jax.jit(autoencoder.scores(config, layout))
     for number in (1, 12, 25):
         copy = np.asarray(turned(x, number))
         np.testing.assert_allclose(score(fitted, copy)["mse"][0], found, rtol=1e-5)
     config.method.symmetric = False
-    own = np.asarray(autoencoder.scores(config, layout)(fitted, x)["mse"])[0]
+    own = np.asarray(jax.jit(autoencoder.scores(config, layout))(fitted, x)["mse"])[0]
     np.testing.assert_allclose(own, np.mean((back[0] - x[..., None]) ** 2, (1, 2, 3)), rtol=1e-4)
 
 
