@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -68,7 +69,7 @@ def test_method_from_file_to_scores(method, source, tmp_path):
 
 
 def test_network_has_the_published_size():
-    params = Classifier().init(jax.random.key(0), jnp.zeros((1, 4)))
+    params = jax.eval_shape(Classifier().init, jax.random.key(0), jnp.zeros((1, 4)))
     assert sum(a.size for a in jax.tree.leaves(params)) == 8705
 
 
@@ -301,8 +302,9 @@ def density_ratio(members: int, epochs: int, folds: int) -> tuple[ConfigDict, di
 
     def stacked(n_features, n_condition, *leading):
         network = density.network(flow, n_features)
-        params = network.init(jax.random.key(0), joint[:, :n_features], joint[:, :n_condition])
-        return jax.tree.map(lambda a: jnp.broadcast_to(a, (*leading, *a.shape)) + 0.1, params)
+        rows = joint[:, :n_features], joint[:, :n_condition]
+        params = jax.jit(network.init)(jax.random.key(0), *rows)
+        return jax.tree.map(lambda a: np.broadcast_to(a, (*leading, *a.shape)) + 0.1, params)
 
     def scaler(values):
         return fit_logit_scaler(values, 1e-6)._asdict()
@@ -335,7 +337,7 @@ def test_the_signal_density_is_a_mean_over_members_and_epochs(members, epochs, f
     x = np.random.default_rng(1).uniform(0.2, 0.8, (20, 2)).astype(np.float32)
     m = np.linspace(0.3, 0.7, 20, dtype=np.float32)
     one, many = (
-        ranode.feature_scores(config)(fitted, m, x, x)["log_ratio"]
+        jax.jit(ranode.feature_scores(config))(fitted, m, x, x)["log_ratio"]
         for config, fitted in (density_ratio(1, 1, 0), density_ratio(members, epochs, folds))
     )
     assert many.shape == (2, 20)
@@ -358,10 +360,11 @@ def test_the_probability_is_a_mean_over_members(name, members, folds):
         fitted["trees"] = copied | {"depth": one["depth"]}
         wanted = jax.nn.sigmoid(trees.leaf_sums(one, x))
     else:
-        params = Classifier((8,)).init(jax.random.key(0), x)
-        fitted["params"] = jax.tree.map(lambda a: jnp.broadcast_to(a, (n, 3, *a.shape)), params)
+        params = jax.jit(Classifier((8,)).init)(jax.random.key(0), x)
+        fitted["params"] = jax.tree.map(lambda a: np.broadcast_to(a, (n, 3, *a.shape)), params)
         wanted = jax.nn.sigmoid(Classifier((8,)).apply(params, x))[None]
-    np.testing.assert_allclose(weak.score(config, fitted, x, x), wanted, atol=1e-6)
+    found = jax.jit(partial(weak.score, config))(fitted, x, x)
+    np.testing.assert_allclose(found, wanted, atol=1e-6)
 
 
 def test_anode_asks_how_the_density_of_its_window_trains():

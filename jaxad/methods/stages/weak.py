@@ -8,6 +8,7 @@ members that did not see it: its fold is a hash of its raw values, so nothing ha
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -112,6 +113,7 @@ def data_events(config: ConfigDict, dataset: Dataset) -> Rows:
     return joined | {"part": part}
 
 
+@partial(jax.jit, static_argnames="folds")
 def fold_of(raw: Array, folds: int) -> Array:
     """Fold (N,) in 0 ... folds - 1 of raw events (N, ...) float32: a hash of their bits.
 
