@@ -244,7 +244,7 @@ def test_scorer_of_a_run(trained, images):
     np.testing.assert_allclose(scorer.scores(x)["mse"], scores, rtol=1e-6)
     members = scorer.member_scores(x)["mse"]
     np.testing.assert_allclose(members.mean(0), scores, rtol=1e-5)
-    gradient = jax.grad(lambda x: scorer.fn(scorer.params, x).sum())(x[:5])
+    gradient = jax.jit(jax.grad(lambda x: scorer.fn(scorer.params, x).sum()))(x[:5])
     assert np.isfinite(gradient).all()
     found = scorer.threshold(fpr=0.2)
     kept = np.mean(scorer.background >= found["threshold"])
@@ -362,7 +362,11 @@ def wait_for_training(process: subprocess.Popen) -> None:
             return
 
 
-LONG = ("--config.train.epochs=8", "--config.train.checkpoint_seconds=0.0")
+LONG = (
+    "--config.train.epochs=8",
+    "--config.train.checkpoint_seconds=0.0",
+    "--config.baselines=()",
+)
 
 
 @pytest.fixture(scope="session")

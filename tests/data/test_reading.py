@@ -27,11 +27,11 @@ def stored(path, **arrays):
         np.savez(path, **arrays)
 
 
-def scores_of(run, path, *more):
+def scores_of(run, path, name="mse"):
     out = path.with_suffix(".scores.h5")
-    assert score.main([str(run), str(path), "--out", str(out), *more]) == 0
+    assert score.main([str(run), str(path), "--out", str(out)]) == 0
     with h5py.File(out) as file:
-        return file[load(run).names[0]][:]
+        return file[name][:]
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +54,11 @@ def run(jets, tmp_path_factory):
     return folder / "run"
 
 
+@pytest.fixture(scope="module")
+def scorer(run):
+    return load(run)
+
+
 VARIANTS = {
     "float64, big-endian": lambda x: x.astype(">f8"),
     "float32, big-endian": lambda x: x.astype(">f4"),
@@ -65,11 +70,11 @@ VARIANTS = {
 
 @pytest.mark.parametrize("suffix", ["npz", "h5"])
 @pytest.mark.parametrize("name", VARIANTS)
-def test_types_and_orders_give_the_same_scores(run, jets, tmp_path, name, suffix):
+def test_types_and_orders_give_the_same_scores(run, scorer, jets, tmp_path, name, suffix):
     x = VARIANTS[name](jets)
     stored(tmp_path / f"a.{suffix}", x=x, label=np.zeros(N))
-    expected = load(run)(jets)
-    np.testing.assert_array_equal(load(run)(x), expected)
+    expected = scorer(jets)
+    np.testing.assert_array_equal(scorer(x), expected)
     np.testing.assert_array_equal(scores_of(run, tmp_path / f"a.{suffix}"), expected)
 
 
@@ -91,17 +96,17 @@ def test_images_of_bools_bytes_and_halves(tmp_path):
         np.testing.assert_array_equal(scores_of(tmp_path / "run", tmp_path / "other.npz"), expected)
 
 
-def test_a_run_trained_on_mev_scores_its_own_file(run, jets, tmp_path):
+def test_a_run_trained_on_mev_scores_its_own_file(scorer, jets, tmp_path):
     in_mev = jets * np.float32((1000, 1, 1))
     stored(tmp_path / "mev.npz", x=in_mev, label=np.arange(N) % 5 == 0)
-    config = load(run).config.copy_and_resolve_references()
+    config = scorer.config.copy_and_resolve_references()
     config.data.update(source=str(tmp_path / "mev.npz"), units="MeV", cache=str(tmp_path))
     train(config, tmp_path / "run")
-    scorer = load(tmp_path / "run")
-    assert scorer.layout.unit == 1e-3
-    np.testing.assert_allclose(scorer(in_mev), load(run)(jets), rtol=1e-4)
+    own = load(tmp_path / "run")
+    assert own.layout.unit == 1e-3
+    np.testing.assert_allclose(own(in_mev), scorer(jets), rtol=1e-4)
     scores = scores_of(tmp_path / "run", tmp_path / "mev.npz")
-    np.testing.assert_array_equal(scores, scorer(in_mev))
+    np.testing.assert_array_equal(scores, own(in_mev))
     dataset = data.load(config.data)
     np.testing.assert_allclose(np.median(dataset.train["pt"]), 600, rtol=0.2)  # GeV
     out = tmp_path / "exported"
@@ -134,10 +139,9 @@ def exported(run):
     ],
 )
 def test_what_a_reader_refuses_the_scorer_refuses(
-    run, exported, jets, tmp_path, spoil, message, capsys
+    run, scorer, exported, jets, tmp_path, spoil, message, capsys
 ):
     bad = np.ascontiguousarray(spoil(jets).astype(np.float32))
-    scorer = load(run)
     for each in (scorer, load(exported)):
         with pytest.raises(UserError, match=message):
             each(bad)
@@ -150,18 +154,17 @@ def test_what_a_reader_refuses_the_scorer_refuses(
     assert "bad.npz" in capsys.readouterr().err
 
 
-def test_padding_may_hold_any_angle(run, jets):
+def test_padding_may_hold_any_angle(scorer, jets):
     odd = np.where(jets[..., :1] > 0, jets, np.float32((0, -999, 99)))
-    np.testing.assert_allclose(load(run)(odd), load(run)(jets), rtol=1e-5)
+    np.testing.assert_allclose(scorer(odd), scorer(jets), rtol=1e-5)
 
 
-def test_an_angle_may_go_round(run, jets, tmp_path):
+def test_an_angle_may_go_round(run, scorer, jets, tmp_path):
     """phi = 6.82 is the direction of 0.54: for readers, `score` and scorers alike."""
     there = jets[..., :1] > 0
     turned = jets + np.float32((0, 0, 2 * np.pi)) * there
     assert turned[..., 2].max() > 6.82
     stored(tmp_path / "turned.npz", x=turned, label=np.arange(N) % 5 == 0)
-    scorer = load(run)
     np.testing.assert_array_equal(scores_of(run, tmp_path / "turned.npz"), scorer(turned))
     np.testing.assert_allclose(np.median(scorer(turned)), np.median(scorer(jets)), rtol=0.02)
     config = scorer.config.copy_and_resolve_references()
@@ -213,7 +216,7 @@ def test_trigger_configs_on_events_of_ones_own(module, tmp_path):
     shapes = {"mass", "multiplicity", "girth", "pt_dispersion", "z_max"}
     two_sided = {f"|{name} - median|" for name in shapes}
     assert set(metrics["signals"]["s"]["baselines"]) == shapes | two_sided
-    scores = scores_of(tmp_path / "run", tmp_path / "own.h5")
+    scores = scores_of(tmp_path / "run", tmp_path / "own.h5", scorer.names[0])
     np.testing.assert_array_equal(scores, scorer(x))
     out = tmp_path / "exported"
     command = [str(tmp_path / "run"), "--format", "stablehlo", "--fpr", "0.3", "--out", str(out)]
