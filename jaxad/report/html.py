@@ -15,6 +15,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from jaxad.data.dataset import cut_flow_rows
@@ -47,9 +48,10 @@ def _digest(text: str) -> str:
 
 @styled
 def figure_png(figure: Figure) -> bytes:
-    """The figure as a PNG."""
+    """The figure as a PNG, laid out and drawn once: `savefig` does both twice, for the same."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI)
+    figure.set_dpi(DPI)
+    FigureCanvasAgg(figure).print_png(buffer)
     return buffer.getvalue()
 
 
