@@ -35,7 +35,8 @@ def test_an_epoch_is_the_plain_loop(float32_steps):
     train = rows(37)
     fitted = fit(TASK, train, rows(20, 1), config, seed=3)
 
-    params, _ = init(streams.key(3, Purpose.INITIAL, "train"), {"x": train["x"][:1]})
+    gradient = jax.jit(jax.grad(lambda p, b, k: loss(p, {}, b, k, True)[0]))
+    params, _ = jax.jit(init)(streams.key(3, Purpose.INITIAL, "train"), {"x": train["x"][:1]})
     values = []
     for epoch in range(2):
         order = streams.generator(3, Purpose.ORDER, "train", epoch).permutation(37)
@@ -48,7 +49,7 @@ def test_an_epoch_is_the_plain_loop(float32_steps):
                 "x": jnp.asarray(train["x"][padded]),
                 "weight": jnp.asarray(np.arange(16) < len(chosen), jnp.float32),
             }
-            grads = jax.grad(lambda p, b=batch, k=key: loss(p, {}, b, k, True)[0])(params)
+            grads = gradient(params, batch, key)
             params = jax.tree.map(lambda p, g: p - 0.1 * g, params, grads)
         values.append(params)
     best = int(np.argmin([h["val_loss"] for h in fitted.history]))
@@ -437,10 +438,10 @@ np.savez(sys.argv[2], *jax.tree.leaves([single, members]))
 def test_eight_devices_equal_one(tmp_path, float32_steps):
     """Plain SGD, so that a wrong scale of the gradient shows; batch and ensemble sharding."""
     path = tmp_path / "eight.npz"
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
     subprocess.run(
         [sys.executable, "-c", EIGHT_DEVICES, str(HELPERS), str(path)],
-        env=os.environ
-        | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"},
+        env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
         check=True,
         timeout=300,
     )
