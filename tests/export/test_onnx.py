@@ -39,18 +39,19 @@ def scored(scorer):
 
 
 @pytest.mark.parametrize(
-    ("scorer", "x"),
+    ("make", "x"),
     [
-        (trigger_scorer("dense_ae", 10), trigger_data(300)),
-        (trigger_scorer("dense_vae", 10), trigger_data(300)),
-        (trigger_scorer("conv_vae", 10), trigger_data(300)),
-        (classifier_scorer(folds=3), RNG.normal(0, 2, (300, 5)).astype(np.float32)),
-        (classifier_scorer(), RNG.normal(0, 2, (300, 5)).astype(np.float32)),
-        (mixture_scorer(), trigger_data(300)),
+        (lambda: trigger_scorer("dense_ae", 10), trigger_data(300)),
+        (lambda: trigger_scorer("dense_vae", 10), trigger_data(300)),
+        (lambda: trigger_scorer("conv_vae", 10), trigger_data(300)),
+        (lambda: classifier_scorer(folds=3), RNG.normal(0, 2, (300, 5)).astype(np.float32)),
+        (classifier_scorer, RNG.normal(0, 2, (300, 5)).astype(np.float32)),
+        (mixture_scorer, trigger_data(300)),
     ],
     ids=["dense_ae", "dense_vae", "conv_vae", "folds", "classifier", "mixture"],
 )
-def test_onnx_gives_the_scorers_scores(scorer, x):
+def test_onnx_gives_the_scorers_scores(make, x):
+    scorer = make()
     run, expected = scored(scorer), scorer(x)
     for n in (0, 1, 300):
         np.testing.assert_allclose(run(x[:n]), expected[:n], rtol=2e-5, atol=1e-5)

@@ -108,7 +108,8 @@ def examples() -> Iterator[tuple[Path, str, int, str]]:
     """(file, name, line, docstring) of every function and class whose docstring has an example."""
     documented = (ast.FunctionDef, ast.ClassDef, ast.Module)
     for path in SOURCES:
-        for node in ast.walk(ast.parse(path.read_text())):
+        text = path.read_text()
+        for node in ast.walk(ast.parse(text)) if ">>>" in text else ():
             doc = ast.get_docstring(node) if isinstance(node, documented) else None
             if doc and ">>>" in doc:
                 yield path, getattr(node, "name", ""), getattr(node, "lineno", 1), doc
