@@ -1,6 +1,7 @@
 """Models, scores and methods on event images: counts, parity with published arrays, properties."""
 
 import importlib
+from functools import partial
 
 import flax.linen as nn
 import jax
@@ -105,9 +106,10 @@ def test_split_convolution_in_ensembles_and_loops():
             kernel
         )
 
-    one_by_one = jnp.stack([gradient(k, True) for k in kernels])
-    many = jax.vmap(lambda k: gradient(k, False))(kernels)
-    looped = jax.lax.map(lambda k: gradient(k, False), kernels)
+    ours, native = partial(gradient, native=False), jax.jit(partial(gradient, native=True))
+    one_by_one = np.stack([native(k) for k in kernels])
+    many = jax.jit(jax.vmap(ours))(kernels)
+    looped = jax.jit(partial(jax.lax.map, ours))(kernels)
     np.testing.assert_allclose(many, one_by_one, atol=1e-4)
     np.testing.assert_allclose(looped, one_by_one, atol=1e-4)
 
@@ -126,11 +128,9 @@ def test_padding_is_that_of_tensorflow(size, stride):
 def test_periodic_convolution_commutes_with_rotations(stride):
     x = random(1, 8, 6, 2)
     layer = GroupedConv(4, stride=stride, groups=2, periodic=True)
-    params = layer.init(jax.random.key(0), x)
-    turned = layer.apply(params, jnp.roll(x, 2, axis=1))
-    np.testing.assert_allclose(
-        turned, jnp.roll(layer.apply(params, x), 2 // stride, axis=1), atol=1e-5
-    )
+    params, apply = jax.jit(layer.init)(jax.random.key(0), x), jax.jit(layer.apply)
+    turned = apply(params, np.roll(x, 2, axis=1))
+    np.testing.assert_allclose(turned, np.roll(apply(params, x), 2 // stride, axis=1), atol=1e-5)
 
 
 def test_normalisation_and_its_gradient_are_those_of_the_formula():
@@ -146,24 +146,26 @@ def test_normalisation_and_its_gradient_are_those_of_the_formula():
     )
     x = x.at[3, 2, 2].set(7.0)
     gamma, beta, slope = random(3, seed=2), random(3, seed=3), random(4, 5, 4, 3, seed=4)
-    for ours, reference in zip(
-        jax.vjp(codae_model.normalised, x, gamma, beta)[1](slope),
-        jax.vjp(formula, x, gamma, beta)[1](slope),
-        strict=True,
-    ):
-        np.testing.assert_allclose(ours, reference, rtol=1e-4, atol=1e-4)
-    np.testing.assert_allclose(
-        codae_model.normalised(x, gamma, beta), formula(x, gamma, beta), rtol=1e-4, atol=2e-5
-    )
-    half = codae_model.normalised(x[:2].astype(jnp.bfloat16), gamma, beta)
+
+    @partial(jax.jit, static_argnums=0)
+    def both(function, *arguments):
+        value, pulled = jax.vjp(function, *arguments)
+        return value, pulled(slope)
+
+    found, gradient = both(codae_model.normalised, x, gamma, beta)
+    expected, reference = both(formula, x, gamma, beta)
+    for ours, theirs in zip(gradient, reference, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=2e-5)
+    half = jax.jit(codae_model.normalised)(x[:2].astype(jnp.bfloat16), gamma, beta)
     assert half.dtype == jnp.bfloat16
-    np.testing.assert_allclose(half, formula(x[:2], gamma, beta), atol=0.05)
+    np.testing.assert_allclose(half, expected[:2], atol=0.05)
 
 
 def test_conditioning_multiplies_by_the_convolution_of_code_and_coordinates():
     x, z_m = random(2, 5, 4, 6), random(2, 2, seed=1)
     layer = codae_model.SpatialConditioning()
-    params = layer.init(jax.random.key(0), x, z_m)
+    params = jax.jit(layer.init)(jax.random.key(0), x, z_m)
     kernel, bias = params["params"]["conv"]["kernel"], random(6, seed=2)
     params = {"params": {"conv": {"kernel": kernel, "bias": bias}}}
     columns, rows = np.meshgrid(np.linspace(-1, 1, 4), np.linspace(-1, 1, 5))
@@ -173,20 +175,21 @@ def test_conditioning_multiplies_by_the_convolution_of_code_and_coordinates():
     direct = jax.lax.conv_general_dilated(
         images, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
-    np.testing.assert_allclose(layer.apply(params, x, z_m), x * (direct + bias), atol=1e-5)
+    found = jax.jit(layer.apply)(params, x, z_m)
+    np.testing.assert_allclose(found, x * (direct + bias), atol=1e-5)
 
 
 def test_upsample_is_half_pixel_bilinear():
     x = random(2, 5, 4, 3)
     reference = jax.image.resize(x, (2, 10, 8, 3), "bilinear")
-    np.testing.assert_allclose(codae_model.upsample(x), reference, atol=1e-6)
+    np.testing.assert_allclose(jax.jit(codae_model.upsample)(x), reference, atol=1e-6)
 
 
 @pytest.mark.parametrize("size", [(8, 8), (9, 5), (1, 2)])
 def test_max_pool(size):
     x = random(2, *size, 3)
     reference = nn.max_pool(x, window_shape=(3, 3), strides=(2, 2), padding="SAME")
-    np.testing.assert_array_equal(codae_model.max_pool(x), reference)
+    np.testing.assert_array_equal(jax.jit(codae_model.max_pool)(x), reference)
 
 
 @pytest.mark.parametrize("size", [(8, 8), (9, 5), (1, 2)])
@@ -198,13 +201,14 @@ def test_max_pool_gradient(size):
         return nn.max_pool(x, window_shape=(3, 3), strides=(2, 2), padding="SAME")
 
     (ours,), (expected,) = (
-        jax.vjp(pool, x)[1](slope) for pool in (codae_model.max_pool, reference)
+        jax.jit(lambda x, pool=pool: jax.vjp(pool, x)[1](slope))(x)
+        for pool in (codae_model.max_pool, reference)
     )
     np.testing.assert_allclose(ours, expected, atol=1e-6)
 
 
 def test_max_pool_gradient_goes_to_the_first_maximum():
-    gradient = jax.grad(lambda x: codae_model.max_pool(x).sum())(jnp.ones((1, 2, 2, 1)))
+    gradient = jax.jit(jax.grad(lambda x: codae_model.max_pool(x).sum()))(np.ones((1, 2, 2, 1)))
     np.testing.assert_array_equal(gradient[0, :, :, 0], [[1, 0], [0, 0]])
 
 
@@ -306,6 +310,7 @@ def test_kl_of_the_prior_itself_is_zero():
     }
     gumbel = jax.random.gumbel(jax.random.key(1), (200, 1, 5, 4, 4))
 
+    @jax.jit
     def divergence(logits, temperature):
         posterior = codae_model.Categorical(logits[None], jnp.full((1, 5, 4), temperature))
         return network.apply(variables, posterior, gumbel, method="kl")
@@ -342,12 +347,13 @@ def masks(n=6, seed=0, shape=(72, 58, 1)):
 def test_reconstruction_scores_by_hand_and_orientation():
     x = masks()
     y = np.clip(x + 0.3 * np.random.default_rng(1).random(x.shape), 0, 1).astype(np.float32)
-    found = event_images.reconstruction_scores(x, y)
+    scores = jax.jit(event_images.reconstruction_scores)
+    found = scores(x, y)
     total = lambda v: v.reshape(len(v), -1).sum(1)  # noqa: E731
     np.testing.assert_allclose(found["mse"], total((x - y) ** 2), rtol=1e-5)
     dice = (total(x**2) + total(y**2)) / (2 * total(x * y))
     np.testing.assert_allclose(found["dice"], dice, rtol=1e-5)
-    perfect = event_images.reconstruction_scores(x, x)
+    perfect = scores(x, x)
     for name in ("mse", "abs", "dice"):
         assert (found[name] > perfect[name]).all()
     np.testing.assert_allclose(perfect["dice"], 1.0, rtol=1e-6)
@@ -356,13 +362,14 @@ def test_reconstruction_scores_by_hand_and_orientation():
 
 def test_bce_is_finite_where_the_sigmoid_saturates():
     loss = lambda t: event_images.bce(jnp.ones((1, 2, 2, 1)), t).sum()  # noqa: E731
-    value, gradient = jax.value_and_grad(loss)(jnp.full((1, 2, 2, 1), -200.0))
+    value, gradient = jax.jit(jax.value_and_grad(loss))(jnp.full((1, 2, 2, 1), -200.0))
     assert np.isfinite(value) and np.isfinite(gradient).all()
 
 
 def test_ssim():
     x, y = (np.random.default_rng(s).random((2, 30, 24, 1)).astype(np.float32) for s in (0, 1))
-    np.testing.assert_allclose(event_images.ssim(x, x), 1.0, rtol=1e-5)
+    ssim = jax.jit(event_images.ssim)
+    np.testing.assert_allclose(ssim(x, x), 1.0, rtol=1e-5)
 
     def blur(values):
         for axis in (1, 2):
@@ -374,13 +381,13 @@ def test_ssim():
     vx, vy, cov = blur(x64**2) - mx**2, blur(y64**2) - my**2, blur(x64 * y64) - mx * my
     c1, c2 = 1e-4, 9e-4
     value = (2 * mx * my + c1) * (2 * cov + c2) / ((mx**2 + my**2 + c1) * (vx + vy + c2))
-    np.testing.assert_allclose(event_images.ssim(x, y), value.mean((1, 2, 3)), atol=1e-4)
+    np.testing.assert_allclose(ssim(x, y), value.mean((1, 2, 3)), atol=1e-4)
 
 
 def test_distance_correlation():
     a, b = random(300), random(300, seed=1)
     ones = jnp.ones(300)
-    distance = event_images.distance_correlation
+    distance = jax.jit(event_images.distance_correlation)
     np.testing.assert_allclose(distance(a, 3 - 2 * a, ones), 1.0, rtol=1e-4)
     assert distance(a, b, ones) < 0.05 < distance(a, a**2, ones)
     padded = [jnp.concatenate([v, 50 + jnp.arange(20.0)]) for v in (a, b)]
@@ -392,7 +399,7 @@ def test_chunks_change_nothing():
     x = random(10, 3)
     function = lambda x: {"a": x.sum(1), "b": x[:, :2]}  # noqa: E731
     for size in (3, 5, 10, 100):
-        found = in_chunks(function, x, size)
+        found = jax.jit(partial(in_chunks, function, size=size))(x)
         jax.tree.map(np.testing.assert_allclose, found, function(x))
 
 
