@@ -7,6 +7,7 @@ clipped to `eps` of the unit interval, so that every finite row has a finite ima
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -64,11 +65,17 @@ def fit_logit_scaler(x: ArrayLike, eps: float = 1e-6) -> LogitScaler:
 
 def clip_counts(scaler: LogitScaler, x: ArrayLike) -> dict[str, list[int]]:
     """How many values of each feature of `x` (N, F) are clipped at the low and the high edge."""
-    unit = _unit(scaler, jnp.asarray(x))
-    low, high = (unit < scaler.eps).sum(axis=0), (unit > 1 - scaler.eps).sum(axis=0)
+    low, high = _clipped(scaler, jnp.asarray(x))
     return {"low": np.asarray(low).tolist(), "high": np.asarray(high).tolist()}
 
 
+@jax.jit
+def _clipped(scaler: LogitScaler, x: Array) -> tuple[Array, Array]:
+    unit = _unit(scaler, x)
+    return (unit < scaler.eps).sum(axis=0), (unit > 1 - scaler.eps).sum(axis=0)
+
+
+@jax.jit
 def inside(scaler: LogitScaler, x: Array) -> Array:
     """Which values of `x` (N, F) are clipped at no edge, bool (N, F)."""
     unit = _unit(scaler, x)

@@ -40,7 +40,7 @@ def corrected_by(config: ConfigDict, fitted: dict, rows: dict) -> dict:
 
 @pytest.fixture(scope="module")
 def case():
-    config, fitted, sidebands = wrong(correction=4)
+    config, fitted, sidebands = wrong(correction=2)
     return config, fitted, sidebands, corrected_by(config, fitted, sidebands)
 
 

@@ -34,15 +34,19 @@ def test_scaled_features_come_back_and_their_jacobian_is_that_of_autodiff(order)
     fitted = frame.fit(settings(order), rows())
     assert ("moving" in fitted) == (order > 0)
     x, m = (rows()[key][:50] for key in ("x", "m"))
-    z = frame.scaled(fitted, x, m)
-    np.testing.assert_allclose(frame.unscaled(fitted, z, m), x, rtol=1e-4, atol=1e-5)
 
     def one(x, m):
         return frame.scaled(fitted, x[None], m[None])[0]
 
-    slopes = jax.vmap(jax.jacfwd(one))(jnp.asarray(x), jnp.asarray(m))
-    expected = jnp.linalg.slogdet(slopes)[1]
-    np.testing.assert_allclose(frame.log_jacobian(fitted, x, m), expected, rtol=1e-3, atol=1e-3)
+    @jax.jit
+    def values(x, m):
+        back = frame.unscaled(fitted, frame.scaled(fitted, x, m), m)
+        expected = jnp.linalg.slogdet(jax.vmap(jax.jacfwd(one))(x, m))[1]
+        return back, frame.log_jacobian(fitted, x, m), expected
+
+    back, found, expected = values(x, m)
+    np.testing.assert_allclose(back, x, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
 
 
 def test_moments_of_scaled_features_do_not_follow_the_mass():
@@ -75,7 +79,7 @@ def test_few_rows_have_lower_orders(n):
     data = {key: values[-n:] for key, values in rows().items()}
     fitted = frame.fit(settings(3), data)
     assert len(fitted.get("moving", {"mean": [0]})["mean"]) == max((n - 2) // 50, 1)
-    z = np.asarray(frame.scaled(fitted, data["x"], data["m"]))[:-2]
+    z = np.asarray(jax.jit(frame.scaled)(fitted, data["x"], data["m"]))[:-2]
     assert np.abs(z).max() < 6
 
 
@@ -86,7 +90,8 @@ def test_one_event_far_off_sets_no_scale():
     far = frame.fit(settings(1), data)
     assert abs(far["mass"]["scale"] / near["mass"]["scale"] - 1) < 0.1
     x, m = (data[key][1:-2] for key in ("x", "m"))
-    apart = np.abs(np.asarray(frame.scaled(far, x, m) - frame.scaled(near, x, m)))
+    scaled = jax.jit(frame.scaled)
+    apart = np.abs(np.asarray(scaled(far, x, m)) - scaled(near, x, m))
     assert np.quantile(apart, 0.99) < 0.1
 
 
