@@ -4,6 +4,7 @@ import os
 import platform
 import re
 import subprocess
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -17,13 +18,15 @@ DETERMINISTIC = "--xla_gpu_deterministic_ops"
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that decide numbers."""
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+    return {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES}
+
+
+@cache
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def deterministic() -> bool:
@@ -39,7 +42,7 @@ def machine() -> dict[str, str]:
     devices = jax.devices()
     return {
         "devices": f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform})",
-        "jax": version("jax"),
+        "jax": _version("jax"),
         "deterministic": "yes" if deterministic() else "no",
     }
 
@@ -63,7 +66,13 @@ def commit(folder: Path) -> str:
     return f"{found}-dirty" if found and said("status", "--short", "-uno") else found
 
 
+@cache
+def own_commit() -> str:
+    """The `commit` of jaxad, asked for once: what runs is what was imported."""
+    return commit(Path(__file__).parent)
+
+
 def provenance() -> dict[str, str]:
     """Versions of Python and of what computes for it, `machine`, and jaxad's git commit."""
-    found = commit(Path(__file__).parent)
+    found = own_commit()
     return versions() | machine() | ({"git": found} if found else {})
