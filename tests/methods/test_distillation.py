@@ -35,6 +35,6 @@ def test_events_of_high_score_count_more_up_to_a_bound():
 @pytest.mark.parametrize("weight", [0.0, 1.0])
 def test_codes_and_scores_of_nothing_have_a_loss_and_a_gradient(weight):
     zeros, weight = jnp.zeros((2, 3)), jnp.full(2, weight)
-    value, gradient = jax.value_and_grad(code_loss)(zeros, zeros, jnp.zeros(2), weight)
+    value, gradient = jax.jit(jax.value_and_grad(code_loss))(zeros, zeros, jnp.zeros(2), weight)
     assert value == 0
     np.testing.assert_array_equal(gradient, zeros)

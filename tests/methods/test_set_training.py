@@ -77,14 +77,15 @@ def test_contrastive_losses_are_those_of_their_equations():
     # Two rows more, copies of the first, of weight 0: nobody's others.
     u, v, star = (np.concatenate([each, each[:1], each[:1]]) for each in (u, v, star))
     weight = np.float32([1] * 6 + [0] * 2)
+    anomaly_clr = jax.jit(contrastive.anomaly_clr)
     found = {
-        "jet_clr": contrastive.jet_clr(u, v, weight, 0.3),
-        "anomaly_clr": contrastive.anomaly_clr(u, v, star, weight, 0.3),
-        "anomaly_clr_plus": contrastive.anomaly_clr_plus(u, v, star, 0.3),
+        "jet_clr": jax.jit(contrastive.jet_clr)(u, v, weight, 0.3),
+        "anomaly_clr": anomaly_clr(u, v, star, weight, 0.3),
+        "anomaly_clr_plus": jax.jit(contrastive.anomaly_clr_plus)(u, v, star, 0.3),
     }
     for name, values in expected.items():
         np.testing.assert_allclose(found[name][:6], values, rtol=1e-4, atol=1e-5, err_msg=name)
-    alone = contrastive.anomaly_clr(u, v, star, np.float32([1] + [0] * 7), 0.3)
+    alone = anomaly_clr(u, v, star, np.float32([1] + [0] * 7), 0.3)
     assert alone[0] == pytest.approx(expected["anomaly_clr_plus"][0], abs=1e-4)
 
 
@@ -110,7 +111,7 @@ def test_physical_views_keep_momenta_and_shapes(jets):
 def test_split_particles_stay_where_they_were(jets):
     x, _ = physical_sets(jets)
     x = np.pad(x, ((0, 0), (0, 5), (0, 0)))  # fewer slots than could be filled
-    found = np.asarray(views.split(jax.random.key(0), jnp.asarray(x)))
+    found = np.asarray(jax.jit(views.split)(jax.random.key(0), x))
     for before, after in zip(x, found, strict=True):
         there = after[:, 0] > 0
         old = {tuple(angles) for angles in before[before[:, 0] > 0, 1:].tolist()}
@@ -136,12 +137,13 @@ def test_every_particle_is_hidden_once_whatever_its_slot(jets):
     x = np.zeros((30, 20, 5), np.float32)
     x[..., 0], x[..., 1:3], x[..., 4] = jets[..., 0], jets[..., 1:], jets[..., 0] > 0
     x[0, :4, :2] = [[5, 1], [5, 2], [5, 2], [5, 0]]  # of equal pT
-    fold = np.asarray(masked_particles.folds(jnp.asarray(x)))
+    folds = jax.jit(masked_particles.folds)
+    fold = np.asarray(folds(x))
     there = x[..., 4] > 0
     counts = np.stack([((fold == k) & there).sum(1) for k in range(4)], 1)
     assert (counts.sum(1) == there.sum(1)).all() and (np.ptp(counts, axis=1) <= 1).all()
     order = np.random.default_rng(0).permutation(20)
-    turned = np.asarray(masked_particles.folds(jnp.asarray(x[:, order])))
+    turned = np.asarray(folds(x[:, order]))
     np.testing.assert_array_equal(turned[there[:, order]], fold[:, order][there[:, order]])
 
 
@@ -156,7 +158,8 @@ def test_a_hidden_particle_cannot_be_seen(jets):
     params = random_like(shapes)
     other = x.copy()
     other[:, 2, :4] += 3
-    found, again = (np.asarray(network.apply(params, each, visible)) for each in (x, other))
+    apply = jax.jit(network.apply)
+    found, again = (np.asarray(apply(params, each, visible)) for each in (x, other))
     kept = [0, 1, 3, 4, 5]
     np.testing.assert_allclose(again[:, kept], found[:, kept], rtol=1e-5)
     assert (np.abs(again[:, 2] - found[:, 2]) > 0.1).all()

@@ -90,7 +90,7 @@ def test_number_of_parameters(name, expected):
 def test_small_convolution_equals_the_native_one(size, same):
     x = jax.random.normal(jax.random.key(0), (4, 7, 3, 2))
     layer = trigger._Conv(5, size, same)
-    variables = layer.init(jax.random.key(1), x)
+    variables = jax.jit(layer.init)(jax.random.key(1), x)
     dimensions = ("NHWC", "HWIO", "NHWC")
     expected = jax.lax.conv_general_dilated(
         x,
@@ -99,7 +99,7 @@ def test_small_convolution_equals_the_native_one(size, same):
         "SAME" if same else "VALID",
         dimension_numbers=dimensions,
     )
-    np.testing.assert_allclose(layer.apply(variables, x), expected, atol=1e-5)
+    np.testing.assert_allclose(jax.jit(layer.apply)(variables, x), expected, atol=1e-5)
 
 
 def test_reference_loss_is_the_mean_squared_difference_of_raw_inputs():
