@@ -46,7 +46,7 @@ def test_counts_of_many_data_sets_are_those_of_the_search():
 
 
 def test_p_values_of_many_data_sets_are_printed(tmp_path, capsys):
-    uniformity.main(["--sets=3", "--toys=25", f"--figure={tmp_path / 'uniformity.png'}"])
+    uniformity.main(["--sets=2", "--toys=8", f"--figure={tmp_path / 'uniformity.png'}"])
     assert capsys.readouterr().out.count("| calibrated |") == 4
     assert (tmp_path / "uniformity.png").stat().st_size > 0
 
