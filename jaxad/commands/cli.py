@@ -255,7 +255,7 @@ def exit_code(command: Callable[[], int | None], at_once: bool = False) -> int:
     process: threads of a checkpoint that could not be written would complain at a normal exit.
     """
     _show_all_letters()
-    gc.set_threshold(100_000, 50, 1000)  # a tenth of a short run goes to looking through JAX
+    gc.set_threshold(100_000)  # a tenth of a short run goes to looking through JAX
     logging.set_verbosity(logging.FATAL)  # Orbax logs what is raised anyway
     compiler.settle()
     precision.settle()
