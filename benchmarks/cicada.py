@@ -102,6 +102,17 @@ def threshold_of(scores: np.ndarray) -> Callable[[np.ndarray], float]:
     return found
 
 
+def scale_of(basis: Basis) -> Callable[[np.ndarray], float]:
+    """Weights of events (n,) -> what they would multiply the student's scores by.
+
+    Then as many are above the teacher's threshold as by the teacher; equal weights: 1.
+    """
+    ours, theirs = threshold_of(basis.own), threshold_of(basis.target)
+    equal = np.ones(len(basis.own))
+    as_it_is = theirs(equal) / ours(equal)
+    return lambda weight: theirs(weight) / ours(weight) / as_it_is
+
+
 def excesses(own: np.ndarray, target: np.ndarray, basis: Basis | None = None) -> np.ndarray:
     """A student's rate at its teacher's threshold less the teacher's, of events drawn anew.
 
@@ -120,10 +131,8 @@ def excesses(own: np.ndarray, target: np.ndarray, basis: Basis | None = None) ->
     weights = [drawn_anew(rng, len(own)) for _ in found]
     factors, threshold = np.ones(REPLICAS), threshold_of(target[:, None])
     if basis:
-        ours, theirs = threshold_of(basis.own), threshold_of(basis.target)
-        drawn = [np.ones(len(basis.own)), *(drawn_anew(rng, len(basis.own)) for _ in found)]
-        first, *later = (theirs(weight) / ours(weight) for weight in drawn)
-        factors = np.array(later) / first
+        scale = scale_of(basis)
+        factors = np.array([scale(drawn_anew(rng, len(basis.own))) for _ in found])
     for i, (weight, factor) in enumerate(zip(weights, factors, strict=True)):
         cut = threshold(weight)
         differ = (own * factor >= cut).astype(int) - (target >= cut)

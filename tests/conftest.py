@@ -25,9 +25,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")
 # Programs that tests start would translate each module of jaxad again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-# Memory that compilation frees is given back to the kernel, and asked for again, all the time.
-os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(2**28))
-os.environ.setdefault("MALLOC_TOP_PAD_", str(2**26))
 # Python looks through all that was compiled so far at each collection: a seventh of the time.
 gc.set_threshold(100_000, 50, 1000)
 # Tests compile far longer than they compute.

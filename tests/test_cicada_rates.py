@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.cicada import FPR, Basis, excesses, measured, threshold_of
+from benchmarks.cicada import FPR, Basis, excesses, measured, scale_of, threshold_of
 
 N = 2_000
 
@@ -54,6 +54,15 @@ def test_a_scale_that_all_events_share_is_not_taken_for_the_student_s():
     own, target = (scores[:, 0] for scores in events(rng))
     double = excesses(own, target, basis._replace(own=2 * basis.own))
     assert np.array_equal(double, excesses(own, target, basis))
+
+
+def test_events_that_a_student_scores_too_high_lower_its_scale():
+    rng = np.random.default_rng(0)
+    own, target = events(rng)
+    scale = scale_of(Basis(own, target))
+    assert scale(np.ones(N)) == 1
+    too_high = own[:, 0] - target[:, 0] > 0
+    assert scale(np.where(too_high, 2, 1)) < 1 < scale(np.where(too_high, 1, 2))
 
 
 def test_the_basis_is_in_the_error_that_is_printed():

@@ -4,7 +4,6 @@ import argparse
 import codecs
 import errno
 import functools
-import gc
 import io
 import os
 import re
@@ -255,7 +254,6 @@ def exit_code(command: Callable[[], int | None], at_once: bool = False) -> int:
     process: threads of a checkpoint that could not be written would complain at a normal exit.
     """
     _show_all_letters()
-    gc.set_threshold(100_000)  # a tenth of a short run goes to looking through JAX
     logging.set_verbosity(logging.FATAL)  # Orbax logs what is raised anyway
     compiler.settle()
     precision.settle()

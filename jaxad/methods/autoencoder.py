@@ -96,13 +96,11 @@ def reconstruction(network: nn.Module, params: Any, x: Array, symmetric: bool) -
     apply = partial(network.apply, {"params": params})
     if not symmetric:
         return apply(x)
-
-    def added(total: Array, number: Array) -> tuple[Array, None]:
-        return total + turned_back(apply(turned(x, number)).output, number), None
-
     numbers = symmetric_copies(x.shape[1])
     # One network in the program, instead of six that take six times as long to compile.
-    total, _ = jax.lax.scan(added, jnp.zeros_like(x), jnp.array(numbers))
+    copies = jnp.stack([turned(x, number) for number in numbers])
+    outputs = jax.lax.map(lambda copy: apply(copy).output, copies)
+    total = sum(turned_back(o, number) for o, number in zip(outputs, numbers, strict=True))
     return Reconstruction(total / len(numbers), apply(x).latent)
 
 

@@ -365,7 +365,7 @@ def wait_for_training(process: subprocess.Popen) -> None:
 LONG = (
     "--config.train.epochs=8",
     "--config.train.checkpoint_seconds=0.0",
-    "--config.baselines=()",
+    "--config.baselines=('pca_16',)",
 )
 
 

@@ -25,10 +25,12 @@ from random_scorers import (
 
 import jaxad
 from jaxad.commands.export import main
+from jaxad.configs import cicada_teacher
 from jaxad.errors import UserError
 from jaxad.export import cpp, stablehlo
 from jaxad.export.contract import contract, knots
 from jaxad.export.onnx import model
+from jaxad.methods import autoencoder
 from jaxad.methods.stages import density, frame
 
 compiles = pytest.mark.skipif(shutil.which("g++") is None, reason="g++ is not installed")
@@ -52,6 +54,22 @@ def test_cpp_gives_the_scorers_scores(name, tmp_path):
     params = jax.tree.map(jnp.asarray, scorer.params)
     function = compiled(lambda raw: scorer.fn(params, raw), scorer.shape, tmp_path)
     np.testing.assert_allclose(function(x)[:, 0], scorer(x), rtol=2e-5, atol=1e-5)
+
+
+@compiles
+def test_cpp_gives_the_mean_over_the_copies_of_an_image(tmp_path):
+    """Turned by indices that the compiler knows: C++ has no others."""
+    config = cicada_teacher.get_config("smoke")
+    network = autoencoder.model(config)
+    x = RNG.poisson(3, (20, 18, 14)).astype(np.float32)
+    params = jax.jit(network.init)(jax.random.key(0), x[..., None])["params"]
+
+    def score(raw):
+        found = autoencoder.reconstruction(network, params, raw[..., None], symmetric=True)
+        return autoencoder.squared_error(raw[..., None], found)
+
+    found = compiled(score, x.shape[1:], tmp_path)(x)[:, 0]
+    np.testing.assert_allclose(found, jax.jit(score)(x), rtol=1e-5)
 
 
 @compiles
