@@ -132,7 +132,7 @@ def second_phase(
 def aucs_of(energies, dataset: Dataset, params) -> dict[str, list[float]]:
     """AUC of every signal by the energies of each member of `params`."""
     background, *signals = (
-        in_batches(lambda raw: energies(params, raw).T, part["x"], AT_ONCE).T
+        in_batches(lambda raw: energies(params, raw).T, part["x"], "energies", AT_ONCE).T
         for part in (dataset.test, *dataset.signals.values())
     )
     found = {

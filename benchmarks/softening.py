@@ -71,7 +71,7 @@ def autoencoder_aucs(config, dataset, kind: type[SphericalAutoencoder]) -> list[
     def energies(raw: Array) -> Array:
         return normalised_autoencoder.energy(network, params, stage.apply({"inputs": learnt}, raw))
 
-    return aucs_of(lambda x: in_batches(energies, x), dataset)
+    return aucs_of(lambda x: in_batches(energies, x, "energies"), dataset)
 
 
 def reference_aucs(config, dataset, name: str) -> list[float]:

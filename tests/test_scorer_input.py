@@ -307,7 +307,7 @@ from jaxad import UserError, load
 from jaxad.devices.batches import in_batches
 
 scorer, x = load(sys.argv[1]), np.ones((3, 5), np.float32)
-calls = {"in_batches": lambda: in_batches(lambda a: a + 1, x), "scorer": lambda: scorer(x)}
+calls = {"in_batches": lambda: in_batches(lambda a: a + 1, x, "sums"), "scorer": lambda: scorer(x)}
 
 def compute(queue):
     for name, call in calls.items():

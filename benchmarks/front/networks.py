@@ -103,7 +103,7 @@ class Networks:
     def inputs_of(self, raw: np.ndarray) -> np.ndarray:
         """The network's inputs (n, 57), on their grid."""
         stage = inputs.stage(self.config.inputs, self.dataset.layout, quantized.KINDS, "quantized")
-        return in_batches(lambda x: stage.apply({"inputs": self.source.inputs}, x), raw)
+        return in_batches(lambda x: stage.apply({"inputs": self.source.inputs}, x), raw, "inputs")
 
     def _float(self, way: Way) -> Outcome:
         return Outcome(lambda x: self.teacher.scores(x)["mu2"], {})
@@ -193,7 +193,11 @@ class Networks:
         return Outcome(self._exponential(number), {"ebops": found.ebops, **costs})
 
     def _exponential(self, number: Callable[[jax.Array], jax.Array]) -> Score:
-        return lambda raw: np.exp(in_batches(number, self.inputs_of(raw))[:, 0].astype(np.float64))
+        def score(raw: np.ndarray) -> np.ndarray:
+            found = in_batches(number, self.inputs_of(raw), "scores")
+            return np.exp(found[:, 0].astype(np.float64))
+
+        return score
 
     def _trees(self, way: Way) -> Outcome:
         """Boosted trees that guess ln s; firmware compares in all nodes at once."""

@@ -60,14 +60,14 @@ class Ensemble:
         self.train, self.val = quantized.rows_of(config, stage, self.sources[0], dataset)
         for part in (self.train, self.val):
             codes = [
-                in_batches(partial(quantized.codes_of, source.layers), part["x"])
+                in_batches(partial(quantized.codes_of, source.layers), part["x"], "codes")
                 for source in self.sources
             ]
             part["codes"] = np.stack(codes, axis=1)
         self.raw = {BACKGROUND: dataset.test["x"]}
         self.raw |= {name: part["x"] for name, part in dataset.signals.items()}
         apply = partial(stage.apply, {"inputs": self.sources[0].inputs})
-        self.x = {name: in_batches(apply, raw) for name, raw in self.raw.items()}
+        self.x = {name: in_batches(apply, raw, name) for name, raw in self.raw.items()}
 
     def _source(self, member: int) -> Float:
         """Layers of one seed."""
@@ -106,7 +106,7 @@ class Ensemble:
             layers = integers(*own, widths)
             cost = ebops(layers, grid.width - grid.signed)
             scores = {
-                name: in_batches(lambda part, own=layers: score(own, part), x)
+                name: in_batches(lambda part, own=layers: score(own, part), x, name)
                 for name, x in self.x.items()
             }
             points.append(Point(scores, {"ebops": cost}))

@@ -307,7 +307,7 @@ def _read_cells(path: Path) -> Rows:
     cells, tracks = np.stack(arrays, axis=1), checks.finite_float32(tracks, path, N_TRACKS)
     if len(tracks) != len(cells):
         raise UserError(f"{path}: {N_TRACKS}: expected {len(cells)} values, found {len(tracks)}")
-    pooled = in_batches(lambda c: from_cells(c[:, 0], c[:, 1], c[:, 2]), cells, 256, path.name)
+    pooled = in_batches(lambda c: from_cells(c[:, 0], c[:, 1], c[:, 2]), cells, path.name, 256)
     shape = len(cells)
     return {
         "x": pooled,

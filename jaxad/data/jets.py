@@ -105,7 +105,8 @@ def read_jets(path: Path, config: ConfigDict, label: int) -> Rows:
     with ExitStack() as stack:
         jets = _LeadingJets(stack.enter_context(checks.open_hdf5(path)), path, config)
         blocks, kept = [], 0
-        for start in tqdm(range(0, len(jets), BLOCK), desc=path.name, delay=2, leave=False):
+        starts = range(0, len(jets), BLOCK)
+        for start in tqdm(starts, path.name, unit="block", delay=2, leave=False):
             rows = jets.rows(start, start + BLOCK)
             if not blocks:
                 checks.require_gev(rows["pt"], path, CONSTITUENTS)

@@ -57,14 +57,14 @@ def _largest(row_bytes: int) -> int:
 def in_batches(
     function: Callable[[Array], Array],
     x: np.ndarray,
+    desc: str,
     batch_size: int = 4096,
-    desc: str | None = None,
 ) -> np.ndarray:
     """`function` of x (N, ...), applied to batches of `batch_size` rows and put together.
 
     The function maps rows to rows, (B, ...) to (B, ...). The last batch is filled up with its own
-    last row, so that one program is compiled; a progress bar named `desc` shows on stderr when it
-    takes over two seconds. The result lies where x does, in memory or on disk.
+    last row, so that one program is compiled; a progress bar that says `desc` shows on stderr when
+    it takes over two seconds. The result lies where x does, in memory or on disk.
     """
     require_unforked()
     n = len(x)
@@ -75,7 +75,7 @@ def in_batches(
     values = on_disk.empty(shape.shape, shape.dtype, on_disk.folder_of(x))
     results: dict[int, Array] = {}
     release_every = max(1, min(map(on_disk.rows_at_once, (x, values))) // batch_size)
-    for start in tqdm(range(0, n, batch_size), desc=desc, delay=2, leave=False):
+    for start in tqdm(range(0, n, batch_size), desc, unit="batch", delay=2, leave=False):
         rows = x[start : start + batch_size]
         missing = batch_size - len(rows)
         if missing:

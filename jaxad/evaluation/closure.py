@@ -45,7 +45,7 @@ def scores_of_features(scorer: Scorer, m: np.ndarray, x: np.ndarray) -> np.ndarr
         scores = function(params, rows[:, 0], rows[:, 1:], rows)
         return next(iter(scores.values())).mean(axis=0)
 
-    return in_batches(mean, np.column_stack([m, x]).astype(np.float32))
+    return in_batches(mean, np.column_stack([m, x]).astype(np.float32), "scoring")
 
 
 def template_scores(scorer: Scorer, m: np.ndarray, stage: str) -> np.ndarray:

@@ -54,7 +54,7 @@ def pass_scores(scorer: Scorer, classes: dict[str, Rows]) -> Scores:
         return jnp.moveaxis(jnp.stack(scores), -1, 0)
 
     return {
-        name: np.moveaxis(in_batches(function, rows["x"], 1024, desc=f"passes of {name}"), 0, -1)
+        name: np.moveaxis(in_batches(function, rows["x"], f"passes of {name}", 1024), 0, -1)
         for name, rows in classes.items()
     }
 

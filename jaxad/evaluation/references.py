@@ -84,7 +84,7 @@ def with_shapes(rows: Rows, layout: Layout, names: Iterable[str]) -> Rows:
     def of(shape: str) -> Callable[[Array], Array]:
         return lambda raw: SHAPES[shape](in_gev(raw))
 
-    return rows | {shape: in_batches(of(shape), rows["x"], desc=shape) for shape in wanted}
+    return rows | {shape: in_batches(of(shape), rows["x"], shape) for shape in wanted}
 
 
 def beaten(metrics: Mapping[str, Any]) -> dict[str, Any]:

@@ -116,7 +116,7 @@ def prepared(
     if stage.scale is as_it_is:
         return learnt, values
     scale = partial(stage.scale, learnt)
-    return learnt, {name: in_batches(scale, rows) for name, rows in values.items()}
+    return learnt, {n: in_batches(scale, rows, f"scaling of {n}") for n, rows in values.items()}
 
 
 def values_of(stage: Stage, raw: np.ndarray, name: str, folder: Path | None = None) -> np.ndarray:
@@ -126,7 +126,7 @@ def values_of(stage: Stage, raw: np.ndarray, name: str, folder: Path | None = No
         def values(x: Any) -> Any:
             return stage.values(x).astype(stage.stored)
 
-        return {"values": in_batches(values, raw, stage.batch, desc=f"inputs of {name}")}
+        return {"values": in_batches(values, raw, f"inputs of {name}", stage.batch)}
 
     if folder is None or on_disk.folder_of(raw):
         return make()["values"]

@@ -29,10 +29,10 @@ def observables(x: np.ndarray, graphs: Graphs, folder: Path, n_taus: int = 0) ->
     """
 
     def make() -> Rows:
-        particles = in_batches(coordinates, x, desc="coordinates")
+        particles = in_batches(coordinates, x, "coordinates")
         return {
-            "mass": in_batches(jet_mass, x, desc="mass"),
-            "pt": in_batches(lambda jets: jet_ptetaphi(jets)[:, 0], x, desc="pT"),
+            "mass": in_batches(jet_mass, x, "mass"),
+            "pt": in_batches(lambda jets: jet_ptetaphi(jets)[:, 0], x, "pT"),
             "efps": compute_efps(graphs, particles),
         } | ({"taus": n_subjettiness(x, max_n=n_taus)} if n_taus else {})
 

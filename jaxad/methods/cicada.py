@@ -270,7 +270,7 @@ def scaled(params: dict, norm: Statistics, parts: Sequence[Rows], share: float) 
     def of_copies(x: Array) -> Array:
         return jax.lax.map(lambda number: integer_scores(layers, turned(x, number)), numbers).T
 
-    scores = np.concatenate([in_batches(of_copies, part["x"]) for part in parts])
+    scores = np.concatenate([in_batches(of_copies, part["x"], "integer scores") for part in parts])
     own = np.quantile(np.ldexp(scores.astype(np.float64), -SCORE.fraction), 1 - share)
     if own <= 0:
         raise UserError(

@@ -153,7 +153,7 @@ def _representations(
     def represent(x: Array) -> Array:
         return network.apply({"params": params}, seen(learnt, sets.physical(x)))[0]
 
-    return in_batches(represent, values, 1024)
+    return in_batches(represent, values, "representations", 1024)
 
 
 def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
@@ -168,7 +168,7 @@ def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
     network = model(config)
     learnt, train, val = sets.background(config, stage, dataset)
     for part, raw in ((train, dataset.train["x"]), (val, dataset.val["x"])):
-        part["pt"] = in_batches(total_pt(dataset.layout), raw)
+        part["pt"] = in_batches(total_pt(dataset.layout), raw, "pT")
     made = task(config, network, learnt)
     found = bench.fit(made, train, val, config.train, config.seed, stage="contrastive")
     best = np.arange(config.train.ensemble), np.argmin(found.value, axis=1)

@@ -93,7 +93,7 @@ def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
     fitted = {"teacher": methods.get(own.method.name).fit(own, dataset, bench)}
     x, weight = dataset.val["x"], dataset.val.get("weight")
     scores = bench.scorer(own.method.name, own, fitted["teacher"], dataset.layout)(x)
-    followed = in_batches(lambda part: columns(config, part), x)
+    followed = in_batches(lambda part: columns(config, part), x, "observables")
     models = quantile_trees(scores, followed, config.trigger.fpr, config.seed, weight)
     seen = np.ones((len(models), followed.shape[1]), bool)
     tau = trees.as_arrays(models, seen)

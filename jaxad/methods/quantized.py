@@ -98,8 +98,10 @@ def rows_of(
         return to_float(from_float(stage.scale(source.inputs, values), grid), grid)
 
     for name, events in (("train", dataset.train), ("val", dataset.val)):
-        x = in_batches(on_grid, inputs.values_of(stage, events["x"], name, folder))
-        parts.append({"x": x, "codes": in_batches(codes, x), **rows.weight_of(events)})
+        x = inputs.values_of(stage, events["x"], name, folder)
+        x = in_batches(on_grid, x, f"grid of {name}")
+        found = in_batches(codes, x, f"codes of {name}")
+        parts.append({"x": x, "codes": found, **rows.weight_of(events)})
     return tuple(parts)
 
 

@@ -51,7 +51,7 @@ def fit(config: ConfigDict, dataset: Dataset, bench: Bench) -> dict:
         "image": pca.fit(image, dataset, bench),
     }
     logarithms = partial(_logarithms(config, dataset.layout), jax.device_put(fitted))
-    found = in_batches(logarithms, dataset.val["x"], 1024).astype(np.float64)
+    found = in_batches(logarithms, dataset.val["x"], "two scores", 1024).astype(np.float64)
     spread = np.maximum(found.std(axis=0), 1e-6)
     return fitted | {
         "mean": found.mean(axis=0).astype(np.float32),

@@ -105,7 +105,7 @@ def compute_efps(
             continue
         jets, remaining = remaining[short], remaining[~short]
         size = batch_size or (32 if jax.default_backend() == "cpu" else 2**24 // width**2)
-        result[jets] = in_batches(function, particles[jets, :width], size, desc="EFPs")
+        result[jets] = in_batches(function, particles[jets, :width], "EFPs", size)
     return result
 
 

@@ -36,7 +36,8 @@ def n_subjettiness(
         raise UserError(f"N-subjettiness: axes must be one of {sorted(_AXES)}, found {axes!r}")
     particles = particles_of(particles, "N-subjettiness")
     result = np.zeros((len(particles), max_n), dtype=np.float32)
-    for start in tqdm(range(0, len(particles), _BATCH), "N-subjettiness", delay=2, leave=False):
+    starts = range(0, len(particles), _BATCH)
+    for start in tqdm(starts, "N-subjettiness", unit="batch", delay=2, leave=False):
         batch = slice(start, start + _BATCH)
         result[batch] = _taus(four_momenta(particles[batch]), radius, _AXES[axes], max_n)
     return result

@@ -122,7 +122,7 @@ def _table(events: Everything, stage: Stage, features: list[str], config: Config
     if "mass" in rows:
         mass = rows["mass"].astype(np.float64)
     elif stage.mass is not None:
-        mass = in_batches(stage.mass, rows["x"], stage.batch).astype(np.float64) * 1000
+        mass = in_batches(stage.mass, rows["x"], "mass", stage.batch).astype(np.float64) * 1000
     else:
         raise UserError(
             f"{events.info['source']}: a search needs a mass, and these events have none: set "

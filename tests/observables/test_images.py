@@ -136,9 +136,9 @@ def test_real_jets_equal_energyflow_and_numpy(shared_data):
 def test_in_batches_equals_one_call_for_any_batch_size():
     particles = random_jets(5, n_jets=53)
     for batch_size in (10, 53, 4096):
-        found = in_batches(lambda x: x.max(axis=1), particles, batch_size)
+        found = in_batches(lambda x: x.max(axis=1), particles, "largest", batch_size)
         np.testing.assert_array_equal(found, particles.max(axis=1))
-    assert in_batches(lambda x: x.max(axis=1), particles[:0]).shape == (0, 3)
+    assert in_batches(lambda x: x.max(axis=1), particles[:0], "largest").shape == (0, 3)
 
 
 def test_from_cells_pools_five_by_five_with_same_padding():

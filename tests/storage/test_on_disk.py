@@ -52,7 +52,7 @@ def test_what_is_in_memory_stays_there(values):
 
 def test_results_lie_where_their_input_does(values, tmp_path):
     stored = on_disk.concatenate([values], tmp_path)
-    doubled = in_batches(lambda x: (2 * x).astype(jnp.uint8), stored, 6)
+    doubled = in_batches(lambda x: (2 * x).astype(jnp.uint8), stored, "doubling", 6)
     assert_on_disk(doubled, tmp_path)
     np.testing.assert_array_equal(doubled, (2 * values).astype(np.uint8))
 
