@@ -8,7 +8,9 @@ search's false windows (`search.closure_windows`) are blinded from a density as 
 together with it, and the density is drawn there: pulls of mean, spread and quantiles of every
 feature, and how many data pass cuts on the score of classifiers out of fold, n / b - 1. No label is
 read. Simulated sources hold no signal; among real data the true window stays blind. A way is a
-density by its settings, `WAYS`. What was measured stays in the folder of results.
+density by its settings, `WAYS`. With `--drawn` the features are draws of a density of all events of
+the source: nothing is left to find but what so many events let a density learn. What was measured
+stays in the folder of results.
 """
 
 import argparse
@@ -20,6 +22,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 from ml_collections import ConfigDict
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
@@ -37,7 +40,9 @@ from benchmarks.template_rows import (
 from jaxad import training
 from jaxad.configs import search
 from jaxad.data.false_windows import false_windows
+from jaxad.data.table import Table
 from jaxad.methods import Bench
+from jaxad.methods.stages import density
 from jaxad.metrics import moments
 from jaxad.search import pool, run, template, toys
 from jaxad.search.settings import recipe, settled
@@ -47,6 +52,8 @@ from jaxad.storage.atomic import write_text
 from jaxad.training import streams
 from jaxad.training.streams import Purpose
 
+TRUTH = 1000
+"""Added to the seed of what is drawn: its networks begin where no member of a run does."""
 _ONE = {"flow_train.ensemble": 1, "flow.correction": 0}
 _LOG = {"flow.mass": "log"}
 _LINES = {"flow.frame_order": 3, "flow.mass_order": 1}
@@ -86,12 +93,30 @@ WAYS: dict[str, dict] = {
 """Settings that differ from configs/search.py, by name; "before": its density up to version 0.1."""
 
 
-def asked_of(config: ConfigDict) -> template.Asked:
-    """A run's data and false windows."""
+def asked_of(config: ConfigDict, drawn: bool = False) -> template.Asked:
+    """A run's data, or what is `drawn` in their place, and false windows."""
     table = search_table(config)
+    if drawn:
+        table = table._replace(x=draws(config, table))
     (window,) = windows_of(config, table.mass, config.data.get("mass_unit", "TeV"))
     false = false_windows(window, table.mass, config.search.closure_windows)
     return template.Asked(config, table, window, false)
+
+
+def draws(config: ConfigDict, table: Table) -> np.ndarray:
+    """Features (N, F) drawn at the masses of a table from one density of all its events.
+
+    It is of the default settings, whatever those of `config` are, and of a seed of its own.
+    """
+    truth = search.get_config()
+    truth.seed = TRUTH + config.seed
+    truth.flow_train.ensemble = 1
+    rows = {"x": table.x.astype(np.float32), "m": table.mass.astype(np.float32)}
+    order = streams.generator(truth.seed, Purpose.ROWS, "truth").permutation(len(table.mass))
+    parts = np.split(order, [round((1 - template.VAL_FRACTION) * len(order))])
+    train, val = ({k: v[part] for k, v in rows.items()} for part in parts)
+    fitted = density.fit(truth, train, val, Bench(training.fit, None, None), "truth")
+    return density.sample(truth, fitted, "truth", rows["m"])
 
 
 def measure(asked: template.Asked, fitted: Sequence[template.Template]) -> dict[str, list]:
@@ -114,10 +139,14 @@ def measure(asked: template.Asked, fitted: Sequence[template.Template]) -> dict[
 
 
 class Run(NamedTuple):
-    """A density of one source and seed: its file in a folder of results, and its settings."""
+    """A density of one source and seed: its file in a folder of results, and its settings.
+
+    drawn: of draws in the place of the source's events.
+    """
 
     file: Path
     config: ConfigDict
+    drawn: bool = False
 
     @property
     def settings(self) -> dict:
@@ -134,9 +163,11 @@ class Run(NamedTuple):
         write_text(self.file, json.dumps({"config": self.settings, "found": found}))
 
 
-def run_of(source: str, way: str, seed: int, changes: Mapping, folder: Path) -> Run:
+def run_of(
+    source: str, way: str, seed: int, changes: Mapping, folder: Path, drawn: bool = False
+) -> Run:
     """The run of a source, a way and a seed."""
-    place = "_".join(Path(source).resolve().parts[-2:])
+    place = "_".join(Path(source).resolve().parts[-2:]) + ("-drawn" if drawn else "")
     config = search.get_config()
     config.seed = seed
     config.data.source = source
@@ -144,7 +175,7 @@ def run_of(source: str, way: str, seed: int, changes: Mapping, folder: Path) -> 
         config.data.n_signal = 0
     config.search.efficiencies = EFFICIENCIES
     config.update_from_flattened_dict({**WAYS[way], **changes})
-    return Run(folder / f"{way.replace(' ', '_')}-{place}-{seed}.json", config)
+    return Run(folder / f"{way.replace(' ', '_')}-{place}-{seed}.json", config, drawn)
 
 
 def fill(runs: Sequence[Run], at_once: int, bar: tqdm) -> None:
@@ -159,7 +190,7 @@ def fill(runs: Sequence[Run], at_once: int, bar: tqdm) -> None:
         seeds = _alike(sources, lambda one: one.config.seed)
         for part in (seeds[i : i + at_once] for i in range(0, len(seeds), at_once)):
             with contextlib.redirect_stdout(io.StringIO()), threadpool_limits(1):
-                asked = [asked_of(same[0].config) for same in part]
+                asked = [asked_of(same[0].config, same[0].drawn) for same in part]
                 fitted = template.fit_false_of(asked, Bench(training.fit, None, None))
                 each = [
                     (own, one._replace(config=own.config), densities)
@@ -209,6 +240,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--above", type=float, default=0, metavar="GEV", help="rows of false windows from there on"
     )
+    parser.add_argument(
+        "--drawn", action="store_true", help="of a density of each source, in place of its events"
+    )
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=JSON", help="of all ways")
     options = parser.parse_args(argv)
     options.results.mkdir(parents=True, exist_ok=True)
@@ -218,9 +252,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         "n / b - 1 at 20 % | 5 % | 1 % |\n|---|---|---|---|---|---|---|",
         flush=True,
     )
+    kept = (changes, options.results, options.drawn)
     with contextlib.redirect_stdout(io.StringIO()):
-        every = [run_of(s, "default", 0, changes, options.results) for s in options.sources]
-        asked = [asked_of(one.config) for one in every]
+        every = [run_of(source, "default", 0, *kept) for source in options.sources]
+        asked = [asked_of(one.config, one.drawn) for one in every]
         asked = [
             one._replace(false=[w for w in one.false if w.low >= options.above]) for one in asked
         ]
@@ -232,7 +267,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for ways in families(options.ways):
         runs = {
             way: [
-                [run_of(source, way, seed, changes, options.results) for source in options.sources]
+                [run_of(source, way, seed, *kept) for source in options.sources]
                 for seed in range(options.seeds)
             ]
             for way in ways
