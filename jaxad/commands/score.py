@@ -280,7 +280,7 @@ def score(
     parts: dict[str, list[Path]] = {}
     problems: dict[str, str] = {}
     with named(out), workdir.opened(folder, "--out"), contextlib.ExitStack() as stack:
-        bar = stack.enter_context(tqdm(unit="event", unit_scale=True))
+        bar = stack.enter_context(tqdm(desc="scoring", unit="event", unit_scale=True))
         prefixes = {}
         for file in files:
             try:
