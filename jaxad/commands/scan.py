@@ -72,6 +72,15 @@ def _look_elsewhere(results: Sequence[Mapping[str, Any]], windows: list[str]) ->
     return {"windows": [*strongest]} | resonance.look_elsewhere([*strongest.values()])
 
 
+def _notes(results: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A line for every figure that is missing and reason, with the values that it is missing of."""
+    found: dict[tuple[str, str], dict[str, None]] = {}
+    for one in results:
+        for what in one.get("reasons", {}).items():
+            found.setdefault(what, {})[one["value"]] = None
+    return [f"{', '.join(of)}: no {name}: {reason}" for (name, reason), of in found.items()]
+
+
 def _check_results(directory: Path) -> None:
     """Refuses a folder whose scan.json or scan.png is of something else."""
     path = directory / "scan.json"
@@ -133,7 +142,7 @@ def _scan(config: ConfigDict, directory: Path, what: str, values: list[str], see
         summary = {"runs": results, "look_elsewhere": _look_elsewhere(results, values)}
         write_text(directory / "scan.json", json.dumps(summary, indent=2))
     report.save_figures({"scan": report.scan_figure(results, what)}, directory)
-    print(f"scan: {directory / 'scan.png'}")
+    print(*_notes(results), f"scan: {directory / 'scan.png'}", sep="\n")
 
 
 def main(argv: Sequence[str]) -> int:

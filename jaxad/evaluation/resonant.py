@@ -185,16 +185,24 @@ def names_of(scorer: Scorer) -> list[str]:
 
 
 def summary(scorer: Scorer, dataset: Dataset, found: dict[str, Any]) -> dict[str, Any]:
-    """SIC and maximal SIC of every run, and the significance after the 1 % cut."""
+    """SIC and maximal SIC of every run, and the significance after the 1 % cut.
+
+    Of a SIC at FPR 1e-2 and a significance that are None, "reasons" says why.
+    """
     first = lambda scores: next(iter(scores.values()))  # noqa: E731
     rows = dataset.test, next(iter(dataset.signals.values()))
     background, signal = (first(scorer.member_scores(part["x"])) for part in rows)
     weights = tuple(part.get("weight") for part in rows)
-    sics, maxima = [], []
+    sics, maxima, reasons = [], [], {}
     for b, s in zip(background, signal, strict=True):
         one = metrics.summarise(b, s, fprs=(1e-2,), weights=weights)
         sics.append(one["sic_at_fpr"]["1e-2"]["value"])
         maxima.append(one["max_sic"])
+        if sics[-1] is None:
+            reasons["SIC at FPR 1e-2"] = one["sic_at_fpr"]["1e-2"]["reason"]
     way = "template" if scorer.method in closure.DENSITY_RATIOS else "sideband"
-    after = found.get("discovery", {}).get(way, {}).get("0.01", {}).get("significance")
-    return {"sic": sics, "max_sic": maxima, "significance": [after]}
+    after = found.get("discovery", {}).get(way, {}).get("0.01", {})
+    if after.get("significance") is None:
+        reasons["significance"] = after.get("reason") or found["left_out"].get("discovery")
+    significance = [after.get("significance")]
+    return {"sic": sics, "max_sic": maxima, "significance": significance, "reasons": reasons}

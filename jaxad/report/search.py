@@ -90,7 +90,7 @@ def discovery_figure(fits: dict[str, dict[str, Any]], window: Sequence[float], m
 def scan_figure(results: list[dict[str, Any]], what: str) -> Figure:
     """Median and 68 % band over seeds and runs of the figures of merit against the value.
 
-    What was refused for want of background events, None, is a cross.
+    What could not be made, None, is a cross.
     """
     values = list(dict.fromkeys(r["value"] for r in results))
     panels = {
@@ -109,8 +109,8 @@ def scan_figure(results: list[dict[str, Any]], what: str) -> Figure:
             axes.fill_between(places, low, high, alpha=0.25, linewidth=0)
         if refused := [i for i in range(len(values)) if i not in places]:
             bottom = axes.get_xaxis_transform()
-            few = "refused: too few events"
-            axes.plot(refused, np.full(len(refused), 0.04), "x", transform=bottom, label=few)
+            why = "none: scan.json says why"
+            axes.plot(refused, np.full(len(refused), 0.04), "x", transform=bottom, label=why)
             axes.legend()
         if key != "significance":
             axes.set_ylim(0, 1.1 * max(1, axes.dataLim.y1))

@@ -45,7 +45,7 @@ def test_scans_leave_out_what_was_refused():
     np.testing.assert_array_equal(line.get_ydata(), [2.0, 4.0])
     refused = [lines[-1] for lines in (axes[0].lines, axes[1].lines)]
     assert [list(line.get_xdata()) for line in refused] == [[0], [0, 1, 2]]
-    assert {line.get_label() for line in refused} == {"refused: too few events"}
+    assert {line.get_label() for line in refused} == {"none: scan.json says why"}
 
 
 def smallest(experiment, folder):
@@ -156,10 +156,13 @@ def test_what_sidebands_would_tell_is_left_out_and_said(experiment, n, prepared,
         assert metrics["discovery"]["sideband"]["1"]["reason"].startswith("sideband fit: expected")
     written = json.loads((tmp_path / "run" / "eval" / "metrics.json").read_text())
     assert written["left_out"] == metrics["left_out"]
-    summary = search.summary(
-        load(tmp_path / "run"), data.load(load(tmp_path / "run").config.data), {}
-    )
+    scorer = load(tmp_path / "run")
+    summary = search.summary(scorer, data.load(scorer.config.data), metrics)
     assert summary["significance"] == [None]
+    told = (
+        metrics["left_out"].get("discovery") or metrics["discovery"]["sideband"]["0.01"]["reason"]
+    )
+    assert summary["reasons"]["significance"] == told
 
 
 def test_methods_name_the_sidebands_that_they_need(prepared, tmp_path):
@@ -223,6 +226,21 @@ def test_a_window_scan_asks_the_reader_what_its_window_is_called(tmp_path, monke
         scan.scan(config, tmp_path, "window", ["2.9-3.1"], 1)
     assert seen[0].window == "2.9-3.1"
     assert (seen[1].window_low, seen[1].window_high) == (2.9, 3.1)
+
+
+def test_a_scan_says_why_a_figure_is_missing():
+    few = {"SIC at FPR 1e-2": "17 background events"}
+    results = [
+        {"value": "2.7-3.1", "reasons": {"significance": "outside the fit"}},
+        {"value": "2.9-3.3", "reasons": few},
+        {"value": "3.1-3.5", "reasons": few},
+        {"value": "3.1-3.5", "reasons": few},
+        {"value": "3.3-3.7", "reasons": {}},
+    ]
+    assert scan._notes(results) == [
+        "2.7-3.1: no significance: outside the fit",
+        "2.9-3.3, 3.1-3.5: no SIC at FPR 1e-2: 17 background events",
+    ]
 
 
 def test_windows_without_a_significance_are_no_zeros():
