@@ -9,8 +9,8 @@ together with it, and the density is drawn there: pulls of mean, spread and quan
 feature, and how many data pass cuts on the score of classifiers out of fold, n / b - 1. No label is
 read. Simulated sources hold no signal; among real data the true window stays blind. A way is a
 density by its settings, `WAYS`. With `--drawn` the features are draws of a density of all events of
-the source: nothing is left to find but what so many events let a density learn. What was measured
-stays in the folder of results.
+the source, which follows the mass smoothly: nothing is left to find but what so many events let a
+density learn. What was measured stays in the folder of results.
 """
 
 import argparse
@@ -106,11 +106,12 @@ def asked_of(config: ConfigDict, drawn: bool = False) -> template.Asked:
 def draws(config: ConfigDict, table: Table) -> np.ndarray:
     """Features (N, F) drawn at the masses of a table from one density of all its events.
 
-    It is of the default settings, whatever those of `config` are, and of a seed of its own.
+    It follows the mass smoothly, by lines in a frame ("lines"), whatever the settings of `config`
+    are, and has a seed of its own.
     """
     truth = search.get_config()
     truth.seed = TRUTH + config.seed
-    truth.flow_train.ensemble = 1
+    truth.update_from_flattened_dict({**_LINES, "flow_train.ensemble": 1})
     rows = {"x": table.x.astype(np.float32), "m": table.mass.astype(np.float32)}
     order = streams.generator(truth.seed, Purpose.ROWS, "truth").permutation(len(table.mass))
     parts = np.split(order, [round((1 - template.VAL_FRACTION) * len(order))])
