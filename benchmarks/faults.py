@@ -252,7 +252,7 @@ def main() -> None:
         parser.error(str(error))
     prepare(out)
     rng, counts = np.random.default_rng(args.seed), {}
-    with tqdm.tqdm(total=args.kills * len(chosen), unit="fault") as bar:
+    with tqdm.tqdm(desc="trials", total=args.kills * len(chosen), unit="fault") as bar:
         for name in chosen:
             bar.set_description(name)
             counts[name] = Bench(name, known[name], out, rng).measure(args.kills, args.cold, bar)

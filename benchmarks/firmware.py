@@ -237,7 +237,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for model in given.models:
             scorer = jaxad.load(trained(model, given))
             raw = data.load(scorer.config.data).test["x"][:N_EVENTS]
-            for rounding in tqdm(ROUNDINGS, model):
+            for rounding in tqdm(ROUNDINGS, model, unit="rounding"):
                 results[f"{model}, {rounding}"] = compared(scorer, raw, rounding)
             text, lines = written(given.out, results)
         print(text)

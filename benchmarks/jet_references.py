@@ -57,7 +57,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="fitted rows whose name holds this")
     args = parser.parse_args()
     table = defaultdict(list)
-    for seed in tqdm(range(args.seeds), "splits"):
+    for seed in tqdm(range(args.seeds), "splits", unit="split"):
         config = of_split(jets_best.get_config(), args, seed)
         dataset = data.load(config.data)
         for name, aucs in observable_aucs(dataset).items():

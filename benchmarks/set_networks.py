@@ -89,7 +89,7 @@ def main() -> None:
     splits = [
         data.load(config_of("contrastive", {}, args, seed).data) for seed in range(args.seeds)
     ]
-    for name, (method, changes) in tqdm(chosen.items(), "rows"):
+    for name, (method, changes) in tqdm(chosen.items(), "rows", unit="row"):
         for seed, dataset in enumerate(splits):
             config = config_of(method, changes, args, seed)
             began = time.process_time()

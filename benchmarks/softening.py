@@ -84,7 +84,7 @@ def main() -> None:
     args = parser_of(__doc__).parse_args()
     compiler.keep_programs()
     table = defaultdict(list)
-    for seed in tqdm(range(args.seeds), "splits"):
+    for seed in tqdm(range(args.seeds), "splits", unit="split"):
         dataset = data.load(config_of(args, seed, {}).data)
         for image, changes in IMAGES.items():
             config = config_of(args, seed, changes)

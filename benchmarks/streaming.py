@@ -31,7 +31,7 @@ ROOT = Path(__file__).parents[1]
 
 def write_files(folder: Path, n_events: int, n_files: int) -> None:
     rng = np.random.default_rng(0)
-    for part in tqdm(range(n_files), desc="writing", leave=False):
+    for part in tqdm(range(n_files), desc="writing", unit="file", leave=False):
         with h5py.File(folder / f"part{part}.h5", "w") as file:
             x = rng.random((n_events // n_files, 16, 16), np.float32)
             file.create_dataset("x", data=x, chunks=(1024, 16, 16), compression=1)

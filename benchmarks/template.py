@@ -8,9 +8,9 @@ search's false windows (`search.closure_windows`) are blinded from a density as 
 together with it, and the density is drawn there: pulls of mean, spread and quantiles of every
 feature, and how many data pass cuts on the score of classifiers out of fold, n / b - 1. No label is
 read. Simulated sources hold no signal; among real data the true window stays blind. A way is a
-density by its settings, `WAYS`. With `--drawn` the features are draws of a density of all events of
-the source, which follows the mass smoothly: nothing is left to find but what so many events let a
-density learn. What was measured stays in the folder of results.
+density by its settings, `WAYS`. With `--drawn WAY` the features of a source are draws, at its
+masses, of one density of all its events, the true window's too: what a method shows where the truth
+is a density of known smoothness. What was measured stays in the folder of results.
 """
 
 import argparse
@@ -53,7 +53,7 @@ from jaxad.training import streams
 from jaxad.training.streams import Purpose
 
 TRUTH = 1000
-"""Added to the seed of what is drawn: its networks begin where no member of a run does."""
+"""The seed of what is drawn, whose networks begin where no member of a run does."""
 _ONE = {"flow_train.ensemble": 1, "flow.correction": 0}
 _LOG = {"flow.mass": "log"}
 _LINES = {"flow.frame_order": 3, "flow.mass_order": 1}
@@ -93,25 +93,24 @@ WAYS: dict[str, dict] = {
 """Settings that differ from configs/search.py, by name; "before": its density up to version 0.1."""
 
 
-def asked_of(config: ConfigDict, drawn: bool = False) -> template.Asked:
-    """A run's data, or what is `drawn` in their place, and false windows."""
+def asked_of(config: ConfigDict, drawn: str = "") -> template.Asked:
+    """A run's data, or draws of the way `drawn` in their place, and false windows."""
     table = search_table(config)
     if drawn:
-        table = table._replace(x=draws(config, table))
+        table = table._replace(x=draws(drawn, table))
     (window,) = windows_of(config, table.mass, config.data.get("mass_unit", "TeV"))
     false = false_windows(window, table.mass, config.search.closure_windows)
     return template.Asked(config, table, window, false)
 
 
-def draws(config: ConfigDict, table: Table) -> np.ndarray:
-    """Features (N, F) drawn at the masses of a table from one density of all its events.
+def draws(way: str, table: Table) -> np.ndarray:
+    """Features (N, F) drawn at the masses of a table from one density, `way`, of all its events.
 
-    It follows the mass smoothly, by lines in a frame ("lines"), whatever the settings of `config`
-    are, and has a seed of its own.
+    Without correction, and the same for every run.
     """
     truth = search.get_config()
-    truth.seed = TRUTH + config.seed
-    truth.update_from_flattened_dict({**_LINES, "flow_train.ensemble": 1})
+    truth.seed = TRUTH
+    truth.update_from_flattened_dict({**WAYS[way], **_ONE})
     rows = {"x": table.x.astype(np.float32), "m": table.mass.astype(np.float32)}
     order = streams.generator(truth.seed, Purpose.ROWS, "truth").permutation(len(table.mass))
     parts = np.split(order, [round((1 - template.VAL_FRACTION) * len(order))])
@@ -142,12 +141,12 @@ def measure(asked: template.Asked, fitted: Sequence[template.Template]) -> dict[
 class Run(NamedTuple):
     """A density of one source and seed: its file in a folder of results, and its settings.
 
-    drawn: of draws in the place of the source's events.
+    drawn: the way of which draws are in the place of the source's events; "": none.
     """
 
     file: Path
     config: ConfigDict
-    drawn: bool = False
+    drawn: str = ""
 
     @property
     def settings(self) -> dict:
@@ -165,10 +164,12 @@ class Run(NamedTuple):
 
 
 def run_of(
-    source: str, way: str, seed: int, changes: Mapping, folder: Path, drawn: bool = False
+    source: str, way: str, seed: int, changes: Mapping, folder: Path, drawn: str = ""
 ) -> Run:
     """The run of a source, a way and a seed."""
-    place = "_".join(Path(source).resolve().parts[-2:]) + ("-drawn" if drawn else "")
+    place = "_".join(Path(source).resolve().parts[-2:])
+    if drawn:
+        place += f"-drawn-{drawn.replace(' ', '_')}"
     config = search.get_config()
     config.seed = seed
     config.data.source = source
@@ -242,7 +243,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--above", type=float, default=0, metavar="GEV", help="rows of false windows from there on"
     )
     parser.add_argument(
-        "--drawn", action="store_true", help="of a density of each source, in place of its events"
+        "--drawn", default="", choices=list(WAYS), metavar="WAY", help="in the place of events"
     )
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=JSON", help="of all ways")
     options = parser.parse_args(argv)

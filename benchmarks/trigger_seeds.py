@@ -195,7 +195,7 @@ def make(out: Path, dataset: Dataset, folder: str, n_seeds: int, names: list[str
     sizes = len(dataset.train["x"]), len(dataset.val["x"]), len(dataset.test["x"])
     print(f"{sizes[0]:,} events train, {sizes[1]:,} choose epochs, {sizes[2]:,} test", flush=True)
     kept(out / f"{BASELINES}.json", observables(dataset))
-    for name in tqdm(names):
+    for name in tqdm(names, "methods", unit="method"):
         file = out / f"{name}.json"
         if file.exists():
             continue

@@ -9,6 +9,7 @@ own below --workdir; the same command again goes on where it was stopped.
 """
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -73,12 +74,23 @@ def _look_elsewhere(results: Sequence[Mapping[str, Any]], windows: list[str]) ->
 
 
 def _notes(results: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A line for every figure that is missing and reason, with the values that it is missing of."""
-    found: dict[tuple[str, str], dict[str, None]] = {}
+    """A line for every figure that is missing and reason, with the values that it is missing of.
+
+    Where not all seeds of a value miss it, how many do.
+    """
+    found: dict[tuple[str, str], Counter[str]] = {}
     for one in results:
-        for what in one.get("reasons", {}).items():
-            found.setdefault(what, {})[one["value"]] = None
-    return [f"{', '.join(of)}: no {name}: {reason}" for (name, reason), of in found.items()]
+        for what in one["reasons"].items():
+            found.setdefault(what, Counter())[one["value"]] += 1
+    seeds = Counter(one["value"] for one in results)
+
+    def shown(value: str, n: int) -> str:
+        return value if n == seeds[value] else f"{value} ({n} of {seeds[value]} seeds)"
+
+    return [
+        f"{', '.join(map(shown, of, of.values()))}: no {name}: {reason}"
+        for (name, reason), of in found.items()
+    ]
 
 
 def _check_results(directory: Path) -> None:
@@ -130,12 +142,11 @@ def _scan(config: ConfigDict, directory: Path, what: str, values: list[str], see
                 one.data[what] = _value(value, one.data[what], what)
             folder = directory / f"{what}-{value}-seed{seed}"
             train(one, folder)
-            done = folder / "eval" / "search.json"
-            summary = (
-                json.loads(done.read_text(encoding="utf-8"))["summary"]
-                if done.exists()
-                else summarised(folder)
-            )
+            done, summary = folder / "eval" / "search.json", {}
+            if done.exists():
+                summary = json.loads(done.read_text(encoding="utf-8"))["summary"]
+            if "reasons" not in summary:  # of an older version
+                summary = summarised(folder)
             results.append({"value": value, "seed": seed, **summary})
             write_text(directory / "scan.json", json.dumps(results, indent=2))
     if what == "window":

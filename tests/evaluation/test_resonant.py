@@ -216,7 +216,9 @@ def test_a_window_scan_asks_the_reader_what_its_window_is_called(tmp_path, monke
     seen = []
     monkeypatch.setattr(scan, "train", lambda config, _: seen.append(config.data))
     monkeypatch.setattr(
-        scan, "summarised", lambda _: {"significance": [1.0], "sic": [], "max_sic": []}
+        scan,
+        "summarised",
+        lambda _: {"significance": [1.0], "sic": [], "max_sic": [], "reasons": {}},
     )
     monkeypatch.setattr(scan.report, "scan_figure", lambda *_: None)
     monkeypatch.setattr(scan.report, "save_figures", lambda *_: None)
@@ -236,10 +238,11 @@ def test_a_scan_says_why_a_figure_is_missing():
         {"value": "3.1-3.5", "reasons": few},
         {"value": "3.1-3.5", "reasons": few},
         {"value": "3.3-3.7", "reasons": {}},
+        {"value": "3.3-3.7", "reasons": few},
     ]
     assert scan._notes(results) == [
         "2.7-3.1: no significance: outside the fit",
-        "2.9-3.3, 3.1-3.5: no SIC at FPR 1e-2: 17 background events",
+        "2.9-3.3, 3.1-3.5, 3.3-3.7 (1 of 2 seeds): no SIC at FPR 1e-2: 17 background events",
     ]
 
 
