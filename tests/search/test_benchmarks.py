@@ -10,6 +10,7 @@ from benchmarks import (
     calibration,
     power,
     pseudo,
+    sidebands,
     signals,
     swapped,
     template,
@@ -96,6 +97,29 @@ def test_what_is_drawn_has_the_masses_and_the_range_of_the_events(tmp_path):
     assert (drawn.x.max(axis=0) <= real.x.max(axis=0)).all()
     low, high = np.quantile(real.x, (0.3, 0.7), axis=0)
     assert ((low < np.median(drawn.x, axis=0)) & (np.median(drawn.x, axis=0) < high)).all()
+
+
+@pytest.mark.long
+def test_each_source_is_compared_with_the_template_of_all(tmp_path):
+    small = {"flow_train.epochs": 1, "flow.hidden": [8], "flow.n_layers": 1, "flow.correction": 0}
+    small |= {"classifier.name": "discriminant", "classifier.folds": 2, "flow_train.ensemble": 1}
+    asked = []
+    for seed in range(2):
+        events = tmp_path / f"simulated_{seed}.h5"
+        write_frame(events, fake_events(2500, seed), [*lhco.JETS, "label"])
+        changes = small | {"search.closure_windows": 2}
+        asked.append(
+            template.asked_of(template.run_of(str(events), "one", seed, changes, tmp_path).config)
+        )
+    table = sidebands.joined([one.table for one in asked])
+    np.testing.assert_array_equal(table.mass, np.concatenate([one.table.mass for one in asked]))
+    assert len(table.x) == len(table.label) == len(table.fold_key) == 2 * 2500
+    asked = [one._replace(window=asked[0].window, false=asked[0].false) for one in asked]
+    found = sidebands.measured(asked)
+    for one, of in zip(asked, found, strict=True):
+        assert of["windows"] == [window.name for window in asked[0].false]
+        inside = [window.holds(one.table.mass).sum() for window in asked[0].false]
+        np.testing.assert_allclose(np.array(of["b"])[:, 0], 0.2 * np.array(inside))
 
 
 def test_the_table_of_densities_has_means_widths_and_excesses():
