@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from benchmarks.template import Run, asked_of, measure, run_of
-from benchmarks.template_rows import exact, line
+from benchmarks.template_rows import exact, header, line
 from jaxad import training
 from jaxad.data.table import Table
 from jaxad.methods import Bench
@@ -75,11 +75,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 {key: whole.get(key, []) + one[key] for key in one}
                 for whole, one in zip(found, each, strict=True)
             ]
-    print(
-        "| sidebands | pull, mean: largest, rms | width: largest, rms | of seeds alone | "
-        "n / b - 1 at 20 % | 5 % | 1 % |\n|---|---|---|---|---|---|---|"
-    )
-    print(reference, line(f"of all {len(runs)}", [found]), sep="\n")
+    print(header("sidebands"), reference, line(f"of all {len(runs)}", [found]), sep="\n")
 
 
 if __name__ == "__main__":

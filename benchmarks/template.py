@@ -33,6 +33,7 @@ from benchmarks.template_rows import (
     copies,
     corrected,
     exact,
+    header,
     line,
     paired,
     smooth,
@@ -249,11 +250,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = parser.parse_args(argv)
     options.results.mkdir(parents=True, exist_ok=True)
     changes = {key: json.loads(value) for key, value in (s.split("=", 1) for s in options.set)}
-    print(
-        "| density | pull, mean: largest, rms | width: largest, rms | of seeds alone | "
-        "n / b - 1 at 20 % | 5 % | 1 % |\n|---|---|---|---|---|---|---|",
-        flush=True,
-    )
+    print(header("density"), flush=True)
     kept = (changes, options.results, options.drawn)
     with contextlib.redirect_stdout(io.StringIO()):
         every = [run_of(source, "default", 0, *kept) for source in options.sources]

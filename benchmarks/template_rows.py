@@ -16,6 +16,14 @@ COPIES = 100
 ORDER = 3
 
 
+def header(what: str) -> str:
+    """Of the rows of `line`, `exact` and `smooth`."""
+    return (
+        f"| {what} | pull, mean: largest, rms | width: largest, rms | of seeds alone | "
+        "n / b - 1 at 20 % | 5 % | 1 % |\n|---|---|---|---|---|---|---|"
+    )
+
+
 def above(found: dict[str, list], least: float) -> dict[str, list]:
     """What was measured in the windows that begin at `least` [GeV] or above."""
     kept = [i for i, name in enumerate(found["windows"]) if float(name.split("-")[0]) >= least]

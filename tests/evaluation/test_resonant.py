@@ -83,6 +83,11 @@ def test_scan_trains_evaluates_and_does_not_repeat_what_is_done(tmp_path, monkey
     scan.scan(config, tmp_path / "scan", "signal_over_background", ["0.3"], 1)
     assert (tmp_path / "scan" / "scan.json").read_text() == first
     assert evaluated.stat().st_mtime_ns == written
+    older = json.loads(evaluated.read_text())
+    told = older["summary"].pop("reasons")  # as it was written before
+    evaluated.write_text(json.dumps(older))
+    scan.scan(config, tmp_path / "scan", "signal_over_background", ["0.3"], 1)
+    assert json.loads(evaluated.read_text())["summary"]["reasons"] == told
 
 
 @pytest.mark.slow

@@ -122,6 +122,27 @@ def test_each_source_is_compared_with_the_template_of_all(tmp_path):
         np.testing.assert_allclose(np.array(of["b"])[:, 0], 0.2 * np.array(inside))
 
 
+@pytest.mark.long
+def test_parts_of_windows_make_one_row_and_are_measured_once(tmp_path, monkeypatch, capsys):
+    small = {"flow_train.epochs": 1, "flow.hidden": [8], "flow.n_layers": 1, "flow.correction": 0}
+    small |= {"classifier.name": "discriminant", "classifier.folds": 2, "flow_train.ensemble": 1}
+    monkeypatch.setitem(template.WAYS, "default", small | {"search.closure_windows": 4})
+    sources = [str(tmp_path / f"simulated_{seed}.h5") for seed in range(2)]
+    for seed, source in enumerate(sources):
+        write_frame(source, fake_events(2500, seed), [*lhco.JETS, "label"])
+    command = [*sources, f"--results={tmp_path / 'results'}"]
+    sidebands.main(command)
+    shown = capsys.readouterr().out
+    made = {kept: kept.stat().st_mtime_ns for kept in (tmp_path / "results").glob("*.json")}
+    found = [json.loads(kept.read_text())["found"] for kept in sorted(made)]
+    assert [len(one["windows"]) for part in found for one in part] == [3, 3, 1, 1]
+    whole = [{key: a[key] + b[key] for key in a} for a, b in zip(*found, strict=True)]
+    assert shown.splitlines()[-1] == template.line("of all 2", [whole])
+    sidebands.main(command)
+    assert capsys.readouterr().out == shown
+    assert all(kept.stat().st_mtime_ns == at for kept, at in made.items())
+
+
 def test_the_table_of_densities_has_means_widths_and_excesses():
     pulls = np.zeros((2, 1, 5))
     pulls[0, 0, 0], pulls[1, 0, 0] = 0.5, 1.5
